@@ -1,0 +1,58 @@
+"""Mask losses of the method (section 4): binary cross-entropy and Dice at a bounded resolution."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def loss_size(height: int, width: int, side: int) -> tuple[int, int]:
+    """Size (height, width) shrunk so that the short side is at most `side` pixels, the long one rounded down; never grown."""
+    short = min(height, width)
+    if short <= side:
+        return height, width
+    return height * side // short, width * side // short
+
+
+def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, float[K, h, w] -> float[K, *size]."""
+    if masks.shape[-2:] == torch.Size(size):
+        return masks
+    return F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def mask_losses(logits: Tensor, target: Tensor, side: int = 128) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy and Dice of K masks of one picture, each summed over the masks.
+
+    Args:
+        logits: float[K, h, w], of any resolution.
+        target: [K, H, W], 1 inside, 0 outside, 255 where neither counts.
+        side: See `loss_size`.
+
+    Returns:
+        Two scalars: sum over masks of the pixel mean of BCE, and of the Dice loss (each in [0, 1]). 0 for K = 0.
+    """
+    if logits.shape[0] == 0:
+        return logits.sum(), logits.sum()
+    size = loss_size(*target.shape[-2:], side)
+    counted = resize((target != IGNORE).to(logits.dtype), size)
+    target = resize((target == 1).to(logits.dtype), size)
+    logits = resize(logits, size)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
+    bce = cross_entropy.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
+    return bce.sum(), dice_loss(logits.sigmoid() * counted, target * counted).sum()
+
+
+def dice_loss(probability: Tensor, target: Tensor, scale: float = 1000.0, eps: float = 1e-6) -> Tensor:
+    """1 - Dice of soft masks, float[K, H, W] each -> float[K].
+
+    Sums are divided by `scale` before they meet `eps`, which keeps them small in half precision and sets how much an
+    empty target weighs: both are part of the trained recipe.
+    """
+    probability, target = probability.flatten(1), target.flatten(1)
+    overlap = 2 * (probability / scale * target).sum(1)
+    total = (probability / scale).sum(1) + (target / scale).sum(1)
+    return 1 - (overlap + eps) / (total + eps)

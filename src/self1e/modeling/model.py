@@ -1,0 +1,285 @@
+"""SELF1E on transformers' own InternVL: a multimodal LLM that turns one `[SEG]` token into a mask by itself.
+
+    patch_features        F_V0    = vision tower(pixels)                              float[T, 4n, Cv]
+    compressed_features   F_V1    = projector(pixel_shuffle(F_V0))                    float[T, n, D]
+    uncompressed_features F_V1^HQ = projector(F_V0 repeated 4x along channels)        float[T, 4n, D]
+    last_hidden_state             = LLM(text with F_V1 put in place, dual perception mask)
+    mask_logits                   = refilling head(states at the image, states before [SEG], F_V1, F_V1^HQ)
+
+A picture enters a batch once, however many rows ask about it, and several conversations can share one row behind a
+common prefix (`conversation_ids`). `T` tiles of all pictures, `n` image tokens per tile, `D` width of the LLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
+from transformers.cache_utils import Cache
+from transformers.utils import ModelOutput
+
+from self1e.modeling.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.modeling.configuration import SELF1EConfig
+from self1e.modeling.losses import mask_losses
+from self1e.modeling.refilling import RefillingHead, VisionSide
+
+Grid = tuple[int, int]  # columns, rows of tiles, as the tiling gives it
+
+
+@dataclass
+class ImageFeatures:
+    """What depends on the pictures alone. Tiles of all pictures in order; see the module docstring for the shapes."""
+
+    compressed: Tensor
+    uncompressed: Tensor | None
+    vision: VisionSide
+
+
+@dataclass
+class SELF1EOutput(ModelOutput):
+    """Output of `SELF1EForSegmentation`.
+
+    Args:
+        loss: Scalar; ce_weight CE + bce_weight BCE + dice_weight Dice. Given when `labels` or `masks` are.
+        ce_loss: Scalar, mean over supervised tokens.
+        mask_bce_loss: Scalar, BCE of the final and the low-resolution logits, summed over masks, per conversation.
+        mask_dice_loss: Scalar, Dice in the same way.
+        mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
+            `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`.
+        low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
+        logits: float[B, N, vocabulary], only when asked for.
+        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
+        image_features: Features of all tiles of the batch.
+    """
+
+    loss: Tensor | None = None
+    ce_loss: Tensor | None = None
+    mask_bce_loss: Tensor | None = None
+    mask_dice_loss: Tensor | None = None
+    mask_logits: tuple[Tensor, ...] | None = None
+    low_resolution_mask_logits: tuple[Tensor, ...] | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    image_features: ImageFeatures | None = None
+
+
+class SELF1EForSegmentation(InternVLForConditionalGeneration):
+    """InternVL with the refilling head and the dual perception pathways. `generate` works as in InternVL."""
+
+    config_class = SELF1EConfig
+    accepts_loss_kwargs = False  # the losses are normalised here, not by Trainer
+
+    def __init__(self, config: SELF1EConfig) -> None:
+        super().__init__(config)
+        self.refilling_head = RefillingHead(config)
+        self.post_init()
+
+    def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
+        """Vision tower, projector, and the vision side of the head: float[T, 3, S, S] -> `ImageFeatures`."""
+        vision = self.model.get_image_features(pixel_values, return_dict=True)
+        compressed = vision.pooler_output
+        uncompressed = None
+        if self.config.refilling != "baseline":
+            patch_features = vision.last_hidden_state[:, 1:]
+            replicated = patch_features.repeat(1, 1, 4)
+            uncompressed = self.model.multi_modal_projector(replicated)
+        return ImageFeatures(compressed, uncompressed, self.refilling_head.vision_side(compressed, uncompressed))
+
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_features: ImageFeatures | None = None,
+        tile_grids: Sequence[Grid] | None = None,
+        picture_index: Tensor | None = None,
+        conversation_ids: Tensor | None = None,
+        perceiving: Tensor | None = None,
+        labels: Tensor | None = None,
+        masks: Sequence[Tensor] | None = None,
+        output_logits: bool = False,
+        past_key_values: Cache | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """The mask pass: whole conversations, answers included, in one forward under the dual perception mask.
+
+        With a KV cache (`past_key_values` or `use_cache`) this is InternVL's own causal forward, which is what
+        `generate` needs: image states depend on the later `[SEG]`, so masks cannot come out of a cached pass.
+
+        Args:
+            input_ids: int[B, N].
+            attention_mask: bool[B, N] (or 0/1), False at padding. Default: no padding.
+            position_ids: int[B, N]. Default: 0, 1, 2, ...
+            pixel_values: float[T, 3, S, S], the tiles of all pictures of the batch, each picture once.
+            image_features: Instead of `pixel_values`: what `encode_images` made of them.
+            tile_grids: (columns, rows) of each picture. Default: one tile each.
+            picture_index: int[B], which picture each row is about, -1 for none. Default: row i, picture i.
+            conversation_ids: int[B, N], see `dual_perception_mask`. Default: a row is a conversation.
+            perceiving: bool[B], see `dual_perception_mask`. Rows without it give no masks.
+            labels: int[B, N], -100 where nothing is to be predicted; not shifted.
+            masks: Ground truth, one [K, H, W] per row with a mask for each of its `[SEG]`; 0, 1, or 255 (ignored).
+            output_logits: Also run the LM head over every position.
+
+        Raises:
+            ValueError: When image tokens, tiles, or masks do not match in number.
+        """
+        if past_key_values is not None or use_cache:
+            return super().forward(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                pixel_values=pixel_values,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+        if input_ids is None:
+            raise ValueError("a mask pass needs input_ids; inputs_embeds alone do not say where [SEG] stands")
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        real = attention_mask.bool()
+        image_tokens = (input_ids == self.config.image_token_id) & real
+        seg_tokens = (input_ids == self.config.seg_token_id) & real
+        if perceiving is None:
+            perceiving = seg_tokens.any(dim=1)
+
+        embeddings = self.get_input_embeddings()(input_ids)
+        row_tiles: list[Tensor] = []
+        if image_features is None and pixel_values is not None:
+            image_features = self.encode_images(pixel_values)
+        if image_features is not None:
+            tile_grids = tile_grids or [(1, 1)] * image_features.compressed.shape[0]
+            row_tiles = tiles_of_rows(tile_grids, picture_index, input_ids.shape[0])
+            compressed = image_features.compressed[torch.cat(row_tiles).to(input_ids.device)]
+            if int(image_tokens.sum()) != compressed.shape[0] * compressed.shape[1]:
+                raise ValueError(
+                    f"the rows hold {int(image_tokens.sum())} image tokens, but their pictures have "
+                    f"{compressed.shape[0]} tiles of {compressed.shape[1]} tokens"
+                )
+            embeddings = embeddings.masked_scatter(image_tokens[..., None], compressed.to(embeddings.dtype))
+
+        visible = dual_perception_mask(
+            real,
+            image_tokens,
+            seg_tokens,
+            image_to_image=self.config.image_to_image,
+            image_to_segmentation=self.config.image_to_segmentation,
+            conversation_ids=conversation_ids,
+            perceiving=perceiving,
+        )
+        if self.config.text_config._attn_implementation == "eager":
+            visible = as_attention_bias(visible, embeddings.dtype)
+        states = self.model.language_model(
+            inputs_embeds=embeddings, attention_mask=visible, position_ids=position_ids, use_cache=False
+        ).last_hidden_state
+
+        output = SELF1EOutput(last_hidden_state=states, image_features=image_features)
+        if image_features is not None and tile_grids is not None:
+            output.mask_logits, output.low_resolution_mask_logits = self._mask_logits(
+                states,
+                image_tokens,
+                seg_tokens & perceiving[:, None],
+                row_tiles,
+                image_features,
+                tile_grids,
+                picture_index,
+            )
+        if output_logits:
+            output.logits = self.lm_head(states)
+        if labels is not None:
+            output.ce_loss = self._language_loss(states, labels)
+        if masks is not None:
+            output.mask_bce_loss, output.mask_dice_loss = self._mask_losses(output, masks, conversation_ids)
+        output.loss = self._weighted(output)
+        return output
+
+    def _mask_logits(
+        self,
+        states: Tensor,
+        image_tokens: Tensor,
+        seg_tokens: Tensor,
+        row_tiles: list[Tensor],
+        image_features: ImageFeatures,
+        tile_grids: Sequence[Grid],
+        picture_index: Tensor | None,
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Final and low-resolution mask logits of each row; rows whose pictures have one shape go together."""
+        head = self.refilling_head
+        before_seg = F.pad(seg_tokens[:, 1:], (0, 1))  # the position that predicts [SEG]
+        counts = seg_tokens.sum(dim=1).tolist()
+        embeddings = head.segmentation_embedding(states[before_seg]).split(counts)
+        pictures = picture_of_rows(picture_index, len(row_tiles))
+        final: list[Tensor] = [states.new_zeros(0, 1, 1)] * len(row_tiles)
+        low = list(final)
+        same_grid: dict[Grid, list[int]] = {}
+        for row, picture in enumerate(pictures):
+            if counts[row] and picture >= 0:
+                same_grid.setdefault(tuple(tile_grids[picture]), []).append(row)
+        for (columns, rows), members in same_grid.items():
+            tiles = torch.stack([row_tiles[row] for row in members]).to(states.device)  # [b, rows * columns]
+            llm_image = torch.stack([states[row][image_tokens[row]] for row in members])
+            llm_image = llm_image.unflatten(1, (columns * rows, -1))
+            llm_map = head.llm_map(llm_image, columns, rows)
+            pixels = head.refilled_pixels(llm_map, image_features.vision.of_tiles(tiles), columns, rows)
+            for index, row in enumerate(members):
+                final[row] = head.mask_logits(pixels[index], embeddings[row])
+                low[row] = head.mask_logits(llm_map[index], embeddings[row])
+        return tuple(final), tuple(low)
+
+    def _language_loss(self, states: Tensor, labels: Tensor) -> Tensor:
+        """Next-token cross-entropy; the LM head runs on the supervised positions only."""
+        target = labels[:, 1:]
+        scored = target != -100
+        logits = self.lm_head(states[:, :-1][scored])
+        # The sum over nothing keeps a batch without supervised text differentiable instead of NaN.
+        return F.cross_entropy(logits.float(), target[scored], reduction="sum") / scored.sum().clamp(min=1)
+
+    def _mask_losses(
+        self, output: SELF1EOutput, masks: Sequence[Tensor], conversation_ids: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """BCE and Dice on the final and the low-resolution logits, per conversation of the batch."""
+        if output.mask_logits is None or output.low_resolution_mask_logits is None:
+            raise ValueError("masks were given but no picture: pass pixel_values or image_features")
+        conversations = len(masks) if conversation_ids is None else int(conversation_ids.amax(dim=1).clamp(min=1).sum())
+        bce = dice = output.mask_logits[0].new_zeros(())
+        for row, target in enumerate(masks):
+            for logits in (output.mask_logits[row], output.low_resolution_mask_logits[row]):
+                if logits.shape[0] != target.shape[0]:
+                    raise ValueError(f"row {row} has {logits.shape[0]} [SEG] but {target.shape[0]} masks")
+                row_bce, row_dice = mask_losses(logits, target.to(logits.device), self.config.mask_loss_side)
+                bce, dice = bce + row_bce, dice + row_dice
+        return bce / conversations, dice / conversations
+
+    def _weighted(self, output: SELF1EOutput) -> Tensor | None:
+        parts = (
+            (self.config.ce_weight, output.ce_loss),
+            (self.config.bce_weight, output.mask_bce_loss),
+            (self.config.dice_weight, output.mask_dice_loss),
+        )
+        given = [weight * loss for weight, loss in parts if loss is not None]
+        return torch.stack(given).sum() if given else None
+
+
+def picture_of_rows(picture_index: Tensor | None, rows: int) -> list[int]:
+    """Which picture each row is about; -1 for none."""
+    return list(range(rows)) if picture_index is None else picture_index.tolist()
+
+
+def tiles_of_rows(tile_grids: Sequence[Grid], picture_index: Tensor | None, rows: int) -> list[Tensor]:
+    """Indices into the tiles of the batch, int[tiles of that picture], for each row."""
+    counts = [columns * rows_ for columns, rows_ in tile_grids]
+    starts = [sum(counts[:picture]) for picture in range(len(counts))]
+    return [
+        torch.arange(starts[picture], starts[picture] + counts[picture]) if picture >= 0 else torch.arange(0)
+        for picture in picture_of_rows(picture_index, rows)
+    ]
+
+
+AutoModelForImageTextToText.register(SELF1EConfig, SELF1EForSegmentation)
