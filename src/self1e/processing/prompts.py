@@ -132,22 +132,22 @@ def prefix_pieces(image_tokens: int) -> list[Piece]:
     """What all conversations about one picture begin with: system prompt, "user\\n", and the picture.
 
     Args:
-        image_tokens: number of `<IMG_CONTEXT>` tokens, tiles x tokens per tile; 0 for a conversation without picture.
+        image_tokens: number of `<IMG_CONTEXT>` tokens, tiles x tokens per tile.
     """
-    pieces = [_START, Piece(f"system\n{SYSTEM_PROMPT}"), _END, Piece("\n"), _START]
-    if image_tokens == 0:
-        return pieces
-    picture = [Piece(IMG_CONTEXT, special=True)] * image_tokens
-    return [*pieces, Piece("user\n"), Piece(IMG_START, special=True), *picture, Piece(IMG_END, special=True)]
+    return [
+        *(_START, Piece(f"system\n{SYSTEM_PROMPT}"), _END, Piece("\n")),
+        *(_START, Piece("user\n")),
+        *(Piece(IMG_START, special=True), *[Piece(IMG_CONTEXT, special=True)] * image_tokens),
+        Piece(IMG_END, special=True),
+    ]
 
 
-def continuation_pieces(turns: Sequence[Turn], question: str | None = None, *, picture: bool = True) -> list[Piece]:
+def continuation_pieces(turns: Sequence[Turn], question: str | None = None) -> list[Piece]:
     """What follows the picture: the finished turns, then (to generate an answer) an open question.
 
     Args:
         turns: questions with their answers.
         question: if given, asked last, and the layout ends where the model has to go on: `<|im_start|>assistant\\n`.
-        picture: whether the prefix holds a picture. The first question then stands behind "\\n", on the line after it.
 
     Raises:
         ValueError: if there is nothing to say.
@@ -155,18 +155,18 @@ def continuation_pieces(turns: Sequence[Turn], question: str | None = None, *, p
     if not turns and question is None:
         raise ValueError("a conversation needs at least one turn or an open question")
     pieces: list[Piece] = []
-    for question_text, answer in [(turn.question, turn.answer) for turn in turns] + [(question, None)]:
-        if question_text is None:
-            break
-        # The words before the first question ("user\n", the picture) belong to the prefix.
-        if not pieces:
-            pieces = [Piece(f"\n{question_text}" if picture else f"user\n{question_text}")]
-        else:
-            pieces += [_START, Piece(f"user\n{question_text}")]
-        pieces += [_END, Piece("\n"), _START, Piece("assistant\n")]
-        if answer is not None:
-            pieces += [*_answer_pieces(answer), Piece(IM_END, special=True, supervised=True), Piece("\n")]
+    for turn in turns:
+        pieces += _question_pieces(turn.question, first=not pieces)
+        pieces += [*_answer_pieces(turn.answer), Piece(IM_END, special=True, supervised=True), Piece("\n")]
+    if question is not None:
+        pieces += _question_pieces(question, first=not pieces)
     return pieces
+
+
+def _question_pieces(question: str, *, first: bool) -> list[Piece]:
+    # The first question stands on the line after the picture, whose "user\n" is in the prefix.
+    asked = [Piece(f"\n{question}")] if first else [_START, Piece(f"user\n{question}")]
+    return [*asked, _END, Piece("\n"), _START, Piece("assistant\n")]
 
 
 def _answer_pieces(answer: str) -> list[Piece]:

@@ -1,0 +1,237 @@
+"""Pictures in, tiles out: reads any picture as RGB, and cuts it into the square tiles that the vision tower takes.
+
+InternVL's dynamic tiling stretches a picture to cols x rows tiles (nothing is padded or cropped), so what the model
+says about the stitched tiles maps back to the picture by a plain resize.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
+
+MAX_PIXELS = 178_956_970
+"""Larger pictures are refused: a small file can unpack to fill the memory. The same limit as Pillow's hard one."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class ImageError(ValueError):
+    """A picture that cannot be read. The message names it and says what to do."""
+
+
+def load_image(source: ImageSource) -> Image.Image:
+    """Read a picture as 8-bit RGB, upright, on a white background.
+
+    EXIF orientation is applied, transparent parts become white, 16-bit and floating-point values are brought to 8 bits,
+    and of an animation the first frame is taken. A given PIL picture is left as it is.
+
+    Args:
+        source: a path, the bytes of a file, an open binary file, a PIL picture, or an array [H, W] or [H, W, 1|3|4]
+            (grey, RGB, RGBA) of bool, uint8 0..255, uint16 0..65535 or float 0..1.
+
+    Raises:
+        ImageError: if there is no such file, it is no picture, broken, empty or too large, or the array does not fit.
+    """
+    if isinstance(source, np.ndarray):
+        return _on_white(_from_array(source, "the array"))
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "the picture")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(io.BytesIO(source), "the byte string")
+    if isinstance(source, str | os.PathLike):
+        return _decode_path(Path(source))
+    if hasattr(source, "read"):
+        return _decode_stream(source)
+    raise ImageError(f"{type(source).__name__} is no picture: give a path, bytes, a file, a PIL picture or a numpy array")
+
+
+def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[int, int]:
+    """InternVL's choice of a grid of tiles for a picture.
+
+    Of all grids of at most `max_tiles` tiles, the one whose aspect ratio is closest to the picture's. Of several (1x1
+    and 2x2, say) the largest that the picture fills: it must have more than half of the grid's pixels. If it fills
+    none, the smallest.
+
+    Args:
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        max_tiles: most tiles to use, at least 1.
+        tile_size: side of a tile, pixels.
+
+    Returns:
+        (cols, rows)
+
+    Raises:
+        ValueError: if a size or `max_tiles` is less than 1.
+    """
+    if min(width, height, max_tiles, tile_size) < 1:
+        raise ValueError(
+            f"a picture of {width}x{height} cannot be cut into at most {max_tiles} tiles of {tile_size} pixels: "
+            "all of these must be at least 1"
+        )
+    grids = [(cols, rows) for cols in range(1, max_tiles + 1) for rows in range(1, max_tiles // cols + 1)]
+    grids.sort(key=lambda grid: grid[0] * grid[1])
+
+    def distance(grid: tuple[int, int]) -> float:
+        return abs(width / height - grid[0] / grid[1])
+
+    smallest_distance = min(map(distance, grids))
+    closest = [grid for grid in grids if distance(grid) == smallest_distance]
+    filled = [grid for grid in closest if width * height > 0.5 * tile_size**2 * grid[0] * grid[1]]
+    return filled[-1] if filled else closest[0]
+
+
+def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Stretch a picture to its grid of tiles, normalise it as in ImageNet training, and cut it.
+
+    Args:
+        image: RGB, as `load_image` returns it.
+        max_tiles: most tiles to use.
+        image_size: side S of a tile, pixels.
+
+    Returns:
+        float32[T, 3, S, S], tiles row by row, T = cols * rows; and (cols, rows).
+    """
+    cols, rows = tile_grid(*image.size, max_tiles, image_size)
+    resized = image.resize((cols * image_size, rows * image_size), Image.Resampling.BICUBIC)
+    pixels = torch.from_numpy(np.array(resized, dtype=np.float32) / 255)  # [H, W, 3]
+    pixels = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    tiles = pixels.reshape(rows, image_size, cols, image_size, 3)
+    tiles = tiles.permute(0, 2, 4, 1, 3)  # [rows, cols, 3, S, S]
+    tiles = tiles.reshape(rows * cols, 3, image_size, image_size)
+    return tiles, (cols, rows)
+
+
+def _decode_path(path: Path) -> Image.Image:
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path} is a folder: give one picture file")
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise ImageError(f"{path} is no regular file: give a picture file")
+        file = path.open("rb")
+    except ImageError:
+        raise
+    except FileNotFoundError:
+        raise ImageError(f"there is no file {path}: check the path") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot open {str(path)!r} ({error}): check the path and its permissions") from error
+    with file:
+        return _decode(file, str(path))
+
+
+def _decode_stream(stream: IO[bytes]) -> Image.Image:
+    name = str(getattr(stream, "name", "the file object"))
+    content = stream.read()  # whole, as Pillow has to seek and a stream may not be able to
+    if not isinstance(content, bytes):
+        raise ImageError(f"{name} was opened as text: open it as open(path, 'rb')")
+    return _decode(io.BytesIO(content), name)
+
+
+def _decode(file: IO[bytes], name: str) -> Image.Image:
+    if not file.read(1):
+        raise ImageError(f"{name} is empty: give a picture file")
+    file.seek(0)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
+            image = Image.open(file)
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} has more than {MAX_PIXELS} pixels: scale it down first") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name} is no picture that Pillow can read: convert it to PNG or JPEG") from error
+    except Exception as error:  # Pillow's decoders let all kinds of errors through for broken headers
+        raise ImageError(f"{name} is a broken picture ({error}): save it again") from error
+    with image:
+        return _to_rgb(image, name)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    width, height = image.size
+    if width * height == 0:
+        raise ImageError(f"{name} is {width}x{height} pixels: give a picture that is not empty")
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} has {width}x{height} pixels, more than {MAX_PIXELS}: scale it down first")
+    try:
+        image.load()
+        image = _upright(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            image = _from_array(_deep_pixels(image), name)
+        return _on_white(image)
+    except ImageError:
+        raise
+    except Exception as error:  # as above: no list of what a broken file can raise would be complete
+        raise ImageError(f"{name} is broken or cut short ({error}): save or download it again") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a broken EXIF block does not spoil the pixels
+        return image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    if image.mode in ("La", "RGBa"):  # premultiplied alpha, which has no direct way to RGBA for grey
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _deep_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of a PIL mode with more than 8 bits a channel, as an array that `_from_array` reads."""
+    pixels = np.asarray(image)
+    if image.mode == "F" and pixels.max() > 1:
+        return np.clip(pixels, 0, 255) / 255  # Pillow's own convention for "F" is 0..255
+    if image.mode == "I" and pixels.max() > 255:
+        return np.clip(pixels, 0, 65535).astype(np.uint16)  # 32-bit integers are how Pillow often reads 16-bit files
+    return pixels
+
+
+def _from_array(array: np.ndarray, name: str) -> Image.Image:
+    """An array [H, W] or [H, W, 1|3|4] as a PIL picture of mode L, RGB or RGBA."""
+    shape = array.shape
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
+        hint = "; move the channels last: array.transpose(1, 2, 0)" if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
+        raise ImageError(f"{name} has shape {shape}, not [H, W] or [H, W, 1|3|4]{hint}")
+    if array.size == 0:
+        raise ImageError(f"{name} has shape {shape}: give a picture that is not empty")
+    if shape[0] * shape[1] > MAX_PIXELS:
+        raise ImageError(f"{name} has {shape[1]}x{shape[0]} pixels, more than {MAX_PIXELS}: scale it down first")
+    if array.ndim == 3 and shape[2] == 1:
+        array = array[:, :, 0]
+    return Image.fromarray(_to_uint8(array, name))
+
+
+_ACCEPTED_VALUES = "give bool, uint8 0..255, uint16 0..65535 or float 0..1"
+
+
+def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+    kind = array.dtype.kind
+    if kind not in "biuf":
+        raise ImageError(f"{name} holds {array.dtype} values: {_ACCEPTED_VALUES}")
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)
+    if kind == "b":
+        return array.astype(np.uint8) * 255
+    low, high = array.min(), array.max()
+    if array.dtype.newbyteorder("=") == np.uint16:
+        return np.round(array / 257).astype(np.uint8)
+    if kind in "iu" and low >= 0 and high <= 255:
+        return array.astype(np.uint8)
+    # Resizing overshoots by a little: such values are clipped. NaN fails the comparison.
+    if kind == "f" and low >= -0.1 and high <= 1.1:
+        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    raise ImageError(f"{name} holds {array.dtype} values from {low} to {high}: {_ACCEPTED_VALUES}")
