@@ -52,7 +52,8 @@ def load_image(source: ImageSource) -> Image.Image:
         return _decode_path(Path(source))
     if hasattr(source, "read"):
         return _decode_stream(source)
-    raise ImageError(f"{type(source).__name__} is no picture: give a path, bytes, a file, a PIL picture or a numpy array")
+    kind = type(source).__name__
+    raise ImageError(f"{kind} is no picture: give a path, bytes, an open file, a PIL picture or a numpy array")
 
 
 def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[int, int]:
@@ -101,7 +102,12 @@ def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[torch
 
     Returns:
         float32[T, 3, S, S], tiles row by row, T = cols * rows; and (cols, rows).
+
+    Raises:
+        ValueError: if the picture is not RGB.
     """
+    if image.mode != "RGB":
+        raise ValueError(f"tiles are cut from RGB pictures, not from mode {image.mode!r}: read it with load_image")
     cols, rows = tile_grid(*image.size, max_tiles, image_size)
     resized = image.resize((cols * image_size, rows * image_size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(resized, dtype=np.float32) / 255)  # [H, W, 3]

@@ -1,0 +1,226 @@
+"""From pictures and conversations to model inputs, and from mask logits back to the picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import cached_file
+
+from self1e.processing.batch import Grid, ModelInputs, Row, collate, pack, single
+from self1e.processing.images import to_tiles
+from self1e.processing.tokens import (
+    EncodedConversation,
+    add_seg_token,
+    encode_continuation,
+    encode_prefix,
+    special_ids,
+)
+
+if TYPE_CHECKING:
+    from self1e.data.example import Example, Turn
+
+CONFIG_NAME = "processor_config.json"
+
+
+class SELF1EProcessor:
+    """Makes model inputs of pictures and of what is said about them.
+
+    One picture may have any number of conversations; its tiles are in the batch once.
+
+    Args:
+        tokenizer: a fast tokenizer with InternVL's special tokens and `[SEG]`.
+        image_size: side of a tile in pixels.
+        tokens_per_tile: image tokens that the language model reads for a tile.
+        max_tiles: most tiles to cut a picture into. The published results are with one.
+
+    Raises:
+        ValueError: if the tokenizer lacks a special token, or a number is less than 1.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerFast,
+        image_size: int = 448,
+        tokens_per_tile: int = 256,
+        max_tiles: int = 1,
+    ) -> None:
+        if min(image_size, tokens_per_tile, max_tiles) < 1:
+            raise ValueError(f"must be at least 1: {image_size=}, {tokens_per_tile=}, {max_tiles=}")
+        special_ids(tokenizer)
+        self.tokenizer = tokenizer
+        self.image_size = image_size
+        self.tokens_per_tile = tokens_per_tile
+        self.max_tiles = max_tiles
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **hub_options: Any) -> SELF1EProcessor:
+        """Read a processor that `save_pretrained` wrote, or make one for an InternVL model.
+
+        Args:
+            folder: a folder, or the name of a model on the Hugging Face Hub. If it is InternVL's (in its original or in
+                transformers' form), the tokenizer is given a `[SEG]` token, and sizes are taken from its configuration.
+            hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(folder, **hub_options)
+        config = _read_json(folder, CONFIG_NAME, hub_options)
+        if config.pop("processor_class", None) == cls.__name__:
+            return cls(tokenizer, **config)
+        add_seg_token(tokenizer)
+        model_config = _read_json(folder, "config.json", hub_options)
+        image_config = _read_json(folder, "preprocessor_config.json", hub_options)
+        return cls(tokenizer, **_internvl_sizes(model_config, image_config))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the tokenizer's files and `processor_config.json`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.save_pretrained(folder)
+        config = {
+            "processor_class": type(self).__name__,
+            "image_size": self.image_size,
+            "tokens_per_tile": self.tokens_per_tile,
+            "max_tiles": self.max_tiles,
+        }
+        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
+
+    def __call__(
+        self,
+        pictures: Sequence[Image.Image],
+        conversations: Sequence[Sequence[Sequence[Turn]]],
+        *,
+        pack_rows: bool = False,
+        labels: bool = True,
+    ) -> ModelInputs:
+        """Inputs of finished conversations, for training or for a mask pass.
+
+        Args:
+            pictures: RGB, as `load_image` returns them.
+            conversations: for each picture its conversations, each a sequence of turns.
+            pack_rows: put all conversations about a picture into one row, behind one copy of its image tokens, instead
+                of one row each.
+            labels: whether to supervise the answers.
+
+        Raises:
+            ValueError: if there is nothing to do, or pictures and conversations do not match in number.
+        """
+        continuations = [
+            [encode_continuation(self.tokenizer, turns) for turns in of_picture] for of_picture in conversations
+        ]
+        return self._batch(pictures, continuations, pack_rows=pack_rows, labels=labels)
+
+    def batch(self, examples: Sequence[Example], *, pack_rows: bool = False, labels: bool = True) -> ModelInputs:
+        """Inputs of examples with all their conversations, in order. See `__call__`."""
+        conversations = [[talk.turns for talk in example.conversations] for example in examples]
+        return self([example.image for example in examples], conversations, pack_rows=pack_rows, labels=labels)
+
+    def prompts(
+        self,
+        pictures: Sequence[Image.Image],
+        questions: Sequence[Sequence[str]],
+        histories: Sequence[Sequence[Sequence[Turn]]] | None = None,
+    ) -> ModelInputs:
+        """Inputs to generate answers from: a row for each question, padded on the LEFT so that all end together.
+
+        Args:
+            pictures: RGB, as `load_image` returns them.
+            questions: for each picture the questions to ask about it, each in a conversation of its own.
+            histories: for each question the turns before it; default none.
+        """
+        if histories is None:
+            histories = [[()] * len(of_picture) for of_picture in questions]
+        continuations = [
+            [encode_continuation(self.tokenizer, turns, question) for question, turns in zip(*pair, strict=True)]
+            for pair in zip(questions, histories, strict=True)
+        ]
+        return self._batch(pictures, continuations, labels=False, padding_side="left")
+
+    def tiles(self, picture: Image.Image) -> tuple[Tensor, Grid]:
+        """float32[T, 3, S, S] of one RGB picture, and its (cols, rows)."""
+        return to_tiles(picture, self.max_tiles, self.image_size)
+
+    def prefix(self, grid: Grid) -> EncodedConversation:
+        """The tokens that conversations about a picture of cols x rows tiles begin with."""
+        cols, rows = grid
+        return encode_prefix(self.tokenizer, cols * rows * self.tokens_per_tile)
+
+    @property
+    def pad_id(self) -> int:
+        """What short rows are filled with. Any id would do: the attention mask says what padding is."""
+        return self.tokenizer.pad_token_id or 0
+
+    def _batch(
+        self,
+        pictures: Sequence[Image.Image],
+        continuations: Sequence[Sequence[EncodedConversation]],
+        *,
+        pack_rows: bool = False,
+        **options: Any,
+    ) -> ModelInputs:
+        if len(pictures) != len(continuations):
+            raise ValueError(f"{len(pictures)} pictures, but questions about {len(continuations)}: give a list for each")
+        tiles, grids = [], []
+        rows: list[Row] = []
+        for index, (picture, of_picture) in enumerate(zip(pictures, continuations, strict=True)):
+            picture_tiles, grid = self.tiles(picture)
+            tiles.append(picture_tiles)
+            grids.append(grid)
+            prefix = self.prefix(grid)
+            if pack_rows and len(of_picture) > 1:
+                rows.append(pack(prefix, of_picture, index))
+            else:
+                rows += [single(prefix + continuation, index) for continuation in of_picture]
+        return collate(tiles, grids, rows, pad_id=self.pad_id, **options)
+
+
+def mask_logits_to_picture(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize mask logits to the picture, bilinearly; the mask is where they are above 0.
+
+    Tiling only stretches the picture, so that the map of the stitched tiles covers it exactly.
+
+    Args:
+        logits: float[K, h, w], K may be 0.
+        size: (width, height) of the picture, as PIL gives it.
+
+    Returns:
+        float32[K, height, width]
+    """
+    width, height = size
+    if logits.shape[0] == 0:
+        return torch.zeros(0, height, width, device=logits.device)
+    resized = F.interpolate(logits[None].float(), size=(height, width), mode="bilinear", align_corners=False)
+    return resized[0]
+
+
+def _read_json(folder: str | Path, name: str, hub_options: dict[str, Any]) -> dict[str, Any]:
+    """A JSON file of a folder or Hub model; empty if it has none."""
+    path = cached_file(str(folder), name, _raise_exceptions_for_missing_entries=False, **hub_options)
+    return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _internvl_sizes(model_config: dict[str, Any], image_config: dict[str, Any]) -> dict[str, int]:
+    """Tile size and tokens per tile of an InternVL model, from what there is of its configuration files."""
+    vision = model_config.get("vision_config", {})
+    image_size = _side(
+        model_config.get("force_image_size")  # of the original form only
+        or vision.get("image_size")
+        or image_config.get("size")
+        or 448
+    )
+    patches = image_size // _side(vision.get("patch_size", 14))
+    side = int(patches * model_config.get("downsample_ratio", 0.5))
+    return {"image_size": image_size, "tokens_per_tile": side**2}
+
+
+def _side(size: int | list[int] | dict[str, int]) -> int:
+    """The side of a square that is written 448, [448, 448] or {"height": 448, "width": 448}."""
+    if isinstance(size, dict):
+        return next(iter(size.values()))
+    return size[0] if isinstance(size, list) else size
