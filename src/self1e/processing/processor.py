@@ -165,7 +165,9 @@ class SELF1EProcessor:
         **options: Any,
     ) -> ModelInputs:
         if len(pictures) != len(continuations):
-            raise ValueError(f"{len(pictures)} pictures, but questions about {len(continuations)}: give a list for each")
+            raise ValueError(
+                f"{len(pictures)} pictures, but {len(continuations)} lists of conversations: give one for each"
+            )
         tiles, grids = [], []
         rows: list[Row] = []
         for index, (picture, of_picture) in enumerate(zip(pictures, continuations, strict=True)):
