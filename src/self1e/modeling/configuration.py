@@ -43,6 +43,8 @@ class SELF1EConfig(InternVLConfig):
         super().__post_init__(**kwargs)
         if self.refilling not in get_args(Refilling):
             raise ValueError(f"refilling must be one of {get_args(Refilling)}, not {self.refilling!r}")
+        if self.downsample_ratio != 0.5 or self.vision_feature_layer != -1:
+            raise ValueError("the refilling head needs downsample_ratio 0.5 and the last layer of the vision tower")
 
 
 AutoConfig.register(SELF1EConfig.model_type, SELF1EConfig)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -10,7 +12,7 @@ IGNORE = 255
 
 
 def loss_size(height: int, width: int, side: int) -> tuple[int, int]:
-    """Size (height, width) shrunk so that the short side is at most `side` pixels, the long one rounded down; never grown."""
+    """(height, width) shrunk so that the short side is at most `side`, the long one rounded down; never grown."""
     short = min(height, width)
     if short <= side:
         return height, width
@@ -24,26 +26,32 @@ def resize(masks: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(masks[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def mask_losses(logits: Tensor, target: Tensor, side: int = 128) -> tuple[Tensor, Tensor]:
-    """Binary cross-entropy and Dice of K masks of one picture, each summed over the masks.
+def mask_losses(maps: Sequence[Tensor], target: Tensor, side: int = 128) -> tuple[Tensor, Tensor]:
+    """Binary cross-entropy and Dice of K masks of one picture, each summed over the masks and over the maps.
 
     Args:
-        logits: float[K, h, w], of any resolution.
+        maps: float[K, h, w] logits of the same masks, each map of its own resolution.
         target: [K, H, W], 1 inside, 0 outside, 255 where neither counts.
         side: See `loss_size`.
 
     Returns:
-        Two scalars: sum over masks of the pixel mean of BCE, and of the Dice loss (each in [0, 1]). 0 for K = 0.
+        Two scalars: the pixel mean of BCE, and the Dice loss (each in [0, 1]), summed. 0 for K = 0.
     """
-    if logits.shape[0] == 0:
-        return logits.sum(), logits.sum()
-    size = loss_size(*target.shape[-2:], side)
-    counted = resize((target != IGNORE).to(logits.dtype), size)
-    target = resize((target == 1).to(logits.dtype), size)
-    logits = resize(logits, size)
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * counted
-    bce = cross_entropy.flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
-    return bce.sum(), dice_loss(logits.sigmoid() * counted, target * counted).sum()
+    if target.shape[0] == 0:
+        nothing = torch.stack([logits.sum() for logits in maps]).sum()
+        return nothing, nothing
+    size = loss_size(target.shape[-2], target.shape[-1], side)
+    inside = resize((target == 1).to(maps[0].dtype), size)
+    ignored = target == IGNORE
+    counted = resize((~ignored).to(maps[0].dtype), size) if ignored.any() else torch.ones_like(inside)
+    pixels = counted.flatten(1).sum(1).clamp(min=1)
+    bce, dice = [], []
+    for logits in maps:
+        logits = resize(logits, size)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, inside, counted, reduction="none")
+        bce.append((cross_entropy.flatten(1).sum(1) / pixels).sum())
+        dice.append(dice_loss(logits.sigmoid() * counted, inside * counted).sum())
+    return torch.stack(bce).sum(), torch.stack(dice).sum()
 
 
 def dice_loss(probability: Tensor, target: Tensor, scale: float = 1000.0, eps: float = 1e-6) -> Tensor:

@@ -50,7 +50,7 @@ class SELF1EOutput(ModelOutput):
         mask_bce_loss: Scalar, BCE of the final and the low-resolution logits, summed over masks, per conversation.
         mask_dice_loss: Scalar, Dice in the same way.
         mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
-            `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`.
+            `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`. K = 0 for rows without a picture.
         low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
         logits: float[B, N, vocabulary], only when asked for.
         last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
@@ -85,12 +85,12 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         compressed = vision.pooler_output
         uncompressed = None
         if self.config.refilling != "baseline":
-            patch_features = vision.last_hidden_state[:, 1:]
+            patch_features = vision.last_hidden_state[:, 1:]  # without the class token
             replicated = patch_features.repeat(1, 1, 4)
             uncompressed = self.model.multi_modal_projector(replicated)
         return ImageFeatures(compressed, uncompressed, self.refilling_head.vision_side(compressed, uncompressed))
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -106,17 +106,18 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         output_logits: bool = False,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> Any:
         """The mask pass: whole conversations, answers included, in one forward under the dual perception mask.
 
-        With a KV cache (`past_key_values` or `use_cache`) this is InternVL's own causal forward, which is what
+        With `use_cache` (True or False) or `past_key_values` this is InternVL's own causal forward, which is what
         `generate` needs: image states depend on the later `[SEG]`, so masks cannot come out of a cached pass.
 
         Args:
             input_ids: int[B, N].
-            attention_mask: bool[B, N] (or 0/1), False at padding. Default: no padding.
-            position_ids: int[B, N]. Default: 0, 1, 2, ...
+            attention_mask: bool[B, N] (or 0/1), False at padding, on either side. Default: no padding.
+            position_ids: int[B, N]. Default: 0, 1, 2, ... over the tokens of a row that are not padding.
             pixel_values: float[T, 3, S, S], the tiles of all pictures of the batch, each picture once.
             image_features: Instead of `pixel_values`: what `encode_images` made of them.
             tile_grids: (columns, rows) of each picture. Default: one tile each.
@@ -126,45 +127,44 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             labels: int[B, N], -100 where nothing is to be predicted; not shifted.
             masks: Ground truth, one [K, H, W] per row with a mask for each of its `[SEG]`; 0, 1, or 255 (ignored).
             output_logits: Also run the LM head over every position.
+            past_key_values: Of the causal forward: its cache.
+            use_cache: Of the causal forward: whether to return a cache.
+            logits_to_keep: Of the causal forward: positions, from the end, to run the LM head over; 0 for all.
+
+        Returns:
+            `SELF1EOutput`, or InternVL's own output of the causal forward.
 
         Raises:
-            ValueError: When image tokens, tiles, or masks do not match in number.
+            ValueError: When image tokens, tiles, `[SEG]` or masks do not match in number, or the attention
+                implementation cannot take the dual perception mask.
         """
-        if past_key_values is not None or use_cache:
+        if input_ids is None:
+            raise ValueError("input_ids are needed: inputs_embeds alone do not say where pictures and [SEG] stand")
+        if image_features is None and pixel_values is not None:
+            image_features = self.encode_images(pixel_values)
+        row_tiles = tiles_of_rows(image_features, tile_grids, picture_index, input_ids.shape[0])
+        if use_cache is not None or past_key_values is not None:
+            if masks is not None or conversation_ids is not None:
+                raise ValueError("masks and packed conversations need the mask pass: leave out use_cache")
             return super().forward(
-                input_ids=input_ids,
+                inputs_embeds=self._prefill_embeddings(input_ids, image_features, row_tiles, past_key_values),
                 attention_mask=attention_mask,
                 position_ids=position_ids,
-                pixel_values=pixel_values,
                 past_key_values=past_key_values,
                 use_cache=use_cache,
+                labels=labels,
+                logits_to_keep=logits_to_keep,
                 **kwargs,
             )
-        if input_ids is None:
-            raise ValueError("a mask pass needs input_ids; inputs_embeds alone do not say where [SEG] stands")
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        real = attention_mask.bool()
+
+        real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
+        if position_ids is None:
+            position_ids = (real.cumsum(dim=1) - 1).clamp(min=0)
         image_tokens = (input_ids == self.config.image_token_id) & real
         seg_tokens = (input_ids == self.config.seg_token_id) & real
         if perceiving is None:
             perceiving = seg_tokens.any(dim=1)
-
-        embeddings = self.get_input_embeddings()(input_ids)
-        row_tiles: list[Tensor] = []
-        if image_features is None and pixel_values is not None:
-            image_features = self.encode_images(pixel_values)
-        if image_features is not None:
-            tile_grids = tile_grids or [(1, 1)] * image_features.compressed.shape[0]
-            row_tiles = tiles_of_rows(tile_grids, picture_index, input_ids.shape[0])
-            compressed = image_features.compressed[torch.cat(row_tiles).to(input_ids.device)]
-            if int(image_tokens.sum()) != compressed.shape[0] * compressed.shape[1]:
-                raise ValueError(
-                    f"the rows hold {int(image_tokens.sum())} image tokens, but their pictures have "
-                    f"{compressed.shape[0]} tiles of {compressed.shape[1]} tokens"
-                )
-            embeddings = embeddings.masked_scatter(image_tokens[..., None], compressed.to(embeddings.dtype))
-
+        embeddings = self._embed(input_ids, image_tokens, image_features, row_tiles)
         visible = dual_perception_mask(
             real,
             image_tokens,
@@ -174,31 +174,89 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             conversation_ids=conversation_ids,
             perceiving=perceiving,
         )
-        if self.config.text_config._attn_implementation == "eager":
-            visible = as_attention_bias(visible, embeddings.dtype)
         states = self.model.language_model(
-            inputs_embeds=embeddings, attention_mask=visible, position_ids=position_ids, use_cache=False
+            inputs_embeds=embeddings,
+            attention_mask=self._attention_input(visible, embeddings.dtype),
+            position_ids=position_ids,
+            use_cache=False,
         ).last_hidden_state
 
-        output = SELF1EOutput(last_hidden_state=states, image_features=image_features)
-        if image_features is not None and tile_grids is not None:
-            output.mask_logits, output.low_resolution_mask_logits = self._mask_logits(
-                states,
-                image_tokens,
-                seg_tokens & perceiving[:, None],
-                row_tiles,
-                image_features,
-                tile_grids,
-                picture_index,
-            )
-        if output_logits:
-            output.logits = self.lm_head(states)
+        final, low = None, None
+        if image_features is not None:
+            seg_tokens = seg_tokens & perceiving[:, None]
+            grids = grids_of_rows(tile_grids, picture_index, input_ids.shape[0])
+            final, low = self._mask_logits(states, image_tokens, seg_tokens, row_tiles, image_features, grids)
+        ce_loss, bce_loss, dice_loss = None, None, None
         if labels is not None:
-            output.ce_loss = self._language_loss(states, labels)
+            ce_loss = self._language_loss(states, labels)
         if masks is not None:
-            output.mask_bce_loss, output.mask_dice_loss = self._mask_losses(output, masks, conversation_ids)
-        output.loss = self._weighted(output)
-        return output
+            bce_loss, dice_loss = self._mask_losses(final, low, masks, conversation_ids)
+        return SELF1EOutput(
+            loss=self._weighted(ce_loss, bce_loss, dice_loss),
+            ce_loss=ce_loss,
+            mask_bce_loss=bce_loss,
+            mask_dice_loss=dice_loss,
+            mask_logits=final,
+            low_resolution_mask_logits=low,
+            logits=self.lm_head(states) if output_logits else None,
+            last_hidden_state=states,
+            image_features=image_features,
+        )
+
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+        """Writes answers, causally, with a KV cache; see transformers' `generate` for the settings of decoding.
+
+        Takes `pixel_values` or `image_features`, `tile_grids` and `picture_index` as `forward` does. The pictures are
+        encoded once, however many rows, beams or samples there are.
+        """
+        pixel_values = kwargs.pop("pixel_values", None)
+        if pixel_values is not None:
+            with torch.no_grad():
+                kwargs["image_features"] = self.encode_images(pixel_values)
+        if kwargs.get("image_features") is not None and kwargs.get("picture_index") is None:
+            input_ids = kwargs["input_ids"] if inputs is None else inputs
+            # Given as a tensor, it is repeated with the rows when there are several beams or samples to each.
+            kwargs["picture_index"] = torch.arange(input_ids.shape[0], device=input_ids.device)
+        return super().generate(inputs, **kwargs)
+
+    def _embed(
+        self, input_ids: Tensor, image_tokens: Tensor, image_features: ImageFeatures | None, row_tiles: list[Tensor]
+    ) -> Tensor:
+        """Token embeddings with the compressed features of each row's picture in place of its image tokens."""
+        per_tile = 0 if image_features is None else image_features.compressed.shape[1]
+        for row, (tokens, tiles) in enumerate(zip(image_tokens.sum(dim=1).tolist(), row_tiles, strict=True)):
+            if tokens != len(tiles) * per_tile:
+                raise ValueError(
+                    f"row {row} holds {tokens} image tokens; its picture has {len(tiles)} tiles of {per_tile} tokens"
+                )
+        embeddings = self.get_input_embeddings()(input_ids)
+        if image_features is None:
+            return embeddings
+        compressed = image_features.compressed[torch.cat(row_tiles).to(input_ids.device)]
+        return embeddings.masked_scatter(image_tokens[..., None], compressed.to(embeddings.dtype))
+
+    def _prefill_embeddings(
+        self,
+        input_ids: Tensor,
+        image_features: ImageFeatures | None,
+        row_tiles: list[Tensor],
+        past_key_values: Cache | None,
+    ) -> Tensor:
+        """Embeddings for the causal forward: pictures stand in the first part of a cached sequence only."""
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            return self.get_input_embeddings()(input_ids)
+        return self._embed(input_ids, input_ids == self.config.image_token_id, image_features, row_tiles)
+
+    def _attention_input(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
+        """The mask in the form which the attention of the language model takes."""
+        implementation = self.config.text_config._attn_implementation
+        if implementation == "sdpa":
+            return visible
+        if implementation == "eager":
+            return as_attention_bias(visible, dtype)
+        raise ValueError(
+            f"attention implementation {implementation!r} cannot take the dual perception mask; use 'sdpa' or 'eager'"
+        )
 
     def _mask_logits(
         self,
@@ -207,25 +265,25 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         seg_tokens: Tensor,
         row_tiles: list[Tensor],
         image_features: ImageFeatures,
-        tile_grids: Sequence[Grid],
-        picture_index: Tensor | None,
+        grids: list[Grid],
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Final and low-resolution mask logits of each row; rows whose pictures have one shape go together."""
+        if bool(seg_tokens[:, 0].any()):
+            raise ValueError("a row starts with [SEG]: there is no position before it that predicts it")
         head = self.refilling_head
         before_seg = F.pad(seg_tokens[:, 1:], (0, 1))  # the position that predicts [SEG]
         counts = seg_tokens.sum(dim=1).tolist()
         embeddings = head.segmentation_embedding(states[before_seg]).split(counts)
-        pictures = picture_of_rows(picture_index, len(row_tiles))
         final: list[Tensor] = [states.new_zeros(0, 1, 1)] * len(row_tiles)
         low = list(final)
         same_grid: dict[Grid, list[int]] = {}
-        for row, picture in enumerate(pictures):
-            if counts[row] and picture >= 0:
-                same_grid.setdefault(tuple(tile_grids[picture]), []).append(row)
+        for row, tiles in enumerate(row_tiles):
+            if counts[row] and len(tiles):
+                same_grid.setdefault(grids[row], []).append(row)
         for (columns, rows), members in same_grid.items():
-            tiles = torch.stack([row_tiles[row] for row in members]).to(states.device)  # [b, rows * columns]
+            tiles = torch.stack([row_tiles[row] for row in members]).to(states.device)  # int[b, rows * columns]
             llm_image = torch.stack([states[row][image_tokens[row]] for row in members])
-            llm_image = llm_image.unflatten(1, (columns * rows, -1))
+            llm_image = llm_image.unflatten(1, (rows * columns, -1))
             llm_map = head.llm_map(llm_image, columns, rows)
             pixels = head.refilled_pixels(llm_map, image_features.vision.of_tiles(tiles), columns, rows)
             for index, row in enumerate(members):
@@ -242,28 +300,29 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         return F.cross_entropy(logits.float(), target[scored], reduction="sum") / scored.sum().clamp(min=1)
 
     def _mask_losses(
-        self, output: SELF1EOutput, masks: Sequence[Tensor], conversation_ids: Tensor | None
+        self,
+        final: tuple[Tensor, ...] | None,
+        low: tuple[Tensor, ...] | None,
+        masks: Sequence[Tensor],
+        conversation_ids: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """BCE and Dice on the final and the low-resolution logits, per conversation of the batch."""
-        if output.mask_logits is None or output.low_resolution_mask_logits is None:
+        if final is None or low is None:
             raise ValueError("masks were given but no picture: pass pixel_values or image_features")
         conversations = len(masks) if conversation_ids is None else int(conversation_ids.amax(dim=1).clamp(min=1).sum())
-        bce = dice = output.mask_logits[0].new_zeros(())
-        for row, target in enumerate(masks):
-            for logits in (output.mask_logits[row], output.low_resolution_mask_logits[row]):
+        bce = dice = final[0].new_zeros(())
+        for row, (target, *row_logits) in enumerate(zip(masks, final, low, strict=True)):
+            for logits in row_logits:
                 if logits.shape[0] != target.shape[0]:
-                    raise ValueError(f"row {row} has {logits.shape[0]} [SEG] but {target.shape[0]} masks")
+                    raise ValueError(f"row {row} has {logits.shape[0]} mask maps but {target.shape[0]} masks")
                 row_bce, row_dice = mask_losses(logits, target.to(logits.device), self.config.mask_loss_side)
                 bce, dice = bce + row_bce, dice + row_dice
         return bce / conversations, dice / conversations
 
-    def _weighted(self, output: SELF1EOutput) -> Tensor | None:
-        parts = (
-            (self.config.ce_weight, output.ce_loss),
-            (self.config.bce_weight, output.mask_bce_loss),
-            (self.config.dice_weight, output.mask_dice_loss),
-        )
-        given = [weight * loss for weight, loss in parts if loss is not None]
+    def _weighted(self, ce_loss: Tensor | None, bce_loss: Tensor | None, dice_loss: Tensor | None) -> Tensor | None:
+        weights = (self.config.ce_weight, self.config.bce_weight, self.config.dice_weight)
+        losses = (ce_loss, bce_loss, dice_loss)
+        given = [weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None]
         return torch.stack(given).sum() if given else None
 
 
@@ -272,14 +331,37 @@ def picture_of_rows(picture_index: Tensor | None, rows: int) -> list[int]:
     return list(range(rows)) if picture_index is None else picture_index.tolist()
 
 
-def tiles_of_rows(tile_grids: Sequence[Grid], picture_index: Tensor | None, rows: int) -> list[Tensor]:
-    """Indices into the tiles of the batch, int[tiles of that picture], for each row."""
-    counts = [columns * rows_ for columns, rows_ in tile_grids]
-    starts = [sum(counts[:picture]) for picture in range(len(counts))]
-    return [
-        torch.arange(starts[picture], starts[picture] + counts[picture]) if picture >= 0 else torch.arange(0)
-        for picture in picture_of_rows(picture_index, rows)
-    ]
+def grids_of_rows(tile_grids: Sequence[Grid] | None, picture_index: Tensor | None, rows: int) -> list[Grid]:
+    """(columns, rows) of the picture each row is about; (0, 0) for none."""
+    pictures = picture_of_rows(picture_index, rows)
+    if tile_grids is None:
+        return [(1, 1) if picture >= 0 else (0, 0) for picture in pictures]
+    return [(tile_grids[picture][0], tile_grids[picture][1]) if picture >= 0 else (0, 0) for picture in pictures]
+
+
+def tiles_of_rows(
+    image_features: ImageFeatures | None, tile_grids: Sequence[Grid] | None, picture_index: Tensor | None, rows: int
+) -> list[Tensor]:
+    """Indices into the tiles of the batch, int[tiles of that picture], for each row; empty without a picture.
+
+    Raises:
+        ValueError: When the grids do not have as many tiles as were encoded, or a row is about a picture that is not
+            in the batch.
+    """
+    if image_features is None:
+        return [torch.arange(0)] * rows
+    encoded = image_features.compressed.shape[0]
+    counts = [1] * encoded if tile_grids is None else [columns * rows_ for columns, rows_ in tile_grids]
+    if sum(counts) != encoded:
+        raise ValueError(f"tile_grids {list(tile_grids or [])} have {sum(counts)} tiles, but {encoded} were given")
+    pictures = picture_of_rows(picture_index, rows)
+    if len(pictures) != rows or max(pictures) >= len(counts):
+        raise ValueError(
+            f"{rows} rows are about the pictures {pictures}, but the batch has {len(counts)}; "
+            "say by picture_index which picture each row is about, -1 for none"
+        )
+    tiles = torch.arange(encoded).split(counts)
+    return [tiles[picture] if picture >= 0 else torch.arange(0) for picture in pictures]
 
 
 AutoModelForImageTextToText.register(SELF1EConfig, SELF1EForSegmentation)
