@@ -4,6 +4,8 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from self1e.data.example import Turn
@@ -74,7 +76,9 @@ def test_prefix_and_continuation_are_the_whole(small_tokenizer):
 
 
 HOSTILE = st.lists(
-    st.sampled_from([SEG, IMG_CONTEXT, "<image>", IM_END, IM_START, "<img>", "</img>", "<|endoftext|>", "<box>", " ", "\n"])
+    st.sampled_from(
+        [SEG, IMG_CONTEXT, "<image>", IM_END, IM_START, "<img>", "</img>", "<|endoftext|>", "<box>", " ", "\n"]
+    )
     | st.text(max_size=8),
     max_size=6,
 ).map("".join)
@@ -91,7 +95,7 @@ def test_user_text_is_inert_for_the_real_tokenizer(text, real_tokenizer):
 
 
 def check_inert(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
-    """Plain text has no added token in it, a conversation no more special tokens than it should, and nothing is lost."""
+    """Plain text yields no added token, adds no special token to its conversation, and is not changed."""
     ids = encode_text(tokenizer, text)
     assert not set(ids) & set(tokenizer.added_tokens_decoder)
     assert tokenizer.decode(ids) == tokenizer.backend_tokenizer.normalizer.normalize_str(text)
@@ -106,16 +110,13 @@ def test_broken_unicode_is_encoded(small_tokenizer):
 
 
 def test_special_tokens_have_to_be_there(small_tokenizer):
-    bare = PreTrainedTokenizerFast(tokenizer_object=small_tokenizer.backend_tokenizer.__class__.from_str(BARE_TOKENIZER))
-    with pytest.raises(ValueError, match="has no <|im_start|>"):
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(vocab={"a": 0}, merges=[])))
+    with pytest.raises(ValueError, match=r"has no <\|im_start\|>"):
         special_ids(bare)
     bare.add_tokens([token for token in special_ids(small_tokenizer) if token != SEG])
     with pytest.raises(ValueError, match="add_seg_token"):
         encode_prefix(bare, 1)
     assert add_seg_token(bare) == add_seg_token(bare) == len(bare) - 1
-
-
-BARE_TOKENIZER = '{"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}'
 
 
 def test_small_tokenizer_survives_saving(small_tokenizer, tmp_path):
@@ -148,16 +149,15 @@ def test_chat_template_has_the_layout_of_conversations(small_tokenizer):
 
 
 def test_training_is_deterministic():
+    texts = ["ab ba abab baba cd dc", f"Sure, {SEG}."]
+    here = train_tokenizer(texts, 290).backend_tokenizer.to_str()
     script = (
-        "import hashlib; from self1e.processing.tokens import train_tokenizer;"
-        "t = train_tokenizer(['ab ba abab baba cd dc', 'Sure, [SEG].'], 290);"
-        "print(hashlib.sha256(t.backend_tokenizer.to_str().encode()).hexdigest())"
+        "from self1e.processing.tokens import train_tokenizer;"
+        f"print(train_tokenizer({texts}, 290).backend_tokenizer.to_str(), end='')"
     )
     # Another process has other hash seeds.
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    scope: dict = {"print": lambda value: scope.update(here=value)}
-    exec(script, scope)
-    assert done.stdout.strip() == scope["here"]
+    there = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert there == here
 
 
 def test_vocabulary_too_small_is_refused():

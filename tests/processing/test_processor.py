@@ -1,0 +1,146 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import PreTrainedTokenizerFast
+
+from self1e.data.example import Conversation, Example, Turn
+from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
+from self1e.processing.prompts import IMG_CONTEXT, SEG
+from self1e.processing.tokens import add_seg_token, encode_conversation
+
+WIDE, SQUARE = Image.new("RGB", (80, 40)), Image.new("RGB", (20, 20))
+TALKS = [[[Turn("a", f"{SEG}.")], [Turn("bb cc", "No!")]], [[Turn("a", f"{SEG}."), Turn("d", "e")]]]
+
+
+@pytest.fixture
+def processor(small_tokenizer: PreTrainedTokenizerFast) -> SELF1EProcessor:
+    return SELF1EProcessor(small_tokenizer, image_size=28, tokens_per_tile=1, max_tiles=4)
+
+
+def rows_of(inputs) -> list[list[int]]:
+    return [row[mask.bool()].tolist() for row, mask in zip(inputs.input_ids, inputs.attention_mask, strict=True)]
+
+
+def test_each_conversation_is_a_row_and_each_picture_is_there_once(processor):
+    inputs = processor([WIDE, SQUARE], TALKS)
+    assert inputs.tile_grids == [(2, 1), (1, 1)]
+    assert inputs.pixel_values.shape == (3, 3, 28, 28)
+    assert inputs.picture_index.tolist() == [0, 0, 1]
+    assert not inputs.conversation_ids.any()
+    tokenizer = processor.tokenizer
+    encoded = [
+        encode_conversation(tokenizer, turns, tiles) for of, tiles in zip(TALKS, (2, 1), strict=True) for turns in of
+    ]
+    assert rows_of(inputs) == [conversation.input_ids for conversation in encoded]
+    assert [row[row != -100].tolist() for row in inputs.labels] == [
+        [label for label in conversation.labels if label != -100] for conversation in encoded
+    ]
+
+
+def test_packing_makes_one_row_of_a_picture(processor):
+    inputs = processor([WIDE, SQUARE], TALKS, pack_rows=True)
+    assert inputs.picture_index.tolist() == [0, 1]
+    assert inputs.conversation_ids.amax(dim=1).tolist() == [2, 0]
+    image_token = processor.tokenizer.convert_tokens_to_ids(IMG_CONTEXT)
+    assert (inputs.input_ids == image_token).sum(dim=1).tolist() == [2, 1]
+
+
+def test_examples(processor):
+    mask = np.zeros((40, 80), np.uint8)
+    example = Example(
+        WIDE, (Conversation((Turn("a", f"{SEG}."),), (mask,)), Conversation((Turn("bb cc", "No!"),))), "x"
+    )
+    ours, same = processor.batch([example]), processor([WIDE], TALKS[:1])
+    assert torch.equal(ours.input_ids, same.input_ids)
+    assert torch.equal(ours.labels, same.labels)
+    assert processor.batch([example], labels=False).labels is None
+
+
+def test_prompts_end_together_where_the_answer_starts(processor):
+    inputs = processor.prompts([WIDE, SQUARE], [["a", "a long question"], ["d"]], [[(), ()], [[Turn("a", f"{SEG}.")]]])
+    assert inputs.attention_mask[:, -1].all()
+    assert inputs.labels is None
+    for row, turns in zip(rows_of(inputs), (TALKS[0][0], None, TALKS[1][0]), strict=True):
+        assert processor.tokenizer.decode(row).endswith("<|im_start|>assistant\n")
+        if turns:
+            whole = encode_conversation(
+                processor.tokenizer, turns, row.count(processor.tokenizer.encode(IMG_CONTEXT)[0])
+            )
+            assert whole.input_ids[: len(row)] == row
+    alone = processor.prompts([WIDE], [["a"]])
+    assert rows_of(alone)[0] == rows_of(inputs)[0]
+
+
+def test_mistakes_are_explained(processor, small_tokenizer):
+    with pytest.raises(ValueError, match="2 pictures, but 1 lists"):
+        processor([WIDE, SQUARE], TALKS[:1])
+    with pytest.raises(ValueError, match="no rows"):
+        processor([WIDE], [[]])
+    with pytest.raises(ValueError, match="max_tiles=0"):
+        SELF1EProcessor(small_tokenizer, max_tiles=0)
+
+
+def test_saving_and_loading(processor, tmp_path):
+    processor.save_pretrained(tmp_path / "model")
+    loaded = SELF1EProcessor.from_pretrained(tmp_path / "model")
+    assert (loaded.image_size, loaded.tokens_per_tile, loaded.max_tiles) == (28, 1, 4)
+    assert torch.equal(loaded([WIDE, SQUARE], TALKS).input_ids, processor([WIDE, SQUARE], TALKS).input_ids)
+
+
+@pytest.mark.parametrize(
+    ("files", "sizes"),
+    [
+        ({}, (448, 256)),
+        ({"preprocessor_config.json": {"size": 448, "crop_size": 448}}, (448, 256)),
+        ({"preprocessor_config.json": {"size": {"height": 224, "width": 224}}}, (224, 64)),
+        # the original form, which is trained at another size than its vision tower is declared with
+        (
+            {
+                "config.json": {
+                    "model_type": "internvl_chat",
+                    "force_image_size": 112,
+                    "downsample_ratio": 0.5,
+                    "vision_config": {"image_size": 448, "patch_size": 14},
+                }
+            },
+            (112, 16),
+        ),
+        # transformers' own form, with the configuration of its processor
+        (
+            {
+                "config.json": {
+                    "vision_config": {"image_size": [56, 56], "patch_size": [14, 14]},
+                    "downsample_ratio": 0.5,
+                },
+                "processor_config.json": {"processor_class": "InternVLProcessor", "image_seq_length": 256},
+            },
+            (56, 4),
+        ),
+    ],
+)
+def test_internvl_folders(files, sizes, small_tokenizer, tmp_path):
+    small_tokenizer.save_pretrained(tmp_path)
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    processor = SELF1EProcessor.from_pretrained(tmp_path)
+    assert (processor.image_size, processor.tokens_per_tile) == sizes
+    assert processor.max_tiles == 1
+
+
+def test_real_internvl_folder(shared):
+    processor = SELF1EProcessor.from_pretrained(shared / "real-data/tokenizer/InternVL3-2B")
+    assert add_seg_token(processor.tokenizer) == 151674
+    assert (processor.image_size, processor.tokens_per_tile) == (448, 256)
+
+
+def test_masks_are_stretched_to_the_picture():
+    ramp = torch.linspace(-1, 1, 64).expand(2, 32, 64)  # left half out, right half in
+    logits = mask_logits_to_picture(ramp.bfloat16(), (101, 51))
+    assert logits.shape == (2, 51, 101)
+    assert logits.dtype == torch.float32
+    assert not (logits[:, :, :50] > 0).any()
+    assert (logits[:, :, 51:] > 0).all()
+    assert mask_logits_to_picture(torch.zeros(0, 1, 1), (7, 5)).shape == (0, 5, 7)
