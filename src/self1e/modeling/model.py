@@ -312,11 +312,10 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         conversations = len(masks) if conversation_ids is None else int(conversation_ids.amax(dim=1).clamp(min=1).sum())
         bce = dice = final[0].new_zeros(())
         for row, (target, *row_logits) in enumerate(zip(masks, final, low, strict=True)):
-            for logits in row_logits:
-                if logits.shape[0] != target.shape[0]:
-                    raise ValueError(f"row {row} has {logits.shape[0]} mask maps but {target.shape[0]} masks")
-                row_bce, row_dice = mask_losses(logits, target.to(logits.device), self.config.mask_loss_side)
-                bce, dice = bce + row_bce, dice + row_dice
+            if row_logits[0].shape[0] != target.shape[0]:
+                raise ValueError(f"row {row} has {row_logits[0].shape[0]} mask maps but {target.shape[0]} masks")
+            row_bce, row_dice = mask_losses(row_logits, target.to(row_logits[0].device), self.config.mask_loss_side)
+            bce, dice = bce + row_bce, dice + row_dice
         return bce / conversations, dice / conversations
 
     def _weighted(self, ce_loss: Tensor | None, bce_loss: Tensor | None, dice_loss: Tensor | None) -> Tensor | None:
