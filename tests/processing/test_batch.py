@@ -56,13 +56,19 @@ def test_rows_are_padded_on_the_right():
     assert inputs.conversation_ids.tolist() == [[0] * 8, [0, 0, 0, 1, 1, 2, 2, 2]]
 
 
-def test_rows_are_padded_on_the_left():
-    inputs = batch(padding_side="left", labels=False)
+def test_rows_to_generate_from_are_padded_on_the_left():
+    inputs = batch(purpose="generation")
     assert inputs.input_ids[0].tolist() == [9, 9, 9, 9, 9, 1, 2, 3]
     assert inputs.attention_mask[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
     assert inputs.position_ids[0].tolist() == [0, 0, 0, 0, 0, 0, 1, 2]
     assert inputs.labels is None
-    assert "labels" not in inputs.as_kwargs()
+    assert not {"labels", "conversation_ids"} & set(inputs.as_kwargs())
+
+
+def test_a_mask_pass_has_no_labels():
+    inputs = batch(purpose="masks")
+    assert inputs.labels is None
+    assert torch.equal(inputs.conversation_ids, batch().conversation_ids)
 
 
 def test_only_pixels_change_their_type():

@@ -24,6 +24,8 @@ from self1e.processing.tokens import IGNORED_LABEL, EncodedConversation
 Grid = tuple[int, int]
 """(cols, rows) of tiles."""
 
+Purpose = Literal["training", "masks", "generation"]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -78,7 +80,7 @@ class ModelInputs:
         attention_mask: long[B, N], 1 for tokens and 0 for padding. Only this says what padding is, never a token id.
         position_ids: long[B, N].
         conversation_ids: long[B, N], 0 for what all conversations of a row share, 1, 2, ... for these. 0 everywhere in
-            a row that is one conversation.
+            a row that is one conversation. None for generation, which knows no packed rows.
         labels: long[B, N], the token's own id where the model is to predict it and -100 elsewhere; not shifted. None
             for a batch that is not for training.
     """
@@ -89,7 +91,7 @@ class ModelInputs:
     input_ids: Tensor
     attention_mask: Tensor
     position_ids: Tensor
-    conversation_ids: Tensor
+    conversation_ids: Tensor | None = None
     labels: Tensor | None = None
 
     def __len__(self) -> int:
@@ -104,7 +106,7 @@ class ModelInputs:
         return replace(self, **moved)
 
     def as_kwargs(self) -> dict[str, Any]:
-        """The fields by name, without `labels` if there are none."""
+        """The fields by name, without those that are None."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -115,8 +117,7 @@ def collate(
     rows: Sequence[Row],
     *,
     pad_id: int,
-    labels: bool = True,
-    padding_side: Literal["left", "right"] = "right",
+    purpose: Purpose = "training",
 ) -> ModelInputs:
     """Put pictures and rows together into one batch.
 
@@ -125,8 +126,8 @@ def collate(
         tile_grids: (cols, rows) of each picture.
         rows: rows of tokens; each names its picture.
         pad_id: token id to fill short rows with.
-        labels: whether the batch is for training.
-        padding_side: "left" is for generation, where all rows have to end together.
+        purpose: "training"; "masks", the same without labels; or "generation", where in addition rows are padded on
+            the left, so that all end together, and hold one conversation each.
 
     Raises:
         ValueError: if there are no rows, or a row's picture is not in the batch.
@@ -141,8 +142,8 @@ def collate(
     def padded(columns: Sequence[list[int]], fill: int) -> Tensor:
         out = torch.full((len(rows), longest), fill)
         for target, values in zip(out, columns, strict=True):
-            place = slice(0, len(values)) if padding_side == "right" else slice(longest - len(values), longest)
-            target[place] = torch.tensor(values)
+            start = longest - len(values) if purpose == "generation" else 0
+            target[start : start + len(values)] = torch.tensor(values)
         return out
 
     return ModelInputs(
@@ -152,6 +153,6 @@ def collate(
         input_ids=padded([row.input_ids for row in rows], pad_id),
         attention_mask=padded([[1] * len(row.input_ids) for row in rows], 0),
         position_ids=padded([row.position_ids for row in rows], 0),
-        conversation_ids=padded([row.conversation_ids for row in rows], 0),
-        labels=padded([row.labels for row in rows], IGNORED_LABEL) if labels else None,
+        conversation_ids=None if purpose == "generation" else padded([row.conversation_ids for row in rows], 0),
+        labels=padded([row.labels for row in rows], IGNORED_LABEL) if purpose == "training" else None,
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
-from self1e.processing.batch import Grid, ModelInputs, Row, collate, pack, single
+from self1e.processing.batch import Grid, ModelInputs, Purpose, Row, collate, pack, single
 from self1e.processing.images import to_tiles
 from self1e.processing.tokens import (
     EncodedConversation,
@@ -105,7 +105,8 @@ class SELF1EProcessor:
             pictures: RGB, as `load_image` returns them.
             conversations: for each picture its conversations, each a sequence of turns.
             pack_rows: put all conversations about a picture into one row, behind one copy of its image tokens, instead
-                of one row each.
+                of one row each. Faster, but a shared picture cannot look at the `[SEG]` of one conversation: results
+                are the same only for a model without the image-to-segmentation pathway.
             labels: whether to supervise the answers.
 
         Raises:
@@ -114,7 +115,7 @@ class SELF1EProcessor:
         continuations = [
             [encode_continuation(self.tokenizer, turns) for turns in of_picture] for of_picture in conversations
         ]
-        return self._batch(pictures, continuations, pack_rows=pack_rows, labels=labels)
+        return self._batch(pictures, continuations, "training" if labels else "masks", pack_rows=pack_rows)
 
     def batch(self, examples: Sequence[Example], *, pack_rows: bool = False, labels: bool = True) -> ModelInputs:
         """Inputs of examples with all their conversations, in order. See `__call__`."""
@@ -140,7 +141,7 @@ class SELF1EProcessor:
             [encode_continuation(self.tokenizer, turns, question) for question, turns in zip(*pair, strict=True)]
             for pair in zip(questions, histories, strict=True)
         ]
-        return self._batch(pictures, continuations, labels=False, padding_side="left")
+        return self._batch(pictures, continuations, "generation")
 
     def tiles(self, picture: Image.Image) -> tuple[Tensor, Grid]:
         """float32[T, 3, S, S] of one RGB picture, and its (cols, rows)."""
@@ -160,9 +161,9 @@ class SELF1EProcessor:
         self,
         pictures: Sequence[Image.Image],
         continuations: Sequence[Sequence[EncodedConversation]],
+        purpose: Purpose,
         *,
         pack_rows: bool = False,
-        **options: Any,
     ) -> ModelInputs:
         if len(pictures) != len(continuations):
             raise ValueError(
@@ -179,7 +180,7 @@ class SELF1EProcessor:
                 rows.append(pack(prefix, of_picture, index))
             else:
                 rows += [single(prefix + continuation, index) for continuation in of_picture]
-        return collate(tiles, grids, rows, pad_id=self.pad_id, **options)
+        return collate(tiles, grids, rows, pad_id=self.pad_id, purpose=purpose)
 
 
 def mask_logits_to_picture(logits: Tensor, size: tuple[int, int]) -> Tensor:
