@@ -1,0 +1,114 @@
+"""From the confidence a model shows to the quality it delivers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+#: Corners (raw score, expected IoU) of a piecewise-linear map.
+Knots = tuple[tuple[float, float], ...]
+
+IDENTITY: Knots = ((0.0, 0.0), (1.0, 1.0))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A monotone piecewise-linear map from raw scores to the IoU to expect, fitted on held-out data of one model.
+
+    Raw scores of masks and raw scores of empty masks (the confidence that nothing is there) are different quantities,
+    so each has a map of its own; the IoU of an empty mask is 1 when nothing was to be found and 0 otherwise. Beyond the
+    outermost knots the map is constant.
+
+    Attributes:
+        present: Knots for masks with at least one pixel, in [0, 1] x [0, 1], rising.
+        absent: Knots for empty masks.
+
+    >>> calibration = Calibration(present=((0.5, 0.2), (1.0, 0.9)))
+    >>> calibration([0.75, 0.3], [False, False]).round(3)
+    array([0.55, 0.2 ], dtype=float32)
+    """
+
+    present: Knots = IDENTITY
+    absent: Knots = IDENTITY
+
+    def __post_init__(self) -> None:
+        for name in ("present", "absent"):
+            knots = tuple((float(x), float(y)) for x, y in getattr(self, name))
+            object.__setattr__(self, name, knots)
+            if not knots:
+                raise ValueError(f"calibration `{name}` has no knots")
+            if not all(0 <= value <= 1 for knot in knots for value in knot):
+                raise ValueError(f"calibration `{name}` has knots outside [0, 1]: {knots}")
+            if any(b[0] <= a[0] or b[1] < a[1] for a, b in pairwise(knots)):
+                raise ValueError(f"calibration `{name}` does not rise: {knots}")
+
+    def __call__(self, scores: Any, empty: Any) -> np.ndarray:
+        """float32[K] of expected IoUs, for raw scores float[K] and bool[K] that tells which masks are empty."""
+        scores = np.asarray(scores, np.float64)
+        present, absent = (_interpolate(scores, knots) for knots in (self.present, self.absent))
+        return np.where(np.asarray(empty, bool), absent, present).astype(np.float32)
+
+    @classmethod
+    def fit(cls, scores: Any, ious: Any, empty: Any | None = None, bins: int = 12) -> Calibration:
+        """Fits the maps: equally filled bins of the raw score, made monotone by pooling adjacent violators.
+
+        Args:
+            scores: float[N], raw scores of held-out masks.
+            ious: float[N], what each of those masks reached.
+            empty: bool[N], which of the predicted masks are empty. None: none is.
+            bins: The most knots either map gets. Each stands for at least 5 samples.
+
+        Raises:
+            ValueError: Shapes differ or `bins` < 1.
+        """
+        scores, ious = np.asarray(scores, np.float64), np.asarray(ious, np.float64)
+        empty = np.zeros(scores.shape, bool) if empty is None else np.asarray(empty, bool)
+        if scores.ndim != 1 or not scores.shape == ious.shape == empty.shape:
+            raise ValueError(f"shapes differ: scores {scores.shape}, ious {ious.shape}, empty {empty.shape}")
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1, got {bins}")
+        return cls(*(_fit(scores[chosen], ious[chosen], bins) for chosen in (~empty, empty)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; `from_dict` reads it."""
+        return {"present": [list(knot) for knot in self.present], "absent": [list(knot) for knot in self.absent]}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Calibration:
+        """The inverse of `to_dict`. Raises ValueError on keys it does not know."""
+        unknown = set(data) - {"present", "absent"}
+        if unknown:
+            raise ValueError(f"unknown keys in a calibration: {sorted(unknown)}")
+        return cls(**{name: tuple((x, y) for x, y in knots) for name, knots in data.items()})
+
+
+def _interpolate(scores: np.ndarray, knots: Knots) -> np.ndarray:
+    xs, ys = np.array(knots).T
+    return np.interp(scores, xs, ys)
+
+
+def _fit(scores: np.ndarray, ious: np.ndarray, bins: int) -> Knots:
+    count = min(bins, len(scores) // 5)
+    if count == 0:
+        return IDENTITY
+    order = np.argsort(scores, kind="stable")
+    # Each pool: (sum of scores, sum of IoUs, samples).
+    pools: list[tuple[float, float, int]] = []
+    for members in np.array_split(order, count):
+        pool = (float(scores[members].sum()), float(ious[members].sum()), len(members))
+        # Merge while the newer pool is not above the older one, or not to its right (equal scores).
+        while pools and (
+            pools[-1][1] * pool[2] >= pool[1] * pools[-1][2] or pools[-1][0] * pool[2] >= pool[0] * pools[-1][2]
+        ):
+            older = pools.pop()
+            pool = (older[0] + pool[0], older[1] + pool[1], older[2] + pool[2])
+        pools.append(pool)
+    knots: list[tuple[float, float]] = []
+    for score, iou, samples in pools:
+        knot = (round(min(max(score / samples, 0.0), 1.0), 6), round(min(max(iou / samples, 0.0), 1.0), 6))
+        if not knots or knot[0] > knots[-1][0]:
+            knots.append(knot)
+    return tuple(knots)
