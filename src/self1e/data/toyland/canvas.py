@@ -1,8 +1,9 @@
 """One drawing surface for colour and ground truth together.
 
-Nothing is painted as RGB. Every shape is filled with a *key*, a number that stands for (colour, owner, part); tables turn
-the finished map of keys into the picture, the object map and the part map. So the three cannot disagree. The surface has
-twice the picture's resolution: colours are averaged over 2x2 keys, while a pixel's owner is read from one of them.
+Nothing is painted as RGB. Every shape is filled with a *key*, a number that stands for (colour, owner, part); tables
+turn the finished map of keys into the picture, the object map and the part map. So the three cannot disagree. The
+surface has twice the picture's resolution: colours are averaged over 2x2 keys, while a pixel's owner is read from one
+of them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw
@@ -18,6 +20,10 @@ from self1e.data.toyland.colours import RGB, darker
 
 Point = tuple[float, float]
 OVERSAMPLING = 2
+#: Size at which a line between parts is one pixel wide.
+PLAIN_SIZE = 448
+#: Outline number of stuff, which has no outline.
+NO_OUTLINE = 0
 
 
 class Canvas:
@@ -34,14 +40,16 @@ class Canvas:
         self.draw = ImageDraw.Draw(self.image)
         self.colours: list[RGB] = []
         self.inks: list[RGB] = []
+        self.bright: list[bool] = []
         self.owners: list[int] = []
         self.parts: list[int] = []
         self.outlines: list[int] = []
 
-    def key(self, rgb: RGB, owner: int, part: int, outline: int, ink: RGB) -> int:
+    def key(self, rgb: RGB, ink: RGB, bright: bool, owner: int, part: int, outline: int) -> int:
         """A new key. Pixels get the colour `ink` where they touch a key with another number as `outline`."""
         self.colours.append(rgb)
         self.inks.append(ink)
+        self.bright.append(bright)
         self.owners.append(owner)
         self.parts.append(part)
         self.outlines.append(outline)
@@ -60,33 +68,37 @@ class Canvas:
         keys = np.asarray(self.image.crop((x0, y0, x1, y1)))[1::OVERSAMPLING, 1::OVERSAMPLING]
         return int((keys >= first_key).sum())
 
-    def picture(self) -> Image.Image:
-        """The RGB picture with outlines, averaged down to `size`."""
+    def picture(self, tint: tuple[float, float, float]) -> Image.Image:
+        """The RGB picture with outlines, averaged down to `size`; `tint` is the light's gain per channel."""
         keys = np.asarray(self.image)
-        pixels = _packed(self.colours).take(keys)
+        pixels = self._palette(self.colours, tint).take(keys)
         edges = np.flatnonzero(self._edges(keys))
-        pixels.ravel()[edges] = _packed(self.inks).take(keys.ravel()[edges])
+        pixels.ravel()[edges] = self._palette(self.inks, tint).take(keys.ravel()[edges])
         return Image.frombuffer("RGBX", (self.side, self.side), pixels, "raw", "RGBX", 0, 1).convert("RGB").reduce(2)
 
+    def _palette(self, colours: list[RGB], tint: tuple[float, float, float]) -> np.ndarray:
+        """uint32[n]: lit colours, the channels of each packed into a number, so that one lookup fetches a whole pixel."""
+        gains = np.where(np.array(self.bright)[:, None], 1.0, tint)
+        palette = np.zeros((len(colours), 4), np.uint8)
+        palette[:, :3] = np.minimum(np.array(colours) * gains + 0.5, 255)
+        return palette.view(np.uint32)[:, 0]
+
     def _edges(self, keys: np.ndarray) -> np.ndarray:
-        """bool: where a pixel lies within an outline's width of another outline number."""
-        width = max(1, round(self.size / 448 * OVERSAMPLING))
+        """bool: where there is ink. Lines are thick against stuff, thinner between things and between parts."""
         groups = np.array(self.outlines, np.int16).take(keys)
-        edges = np.zeros(keys.shape, bool)
-        across = groups[:, width:] != groups[:, :-width]
-        edges[:, width:] |= across
-        edges[:, :-width] |= across
-        down = groups[width:] != groups[:-width]
-        edges[width:] |= down
-        edges[:-width] |= down
-        return edges
+        thin = max(1, round(self.size / PLAIN_SIZE))
+        return _borders(groups, thin) | _borders(groups == NO_OUTLINE, 2 * thin)
 
 
-def _packed(colours: list[RGB]) -> np.ndarray:
-    """uint32[n]: colours with their channels side by side in memory, so that one lookup fetches a whole pixel."""
-    palette = np.zeros((len(colours), 4), np.uint8)
-    palette[:, :3] = colours
-    return palette.view(np.uint32)[:, 0]
+def _borders(groups: np.ndarray, width: int) -> np.ndarray:
+    """bool: where the group `width` pixels away, along a row or a column, is another one."""
+    borders = np.zeros(groups.shape, bool)
+    across, down = groups[:, width:] != groups[:, :-width], groups[width:] != groups[:-width]
+    borders[:, width:] = across
+    borders[:, :-width] |= across
+    borders[width:] |= down
+    borders[:-width] |= down
+    return borders
 
 
 class Pen:
@@ -100,6 +112,9 @@ class Pen:
         facing: 1 to face right, -1 to face left.
         next_part: Id that the first named part gets.
         outlined: Whether shapes get a dark outline (things do, stuff does not).
+
+    Attributes:
+        bright: Set while drawing what shines by itself and so ignores the light of the hour.
     """
 
     def __init__(
@@ -121,9 +136,10 @@ class Pen:
         self._unit = scale * canvas.side
         self._facing = facing
         self._next_part = next_part
+        self.bright = False
         self._part = 0
         self._outlined = outlined
-        self._keys: dict[tuple[RGB, int, bool], int] = {}
+        self._keys: dict[tuple[RGB, bool, int, bool], int] = {}
 
     @contextmanager
     def part(self, name: str, colour: str | None = None) -> Iterator[None]:
@@ -164,7 +180,7 @@ class Pen:
     def line(self, points: Sequence[Point], width: float, rgb: RGB, own: bool = False) -> None:
         """Draws a thick line with round ends and joints."""
         half = max(width / 2, 0.8 / self._unit)
-        for (x0, y0), (x1, y1) in zip(points[:-1], points[1:], strict=True):
+        for (x0, y0), (x1, y1) in pairwise(points):
             length = math.hypot(x1 - x0, y1 - y0) or 1.0
             dx, dy = (y1 - y0) / length * half, (x0 - x1) / length * half
             self.polygon([(x0 + dx, y0 + dy), (x1 + dx, y1 + dy), (x1 - dx, y1 - dy), (x0 - dx, y0 - dy)], rgb, own)
@@ -206,12 +222,14 @@ class Pen:
         return [(round(left + x * turn), round(foot - y * unit)) for x, y in points]
 
     def _key(self, rgb: RGB, own_outline: bool) -> int:
-        entry = (rgb, self._part, own_outline)
+        entry = (rgb, self.bright, self._part, own_outline)
         if entry not in self._keys:
-            # Keys without an outline of their own share the number of their part (or owner), which is always positive.
-            outline = -len(self.canvas.colours) - 1 if own_outline else self._part or 10_000 + self.owner
-            ink = darker(rgb, 0.42) if self._outlined else rgb
-            self._keys[entry] = self.canvas.key(rgb, self.owner, self._part, outline, ink)
+            outline, ink = NO_OUTLINE, rgb
+            if self._outlined:
+                # Without an outline of its own, a key shares the number of its part, or of its owner outside of parts.
+                shared = self._part or 10_000 + self.owner
+                outline, ink = -len(self.canvas.colours) - 1 if own_outline else shared, darker(rgb, 0.42)
+            self._keys[entry] = self.canvas.key(rgb, ink, self.bright, self.owner, self._part, outline)
         return self._keys[entry]
 
 

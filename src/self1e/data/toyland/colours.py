@@ -15,7 +15,7 @@ RGB_OF: dict[str, RGB] = {
     "blue": (48, 108, 214),
     "purple": (134, 68, 176),
     "pink": (247, 142, 184),
-    "brown": (128, 80, 46),
+    "brown": (140, 88, 50),
     "white": (246, 245, 240),
     "black": (44, 44, 50),
     "grey": (148, 151, 156),
@@ -49,7 +49,8 @@ def lighter(rgb: RGB, share: float = 0.25) -> RGB:
 def jittered(rgb: RGB, rng: np.random.Generator, amount: float = 1.0) -> RGB:
     """A neighbour of the colour, near enough to keep its name."""
     gain = 1 + amount * rng.uniform(-0.06, 0.05)
-    shift = rng.uniform(-6, 6, 3) * amount
+    spread = 6.0 if max(rgb) - min(rgb) > 20 else 2.0  # white, grey and black take on a hue at once
+    shift = rng.uniform(-spread, spread, 3) * amount
     r, g, b = (min(255, max(0, round(c * gain + d))) for c, d in zip(rgb, shift.tolist(), strict=True))
     return (r, g, b)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from self1e.data.toyland.canvas import Pen, smooth
-from self1e.data.toyland.colours import INK, LIT, RGB, RGB_OF, SKIN, darker, lighter
+from self1e.data.toyland.canvas import Pen, Point, rounded_box, smooth
+from self1e.data.toyland.colours import LIT, RGB, RGB_OF, SKIN, darker, lighter
 from self1e.data.toyland.look import Look
 
 FRAME: RGB = (250, 246, 236)
@@ -28,7 +28,7 @@ def draw_house(pen: Pen, look: Look) -> None:
             pen.line([(-half + 0.03, y), (-half + 0.1, y)], 0.012, darker(wall, 0.14))
             pen.line([(half - 0.1, y + 0.06), (half - 0.03, y + 0.06)], 0.012, darker(wall, 0.14))
     with pen.part("roof", roof_name):
-        ridge = 0.0 if tall else look.choose("0", "1") == "1" and half * 0.55 or 0.0
+        ridge = 0.0 if tall or look.chance(0.5) else half * 0.55
         pen.polygon([(-half - 0.08, eaves), (half + 0.08, eaves), (ridge, 0.96), (-ridge, 0.96)], roof)
         for share in (0.3, 0.6):
             y, w = eaves + 0.42 * share, (half + 0.05) * (1 - share) + ridge * share
@@ -51,12 +51,18 @@ def _door(pen: Pen, look: Look, x: float) -> None:
 
 
 def _house_window(pen: Pen, look: Look, x: float, y: float) -> None:
-    rgb, name = look.glass()
-    with pen.part("window", name):
+    with pen.part("window", look.glass_name()):
         pen.box(x - 0.095, y - 0.085, x + 0.095, y + 0.085, FRAME)
-        pen.box(x - 0.078, y - 0.068, x + 0.078, y + 0.068, rgb)
+        _pane(pen, look, rounded_box(x - 0.078, y - 0.068, x + 0.078, y + 0.068, 0))
         pen.line([(x, y - 0.07), (x, y + 0.07)], 0.016, FRAME)
         pen.line([(x - 0.08, y), (x + 0.08, y)], 0.016, FRAME)
+
+
+def _pane(pen: Pen, look: Look, points: list[Point]) -> None:
+    """A sheet of glass, which shines at night."""
+    pen.bright = look.night
+    pen.polygon(points, look.glass())
+    pen.bright = False
 
 
 def draw_car(pen: Pen, look: Look) -> None:
@@ -64,19 +70,27 @@ def draw_car(pen: Pen, look: Look) -> None:
     rgb = look.paint()
     with pen.part("body", look.colour):
         pen.curve(
-            [(-0.98, 0.22), (-1.0, 0.45), (-0.78, 0.56), (-0.5, 0.95), (0.2, 0.98), (0.52, 0.6), (0.95, 0.5), (1.0, 0.24)],
+            [
+                (-0.98, 0.22),
+                (-1.0, 0.45),
+                (-0.78, 0.56),
+                (-0.5, 0.95),
+                (0.2, 0.98),
+                (0.52, 0.6),
+                (0.95, 0.5),
+                (1.0, 0.24),
+            ],
             rgb,
         )
         pen.box(-0.98, 0.16, 0.98, 0.27, darker(rgb, 0.3), 0.05)
         pen.line([(-0.85, 0.42), (0.8, 0.42)], 0.03, lighter(rgb, 0.35))
         pen.ellipse(0.92, 0.4, 0.05, 0.065, (255, 240, 170))
         pen.ellipse(-0.95, 0.42, 0.03, 0.06, (170, 30, 40))
-    rear: list[tuple[float, float]] = [(-0.62, 0.58), (-0.42, 0.88), (-0.13, 0.89), (-0.13, 0.58)]
-    front: list[tuple[float, float]] = [(-0.05, 0.58), (-0.05, 0.89), (0.15, 0.88), (0.38, 0.58)]
+    rear: list[Point] = [(-0.62, 0.58), (-0.42, 0.88), (-0.13, 0.89), (-0.13, 0.58)]
+    front: list[Point] = [(-0.05, 0.58), (-0.05, 0.89), (0.15, 0.88), (0.38, 0.58)]
     for window in (rear, front):
-        glass, name = look.glass()
-        with pen.part("window", name):
-            pen.polygon(window, glass)
+        with pen.part("window", look.glass_name()):
+            _pane(pen, look, window)
             if window is front and look.pose == "driving":
                 pen.ellipse(0.1, 0.68, 0.075, 0.095, SKIN[int(look.rng.integers(3))])
                 pen.ellipse(0.08, 0.76, 0.08, 0.045, (70, 48, 36))
@@ -99,14 +113,14 @@ def draw_bus(pen: Pen, look: Look) -> None:
         pen.box(-0.96, 0.34, 0.96, 0.4, lighter(rgb, 0.5))
         pen.ellipse(0.93, 0.28, 0.035, 0.045, (255, 240, 170))
     for x in (-0.66, -0.22, 0.22):
-        glass, name = look.glass()
-        with pen.part("window", name):
-            pen.box(x - 0.19, 0.5, x + 0.19, 0.86, glass, 0.05)
-            pen.polygon([(x - 0.1, 0.52), (x - 0.02, 0.52), (x + 0.1, 0.84), (x + 0.02, 0.84)], lighter(glass, 0.5))
+        with pen.part("window", look.glass_name()):
+            _pane(pen, look, rounded_box(x - 0.19, 0.5, x + 0.19, 0.86, 0.05))
+            shine = [(x - 0.1, 0.52), (x - 0.02, 0.52), (x + 0.1, 0.84), (x + 0.02, 0.84)]
+            pen.polygon(shine, lighter(look.glass(), 0.5))
     with pen.part("door"):
         pen.box(0.54, 0.17, 0.82, 0.88, darker(rgb, 0.35), 0.03)
-        pen.box(0.57, 0.3, 0.67, 0.84, look.glass()[0])
-        pen.box(0.69, 0.3, 0.79, 0.84, look.glass()[0])
+        for x in (0.57, 0.69):
+            _pane(pen, look, rounded_box(x, 0.3, x + 0.1, 0.84, 0))
     for x in (-0.6, 0.38):
         _wheel(pen, x, 0.16)
 
@@ -124,9 +138,8 @@ def draw_truck(pen: Pen, look: Look) -> None:
         pen.polygon([(0.42, 0.2), (0.42, 0.82), (0.76, 0.82), (0.9, 0.52), (0.99, 0.47), (0.99, 0.2)], rgb)
         pen.box(0.42, 0.2, 0.99, 0.27, darker(rgb, 0.3))
         pen.ellipse(0.94, 0.37, 0.04, 0.05, (255, 240, 170))
-    glass, name = look.glass()
-    with pen.part("window", name):
-        pen.polygon([(0.53, 0.5), (0.53, 0.75), (0.72, 0.75), (0.83, 0.5)], glass)
+    with pen.part("window", look.glass_name()):
+        _pane(pen, look, [(0.53, 0.5), (0.53, 0.75), (0.72, 0.75), (0.83, 0.5)])
     for x in (-0.66, 0.68):
         _wheel(pen, x, 0.18)
 
@@ -137,7 +150,7 @@ def draw_boat(pen: Pen, look: Look) -> None:
     sail_name = look.other("white", "red", "yellow", "orange", "blue", "pink")
     sail = look.paint(sail_name)
     pen.line([(0.0, 0.2), (0.0, 0.98)], 0.035, (120, 84, 56))
-    main: list[tuple[float, float]] = [(0.04, 0.96), (0.3, 0.66), (0.44, 0.3), (0.04, 0.3)]
+    main: list[Point] = [(0.04, 0.96), (0.3, 0.66), (0.44, 0.3), (0.04, 0.3)]
     with pen.part("sail", sail_name):
         second = (230, 96, 80) if sail_name in ("white", "yellow") else (250, 246, 236)
         pen.patterned(main, sail, second, look.texture, 0.17)
@@ -158,6 +171,7 @@ def draw_lamp(pen: Pen, look: Look) -> None:
         pen.box(-0.045, 0.55, 0.045, 0.58, darker(rgb))
         pen.polygon([(-0.11, 0.95), (0.11, 0.95), (0.0, 1.0)], rgb)
         pen.box(-0.07, 0.74, 0.07, 0.78, rgb)
+    pen.bright = look.night
     with pen.part("light", "yellow" if look.night else None):
         glass = LIT if look.night else (250, 244, 214)
         pen.polygon([(-0.06, 0.775), (0.06, 0.775), (0.1, 0.95), (-0.1, 0.95)], glass)
@@ -207,10 +221,9 @@ def draw_fence(pen: Pen, look: Look) -> None:
 def draw_tent(pen: Pen, look: Look) -> None:
     """A camping tent with an open flap."""
     rgb = look.paint()
-    pen.line([(-0.1, 0.97), (0.02, 1.0)], 0.04, INK)
-    body: list[tuple[float, float]] = [(-0.82, 0), (0.82, 0), (0.4, 0.5), (0, 0.98), (-0.4, 0.5)]
+    body: list[Point] = [(-0.82, 0), (0.82, 0), (0.4, 0.52), (0, 1.0), (-0.4, 0.52)]
     pen.patterned(body, rgb, look.second(), look.texture, 0.34)
-    pen.polygon([(0.45, 0), (0.82, 0), (0.4, 0.5), (0.0, 0.98)], darker(rgb, 0.16))
+    pen.polygon([(0.45, 0), (0.82, 0), (0.4, 0.52), (0.0, 1.0)], darker(rgb, 0.16))
     with pen.part("door"):
         pen.polygon([(-0.3, 0), (0.3, 0), (0.0, 0.68)], darker(rgb, 0.62))
     pen.polygon([(-0.3, 0), (-0.42, 0.02), (-0.02, 0.72), (0.0, 0.68)], lighter(rgb, 0.4))

@@ -47,7 +47,7 @@ def _shirt(pen: Pen, look: Look, skin: RGB, drop: float) -> None:
     shoulder = 0.62 - drop
     arms = [((ex, ey - drop), (hx, hy - drop)) for (ex, ey), (hx, hy) in _ARMS[look.pose]]
     pen.box(-0.04, shoulder - 0.02, 0.04, shoulder + 0.1, darker(skin, 0.1))
-    for (elbow, hand) in arms:
+    for elbow, hand in arms:
         pen.line([elbow, hand], 0.06, skin)
         pen.ellipse(hand[0], hand[1], 0.042, 0.042, skin)
     with pen.part("shirt", look.colour):
@@ -78,7 +78,9 @@ def _face(pen: Pen, look: Look, skin: RGB, drop: float) -> None:
         _hat(pen, look, y)
     else:
         with pen.resume(fringe):
-            pen.curve([(-0.15, y + 0.02), (-0.12, y + 0.15), (0.04, y + 0.175), (0.16, y + 0.06), (0.04, y + 0.085)], rgb)
+            pen.curve(
+                [(-0.15, y + 0.02), (-0.12, y + 0.15), (0.04, y + 0.175), (0.16, y + 0.06), (0.04, y + 0.085)], rgb
+            )
 
 
 def _hat(pen: Pen, look: Look, y: float) -> None:
@@ -104,7 +106,11 @@ def draw_dog(pen: Pen, look: Look) -> None:
         pen.ellipse(hx + 0.18, hy - 0.06, 0.15, 0.1, lighter(rgb, 0.25))
         pen.ellipse(hx + 0.31, hy - 0.02, 0.045, 0.04, INK)
         pen.ellipse(hx + 0.08, hy + 0.06, 0.026, 0.032, INK)
-        pen.curve([(hx - 0.08, hy + 0.2), (hx - 0.22, hy + 0.12), (hx - 0.25, hy - 0.14), (hx - 0.12, hy - 0.12)], ear, own=True)
+        pen.curve(
+            [(hx - 0.08, hy + 0.2), (hx - 0.22, hy + 0.12), (hx - 0.25, hy - 0.14), (hx - 0.12, hy - 0.12)],
+            ear,
+            own=True,
+        )
     pen.line([(hx - 0.17, hy - 0.18), (hx + 0.05, hy - 0.21)], 0.06, collar)
 
 
@@ -115,7 +121,9 @@ def draw_cat(pen: Pen, look: Look) -> None:
         _sitting(pen, look, rgb)
         hx, hy = 0.08, 0.74
     else:
-        _quadruped(pen, look, rgb, leg=0.08, tail=[(-0.46, 0.5), (-0.66, 0.6), (-0.66, 0.82), (-0.56, 0.95)], tail_width=0.075)
+        _quadruped(
+            pen, look, rgb, leg=0.08, tail=[(-0.46, 0.5), (-0.66, 0.6), (-0.66, 0.82), (-0.56, 0.95)], tail_width=0.075
+        )
         hx, hy = 0.48, 0.72
     with pen.part("head", look.colour):
         for side in (-1, 1):
@@ -162,7 +170,16 @@ def draw_sheep(pen: Pen, look: Look) -> None:
         for x in (-0.34, -0.16, 0.18, 0.34):
             pen.box(x - 0.05, 0, x + 0.05, 0.36, face, 0.03)
     with pen.part("body", look.colour):
-        puffs = ((-0.42, 0.52), (-0.28, 0.76), (0.0, 0.82), (0.28, 0.76), (0.42, 0.54), (0.22, 0.36), (-0.04, 0.32), (-0.28, 0.36))
+        puffs = (
+            (-0.42, 0.52),
+            (-0.28, 0.76),
+            (0.0, 0.82),
+            (0.28, 0.76),
+            (0.42, 0.54),
+            (0.22, 0.36),
+            (-0.04, 0.32),
+            (-0.28, 0.36),
+        )
         for x, y in puffs:
             pen.ellipse(x, y, 0.19, 0.17, rgb)
         pen.ellipse(0, 0.56, 0.46, 0.28, rgb)
@@ -179,7 +196,7 @@ def draw_sheep(pen: Pen, look: Look) -> None:
 
 def draw_bird(pen: Pen, look: Look) -> None:
     """A small bird, flying with raised wings or standing."""
-    rgb, wing = look.paint(), darker(look.paint(), 0.2)
+    rgb, wing = look.paint(), darker(look.paint(), 0.1)
     if look.pose == "flying":
         pen.polygon([(-0.4, 0.36), (-0.84, 0.5), (-0.8, 0.22)], wing)
         with pen.part("wing", look.colour):
@@ -215,12 +232,27 @@ def draw_duck(pen: Pen, look: Look) -> None:
     with pen.part("body", look.colour):
         pen.curve([(-0.66, 0.56 + dy), (-0.5, 0.24 + dy), (-0.1, 0.07 + dy), (0.3, 0.1 + dy), (0.5, 0.32 + dy),
                    (0.4, 0.5 + dy), (0.0, 0.48 + dy), (-0.3, 0.46 + dy)], rgb)  # fmt: skip
-        pen.curve([(0.16, 0.4 + dy), (-0.1, 0.44 + dy), (-0.42, 0.4 + dy), (-0.2, 0.22 + dy), (0.06, 0.24 + dy)], darker(rgb, 0.13))
+        pen.curve(
+            [(0.16, 0.4 + dy), (-0.1, 0.44 + dy), (-0.42, 0.4 + dy), (-0.2, 0.22 + dy), (0.06, 0.24 + dy)],
+            darker(rgb, 0.13),
+        )
     head_name = "green" if look.variant == "mallard" else look.colour
     pen.polygon([(0.54, 0.76 + dy), (0.56, 0.6 + dy), (0.84, 0.63 + dy), (0.84, 0.69 + dy)], (246, 148, 40))
     with pen.part("head", head_name):
         head = rgb if head_name == look.colour else look.paint("green")
-        pen.polygon(smooth([(0.14, 0.38 + dy), (0.16, 0.76 + dy), (0.36, 0.92 + dy), (0.58, 0.8 + dy), (0.56, 0.6 + dy), (0.44, 0.38 + dy)]), head)
+        pen.polygon(
+            smooth(
+                [
+                    (0.14, 0.38 + dy),
+                    (0.16, 0.76 + dy),
+                    (0.36, 0.92 + dy),
+                    (0.58, 0.8 + dy),
+                    (0.56, 0.6 + dy),
+                    (0.44, 0.38 + dy),
+                ]
+            ),
+            head,
+        )
         pen.ellipse(0.44, 0.74 + dy, 0.045, 0.05, (250, 250, 246))
         pen.ellipse(0.45, 0.74 + dy, 0.028, 0.034, INK)
 
@@ -231,7 +263,7 @@ def _legs(pen: Pen, look: Look, rgb: RGB, xs: tuple[float, ...], width: float, t
     with pen.part("legs", look.colour):
         for i, x in enumerate(xs):
             away = swing * (-1 if i < 2 else 1) * (1.0 if i % 2 else 0.45)
-            shade = rgb if i % 2 else darker(rgb, 0.2)
+            shade = rgb if i % 2 else darker(rgb, 0.12)
             pen.line([(x, top), (x + away, width / 2 + abs(away) * 0.3)], width, shade)
 
 
@@ -241,7 +273,18 @@ def _quadruped(pen: Pen, look: Look, rgb: RGB, leg: float, tail: list[Point], ta
         pen.line(tail, tail_width, rgb)
     _legs(pen, look, rgb, (-0.4, -0.26, 0.2, 0.34), leg, 0.4)
     with pen.part("body", look.colour):
-        body = smooth([(-0.52, 0.48), (-0.4, 0.64), (0.1, 0.62), (0.42, 0.68), (0.5, 0.46), (0.3, 0.28), (-0.1, 0.32), (-0.42, 0.29)])
+        body = smooth(
+            [
+                (-0.52, 0.48),
+                (-0.4, 0.64),
+                (0.1, 0.62),
+                (0.42, 0.68),
+                (0.5, 0.46),
+                (0.3, 0.28),
+                (-0.1, 0.32),
+                (-0.42, 0.29),
+            ]
+        )
         pen.patterned(body, rgb, darker(rgb, 0.3), look.texture, 0.2)
 
 
@@ -250,7 +293,9 @@ def _sitting(pen: Pen, look: Look, rgb: RGB) -> None:
     with pen.part("tail", look.colour):
         pen.line([(-0.26, 0.08), (-0.46, 0.12), (-0.54, 0.3)], 0.085, rgb)
     with pen.part("body", look.colour):
-        body = smooth([(-0.34, 0.06), (-0.36, 0.3), (-0.14, 0.56), (0.1, 0.66), (0.26, 0.5), (0.24, 0.06), (-0.05, 0.02)])
+        body = smooth(
+            [(-0.34, 0.06), (-0.36, 0.3), (-0.14, 0.56), (0.1, 0.66), (0.26, 0.5), (0.24, 0.06), (-0.05, 0.02)]
+        )
         pen.patterned(body, rgb, darker(rgb, 0.3), look.texture, 0.2)
     with pen.part("legs", look.colour):
         pen.ellipse(-0.2, 0.1, 0.19, 0.1, darker(rgb, 0.1))

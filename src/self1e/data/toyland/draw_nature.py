@@ -8,7 +8,7 @@ from self1e.data.toyland.canvas import Pen, Point, smooth
 from self1e.data.toyland.colours import INK, RGB, RGB_OF, darker, jittered, lighter
 from self1e.data.toyland.look import Look
 
-BARK: RGB = (122, 82, 52)
+BARK: RGB = (138, 90, 54)
 
 
 def draw_tree(pen: Pen, look: Look) -> None:
@@ -29,19 +29,20 @@ def _round_tree(pen: Pen, look: Look) -> None:
     rgb = look.paint()
     phase = look.vary(0, math.tau)
     with pen.part("crown", look.colour):
-        blob = _bumpy(0, 0.67, 0.37, 0.31, 8, 0.055, phase)
-        pen.curve(blob, darker(rgb, 0.1))
-        pen.curve([(x * 0.84 - 0.03, 0.7 + (y - 0.67) * 0.8) for x, y in blob], rgb)
+        blob = _leafy(0, 0.67, 0.35, 0.3, int(look.vary(7, 10)), phase)
+        pen.polygon(blob, darker(rgb, 0.1))
+        pen.polygon([(x * 0.84 - 0.03, 0.7 + (y - 0.67) * 0.8) for x, y in blob], rgb)
         for x, y in ((-0.16, 0.78), (0.05, 0.84), (-0.05, 0.66), (0.14, 0.68), (-0.2, 0.6)):
             pen.ellipse(x, y, 0.045, 0.03, lighter(rgb, 0.16))
 
 
-def _bumpy(x: float, y: float, rx: float, ry: float, bumps: int, depth: float, phase: float) -> list[Point]:
+def _leafy(x: float, y: float, rx: float, ry: float, bumps: int, phase: float) -> list[Point]:
     """An ellipse with a scalloped edge."""
     points = []
-    for i in range(2 * bumps):
-        a, r = math.tau * i / (2 * bumps) + phase, 1 + depth * (1 if i % 2 else -1)
-        points.append((x + rx * r * math.cos(a), y + ry * r * math.sin(a)))
+    for i in range(6 * bumps):
+        a = math.tau * i / (6 * bumps)
+        r = 0.96 + 0.13 * abs(math.sin(a * bumps / 2))
+        points.append((x + rx * r * math.cos(a + phase), y + ry * r * math.sin(a + phase)))
     return points
 
 
@@ -52,17 +53,32 @@ def _pine(pen: Pen, look: Look) -> None:
     with pen.part("crown", look.colour):
         for level, (base, half, top) in enumerate(((0.14, 0.34, 0.6), (0.38, 0.27, 0.8), (0.6, 0.19, 1.0))):
             shade = darker(rgb, 0.16 - 0.08 * level)
-            pen.polygon([(-half, base), (-half * 0.4, base + 0.035), (0, base), (half * 0.4, base + 0.035), (half, base), (0, top)], shade)
+            pen.polygon(
+                [
+                    (-half, base),
+                    (-half * 0.4, base + 0.035),
+                    (0, base),
+                    (half * 0.4, base + 0.035),
+                    (half, base),
+                    (0, top),
+                ],
+                shade,
+            )
             pen.polygon([(0.0, base + 0.05), (half * 0.75, base + 0.04), (0, top)], darker(shade, 0.13))
             if snowy:
-                pen.polygon([(-half * 0.45, base + 0.2), (-0.05, base + 0.17), (half * 0.45, base + 0.2), (0, top)], (240, 246, 250))
+                pen.polygon(
+                    [(-half * 0.45, base + 0.2), (-0.05, base + 0.17), (half * 0.45, base + 0.2), (0, top)],
+                    (240, 246, 250),
+                )
 
 
 def _poplar(pen: Pen, look: Look) -> None:
     _trunk(pen, look, 0.35, 0.045)
     rgb = look.paint()
     with pen.part("crown", look.colour):
-        pen.curve([(0, 0.16), (-0.17, 0.26), (-0.2, 0.5), (-0.12, 0.8), (0, 1.0), (0.12, 0.8), (0.2, 0.5), (0.17, 0.26)], rgb)
+        pen.curve(
+            [(0, 0.16), (-0.17, 0.26), (-0.2, 0.5), (-0.12, 0.8), (0, 1.0), (0.12, 0.8), (0.2, 0.5), (0.17, 0.26)], rgb
+        )
         pen.curve([(0.02, 0.2), (0.14, 0.3), (0.16, 0.5), (0.1, 0.76), (0.02, 0.92), (0.07, 0.6)], darker(rgb, 0.13))
         for y in (0.4, 0.55, 0.7):
             pen.ellipse(-0.07, y, 0.025, 0.05, lighter(rgb, 0.2))
@@ -84,7 +100,11 @@ def _palm(pen: Pen, look: Look) -> None:
             tip = (0.02 + 0.4 * c, 0.76 + 0.26 * s - 0.07)
             middle = (0.02 + 0.24 * c, 0.82 + 0.22 * s)
             shade = rgb if s > 0.3 else darker(rgb, 0.13)
-            pen.curve([(0.02, 0.73), (middle[0], middle[1] - 0.07), tip, (middle[0], middle[1] + 0.04), (0.02, 0.81)], shade, own=True)
+            pen.curve(
+                [(0.02, 0.73), (middle[0], middle[1] - 0.07), tip, (middle[0], middle[1] + 0.04), (0.02, 0.81)],
+                shade,
+                own=True,
+            )
         for x in (-0.02, 0.06):
             pen.ellipse(x, 0.735, 0.03, 0.03, (110, 74, 46))
 
@@ -99,7 +119,19 @@ def draw_flower(pen: Pen, look: Look) -> None:
     rgb = look.paint()
     with pen.part("petals", look.colour):
         if look.variant == "tulip":
-            pen.curve([(0, 0.54), (-0.2, 0.66), (-0.24, 0.98), (-0.09, 0.83), (0, 1.0), (0.09, 0.83), (0.24, 0.98), (0.2, 0.66)], rgb)
+            pen.curve(
+                [
+                    (0, 0.54),
+                    (-0.2, 0.66),
+                    (-0.24, 0.98),
+                    (-0.09, 0.83),
+                    (0, 1.0),
+                    (0.09, 0.83),
+                    (0.24, 0.98),
+                    (0.2, 0.66),
+                ],
+                rgb,
+            )
             pen.curve([(0, 0.56), (-0.09, 0.72), (0, 0.97), (0.09, 0.72)], lighter(rgb, 0.14), own=True)
         else:
             for i in range(6):
@@ -112,10 +144,24 @@ def draw_flower(pen: Pen, look: Look) -> None:
 def draw_mushroom(pen: Pen, look: Look) -> None:
     """A mushroom with a domed cap."""
     with pen.part("stem", "white"):
-        pen.curve([(-0.2, 0.03), (-0.13, 0.3), (-0.14, 0.55), (0.14, 0.55), (0.13, 0.3), (0.2, 0.03), (0, 0.0)], (246, 238, 222))
+        pen.curve(
+            [(-0.2, 0.03), (-0.13, 0.3), (-0.14, 0.55), (0.14, 0.55), (0.13, 0.3), (0.2, 0.03), (0, 0.0)],
+            (246, 238, 222),
+        )
     rgb = look.paint()
     with pen.part("cap", look.colour):
-        cap = smooth([(-0.52, 0.47), (-0.42, 0.78), (0, 0.99), (0.42, 0.78), (0.52, 0.47), (0.26, 0.42), (0, 0.41), (-0.26, 0.42)])
+        cap = smooth(
+            [
+                (-0.52, 0.47),
+                (-0.42, 0.78),
+                (0, 0.99),
+                (0.42, 0.78),
+                (0.52, 0.47),
+                (0.26, 0.42),
+                (0, 0.41),
+                (-0.26, 0.42),
+            ]
+        )
         pen.polygon(cap, rgb)
         if look.texture == "spotted":
             for x, y, r in ((-0.24, 0.65, 0.075), (0.04, 0.82, 0.085), (0.27, 0.62, 0.075), (0.02, 0.57, 0.055)):
@@ -146,6 +192,7 @@ def draw_sun(pen: Pen, look: Look) -> None:
 
 def draw_moon(pen: Pen, look: Look) -> None:
     """A crescent or full moon."""
+    pen.bright = True
     rgb = look.paint()
     if look.variant == "full":
         pen.ellipse(0, 0.5, 0.48, 0.48, rgb)

@@ -43,10 +43,10 @@ def draw_kite(pen: Pen, look: Look) -> None:
     tip: Point = (0.0, 0.36)
     with pen.part("tail", tail_name):
         path = [(0.09 * math.sin(t * 5.5), tip[1] - 0.36 * t) for t in (i / 8 for i in range(9))]
-        pen.line(path, 0.025, tail_rgb)
+        pen.line(path, 0.03, tail_rgb)
         for x, y in path[2::3]:
             for side in (-1, 1):
-                pen.polygon([(x, y), (x + 0.1 * side, y + 0.05), (x + 0.1 * side, y - 0.05)], tail_rgb)
+                pen.polygon([(x, y), (x + 0.11 * side, y + 0.06), (x + 0.11 * side, y - 0.06)], tail_rgb)
     pen.patterned([(0, 0.34), (-0.3, 0.74), (0, 1.0), (0.3, 0.74)], rgb, look.second(), look.texture, 0.2)
     if look.texture == "plain":
         pen.polygon([(0, 0.34), (0.3, 0.74), (0, 0.74)], darker(rgb, 0.15))

@@ -9,7 +9,7 @@ import numpy as np
 from self1e.data.toyland.canvas import OVERSAMPLING, Canvas, Pen
 from self1e.data.toyland.ground import LAYOUTS, Land, draw_clutter
 from self1e.data.toyland.kinds import KINDS
-from self1e.data.toyland.lighting import finish
+from self1e.data.toyland.lighting import TINT, finish
 from self1e.data.toyland.look import Look
 from self1e.data.toyland.placement import Placed, Planner
 from self1e.data.toyland.scene import Part, Scene, Thing
@@ -73,7 +73,9 @@ def generate_scene(seed: int, size: int = PLAN_SIZE) -> Scene:
 
     stuff_count = len(drawing.land.owners)
     is_stuff = drawing.objects <= stuff_count
-    picture = finish(drawing.canvas.picture(), is_stuff, _shadows(plan), time, np.random.default_rng([seed, _LIGHT]))
+    picture = finish(
+        drawing.canvas.picture(TINT[time]), is_stuff, _shadows(plan), np.random.default_rng([seed, _LIGHT])
+    )
     things = _describe(drawing, plan)
     return Scene(seed, picture, drawing.objects, drawing.parts, things, time, {"layout": layout})
 
@@ -124,7 +126,10 @@ def _worst_hidden(drawing: _Drawing) -> int:
     """The position (from 1) of the thing that shows too little of itself, or 0 if all show enough."""
     first = len(drawing.land.owners) + 1
     visible = np.bincount(drawing.objects.ravel(), minlength=first + len(drawing.pens))[first:]
-    shares = [v / max(1, d) if v >= MIN_AREA else v / MIN_AREA * MIN_VISIBILITY * 0.99 for v, d in zip(visible.tolist(), drawing.drawn, strict=True)]
+    shares = [
+        v / max(1, d) if v >= MIN_AREA else v / MIN_AREA * MIN_VISIBILITY * 0.99
+        for v, d in zip(visible.tolist(), drawing.drawn, strict=True)
+    ]
     worst = min(range(len(shares)), key=shares.__getitem__, default=-1)
     return worst + 1 if worst >= 0 and shares[worst] < MIN_VISIBILITY else 0
 
@@ -148,11 +153,17 @@ def _describe(drawing: _Drawing, plan: list[Placed]) -> tuple[Thing, ...]:
         if areas[owner]:
             box, centre = _extent(drawing.objects, owner, drawing.land.pens[kind].bounds)
             share = areas[owner] / max(1, int(drawing.bare[owner]))
-            things.append(Thing(owner, kind, True, None, None, "plain", "", box, centre, None, areas[owner], share, None))
-    for owner, (thing, pen, drawn) in enumerate(zip(plan, drawing.pens, drawing.drawn, strict=True), start=len(owners) + 1):
+            things.append(
+                Thing(owner, kind, True, None, None, "plain", "", box, centre, None, areas[owner], share, None)
+            )
+    for owner, (thing, pen, drawn) in enumerate(
+        zip(plan, drawing.pens, drawing.drawn, strict=True), start=len(owners) + 1
+    ):
         box, centre = _extent(drawing.objects, owner, pen.bounds)
         size = drawing.canvas.size
-        parts = tuple(Part(i, name, colour, part_areas[i] if i < len(part_areas) else 0) for i, name, colour in pen.parts)
+        parts = tuple(
+            Part(i, name, colour, part_areas[i] if i < len(part_areas) else 0) for i, name, colour in pen.parts
+        )
         things.append(
             Thing(
                 id=owner,
@@ -183,5 +194,8 @@ def _extent(objects: np.ndarray, owner: int, bounds: tuple[int, int, int, int]) 
     xs, ys = np.flatnonzero(across), np.flatnonzero(down)
     box = (x0 + int(xs[0]), y0 + int(ys[0]), x0 + int(xs[-1]) + 1, y0 + int(ys[-1]) + 1)
     area = down.sum()
-    centre = (x0 + 0.5 + float(across @ np.arange(len(across)) / area), y0 + 0.5 + float(down @ np.arange(len(down)) / area))
+    centre = (
+        x0 + 0.5 + float(across @ np.arange(len(across)) / area),
+        y0 + 0.5 + float(down @ np.arange(len(down)) / area),
+    )
     return box, centre

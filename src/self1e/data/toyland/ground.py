@@ -67,7 +67,11 @@ class Land:
         a, b = self.rng.uniform(0, math.tau, 2).tolist()
         steps = [-0.05 + 1.1 * i / 40 for i in range(41)]
         return [
-            (x, y + height * (0.7 * math.sin(math.tau * waves * x + a) + 0.3 * math.sin(math.tau * 2.3 * waves * x + b)))
+            (
+                x,
+                y
+                + height * (0.7 * math.sin(math.tau * waves * x + a) + 0.3 * math.sin(math.tau * 2.3 * waves * x + b)),
+            )
             for x in steps
         ]
 
@@ -106,12 +110,18 @@ def _far_mountains(land: Land) -> None:
         x, rise, half = float(xs[i]), land.vary(0.1, 0.24), land.vary(0.2, 0.28)
         top = land.horizon - rise
         foot = land.horizon + 0.06
-        land.paint("mountains", [(x - half, foot), (x - half * 0.2, top + rise * 0.25), (x, top), (x + half, foot)], rgb)
-        land.paint("mountains", [(x, top), (x + half, foot), (x + half * 0.1, foot), (x + half * 0.12, top + rise * 0.5)], darker(rgb, 0.16))
+        land.paint(
+            "mountains", [(x - half, foot), (x - half * 0.2, top + rise * 0.25), (x, top), (x + half, foot)], rgb
+        )
+        land.paint(
+            "mountains",
+            [(x, top), (x + half, foot), (x + half * 0.1, foot), (x + half * 0.12, top + rise * 0.5)],
+            darker(rgb, 0.16),
+        )
         cap = rise * 0.28
         w = half * cap / (foot - top)
-        land.paint("mountains", [(x, top), (x + w, top + cap), (x + w * 0.4, top + cap * 0.75), (x, top + cap * 1.1),
-                                 (x - w * 0.4, top + cap * 0.8), (x - w * 0.85, top + cap * 1.05)], (244, 248, 252))  # fmt: skip
+        zigzag = ((0.0, 0.0), (1.0, 1.0), (0.4, 0.75), (0.0, 1.1), (-0.4, 0.8), (-0.85, 1.05))
+        land.paint("mountains", [(x + w * u, top + cap * v) for u, v in zigzag], (244, 248, 252))
 
 
 def _background(land: Land, snowy: bool = False) -> None:
@@ -150,7 +160,9 @@ def _road(land: Land, y: float, width: float) -> None:
 def _blob(land: Land, x: float, y: float, rx: float, ry: float, grow: float) -> list[Point]:
     bumps = land.rng.uniform(0.86, 1.12, 10).tolist()
     angles = [math.tau * i / 10 for i in range(10)]
-    return smooth([(x + grow * rx * b * math.cos(a), y + grow * ry * b * math.sin(a)) for a, b in zip(angles, bumps, strict=True)])
+    return smooth(
+        [(x + grow * rx * b * math.cos(a), y + grow * ry * b * math.sin(a)) for a, b in zip(angles, bumps, strict=True)]
+    )
 
 
 def _pond(land: Land, x: float, y: float, rx: float, ry: float, shore: str, shore_rgb: RGB) -> None:
@@ -206,7 +218,15 @@ def _snowfield(land: Land) -> None:
     if extra < 0.3:
         _road(land, land.vary(0.66, 0.8), land.vary(0.13, 0.18))
     elif extra < 0.5:
-        _pond(land, land.vary(0.3, 0.7), land.vary(0.68, 0.76), land.vary(0.28, 0.4), land.vary(0.1, 0.14), "snow", (206, 224, 246))
+        _pond(
+            land,
+            land.vary(0.3, 0.7),
+            land.vary(0.68, 0.76),
+            land.vary(0.28, 0.4),
+            land.vary(0.1, 0.14),
+            "snow",
+            (206, 224, 246),
+        )
 
 
 def _river(land: Land) -> None:
@@ -237,7 +257,15 @@ def _desert(land: Land) -> None:
         rgb = mix(rgb, (252, 228, 172), 0.3)
         land.below("sand", land.wave(land.horizon + (1 - land.horizon) * share, 0.03, land.vary(0.7, 1.5)), rgb)
     if land.vary(0, 1) < 0.5:
-        _pond(land, land.vary(0.3, 0.7), land.vary(0.68, 0.78), land.vary(0.24, 0.36), land.vary(0.09, 0.13), "grass", land.green())
+        _pond(
+            land,
+            land.vary(0.3, 0.7),
+            land.vary(0.68, 0.78),
+            land.vary(0.24, 0.36),
+            land.vary(0.09, 0.13),
+            "grass",
+            land.green(),
+        )
 
 
 def _bay(land: Land) -> None:
@@ -257,7 +285,7 @@ class Layout:
 
 LAYOUTS: dict[str, Layout] = {
     "meadow": Layout(_meadow, 1.2, ("tree", "cow", "sheep", "flower", "mushroom", "tent", "fence")),
-    "meadow road": Layout(_meadow_road, 1.4, ("tree", "car", "truck", "cow", "house", "person")),
+    "meadow road": Layout(_meadow_road, 1.4, ("tree", "car", "bus", "truck", "cow", "house")),
     "lakeside": Layout(_lakeside, 1.2, ("duck", "boat", "tree", "bench", "person")),
     "beach": Layout(_beach, 1.4, ("boat", "umbrella", "person", "ball", "tree", "kite")),
     "town": Layout(_town, 1.6, ("house", "car", "bus", "truck", "lamp", "tree", "person", "bench")),

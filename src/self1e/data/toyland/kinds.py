@@ -31,7 +31,7 @@ class Kind:
         poses: By place, with "" for all other places.
         variants: By place, with "" for all other places.
         green: Variants that are green whatever `colours` says.
-        weight: How likely the kind is, relative to others that fit the place.
+        weight: How likely the kind is, relative to others that fit the place; 0 for what only the sky is furnished with.
     """
 
     draw: Callable[[Pen, Look], None]
@@ -63,8 +63,8 @@ KINDS: dict[str, Kind] = {
         draw_built.draw_car, 0.105, 2.02, ("road", "road", "road", "grass", "sand"), _PAINTS,
         poses={"": ("parked",), "road": ("driving", "driving", "parked")}, weight=1.4,
     ),
-    "bus": Kind(draw_built.draw_bus, 0.14, 1.98, ("road",), _BRIGHT, poses={"": ("driving",)}, weight=1.7),
-    "truck": Kind(draw_built.draw_truck, 0.135, 2.0, ("road",), _PAINTS, poses={"": ("driving",)}, weight=1.6),
+    "bus": Kind(draw_built.draw_bus, 0.14, 1.98, ("road",), _BRIGHT, poses={"": ("driving",)}, weight=2.6),
+    "truck": Kind(draw_built.draw_truck, 0.135, 2.0, ("road",), _PAINTS, poses={"": ("driving",)}, weight=2.2),
     "boat": Kind(
         draw_built.draw_boat, 0.2, 1.2, ("water",), _PAINTS, ("plain", "plain", "striped", "spotted"),
         poses={"": ("sailing",)}, weight=2.2,
@@ -80,19 +80,26 @@ KINDS: dict[str, Kind] = {
     ),
     "cat": Kind(
         draw_living.draw_cat, 0.105, 1.4, ("grass", "sand", "snow"), _FUR, ("plain", "striped"),
-        poses={"": ("standing", "sitting")}, weight=1.3
+        poses={"": ("standing", "sitting")}, weight=1.3,
     ),
-    "cow": Kind(draw_living.draw_cow, 0.13, 1.65, ("grass",), ("white", "brown", "black"), ("spotted", "plain"), weight=1.1),
-    "sheep": Kind(draw_living.draw_sheep, 0.105, 1.35, ("grass", "hills"), ("white", "white", "grey", "black"), weight=1.2),
+    "cow": Kind(
+        draw_living.draw_cow, 0.13, 1.65, ("grass",), ("white", "brown", "black"), ("spotted", "plain"), weight=1.1,
+    ),
+    "sheep": Kind(
+        draw_living.draw_sheep, 0.105, 1.35, ("grass", "hills"), ("white", "white", "grey", "black"), weight=1.2,
+    ),
     "bird": Kind(
-        draw_living.draw_bird, 0.075, 1.55, ("sky", "sky", "grass", "sand", "snow"), (*_BRIGHT, "black", "grey", "brown"),
+        draw_living.draw_bird, 0.075, 1.55, ("sky", "sky", "grass", "sand", "snow"),
+        (*_BRIGHT, "black", "grey", "brown"),
         poses={"": ("standing",), "sky": ("flying",)}, weight=2.2,
     ),
     "duck": Kind(
         draw_living.draw_duck, 0.085, 1.5, ("water", "water", "grass"), ("yellow", "white", "brown", "grey"),
         poses={"": ("standing",), "water": ("swimming",)}, variants={"": ("", "", "mallard")}, weight=1.2,
     ),
-    "lamp": Kind(draw_built.draw_lamp, 0.28, 0.24, ("grass", "snow", "road"), ("black", "grey", "green", "blue", "red"), weight=1.5),
+    "lamp": Kind(
+        draw_built.draw_lamp, 0.28, 0.24, ("grass", "snow", "road"), ("black", "grey", "green", "blue", "red"), weight=1.5,
+    ),
     "ball": Kind(
         draw_toys.draw_ball, 0.09, 1.0, ("grass", "sand", "snow", "road"), _PAINTS,
         ("plain", "striped", "spotted", "checked"), poses={"": ("lying",)}, weight=1.3,
@@ -102,13 +109,17 @@ KINDS: dict[str, Kind] = {
         draw_built.draw_umbrella, 0.18, 1.3, ("sand", "sand", "grass"), _BRIGHT,
         ("plain", "striped", "spotted", "checked"), weight=1.2,
     ),
-    "bench": Kind(draw_built.draw_bench, 0.085, 2.0, ("grass", "snow"), ("brown", "brown", "green", "red", "blue", "white", "grey"), weight=1.1),
+    "bench": Kind(
+        draw_built.draw_bench, 0.085, 2.0, ("grass", "snow"),
+        ("brown", "brown", "green", "red", "blue", "white", "grey"), weight=1.1,
+    ),
     "flower": Kind(
         draw_nature.draw_flower, 0.11, 0.62, ("grass",), ("red", "orange", "yellow", "blue", "purple", "pink", "white"),
         variants={"": ("daisy", "daisy", "tulip")}, weight=1.2,
     ),
     "mushroom": Kind(
-        draw_nature.draw_mushroom, 0.085, 1.04, ("grass",), ("red", "red", "brown", "orange", "purple", "yellow"), ("spotted", "plain"), weight=1.4
+        draw_nature.draw_mushroom, 0.085, 1.04, ("grass",), ("red", "red", "brown", "orange", "purple", "yellow"),
+        ("spotted", "plain"), weight=1.4,
     ),
     "balloon": Kind(
         draw_toys.draw_balloon, 0.2, 0.82, ("sky",), _BRIGHT, ("plain", "striped", "spotted", "checked"),
@@ -123,7 +134,9 @@ KINDS: dict[str, Kind] = {
         draw_nature.draw_moon, 0.1, 0.96, ("sky",), ("yellow", "white"), poses={"": ("shining",)},
         variants={"": ("full", "crescent")}, weight=0.0,
     ),
-    "cloud": Kind(draw_nature.draw_cloud, 0.075, 2.0, ("sky",), ("white", "white", "grey"), poses={"": ("flying",)}, weight=0.0),
+    "cloud": Kind(
+        draw_nature.draw_cloud, 0.075, 2.0, ("sky",), ("white", "white", "grey"), poses={"": ("flying",)}, weight=0.0,
+    ),
     "fence": Kind(draw_built.draw_fence, 0.085, 2.9, ("grass", "snow"), ("brown", "white", "white", "grey"), weight=0.8),
     "tent": Kind(
         draw_built.draw_tent, 0.16, 1.66, _LAND, ("red", "orange", "yellow", "green", "blue", "purple"),

@@ -7,11 +7,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-#: Gain per channel. Night stays light enough that a person can still name the colours.
-_TINT = {
+#: Gain per channel at each time of day. Night stays light enough that a person can still name the colours.
+TINT = {
     "day": (1.0, 1.0, 1.0),
     "sunset": (1.03, 0.95, 0.88),
-    "night": (0.74, 0.78, 0.92),
+    "night": (0.84, 0.86, 0.96),
     "overcast": (0.92, 0.94, 0.96),
 }
 _SHADOW_SIDE = 112
@@ -21,7 +21,6 @@ def finish(
     picture: Image.Image,
     is_stuff: np.ndarray,
     shadows: list[tuple[float, float, float, float]],
-    time: str,
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Lights a drawn scene.
@@ -30,7 +29,6 @@ def finish(
         picture: The flat drawing.
         is_stuff: bool[H, W]; only stuff receives shadows.
         shadows: Ellipses x, y, rx, ry in fractions of the side.
-        time: Time of day.
         rng: Decides softness and grain.
 
     Returns:
@@ -44,8 +42,8 @@ def finish(
     shift = tuple((rng.random(2) * size).astype(int).tolist())
     noise = np.roll(_noise(size), shift, (0, 1)) * np.float32(rng.uniform(0.5, 4.0))
     lit = np.empty((size, size, 3), np.uint8)
-    for channel, (band, tint) in enumerate(zip(picture.split(), _TINT[time], strict=True)):
-        level = np.asarray(band) * (gain * np.float32(tint)) + noise
+    for channel, band in enumerate(picture.split()):
+        level = np.asarray(band) * gain + noise
         lit[:, :, channel] = np.clip(level, 0, 255, out=level)
     return lit
 

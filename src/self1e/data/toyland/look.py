@@ -53,6 +53,10 @@ class Look:
         """A number between the two."""
         return float(self.rng.uniform(low, high))
 
-    def glass(self) -> tuple[RGB, str | None]:
-        """The colour of a window pane, and its name if it is lit."""
-        return (LIT, "yellow") if self.night else (GLASS, None)
+    def glass(self) -> RGB:
+        """The colour of a window pane, lit at night."""
+        return LIT if self.night else GLASS
+
+    def glass_name(self) -> str | None:
+        """The name of that colour, if it has one."""
+        return "yellow" if self.night else None

@@ -57,7 +57,14 @@ class Planner:
         favourites: Kinds that are likelier than elsewhere.
     """
 
-    def __init__(self, rng: np.random.Generator, stuff: np.ndarray, names: tuple[str, ...], horizon: float, time: str, favourites: tuple[str, ...]
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        stuff: np.ndarray,
+        names: tuple[str, ...],
+        horizon: float,
+        time: str,
+        favourites: tuple[str, ...],
     ) -> None:
         self.rng = rng
         self.stuff = stuff
@@ -92,7 +99,13 @@ class Planner:
 
     def _menu(self) -> dict[str, float]:
         """How likely each kind is here: its weight, and more if much of the picture suits it."""
-        share = dict(zip(self.names, (np.bincount(self.stuff.ravel(), minlength=len(self.names)) / self.stuff.size).tolist(), strict=True))
+        share = dict(
+            zip(
+                self.names,
+                (np.bincount(self.stuff.ravel(), minlength=len(self.names)) / self.stuff.size).tolist(),
+                strict=True,
+            )
+        )
         menu = {}
         for name, kind in KINDS.items():
             room = sum(share.get(place, 0.0) for place in set(kind.places))

@@ -1,7 +1,8 @@
 """What a toyland scene is: a picture, who owns every pixel of it, and what can be said of each owner.
 
 Two integer maps hold the ground truth. `object_map` gives every pixel to exactly one `Thing` (stuff such as the sky
-included); `part_map` refines it (0 where the pixel belongs to no named part). Masks are unions of ids, so they are exact.
+included); `part_map` refines it (0 where the pixel belongs to no named part). Masks are unions of ids, so they are
+exact.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: Colour names that a query may use. Rendered colours are jittered around them, but never so far that the name is wrong.
+#: Colour names that a query may use. Rendered colours are jittered around them, never so far that the name is wrong.
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black", "grey")
 SIZES = ("small", "medium", "large")
 TEXTURES = ("plain", "striped", "spotted", "checked")
