@@ -77,7 +77,7 @@ class Canvas:
         return Image.frombuffer("RGBX", (self.side, self.side), pixels, "raw", "RGBX", 0, 1).convert("RGB").reduce(2)
 
     def _palette(self, colours: list[RGB], tint: tuple[float, float, float]) -> np.ndarray:
-        """uint32[n]: lit colours, the channels of each packed into a number, so that one lookup fetches a whole pixel."""
+        """uint32[n]: lit colours, the channels of each packed into one number, so that a pixel is one lookup."""
         gains = np.where(np.array(self.bright)[:, None], 1.0, tint)
         palette = np.zeros((len(colours), 4), np.uint8)
         palette[:, :3] = np.minimum(np.array(colours) * gains + 0.5, 255)

@@ -31,7 +31,7 @@ def draw_house(pen: Pen, look: Look) -> None:
         ridge = 0.0 if tall or look.chance(0.5) else half * 0.55
         pen.polygon([(-half - 0.08, eaves), (half + 0.08, eaves), (ridge, 0.96), (-ridge, 0.96)], roof)
         for share in (0.3, 0.6):
-            y, w = eaves + 0.42 * share, (half + 0.05) * (1 - share) + ridge * share
+            y, w = eaves + (0.96 - eaves) * share, (half + 0.05) * (1 - share) + ridge * share
             pen.line([(-w, y), (w, y)], 0.014, darker(roof, 0.22))
     _door(pen, look, 0.0 if tall else look.vary(-0.1, 0.1))
     if tall:

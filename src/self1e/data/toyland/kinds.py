@@ -31,7 +31,7 @@ class Kind:
         poses: By place, with "" for all other places.
         variants: By place, with "" for all other places.
         green: Variants that are green whatever `colours` says.
-        weight: How likely the kind is, relative to others that fit the place; 0 for what only the sky is furnished with.
+        weight: How likely the kind is, relative to others that fit the place; 0 for the sky's own.
     """
 
     draw: Callable[[Pen, Look], None]
@@ -98,7 +98,8 @@ KINDS: dict[str, Kind] = {
         poses={"": ("standing",), "water": ("swimming",)}, variants={"": ("", "", "mallard")}, weight=1.2,
     ),
     "lamp": Kind(
-        draw_built.draw_lamp, 0.28, 0.24, ("grass", "snow", "road"), ("black", "grey", "green", "blue", "red"), weight=1.5,
+        draw_built.draw_lamp, 0.28, 0.24, ("grass", "snow", "road"), ("black", "grey", "green", "blue", "red"),
+        weight=1.5,
     ),
     "ball": Kind(
         draw_toys.draw_ball, 0.09, 1.0, ("grass", "sand", "snow", "road"), _PAINTS,
@@ -135,7 +136,8 @@ KINDS: dict[str, Kind] = {
         variants={"": ("full", "crescent")}, weight=0.0,
     ),
     "cloud": Kind(
-        draw_nature.draw_cloud, 0.075, 2.0, ("sky",), ("white", "white", "grey"), poses={"": ("flying",)}, weight=0.0,
+        draw_nature.draw_cloud, 0.075, 2.0, ("sky",), ("white", "white", "grey"),
+        poses={"": ("flying",)}, weight=0.0,
     ),
     "fence": Kind(draw_built.draw_fence, 0.085, 2.9, ("grass", "snow"), ("brown", "white", "white", "grey"), weight=0.8),
     "tent": Kind(

@@ -99,13 +99,8 @@ class Planner:
 
     def _menu(self) -> dict[str, float]:
         """How likely each kind is here: its weight, and more if much of the picture suits it."""
-        share = dict(
-            zip(
-                self.names,
-                (np.bincount(self.stuff.ravel(), minlength=len(self.names)) / self.stuff.size).tolist(),
-                strict=True,
-            )
-        )
+        shares = np.bincount(self.stuff.ravel(), minlength=len(self.names)) / self.stuff.size
+        share = dict(zip(self.names, shares.tolist(), strict=True))
         menu = {}
         for name, kind in KINDS.items():
             room = sum(share.get(place, 0.0) for place in set(kind.places))
@@ -181,7 +176,8 @@ class Planner:
             return False
         rows = (spot.y, (y0 + y1) / 2) if spot.on == "sky" else (spot.y, spot.y - 0.012)
         inset = (x1 - x0) * (0.02 if spot.on == "water" else 0.1)
-        return all(self._stuff_at(x, y) == spot.on for y in rows for x in (x0 + inset, spot.x, x1 - inset))
+        columns = [x0 + inset + (x1 - x0 - 2 * inset) * i / 4 for i in range(5)]
+        return all(self._stuff_at(x, y) == spot.on for y in rows for x in columns)
 
     def _stuff_at(self, x: float, y: float) -> str:
         side = len(self.stuff)
