@@ -139,7 +139,9 @@ KINDS: dict[str, Kind] = {
         draw_nature.draw_cloud, 0.075, 2.0, ("sky",), ("white", "white", "grey"),
         poses={"": ("flying",)}, weight=0.0,
     ),
-    "fence": Kind(draw_built.draw_fence, 0.085, 2.9, ("grass", "snow"), ("brown", "white", "white", "grey"), weight=0.8),
+    "fence": Kind(
+        draw_built.draw_fence, 0.085, 2.9, ("grass", "snow"), ("brown", "white", "white", "grey"), weight=0.8,
+    ),
     "tent": Kind(
         draw_built.draw_tent, 0.16, 1.66, _LAND, ("red", "orange", "yellow", "green", "blue", "purple"),
         ("plain", "plain", "striped"), weight=1.0,
