@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,8 +26,11 @@ from transformers.utils import ModelOutput
 
 from self1e.modeling.attention_mask import as_attention_bias, dual_perception_mask
 from self1e.modeling.configuration import SELF1EConfig
+from self1e.modeling.convert import plan_conversion, raise_unless_fitting
+from self1e.modeling.hub import HUB_OPTIONS, read_config, resolve_folder
 from self1e.modeling.losses import mask_losses
 from self1e.modeling.refilling import RefillingHead, VisionSide
+from self1e.modeling.weights import WeightFiles
 
 Grid = tuple[int, int]  # columns, rows of tiles, as the tiling gives it
 
@@ -78,6 +82,43 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         super().__init__(config)
         self.refilling_head = RefillingHead(config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *model_args: Any, **kwargs: Any) -> Any:
+        """Loads a folder or Hub id: this package's own, a release of SELF1E, or an InternVL base model.
+
+        The latter two are converted in memory, see `convert_checkpoint`. Nothing is left to chance: a weight that is
+        missing, left over, or of another shape than the configuration says is an error.
+
+        Args:
+            pretrained_model_name_or_path: Folder or Hub id with safetensors weights.
+            model_args: As in transformers.
+            kwargs: As in transformers: `subfolder`, `revision`, `dtype`, `device_map`, ..., and settings of
+                `SELF1EConfig` to override. For a conversion also `seed`.
+
+        Raises:
+            CheckpointError: When the checkpoint cannot be found, is incomplete or damaged, or does not fit.
+        """
+        name = pretrained_model_name_or_path
+        if name is not None:
+            location = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
+            if read_config(str(name), **location).get("model_type") == SELF1EConfig.model_type:
+                if Path(name).is_dir():
+                    WeightFiles(resolve_folder(str(name), **location))  # says clearly what is wrong with the files
+            else:
+                name = None
+                kwargs = {key: value for key, value in kwargs.items() if key not in location}
+                kwargs = _converted(resolve_folder(str(pretrained_model_name_or_path), **location), **kwargs)
+        asked_for_info = kwargs.pop("output_loading_info", False)
+        kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
+        model, info = super().from_pretrained(name, *model_args, **kwargs)
+        problems = {
+            "missing": sorted(info["missing_keys"]),
+            "unexpected": sorted(info["unexpected_keys"]),
+            "misshapen": [f"{key} {list(found)} instead of {list(own)}" for key, found, own in info["mismatched_keys"]],
+        }
+        raise_unless_fitting(f"the weights of {pretrained_model_name_or_path} do not fit its config.json", problems)
+        return (model, info) if asked_for_info else model
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
         """Vision tower, projector, and the vision side of the head: float[T, 3, S, S] -> `ImageFeatures`."""
@@ -323,6 +364,19 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         losses = (ce_loss, bce_loss, dice_loss)
         given = [weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None]
         return torch.stack(given).sum() if given else None
+
+
+def _converted(folder: Path, **kwargs: Any) -> dict[str, Any]:
+    """Arguments for transformers' `from_pretrained` that hold the converted checkpoint of `folder`."""
+    if "config" in kwargs:
+        raise ValueError(f"{folder} is converted while it is loaded: give single settings instead of a config")
+    planning = ("seg_token_id", "image_token_id", "refilling", "seed")
+    plan = plan_conversion(folder, **{key: kwargs.pop(key) for key in planning if key in kwargs})
+    for key in SELF1EConfig.__annotations__:
+        if key in kwargs:
+            setattr(plan.config, key, kwargs.pop(key))
+    weights = {tensor.name: tensor.make() for tensor in plan.tensors}
+    return {**kwargs, "config": plan.config, "state_dict": weights}
 
 
 def picture_of_rows(picture_index: Tensor | None, rows: int) -> list[int]:
