@@ -1,0 +1,154 @@
+"""The figures that segmentation by text is measured with, in plain numpy.
+
+`intersection_and_union` looks at one mask; `MaskScores` gathers whole pixel counts of many samples and turns them into
+figures at the end, so that splitting the samples among processes and merging changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+#: gRefCOCO's published convention: a prediction of fewer pixels counts as "nothing is there".
+GREFCOCO_MIN_AREA = 50
+
+PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def intersection_and_union(pred: Any, target: Any, ignore: int | None = 255) -> tuple[int, int]:
+    """Pixels that two masks share, and pixels that either has.
+
+    Args:
+        pred: bool or integer[H, W], array or CPU tensor: the predicted mask, non-zero inside.
+        target: bool or integer[H, W]: the true mask, non-zero inside.
+        ignore: Value of `target` whose pixels are left out altogether; None: there is none.
+
+    Returns:
+        (intersection, union) in pixels.
+
+    Raises:
+        ValueError: The shapes differ.
+        TypeError: `pred` or `target` has a floating type; logits must be compared with 0 first.
+
+    >>> intersection_and_union([[1, 1, 0, 1]], [[0, 1, 1, 255]])
+    (1, 3)
+    """
+    inside, true = _masks(pred, target, ignore)
+    return int(np.count_nonzero(inside & true)), int(np.count_nonzero(inside | true))
+
+
+def _masks(pred: Any, target: Any, ignore: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """(pred, target) as bool arrays that are False where the target is to be ignored."""
+    pred, target = np.asarray(pred), np.asarray(target)
+    if pred.shape != target.shape:
+        raise ValueError(f"prediction has shape {pred.shape}, target {target.shape}")
+    for name, mask in (("prediction", pred), ("target", target)):
+        if mask.dtype.kind not in "biu":
+            raise TypeError(f"{name} must be bool or integer, got {mask.dtype}; compare logits with 0 first")
+    inside, true = pred != 0, target != 0
+    if ignore is not None and target.dtype != bool:
+        counted = target != ignore
+        inside, true = inside & counted, true & counted
+    return inside, true
+
+
+@dataclass
+class MaskScores:
+    """Gathers samples (one predicted mask, one true mask) and computes the published figures.
+
+    Args:
+        min_area: A prediction with fewer pixels (ignored ones left out) is treated as empty throughout. 1 leaves every
+            prediction as it is, which is the protocol of RefCOCO and ReasonSeg; gRefCOCO's is `GREFCOCO_MIN_AREA`.
+        ignore: Value of a target that marks pixels to leave out; None: there is none.
+
+    >>> scores = MaskScores()
+    >>> scores.update([[1, 1, 0, 0]], [[1, 1, 1, 0]])
+    0.6666666666666666
+    >>> scores.update([[0, 0, 0, 0]], [[0, 0, 0, 0]])
+    1.0
+    >>> scores.update([[0, 0, 0, 1]], [[0, 0, 0, 0]])
+    0.0
+    >>> figures = scores.compute()
+    >>> figures["ciou"], figures["n_acc"], figures["t_acc"], figures["pr@0.6"], figures["pr@0.7"]
+    (0.5, 0.5, 1.0, 1.0, 0.0)
+    >>> round(figures["giou"], 4)
+    0.5556
+    """
+
+    min_area: int = 1
+    ignore: int | None = 255
+    #: Pixels of each sample, in order of arrival.
+    intersections: list[int] = field(default_factory=list, repr=False)
+    unions: list[int] = field(default_factory=list, repr=False)
+    predicted: list[int] = field(default_factory=list, repr=False)
+    targets: list[int] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.min_area < 1:
+            raise ValueError(f"min_area must be at least 1 pixel, got {self.min_area}")
+
+    def __len__(self) -> int:
+        return len(self.unions)
+
+    def update(self, pred: Any, target: Any) -> float:
+        """Adds a sample; for the arguments see `intersection_and_union`.
+
+        Returns:
+            The sample's IoU, 1 when neither mask has a pixel.
+        """
+        inside, true = _masks(pred, target, self.ignore)
+        predicted, target_area = int(np.count_nonzero(inside)), int(np.count_nonzero(true))
+        intersection = int(np.count_nonzero(inside & true))
+        if predicted < self.min_area:
+            predicted = intersection = 0
+        union = predicted + target_area - intersection
+        self.intersections.append(intersection)
+        self.unions.append(union)
+        self.predicted.append(predicted)
+        self.targets.append(target_area)
+        return intersection / union if union else 1.0
+
+    def merge(self, other: MaskScores) -> MaskScores:
+        """Adds all samples of another accumulator (of another process, say) to this one, and returns this one.
+
+        Raises:
+            ValueError: The two follow different conventions.
+        """
+        if (self.min_area, self.ignore) != (other.min_area, other.ignore):
+            raise ValueError(f"cannot merge {other} into {self}")
+        for name in ("intersections", "unions", "predicted", "targets"):
+            getattr(self, name).extend(getattr(other, name))
+        return self
+
+    @property
+    def ious(self) -> np.ndarray:
+        """float64[N]: the IoU of each sample, 1 where the union is empty."""
+        intersections, unions = np.array(self.intersections, np.float64), np.array(self.unions, np.float64)
+        return np.where(unions > 0, intersections / np.maximum(unions, 1), 1.0)
+
+    def compute(self) -> dict[str, float]:
+        """The figures, as shares from 0 to 1. A figure that no sample bears on is left out.
+
+        Returns:
+            `samples`: their number.
+            `ciou`: sum of intersections / sum of unions ("cumulative", also called overall IoU).
+            `giou`: mean IoU of the samples, where an empty union counts 1.
+            `n_acc`: of the samples without a target, the share predicted empty.
+            `t_acc`: of the samples with a target, the share predicted not empty.
+            `pr@0.5` ... `pr@0.9`: of the samples with a target, the share whose IoU is at least that.
+        """
+        figures = {"samples": float(len(self))}
+        if sum(self.unions):
+            figures["ciou"] = sum(self.intersections) / sum(self.unions)
+        if len(self):
+            figures["giou"] = float(self.ious.mean())
+        has_target, answered = np.array(self.targets) > 0, np.array(self.predicted) > 0
+        if not has_target.all():
+            figures["n_acc"] = float(np.mean(~answered[~has_target]))
+        if has_target.any():
+            figures["t_acc"] = float(np.mean(answered[has_target]))
+            for threshold in PRECISION_THRESHOLDS:
+                figures[f"pr@{threshold}"] = float(np.mean(self.ious[has_target] >= threshold))
+        return figures

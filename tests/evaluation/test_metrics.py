@@ -1,0 +1,151 @@
+"""Figures against naive loops over pixels, against pycocotools, and on degenerate masks."""
+
+from __future__ import annotations
+
+import doctest
+import pickle
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as coco_mask
+
+from self1e.evaluation import metrics
+from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union
+
+
+def naive(pred: np.ndarray, target: np.ndarray, ignore: int | None = 255) -> tuple[int, int]:
+    intersection = union = 0
+    for row in range(pred.shape[0]):
+        for column in range(pred.shape[1]):
+            if target[row, column] == ignore:
+                continue
+            intersection += bool(pred[row, column]) and bool(target[row, column])
+            union += bool(pred[row, column]) or bool(target[row, column])
+    return intersection, union
+
+
+def samples(count: int, seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        height, width = rng.integers(1, 12, size=2)
+        pred = rng.random((height, width)) < rng.choice([0.0, 0.3, 0.9, 1.0])
+        target = rng.choice([0, 1, 255], size=(height, width), p=rng.choice([[1, 0, 0], [0.5, 0.3, 0.2], [0, 1, 0]]))
+        made.append((pred, target.astype(np.uint8)))
+    return made
+
+
+def gather(pairs: Sequence[tuple[np.ndarray, np.ndarray]], min_area: int = 1) -> MaskScores:
+    scores = MaskScores(min_area=min_area)
+    for pred, target in pairs:
+        scores.update(pred, target)
+    return scores
+
+
+def test_doctests() -> None:
+    assert doctest.testmod(metrics).failed == 0
+
+
+def test_intersection_and_union_is_a_loop_over_pixels() -> None:
+    for pred, target in samples(200):
+        assert intersection_and_union(pred, target) == naive(pred, target)
+        assert intersection_and_union(pred, target, ignore=None) == naive(pred, target, ignore=None)
+
+
+def test_iou_is_that_of_pycocotools() -> None:
+    rng = np.random.default_rng(1)
+    scores = MaskScores()
+    for _ in range(20):
+        pred, target = rng.random((2, 30, 40)) < 0.4
+        rles = [coco_mask.encode(np.asfortranarray(mask, np.uint8)) for mask in (pred, target)]
+        assert scores.update(pred, target) == pytest.approx(coco_mask.iou(rles[:1], rles[1:], [0])[0, 0], abs=1e-12)
+
+
+@pytest.mark.parametrize("min_area", [1, 10])
+def test_figures_are_those_of_a_naive_evaluation(min_area: int) -> None:
+    pairs = samples(300, seed=2)
+    inter = union = 0
+    ious, on_target, empty_hits, answered = [], [], [], []
+    for pred, target in pairs:
+        pred = pred & (target != 255)
+        if pred.sum() < min_area:
+            pred = np.zeros_like(pred)
+        i, u = naive(pred, target)
+        inter, union = inter + i, union + u
+        ious.append(i / u if u else 1.0)
+        if (target == 1).any():
+            on_target.append(ious[-1])
+            answered.append(bool(pred.any()))
+        else:
+            empty_hits.append(not pred.any())
+    figures = gather(pairs, min_area).compute()
+    assert figures["samples"] == 300
+    assert figures["ciou"] == pytest.approx(inter / union)
+    assert figures["giou"] == pytest.approx(np.mean(ious))
+    assert figures["n_acc"] == pytest.approx(np.mean(empty_hits))
+    assert figures["t_acc"] == pytest.approx(np.mean(answered))
+    for threshold in (0.5, 0.6, 0.7, 0.8, 0.9):
+        assert figures[f"pr@{threshold}"] == pytest.approx(np.mean([iou >= threshold for iou in on_target]))
+
+
+def test_merging_shares_equals_gathering_all() -> None:
+    pairs = samples(30)
+    first, second = gather(pairs[:11]), pickle.loads(pickle.dumps(gather(pairs[11:])))
+    assert first.merge(second) is first
+    assert first == gather(pairs)
+    assert first.compute() == gather(pairs).compute()
+    with pytest.raises(ValueError, match="merge"):
+        first.merge(MaskScores(min_area=50))
+
+
+FULL, EMPTY, IGNORED = np.ones((4, 5), np.uint8), np.zeros((4, 5), np.uint8), np.full((4, 5), 255, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("pred", "target", "expected"),
+    [
+        (FULL, FULL, {"ciou": 1.0, "giou": 1.0, "t_acc": 1.0, "pr@0.9": 1.0}),
+        (EMPTY, FULL, {"ciou": 0.0, "giou": 0.0, "t_acc": 0.0, "pr@0.5": 0.0}),
+        (FULL, EMPTY, {"ciou": 0.0, "giou": 0.0, "n_acc": 0.0}),
+        (EMPTY, EMPTY, {"giou": 1.0, "n_acc": 1.0}),
+        (FULL, IGNORED, {"giou": 1.0, "n_acc": 1.0}),
+        (EMPTY, IGNORED, {"giou": 1.0, "n_acc": 1.0}),
+        (np.array([[1]]), np.array([[True]]), {"ciou": 1.0, "giou": 1.0, "t_acc": 1.0}),
+        (np.zeros((0, 0), bool), np.zeros((0, 0), bool), {"giou": 1.0, "n_acc": 1.0}),
+    ],
+)
+def test_degenerate_masks(pred: np.ndarray, target: np.ndarray, expected: dict[str, float]) -> None:
+    figures = gather([(pred, target)]).compute()
+    assert {name: figures[name] for name in expected} == expected
+    assert ("n_acc" in figures) != ("t_acc" in figures)
+
+
+def test_no_samples_no_figures() -> None:
+    assert MaskScores().compute() == {"samples": 0.0}
+
+
+def test_small_predictions_count_as_empty_in_grefcoco() -> None:
+    speck, blob = np.zeros((2, 20, 20), np.uint8)
+    speck.flat[:49] = 1
+    blob.flat[:50] = 1
+    nothing = np.zeros_like(speck)
+    strict = gather([(speck, nothing), (blob, nothing), (speck, speck), (blob, blob)], GREFCOCO_MIN_AREA)
+    assert strict.ious.tolist() == [1, 0, 0, 1]
+    assert {name: strict.compute()[name] for name in ("n_acc", "t_acc", "ciou")} == {
+        "n_acc": 0.5,
+        "t_acc": 0.5,
+        "ciou": 50 / 149,
+    }
+    assert gather([(speck, nothing), (speck, speck)]).ious.tolist() == [0, 1]
+
+
+def test_tensors_are_taken_and_logits_refused() -> None:
+    assert intersection_and_union(torch.tensor([[True, False]]), torch.tensor([[1, 255]], dtype=torch.uint8)) == (1, 1)
+    with pytest.raises(TypeError, match="compare logits"):
+        intersection_and_union(np.array([[0.3]]), np.array([[1]]))
+    with pytest.raises(ValueError, match="shape"):
+        intersection_and_union(np.ones((2, 3), bool), np.ones((3, 2), bool))
+    with pytest.raises(ValueError, match="min_area"):
+        MaskScores(min_area=0)
