@@ -33,7 +33,7 @@ def write_atomically(path: str | os.PathLike[str], overwrite: bool = False) -> I
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
     _refuse_existing(path, overwrite)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}.tmp")
+    temporary = path.with_name(f".{os.urandom(8).hex()}.tmp")
     try:
         # Not tempfile: its files are readable by their owner only, and would stay so under the final name.
         file = temporary.open("xb")

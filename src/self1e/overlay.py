@@ -61,7 +61,7 @@ def draw_masks(
     masks: np.ndarray,
     colours: Sequence[tuple[int, int, int]],
     *,
-    alpha: float = 0.4,
+    alpha: float = 0.35,
     outline: bool = True,
     dim: float = 0.35,
 ) -> Image.Image:
@@ -106,7 +106,7 @@ def draw_masks(
     # visible where the picture has its colour.
     for shape, colour in zip(shapes, colours, strict=True):
         if shape and outline:
-            _blend(canvas, shape.window, (0, 0, 0), 0.45 * shape.line(width + 2 * max(1.0, 0.35 * width)))
+            _blend(canvas, shape.window, (0, 0, 0), 0.4 * shape.line(width + 2 * max(0.75, 0.35 * width)))
             _blend(canvas, shape.window, colour, shape.line(width))
     return Image.fromarray(canvas)
 

@@ -226,7 +226,7 @@ class Segmentation:
     def overlay(
         self,
         colour: Colour | Sequence[Colour] | None = None,
-        alpha: float = 0.4,
+        alpha: float = 0.35,
         outline: bool = True,
         dim: float = 0.35,
     ) -> Image.Image:

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from self1e.files import write_atomically
+
+
+def test_appears_with_ordinary_permissions(tmp_path: Path) -> None:
+    ordinary = tmp_path / "ordinary"
+    ordinary.touch()
+    with write_atomically(tmp_path / "a.bin") as file:
+        file.write(b"abc")
+        assert not (tmp_path / "a.bin").exists()
+    assert (tmp_path / "a.bin").read_bytes() == b"abc"
+    assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="half way"), write_atomically(path, overwrite=True) as file:
+        file.write(b"new")
+        raise RuntimeError("half way")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_overwrites_only_when_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    with pytest.raises(FileExistsError, match="overwrite"), write_atomically(path):
+        pass
+    with write_atomically(path, overwrite=True) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    with pytest.raises(FileExistsError), write_atomically(path) as file:
+        file.write(b"mine")
+        path.write_bytes(b"theirs")
+    assert path.read_bytes() == b"theirs"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_bad_places_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no folder"), write_atomically(tmp_path / "no" / "a.bin"):
+        pass
+    with pytest.raises(IsADirectoryError, match="folder"), write_atomically(tmp_path, overwrite=True):
+        pass
+
+
+def test_denied_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(self: Path, mode: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    # Folders without write permission would not stop a test that runs as root.
+    monkeypatch.setattr(Path, "open", deny)
+    with (
+        pytest.raises(PermissionError, match=r"cannot write .*a\.bin: Permission denied"),
+        write_atomically(tmp_path / "a.bin"),
+    ):
+        pass
+
+
+def test_the_longest_name_works(tmp_path: Path) -> None:
+    with write_atomically(tmp_path / ("x" * 255)) as file:
+        file.write(b"abc")
+    assert len(list(tmp_path.iterdir())) == 1
