@@ -1,0 +1,88 @@
+"""What a question about a scene is, before it is dressed in a prompt, and the draft it is written from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+from numpy.random import Generator
+
+Item = TypeVar("Item")
+
+#: Kinds that are answered by a mask.
+SEGMENTING = (
+    "stuff",
+    "class",
+    "attribute",
+    "size",
+    "ordinal",
+    "spatial",
+    "part",
+    "plural",
+    "absent",
+    "reasoning",
+)
+#: Kinds that are answered in words.
+TEXTUAL = ("vqa_colour", "vqa_count", "vqa_where", "vqa_yesno", "caption")
+KINDS = SEGMENTING + TEXTUAL
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question about a scene.
+
+    `form` says how it is worded: "phrase" ("the red car"), "sentence" (a reasoning sentence or an instruction) or
+    "question" (answered in words only). The mask is the union of `things`, or of `parts`; both are empty when what is
+    asked for is not there. `answer` is the reply to a "question", or why the target fits a "sentence" ("" if unknown).
+    """
+
+    kind: str
+    form: str
+    text: str
+    things: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
+    answer: str = ""
+
+
+class Written(NamedTuple):
+    """The words of a query."""
+
+    text: str
+    answer: str = ""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A query whose words are not chosen yet, so that only the ones that are used cost anything.
+
+    `variety` is the sub-kind (a relation, a question type): drafts are drawn evenly over varieties. The words of a
+    draft may differ at each `write`, its meaning may not.
+    """
+
+    kind: str
+    variety: str
+    form: str
+    write: Callable[[Generator], Written]
+    things: tuple[int, ...] = ()
+    parts: tuple[int, ...] = ()
+
+    def query(self, rng: Generator) -> Query:
+        """Choose the words."""
+        text, answer = self.write(rng)
+        return Query(self.kind, self.form, text, self.things, self.parts, answer)
+
+
+def pick(rng: Generator, items: Sequence[Item]) -> Item:
+    """One of these, evenly. (`rng.choice` makes an array first, which is slow and loses the type.)"""
+    return items[int(rng.random() * len(items))]
+
+
+def chance(rng: Generator, probability: float) -> bool:
+    """True with this probability."""
+    return bool(rng.random() < probability)
+
+
+def shuffled(rng: Generator, items: Sequence[Item]) -> list[Item]:
+    """These in a random order."""
+    return [items[i] for i in rng.permutation(len(items))]
