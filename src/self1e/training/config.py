@@ -1,0 +1,143 @@
+"""Settings of a training run, read from YAML. Unknown keys and ill-typed values stop before anything loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from self1e.modeling.configuration import Refilling
+
+
+class ConfigError(ValueError):
+    """A training configuration that cannot be used."""
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Architecture(Settings):
+    """A model to raise from nothing: InternVL's architecture at any size, with a tokenizer of its own."""
+
+    image_size: int = Field(384, gt=0, description="side of a tile, pixels")
+    patch_size: int = Field(16, gt=0, description="side of a patch, pixels; two patches make one image token")
+    vision_width: int = Field(192, gt=0)
+    vision_layers: int = Field(6, gt=0)
+    vision_heads: int = Field(3, gt=0)
+    text_width: int = Field(192, gt=0)
+    text_layers: int = Field(5, gt=0)
+    text_heads: int = Field(3, gt=0)
+    text_mlp_width: int = Field(576, gt=0, description="inner width of the gated MLP")
+    vocabulary: int = Field(1536, ge=300, description="most tokens of the tokenizer, special ones included")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Architecture:
+        if self.image_size % (2 * self.patch_size):
+            raise ValueError(f"image_size {self.image_size} is not a multiple of two patches of {self.patch_size}")
+        for width, heads in ((self.vision_width, self.vision_heads), (self.text_width, self.text_heads)):
+            if width % heads:
+                raise ValueError(f"width {width} does not divide into {heads} heads")
+        return self
+
+
+class ToylandData(Settings):
+    """Scenes of the generated world, a new one for every example."""
+
+    seed: int = Field(1, description="two runs with the same seed see the same scenes in the same order")
+    size: int = Field(448, gt=0, description="side of a picture, pixels")
+    segmenting: int = Field(12, ge=0, description="questions a picture that are answered by a mask")
+    textual: int = Field(4, ge=0, description="questions a picture that are answered in words")
+    rehearsed: int = Field(4, ge=0, description="segmenting answers a picture that are learnt as text, causally")
+    textual_share: float = Field(1.0, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
+    first_weights: dict[str, float] | None = Field(None, description="weights of kinds of question at the start")
+    last_weights: dict[str, float] | None = Field(None, description="weights after `curriculum` of the run")
+    curriculum: float = Field(0.0, ge=0, le=1, description="share of the run over which the weights change")
+
+
+class Optimisation(Settings):
+    """AdamW with warm-up and a decaying rate."""
+
+    steps: int = Field(gt=0)
+    pictures_per_step: int = Field(8, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    vision_rate: float = Field(1.0, ge=0, description="learning rate of the vision tower, relative")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: int = Field(100, ge=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+
+
+class TrainConfig(Settings):
+    """Everything that decides a run; saved beside what it makes."""
+
+    output: str = Field(description="folder of checkpoints, logs, and `model`, the result")
+    init: str | None = Field(None, description="model folder to go on from; instead of `architecture`")
+    architecture: Architecture | None = None
+    refilling: Refilling = "rfa"
+    image_to_image: bool = True
+    image_to_segmentation: bool = True
+    packed: bool = Field(
+        False, description="segmenting conversations of a picture share one row; needs image_to_segmentation off"
+    )
+    objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
+    dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
+    ce_weight: float = Field(1.0, ge=0)
+    bce_weight: float = Field(2.0, ge=0)
+    dice_weight: float = Field(0.5, ge=0)
+    data: ToylandData = ToylandData()
+    optimisation: Optimisation
+    seed: int = Field(1, description="of initial weights; the data have their own")
+    workers: int = Field(1, ge=0, description="processes that draw scenes")
+    log_every: int = Field(20, gt=0, description="steps")
+    save_every: int = Field(500, gt=0, description="steps")
+    keep: int = Field(2, gt=0, description="checkpoints to keep")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        if (self.init is None) == (self.architecture is None):
+            raise ValueError("give either `init` (a model folder to go on from) or `architecture` (from nothing)")
+        if self.packed and self.image_to_segmentation:
+            raise ValueError(
+                "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
+            )
+        if self.objective == "dense" and not self.dense_weight:
+            raise ValueError("objective: dense needs a dense_weight above 0")
+        return self
+
+
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
+    """Reads a YAML file; `overrides` are dotted keys ("optimisation.steps") and their values.
+
+    Raises:
+        ConfigError: With every fault of the file, one a line.
+    """
+    try:
+        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds no settings: it should be a YAML mapping")
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    try:
+        return TrainConfig.model_validate_json(_as_json(tree))
+    except ValidationError as error:
+        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
+        raise ConfigError(f"{path} cannot be used:\n" + "\n".join(faults)) from None
+
+
+def _as_json(tree: dict[str, Any]) -> str:
+    """JSON has no tuples, so that strict checking takes a YAML list for one."""
+    import json
+
+    return json.dumps(tree)

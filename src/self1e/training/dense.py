@@ -1,0 +1,79 @@
+"""Per-pixel labels as a second teacher of the vision side.
+
+A mask says little about a picture: which of its patches belong together, of one thing. The generated world knows more:
+the kind, part and colour of every pixel, and where and how large the thing is that owns it. Two linear probes read
+these from the uncompressed and the compressed features, so both must carry them. The probes are thrown away afterwards.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from self1e.data.toyland.dense import KIND_NAMES, NO_COLOUR, PART_LABELS, dense_labels
+from self1e.data.toyland.scene import COLOURS, Scene
+from self1e.modeling.refilling import as_map, pixel_unshuffle
+
+CLASSES = {"kind": len(KIND_NAMES), "part": len(PART_LABELS), "colour": len(COLOURS)}
+GEOMETRY = 4  # offset to the centre (x, y), width, height
+
+
+def dense_targets(scene: Scene, side: int) -> dict[str, Tensor]:
+    """The labels of `side` x `side` evenly spaced pixels: "kind", "part", "colour" int64[side, side], and "geometry"
+    float[side, side, 4]."""
+    labels = dense_labels(scene)
+    height, width = scene.object_map.shape
+    rows = ((np.arange(side) + 0.5) * height / side).astype(int)[:, None]
+    columns = ((np.arange(side) + 0.5) * width / side).astype(int)
+    targets = {name: torch.from_numpy(labels[name][rows, columns]).long() for name in CLASSES}
+    geometry = np.concatenate([labels["offset"], labels["extent"]])[:, rows, columns]
+    return {**targets, "geometry": torch.from_numpy(geometry).permute(1, 2, 0).contiguous()}
+
+
+class DenseProbe(nn.Module):
+    """Linear readers of the per-pixel labels at twice the patch grid."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        outputs = sum(CLASSES.values()) + GEOMETRY
+        self.uncompressed = nn.Linear(width, 4 * outputs)
+        self.compressed = nn.Linear(width, 16 * outputs)
+
+    def forward(self, compressed: Tensor, uncompressed: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of each label, averaged over the two probes.
+
+        Args:
+            compressed: F_V1, float[T, n, D].
+            uncompressed: F_V1^HQ, float[T, 4 n, D].
+            targets: From `dense_targets`, stacked: [T, 4 sqrt(n), 4 sqrt(n), ...].
+        """
+        fine = pixel_unshuffle(self.uncompressed(as_map(uncompressed)))
+        coarse = pixel_unshuffle(pixel_unshuffle(self.compressed(as_map(compressed))))
+        return {name: (a + b) / 2 for (name, a), b in zip(_losses(fine, targets).items(), _losses(coarse, targets).values(), strict=True)}
+
+
+def _losses(predicted: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of one probe, float[T, h, w, outputs]."""
+    *classes, geometry = predicted.split([*CLASSES.values(), GEOMETRY], dim=-1)
+    losses = {
+        name: F.cross_entropy(logits.flatten(0, -2), targets[name].flatten(), ignore_index=NO_COLOUR)
+        for name, logits in zip(CLASSES, classes, strict=True)
+    }
+    on_thing = targets["geometry"][..., 2:].amax(dim=-1, keepdim=True) > 0
+    error = F.smooth_l1_loss(geometry, targets["geometry"], reduction="none", beta=0.02) * on_thing
+    losses["geometry"] = error.sum() / (on_thing.sum() * GEOMETRY).clamp(min=1) * 10
+    return losses
+
+
+def label_accuracy(probe: DenseProbe, uncompressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
+    """Share of pixels whose kind, part and colour the probe of the uncompressed features names rightly."""
+    with torch.no_grad():
+        predicted = pixel_unshuffle(probe.uncompressed(as_map(uncompressed)))
+    classes = predicted.split([*CLASSES.values(), GEOMETRY], dim=-1)[:-1]
+    scores = {}
+    for name, logits in zip(CLASSES, classes, strict=True):
+        counted = targets[name] != NO_COLOUR
+        scores[name] = (logits.argmax(-1) == targets[name])[counted].float().mean().item()
+    return scores

@@ -1,0 +1,125 @@
+"""One training run from its settings: build, train, resume, and leave a model folder behind."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import yaml
+from transformers import PreTrainedTokenizerFast, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+
+from self1e.modeling.model import SELF1EForSegmentation
+from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tokens import train_tokenizer
+from self1e.training.collate import Collator
+from self1e.training.config import ConfigError, TrainConfig
+from self1e.training.raise_model import raise_model
+from self1e.training.toyland import ToylandDataset, toyland_corpus
+from self1e.training.trainer import SELF1ETrainer, attach_probe
+
+logger = logging.getLogger(__name__)
+
+
+def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -> Path:
+    """Trains as `settings` say and returns the folder of the finished model (`output/model`).
+
+    A run that was interrupted goes on from its last checkpoint.
+
+    Args:
+        settings: See `TrainConfig`.
+        device: "auto", or "cpu" to leave an accelerator alone.
+        fresh: Refuse to go on from an earlier run in the same folder.
+
+    Raises:
+        ConfigError: When the output folder belongs to a run with other settings.
+    """
+    output = Path(settings.output)
+    checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
+    if checkpoint and fresh:
+        raise ConfigError(f"{output} holds an earlier run: choose another output, or leave out --fresh to go on with it")
+    _keep_settings(settings, output)
+
+    model, processor = build(settings)
+    dense_side = 0
+    if settings.dense_weight:
+        attach_probe(model, settings.seed)
+        dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
+    chosen = settings.optimisation
+    dataset = ToylandDataset(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
+    trainer = SELF1ETrainer(
+        model=model,
+        settings=settings,
+        args=training_arguments(settings, device),
+        train_dataset=dataset,
+        data_collator=Collator(processor, settings.packed),
+    )
+    trainer.train(resume_from_checkpoint=checkpoint)
+    if hasattr(model, "dense_probe"):
+        del model.dense_probe
+    finished = output / "model"
+    model.save_pretrained(finished)
+    processor.save_pretrained(finished)
+    return finished
+
+
+def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """The model to start from: raised from nothing, or the one `init` names; with the rung and pathways asked for."""
+    if settings.architecture is not None:
+        tokenizer = _toyland_tokenizer(settings.architecture.vocabulary)
+        model, processor = raise_model(settings.architecture, tokenizer, settings.seed, settings.refilling)
+    else:
+        assert settings.init is not None
+        model = SELF1EForSegmentation.from_pretrained(settings.init)
+        processor = SELF1EProcessor.from_pretrained(settings.init)
+        if model.config.refilling != settings.refilling:
+            raise ConfigError(
+                f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
+            )
+    model.config.update(
+        {
+            name: getattr(settings, name)
+            for name in ("image_to_image", "image_to_segmentation", "ce_weight", "bce_weight", "dice_weight")
+        }
+    )
+    return model, processor
+
+
+def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
+    """What transformers' Trainer has to know."""
+    chosen = settings.optimisation
+    return TrainingArguments(
+        output_dir=settings.output,
+        max_steps=chosen.steps,
+        per_device_train_batch_size=chosen.pictures_per_step,
+        learning_rate=chosen.learning_rate,
+        lr_scheduler_type="constant_with_warmup" if chosen.schedule == "constant" else chosen.schedule,
+        warmup_steps=chosen.warmup_steps,
+        max_grad_norm=chosen.clip,
+        logging_steps=settings.log_every,
+        save_steps=settings.save_every,
+        save_total_limit=settings.keep,
+        dataloader_num_workers=settings.workers,
+        dataloader_persistent_workers=settings.workers > 0,
+        dataloader_prefetch_factor=4 if settings.workers else None,
+        remove_unused_columns=False,
+        report_to=["tensorboard"],
+        seed=settings.seed,
+        use_cpu=device == "cpu",
+        disable_tqdm=not logger.isEnabledFor(logging.INFO),
+    )
+
+
+def _keep_settings(settings: TrainConfig, output: Path) -> None:
+    """Writes the settings beside the checkpoints, and refuses to mix two runs in one folder."""
+    path = output / "config.yaml"
+    tree = settings.model_dump(mode="json")
+    if path.exists() and yaml.safe_load(path.read_text()) != tree:
+        raise ConfigError(f"{output} belongs to a run with other settings ({path}): choose another output")
+    output.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+
+
+def _toyland_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
+    return train_tokenizer(toyland_corpus(), vocabulary)

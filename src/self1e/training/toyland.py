@@ -1,0 +1,79 @@
+"""Toyland as a training set: example `i` is a new scene, and what is asked of it, as a function of (seed, i) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from PIL import Image
+from torch.utils.data import Dataset
+
+from self1e.data.example import Example
+from self1e.data.toyland.generate import generate_scene
+from self1e.data.toyland.dataset import DEFAULT_WEIGHTS
+from self1e.data.toyland.language import SEGMENTING, TEXTUAL, conversation, queries, sample_queries
+from self1e.training.config import ToylandData
+from self1e.training.dense import dense_targets
+
+TRAINING_SEEDS = 1 << 40
+"""Scenes with seeds from here on are for training; everything below is left to validation and tests."""
+
+
+class ToylandDataset(Dataset[Example]):
+    """Args:
+    settings: What to ask, and how it changes over the run.
+    length: Number of examples; a run sees each of them once.
+    dense_side: Side of the grid of per-pixel labels; 0 for none.
+    """
+
+    def __init__(self, settings: ToylandData, length: int, dense_side: int = 0) -> None:
+        self.settings = settings
+        self.length = length
+        self.dense_side = dense_side
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        settings = self.settings
+        seed = TRAINING_SEEDS + settings.seed * (1 << 24) + index
+        scene = generate_scene(seed, settings.size)
+        rng = np.random.default_rng([seed, 1])
+        weights = self.weights(index)
+        talks, rehearsed = [], []
+        for query in sample_queries(scene, rng, settings.segmenting, _only(weights, SEGMENTING)):
+            talks.append(conversation(query, scene, rng, training=True))
+        if rng.random() < settings.textual_share:
+            for query in sample_queries(scene, rng, settings.textual, _only(weights, TEXTUAL)):
+                talks.append(conversation(query, scene, rng, training=True))
+            for query in sample_queries(scene, rng, settings.rehearsed, _only(weights, SEGMENTING)):
+                rehearsed.append(conversation(query, scene, rng, training=True))
+        extras: dict[str, object] = {"rehearsed": tuple(rehearsed)}
+        if self.dense_side:
+            extras["dense"] = dense_targets(scene, self.dense_side)
+        return Example(Image.fromarray(scene.picture), tuple(talks), f"toyland-{seed}", extras)
+
+    def weights(self, index: int) -> dict[str, float]:
+        """Weights of the kinds of question at example `index`."""
+        first = self.settings.first_weights or self.settings.last_weights or DEFAULT_WEIGHTS
+        last = self.settings.last_weights or DEFAULT_WEIGHTS
+        span = self.settings.curriculum * self.length
+        progress = min(1.0, index / span) if span else 1.0
+        kinds = dict.fromkeys([*first, *last])
+        return {kind: (1 - progress) * first.get(kind, 0.0) + progress * last.get(kind, 0.0) for kind in kinds}
+
+
+def _only(weights: Mapping[str, float], kinds: tuple[str, ...]) -> dict[str, float]:
+    return {kind: weight for kind, weight in weights.items() if kind in kinds and weight > 0}
+
+
+def toyland_corpus(scenes: int = 400) -> Iterator[str]:
+    """Questions and answers about the first training scenes, to learn a tokenizer from."""
+    for index in range(scenes):
+        seed = TRAINING_SEEDS + index
+        scene = generate_scene(seed)
+        rng = np.random.default_rng([seed, 2])
+        for query in queries(scene, rng):
+            for turn in conversation(query, scene, rng, training=True).turns:
+                yield turn.question
+                yield turn.answer

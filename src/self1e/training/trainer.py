@@ -1,0 +1,112 @@
+"""transformers' Trainer for this model: loss parts logged apart, per-pixel teaching, examples in their given order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import Trainer
+
+from self1e.modeling.model import SELF1EForSegmentation
+from self1e.training.config import TrainConfig
+from self1e.training.dense import DenseProbe, label_accuracy
+
+PROBE_WEIGHTS = "dense_probe.safetensors"
+
+
+class SELF1ETrainer(Trainer):
+    """Adds to `Trainer`: `settings` (what to optimise) and a probe of per-pixel labels that lives in checkpoints only.
+
+    Examples come in the order of the dataset, whose item `i` is a function of (seed, i): a resumed run goes on with
+    exactly the examples that an uninterrupted one would see.
+    """
+
+    def __init__(self, *args: Any, settings: TrainConfig, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.parts: dict[str, list[float]] = {}
+
+    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW in two groups, so that the vision tower can learn at a rate of its own."""
+        chosen = self.settings.optimisation
+        vision, others = [], []
+        for name, parameter in self.model.named_parameters():
+            (vision if "vision_tower" in name else others).append(parameter)
+        groups = [
+            {"params": others, "lr": chosen.learning_rate},
+            {"params": vision, "lr": chosen.learning_rate * chosen.vision_rate},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, betas=chosen.betas, weight_decay=chosen.weight_decay)
+        return self.optimizer
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+    ) -> Tensor | tuple[Tensor, Any]:
+        """The method's loss, plus that of the per-pixel labels where there are any."""
+        dense = inputs.pop("dense", None)
+        outputs = None
+        if self.settings.objective == "dense":
+            features = model.encode_images(inputs["pixel_values"])
+            loss = features.compressed.new_zeros(())
+        else:
+            outputs = model(**inputs)
+            features, loss = outputs.image_features, outputs.loss
+            self._note(ce=outputs.ce_loss, bce=outputs.mask_bce_loss, dice=outputs.mask_dice_loss)
+        if dense is not None:
+            losses = model.dense_probe(features.compressed, features.uncompressed, dense)
+            loss = loss + self.settings.dense_weight * torch.stack(list(losses.values())).sum()
+            self._note(**{f"dense_{name}": value for name, value in losses.items()})
+            if self.state.global_step % self.settings.log_every == 0:
+                accuracy = label_accuracy(model.dense_probe, features.uncompressed, dense)
+                self._note(**{f"accuracy_{name}": value for name, value in accuracy.items()})
+        return (loss, outputs) if return_outputs else loss
+
+    def _note(self, **parts: Tensor | float | None) -> None:
+        for name, value in parts.items():
+            if value is not None:
+                self.parts.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the mean of each part of the loss since the last line."""
+        logs |= {name: sum(values) / len(values) for name, values in self.parts.items()}
+        self.parts.clear()
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """The model without the probe, so that a checkpoint is a model folder; the probe beside it."""
+        folder = Path(output_dir or self.args.output_dir)
+        state_dict = dict(state_dict or self.model.state_dict())
+        probe = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith("dense_probe.")}
+        super()._save(str(folder), state_dict)
+        if probe:
+            save_file(probe, folder / PROBE_WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        model = model or self.model
+        folder = Path(resume_from_checkpoint)
+        state = dict(load_file(folder / "model.safetensors"))
+        if hasattr(model, "dense_probe"):
+            state |= load_file(folder / PROBE_WEIGHTS)
+        load_weights(model, state)
+
+
+def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Loads exactly these weights; a head tied to the embeddings needs no entry of its own."""
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    lacking = [name for name in missing if name != "lm_head.weight" or not model.config.tie_word_embeddings]
+    if lacking or unexpected:
+        raise ValueError(f"the checkpoint does not fit the model: missing {lacking}, unexpected {unexpected}")
+
+
+def attach_probe(model: SELF1EForSegmentation, seed: int) -> None:
+    """Gives the model a probe of per-pixel labels, to be trained with it and left out of what is saved."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model.dense_probe = DenseProbe(model.config.text_config.hidden_size)
