@@ -1,0 +1,55 @@
+# `make demo` and `make test` each work on a fresh machine: what they need is installed into .venv first.
+# Needs Python 3.11 or newer; name another with `make test PYTHON=python3.13`.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+DEMO_PICTURE := examples/pictures/lakeside.png
+DEMO_PROMPT := the red boat
+DEMO_OUTPUT := demo-output
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format wheel clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## Segment an example picture with the bundled model
+	$(BIN)/self1e segment $(DEMO_PICTURE) -p "$(DEMO_PROMPT)" --out $(DEMO_OUTPUT) --format overlay,mask,json --overwrite
+	@echo "Look at the overlay: $$(ls $(DEMO_OUTPUT)/*overlay*)"
+
+test: $(INSTALLED)  ## Run the tests, except heavy ones
+	$(BIN)/python -m pytest -m "not heavy"
+
+test-all: $(INSTALLED)  ## Run all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## Check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED)  ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# build/ is left over from the last wheel, and files deleted since would be packed again.
+wheel: $(INSTALLED)  ## Build a wheel into dist/
+	rm -rf build
+	$(BIN)/python -m pip wheel -qq --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+clean:  ## Remove what builds, tests and the demo leave behind (not .venv)
+	rm -rf build dist $(DEMO_OUTPUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made again when the dependencies change. An interrupted installation leaves no stamp and is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "self1e needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing self1e into $(VENV); this takes some minutes the first time."
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
