@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from self1e.data.toyland.language.words import ALSO, GROUPS, NEAR_POSES, NOUNS
-from self1e.data.toyland.scene import Part, Scene, Thing
+from self1e.data.toyland.language.words import ALSO, COLOURLESS, GROUPS, NEAR_GROUND, NEAR_POSES, NOUNS
+from self1e.data.toyland.scene import COLOURS, Part, Scene, Thing
 
 if TYPE_CHECKING:
     from self1e.data.toyland.language.naming import Name
 
-MIN_AREA = 300
+MIN_AREA = 400
 MIN_VISIBILITY = 0.45
-MIN_PART_AREA = 200
+MIN_PART_AREA = 300
 #: Less than this is a scrap that a viewer may or may not count.
 SCRAP_AREA = 120
 SCRAP_VISIBILITY = 0.25
@@ -38,6 +38,10 @@ class Head:
     noun: str
     members: tuple[Thing, ...]
     doubtful: tuple[Thing, ...] = ()
+
+    def has(self, thing: Thing) -> bool:
+        """Whether a thing is a member. (Things compare by all they hold, which is slow.)"""
+        return any(member is thing for member in self.members)
 
     @property
     def is_group(self) -> bool:
@@ -91,7 +95,13 @@ class SceneView:
     @cached_property
     def absent_kinds(self) -> tuple[str, ...]:
         """Kinds of which there is nothing at all, not even something that might pass for one."""
-        return tuple(kind for kind in NOUNS if not self.head(kind).members and not self.head(kind).doubtful)
+        heads = [self.head(kind) for kind in NOUNS if not (kind == "person" and self.has_driver)]
+        return tuple(head.noun for head in heads if not head.members and not head.doubtful)
+
+    @property
+    def has_driver(self) -> bool:
+        """Whether the head of a driver shows in a car: someone is there, but nobody to count or point at."""
+        return any(thing.pose == "driving" for thing in self.kinds.get("car", ()))
 
     def is_target(self, thing: Thing) -> bool:
         """Whether enough of a thing is visible to ask for it."""
@@ -173,15 +183,36 @@ def anything(_: Thing) -> int:
 
 
 def has_colour(colour: str) -> Test:
-    """Whether a thing is of this colour; unsure if it is not but a good part of it is (a red roof, red trousers)."""
+    """Whether a thing is of this colour.
+
+    Unsure if it has none of its own, if it is another but a good part of it is (a red roof), or if it is but more of it
+    is another (a truck goes by its cab, which is small).
+    """
 
     def test(thing: Thing) -> int:
+        if thing.colour is None:
+            return UNSURE
+        areas = _colour_areas(thing)
         if thing.colour == colour:
-            return YES
-        tinged = any(part.colour == colour and part.area > 0.12 * thing.area for part in thing.parts)
-        return UNSURE if tinged or thing.colour is None else NO
+            return YES if all(area <= 1.2 * areas.get(colour, thing.area) for area in areas.values()) else UNSURE
+        return UNSURE if areas.get(colour, 0) > 0.12 * thing.area else NO
 
     return test
+
+
+def plain_colour(thing: Thing) -> str | None:
+    """The colour that everyone would give it, if there is one and it is worth a word."""
+    if thing.colour is None or thing.kind in COLOURLESS or thing.colour not in COLOURS:
+        return None
+    return thing.colour if has_colour(thing.colour)(thing) == YES else None
+
+
+def _colour_areas(thing: Thing) -> dict[str, int]:
+    areas: dict[str, int] = {}
+    for part in thing.parts:
+        if part.colour is not None:
+            areas[part.colour] = areas.get(part.colour, 0) + part.area
+    return areas
 
 
 def has_texture(texture: str) -> Test:
@@ -196,8 +227,9 @@ def has_pose(pose: str) -> Test:
 
 
 def stands_on(stuff: str) -> Test:
-    """Whether a thing is on this kind of stuff."""
-    return lambda thing: UNSURE if thing.on is None else int(thing.on == stuff)
+    """Whether a thing is on this kind of stuff; unsure between a hill and the grass before it."""
+    near = NEAR_GROUND.get(stuff, ())
+    return lambda thing: YES if thing.on == stuff else UNSURE if thing.on is None or thing.on in near else NO
 
 
 def has_part(name: str, colour: str | None = None) -> Test:
