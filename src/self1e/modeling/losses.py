@@ -41,13 +41,13 @@ def mask_losses(maps: Sequence[Tensor], target: Tensor, side: int = 128) -> tupl
         nothing = torch.stack([logits.sum() for logits in maps]).sum()
         return nothing, nothing
     size = loss_size(target.shape[-2], target.shape[-1], side)
-    inside = resize((target == 1).to(maps[0].dtype), size)
+    inside = resize((target == 1).float(), size)
     ignored = target == IGNORE
-    counted = resize((~ignored).to(maps[0].dtype), size) if ignored.any() else torch.ones_like(inside)
+    counted = resize((~ignored).float(), size) if ignored.any() else torch.ones_like(inside)
     pixels = counted.flatten(1).sum(1).clamp(min=1)
     bce, dice = [], []
     for logits in maps:
-        logits = resize(logits, size)
+        logits = resize(logits.float(), size)  # half precision cannot hold the sums
         cross_entropy = F.binary_cross_entropy_with_logits(logits, inside, counted, reduction="none")
         bce.append((cross_entropy.flatten(1).sum(1) / pixels).sum())
         dice.append(dice_loss(logits.sigmoid() * counted, inside * counted).sum())
