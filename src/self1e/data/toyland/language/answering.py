@@ -21,8 +21,17 @@ from self1e.data.toyland.language.pieces import owned
 from self1e.data.toyland.language.places import REGIONS, RELATIONS, anchors, region_test, suits
 from self1e.data.toyland.language.query import Draft, Written, chance, pick, shuffled
 from self1e.data.toyland.language.reasoning import listing
-from self1e.data.toyland.language.view import MIN_PART_AREA, NO, YES, Head, SceneView, is_scrap, visible_parts
-from self1e.data.toyland.language.words import COLOURLESS, NUMBERS, ON_STUFF, STUFF_NOUNS, UNCOUNTABLE_PARTS
+from self1e.data.toyland.language.view import (
+    MIN_PART_AREA,
+    NO,
+    YES,
+    Head,
+    SceneView,
+    is_scrap,
+    plain_colour,
+    visible_parts,
+)
+from self1e.data.toyland.language.words import NUMBERS, STUFF_NOUNS, UNCOUNTABLE_PARTS
 from self1e.data.toyland.scene import COLOURS, Thing
 
 Say = Callable[[Generator], str]
@@ -50,8 +59,9 @@ def colour_drafts(view: SceneView) -> list[Draft]:
         subjects = [name for name in names(view, thing) if not _tells_colour(name)]
         if not subjects:
             continue
-        if thing.colour in COLOURS and thing.kind not in (*COLOURLESS, "person") and thing.texture == "plain":
-            found.append(_colour_draft("thing", _names_say(subjects), thing.colour))
+        whole = plain_colour(thing)
+        if whole is not None and thing.kind != "person" and thing.texture == "plain":
+            found.append(_colour_draft("thing", _names_say(subjects), whole))
         for part_name, parts in visible_parts(thing):
             colour = parts[0].colour
             alone = len(parts) == 1 and parts[0].area >= MIN_PART_AREA
@@ -64,7 +74,7 @@ def count_drafts(view: SceneView, rng: Generator) -> list[Draft]:
     """How many there are of a kind, from none to six."""
     found = [_count_draft(kind, 0) for kind in shuffled(rng, view.absent_kinds)[:4]]
     for head in view.heads:
-        if countable(head) and len(head.members) <= MAX_COUNT and head.noun not in ("sun", "moon"):
+        if countable(view, head) and len(head.members) <= MAX_COUNT and head.noun not in ("sun", "moon"):
             found.append(_count_draft(head.noun, len(head.members)))
     return found
 
@@ -79,7 +89,7 @@ def where_drafts(view: SceneView) -> list[Draft]:
         sides = [side for side in SIDES if region_test(view, side)(thing) == YES]
         if sides:
             found.append(_asking("vqa_where", sides[0], SIDE_QUESTIONS, _names_say(subjects), SIDE_ANSWERS[sides[0]]))
-        if thing.foot is not None and thing.on in ON_STUFF and thing.on != "water":
+        if thing.foot is not None and thing.on in ("grass", "sand", "snow", "road"):
             answer = f"The {STUFF_NOUNS[thing.on][0]}."
             found.append(_asking("vqa_where", "on", ON_QUESTIONS, _names_say(subjects), answer))
     return found
@@ -107,8 +117,10 @@ def caption_drafts(view: SceneView) -> list[Draft]:
     return [Draft("caption", "", "question", lambda rng: Written(pick(rng, CAPTION_QUESTIONS), described))]
 
 
-def countable(head: Head) -> bool:
+def countable(view: SceneView, head: Head) -> bool:
     """Whether everyone would count the same."""
+    if head.noun == "person" and view.has_driver:
+        return False
     return not head.doubtful and not any(is_scrap(thing) for thing in head.members)
 
 
@@ -130,8 +142,9 @@ def _counted(things: tuple[Thing, ...]) -> str:
     thing, count = things[0], len(things)
     if count > 1:
         return f"{NUMBERS[count] if count < len(NUMBERS) else 'many'} {plain_noun(thing.kind, plural=True)}"
-    if thing.colour in COLOURS and thing.kind not in (*COLOURLESS, "person"):
-        return f"{article_for(thing.colour or '')} {thing.colour} {plain_noun(thing.kind)}"
+    colour = plain_colour(thing)
+    if colour is not None and thing.kind != "person":
+        return f"{article_for(colour)} {colour} {plain_noun(thing.kind)}"
     return f"{article_for(thing.kind)} {plain_noun(thing.kind)}"
 
 
@@ -189,12 +202,12 @@ def _is_there(noun: str, before: tuple[str, ...] = (), after: str = "") -> Say:
 
 def _colour_pairs(view: SceneView, rng: Generator) -> Iterator[Pair]:
     for head in view.heads:
-        seen = [thing.colour for thing in filter(view.is_target, head.members) if thing.colour in COLOURS]
+        colours = [plain_colour(thing) for thing in filter(view.is_target, head.members)]
+        seen = [colour for colour in colours if colour is not None]
         missing = missing_colours(head)
         if seen and missing and not head.is_group:
             there, not_there = pick(rng, seen), pick(rng, missing)
-            if there is not None:
-                yield _pair("colour", _is_there(head.noun, (there,)), _is_there(head.noun, (not_there,)))
+            yield _pair("colour", _is_there(head.noun, (there,)), _is_there(head.noun, (not_there,)))
 
 
 def _kind_pairs(view: SceneView, rng: Generator) -> Iterator[Pair]:
@@ -241,7 +254,7 @@ def _about(questions: tuple[str, ...], subjects: list[Name]) -> Say:
 
 def _more_pairs(view: SceneView) -> Iterator[Pair]:
     """ "Are there more trees than houses?" """
-    heads = [head for head in view.heads if not head.is_group and countable(head)]
+    heads = [head for head in view.heads if not head.is_group and countable(view, head)]
     for many in heads:
         for few in heads:
             if len(many.members) > len(few.members):
@@ -273,7 +286,7 @@ def _number_pairs(view: SceneView) -> Iterator[Pair]:
     """ "Are there three trees?" """
     for head in view.heads:
         count = len(head.members)
-        if countable(head) and 2 <= count < MAX_COUNT:
+        if countable(view, head) and 2 <= count < MAX_COUNT:
             yield _pair("number", _are_there(head.noun, count), _are_there(head.noun, _not_quite(count)))
 
 

@@ -21,10 +21,10 @@ from self1e.data.toyland.language.view import (
     has_part,
     has_pose,
     has_texture,
+    plain_colour,
 )
 from self1e.data.toyland.language.words import (
     ADJECTIVES,
-    COLOURLESS,
     GROUPS,
     NOUNS,
     NUMBERS,
@@ -122,7 +122,7 @@ def names(view: SceneView, thing: Thing) -> list[Name]:
         return view.names[thing.id]
     found = view.names[thing.id] = []
     for head in view.heads:
-        if thing in head.members and not (head.is_group and len(head.members) == 1):
+        if head.has(thing) and not (head.is_group and len(head.members) == 1):
             found += [*_class_names(head, thing), *_attribute_names(head, thing), *_size_names(head, thing)]
             found += _ordinal_names(view, head, thing)
     return found
@@ -203,8 +203,9 @@ def _having(thing: Thing, phrase: str, part: str) -> tuple[str, ...]:
 
 def _adjectives(thing: Thing) -> Iterator[tuple[str, str, Test]]:
     """(variety, adjective, its test); colour first, as it stands next to the noun."""
-    if thing.colour in COLOURS and thing.kind not in COLOURLESS:
-        yield "colour", thing.colour, has_colour(thing.colour)
+    colour = plain_colour(thing)
+    if colour is not None:
+        yield "colour", colour, has_colour(colour)
     if thing.texture != "plain" and thing.kind != "person":
         yield "texture", thing.texture, has_texture(thing.texture)
     if thing.pose in POSES.get(thing.kind, ()):

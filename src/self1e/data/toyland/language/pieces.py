@@ -47,10 +47,16 @@ def part_drafts(view: SceneView) -> list[Draft]:
                 found.append(_only_part_draft(part_name, ids))
             elif _tells_by_colour(parts, owners_of[part_name]):
                 found.append(_coloured_part_draft(part_name, parts))
-            if owner_names:
-                found.append(_owned_part_draft(part_name, ids, owner_names))
-                found += _rowed_part_drafts(view, thing, part_name, parts, owner_names)
+            telling = [name for name in owner_names if not _mentions(name, part_name)]
+            if telling:
+                found.append(_owned_part_draft(part_name, ids, telling))
+                found += _rowed_part_drafts(view, thing, part_name, parts, telling)
     return found
+
+
+def _mentions(name: Name, part_name: str) -> bool:
+    """Whether a name speaks of this part already: nobody says "the roof of the house with the red roof"."""
+    return any(PART_NOUNS[part_name][0][0] in ending for ending in name.after)
 
 
 def owned(rng: Generator, words: str, owner: Name) -> str:
@@ -70,8 +76,8 @@ def plural_drafts(view: SceneView) -> list[Draft]:
             if things is not None and len(things) > 1 and _clear_enough(view, things):
                 found.append(_plural_draft(head.noun, before, after, variety, things))
     for stuff, where in ON_STUFF.items():
-        on_it = [thing for thing in view.objects if thing.on == stuff]
-        if stuff in view.stuff and len(on_it) > 1 and all(thing.on is not None for thing in view.objects):
+        on_it = Head("", view.objects).fitting(stands_on(stuff))
+        if on_it is not None and len(on_it) > 1 and stuff in view.stuff:
             found.append(_everything_draft(where, on_it))
     found += _all_parts_drafts(view)
     return found
@@ -156,7 +162,7 @@ def _plural_filters(view: SceneView, head: Head) -> Iterator[tuple[str, tuple[st
                 yield "", ON_STUFF[stuff], "on", stands_on(stuff)
 
 
-def _clear_enough(view: SceneView, things: tuple[Thing, ...] | list[Thing]) -> bool:
+def _clear_enough(view: SceneView, things: tuple[Thing, ...]) -> bool:
     return any(view.is_target(thing) for thing in things) and sum(thing.area for thing in things) >= MIN_AREA
 
 
@@ -169,7 +175,7 @@ def _plural_draft(noun: str, before: str, after: tuple[str, ...], variety: str, 
     return Draft("plural", variety, "phrase", write, tuple(thing.id for thing in things))
 
 
-def _everything_draft(where: tuple[str, ...], things: list[Thing]) -> Draft:
+def _everything_draft(where: tuple[str, ...], things: tuple[Thing, ...]) -> Draft:
     def write(rng: Generator) -> Written:
         return Written(f"{pick(rng, EVERYTHING)} {pick(rng, where)}")
 

@@ -8,9 +8,9 @@ from numpy.random import Generator
 
 from self1e.data.toyland.language.naming import Name, names
 from self1e.data.toyland.language.query import Draft, Written, chance, pick, shuffled
-from self1e.data.toyland.language.view import NO, UNSURE, YES, Head, SceneView, Test, stands_on
-from self1e.data.toyland.language.words import COLOURLESS, ON_STUFF
-from self1e.data.toyland.scene import COLOURS, Thing
+from self1e.data.toyland.language.view import NO, UNSURE, YES, Head, SceneView, Test, plain_colour, stands_on
+from self1e.data.toyland.language.words import ON_STUFF
+from self1e.data.toyland.scene import Thing
 
 #: How each relation of `SceneView.relations` is said.
 RELATIONS: dict[str, tuple[str, ...]] = {
@@ -35,6 +35,8 @@ REGIONS: dict[str, tuple[str, ...]] = {
 }
 NEAR_US = ("closest to us", "in the foreground", "nearest to the viewer")
 FAR_FROM_US = ("farthest away from us", "in the background")
+
+HEAVENLY = ("sun", "moon", "cloud")
 
 #: An anchor may be named in these ways (others would nest relations).
 ANCHOR_KINDS = ("class", "attribute")
@@ -83,18 +85,20 @@ def spatial_drafts(view: SceneView, rng: Generator, *, anchor_limit: int = 8) ->
 
 
 def suits(relation: str, thing: Thing, anchor: Thing) -> bool:
-    """Whether people would relate these two: not a dog to the sun, and "below" only what hangs above."""
+    """Whether people would relate these two: not a dog to the sun, nor the sun to a dog."""
+    if thing.kind in HEAVENLY and anchor.foot is not None:
+        return relation == "above" and thing.kind == "cloud" and anchor.kind in ("house", "tree", "boat")
     if relation == "below":
-        return anchor.foot is None and anchor.kind != "cloud"
+        return anchor.foot is None and anchor.kind not in HEAVENLY
     if relation == "above":
-        return thing.foot is None and anchor.kind not in ("sun", "moon", "cloud")
-    return anchor.kind not in ("sun", "moon", "cloud") or thing.foot is None
+        return thing.foot is None and anchor.kind not in HEAVENLY
+    return anchor.kind not in HEAVENLY or thing.foot is None
 
 
 def related_phrase(rng: Generator, thing: Thing, noun: str, where: str) -> str:
     """ "the dog {where}", now and then with the thing's colour, which cannot make it less unique."""
-    coloured = thing.colour in COLOURS and thing.kind not in (*COLOURLESS, "person") and chance(rng, 0.2)
-    before = (thing.colour,) if coloured and thing.colour else ()
+    colour = plain_colour(thing)
+    before = (colour,) if colour is not None and thing.kind != "person" and chance(rng, 0.2) else ()
     return Name(thing, "spatial", "", noun, before, (where,)).say(rng)
 
 
@@ -159,7 +163,7 @@ def relation_draft(thing: Thing, noun: str, variety: str, words: tuple[str, ...]
 
 def _nearest(view: SceneView, head: Head, anchor: Thing) -> Thing | None:
     """The member that is clearly nearest to the anchor, by centres and by the gap between."""
-    if len(head.members) < 2 or head.doubtful or anchor in head.members or anchor.foot is None:
+    if len(head.members) < 2 or head.doubtful or head.has(anchor) or anchor.foot is None:
         return None
     if any(thing.foot is None for thing in head.members):
         return None

@@ -71,7 +71,7 @@ def unanswered(view: SceneView) -> Iterator[Draft]:
     """Sentences to which nothing in the scene is an answer, for the kind "absent"."""
     for function in FUNCTIONS:
         head = function_head(view, function)
-        if head is None or function.part:
+        if head is None or function.part or ("person" in function.fits and view.has_driver):
             continue
         if all(function_test(function)(thing) not in (YES, UNSURE) for thing in head.members):
             yield _unanswered(function, "near_sentence" if head.members else "sentence")

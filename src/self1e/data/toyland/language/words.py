@@ -173,5 +173,5 @@ ON_STUFF: dict[str, tuple[str, ...]] = {
     "hills": ("on the hills",),
     "sky": ("in the sky", "up in the sky"),
 }
-#: The one way in which answers say it.
-ON_STUFF_ANSWER: dict[str, str] = {stuff: words[0] for stuff, words in ON_STUFF.items()}
+#: Ground that looks alike, so that the border between is anyone's guess.
+NEAR_GROUND: dict[str, tuple[str, ...]] = {"grass": ("hills",), "hills": ("grass",)}
