@@ -12,3 +12,41 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no reference data in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model with its tokenizer: 64 px tiles, 16 image tokens each, masks of 32 x 32. For reading only.
+
+    Every weight is random and matters, unlike in a model that was just initialised: what a mask should depend on,
+    it visibly does.
+    """
+    import torch
+
+    from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
+    from self1e.processing.tokens import train_tokenizer
+    from self1e.training.config import Architecture
+    from self1e.training.raise_model import raise_model
+
+    texts = [question.format(phrase=f"{colour} ball") for question in PHRASE_QUESTIONS for colour in ("red", "blue")]
+    architecture = Architecture(
+        image_size=64,
+        patch_size=8,
+        vision_width=32,
+        vision_layers=1,
+        vision_heads=2,
+        text_width=32,
+        text_layers=2,
+        text_heads=2,
+        text_mlp_width=64,
+    )
+    model, processor = raise_model(architecture, train_tokenizer([*texts, *SEG_ANSWERS], vocab_size=400), seed=0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            parameter.copy_(centre + 0.2 * torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("tiny-model")
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

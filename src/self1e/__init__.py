@@ -1,0 +1,53 @@
+"""SELF1E: text-prompted image segmentation by a multimodal LLM itself, with one `[SEG]` token and no mask decoder.
+
+>>> from self1e import Segmenter  # doctest: +SKIP
+>>> Segmenter.from_pretrained("nano").segment("street.png", "the red car").save("car.png")  # doctest: +SKIP
+
+Importing this package is cheap: torch and transformers load when a name that needs them is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from self1e.version import __version__
+
+if TYPE_CHECKING:
+    from self1e.loading import ModelError
+    from self1e.modeling.configuration import SELF1EConfig
+    from self1e.modeling.model import SELF1EForSegmentation
+    from self1e.processing.processor import SELF1EProcessor
+    from self1e.results import Segmentation
+    from self1e.segmenter import Segmenter
+
+_HOME_OF = {
+    "ModelError": "self1e.loading",
+    "SELF1EConfig": "self1e.modeling.configuration",
+    "SELF1EForSegmentation": "self1e.modeling.model",
+    "SELF1EProcessor": "self1e.processing.processor",
+    "Segmentation": "self1e.results",
+    "Segmenter": "self1e.segmenter",
+}
+
+__all__ = [
+    "ModelError",
+    "SELF1EConfig",
+    "SELF1EForSegmentation",
+    "SELF1EProcessor",
+    "Segmentation",
+    "Segmenter",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # so that this function is asked once for each name
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,84 @@
+"""Where a model runs and in which floating-point type, when nobody says: `device="auto"`, `dtype="auto"`.
+
+    device    CUDA (ROCm counts), else Apple's MPS, else the CPU
+
+    dtype     small model                     large model (from 500 million parameters)
+    CUDA      as stored                       float16 if stored so, else bfloat16
+    MPS       float32                         float16
+    CPU       float32                         bfloat16 with instructions for it (AMX, AVX512-BF16), else float32
+
+A GPU without bfloat16 gets float32 for a small model and float16 for a large one instead.
+A small model costs little in float32; a large one has to fit. Where a CPU only emulates bfloat16, it is slower than
+float32.
+"""
+
+from __future__ import annotations
+
+import torch
+
+LARGE = 500_000_000
+"""Parameters from which a model counts as large."""
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(device: str | torch.device = "auto") -> torch.device:
+    """The device to run on.
+
+    Args:
+        device: "auto", or a device as torch names it: "cuda", "cuda:1", "mps", "cpu", ...
+
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"unknown device {device!r}: use 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from None
+    try:
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own way to say no
+        reason = str(error).split("\n")[0].rstrip(".")
+        raise ValueError(f"device {str(chosen)!r} cannot be used here ({reason}): use 'auto' or 'cpu'") from None
+    return chosen
+
+
+def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.dtype, parameters: int) -> torch.dtype:
+    """The floating-point type of weights and activations.
+
+    Args:
+        dtype: "auto" (see the table above), "float32", "bfloat16", "float16", or one of torch's.
+        device: Where the model is to run.
+        stored: Type of the checkpoint's weights.
+        parameters: How many there are.
+
+    Raises:
+        ValueError: If `dtype` is none of these.
+    """
+    if dtype != "auto":
+        chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
+        if chosen not in DTYPES.values():
+            raise ValueError(f"unknown dtype {str(dtype)!r}: use 'auto', {', '.join(map(repr, DTYPES))}")
+        return chosen
+    large = parameters >= LARGE
+    if device.type == "cpu":
+        return torch.bfloat16 if large and _cpu_has_bfloat16() else torch.float32
+    if device.type == "mps":
+        return torch.float16 if large else torch.float32
+    if stored == torch.float16:
+        return stored
+    if stored != torch.bfloat16 and not large:
+        return torch.float32
+    if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16 if large else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU computes in bfloat16 by itself. These checks are private to torch, and may go without notice."""
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    return any(getattr(torch.cpu, name, lambda: False)() for name in names)

@@ -1,0 +1,197 @@
+"""The two ways in which the segmenter uses the model: the mask pass, and answers followed by a mask pass.
+
+Both take pictures that were encoded before, so that the vision tower sees each of them once. All functions expect to be
+called under `torch.inference_mode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import GenerationConfig
+
+from self1e.data.example import Turn
+from self1e.modeling.model import ImageFeatures, SELF1EForSegmentation
+from self1e.modeling.refilling import VisionSide
+from self1e.processing.batch import Grid, Row, collate, single
+from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.prompts import END_OF_TEXT, IM_END, SEG
+from self1e.processing.tokens import (
+    EncodedConversation,
+    decode_answer,
+    encode_continuation,
+    encode_text,
+    special_ids,
+)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EncodedPicture:
+    """A picture with everything that depends on it alone; `Segmenter.encode` makes it.
+
+    Attributes:
+        image: RGB, at its own size.
+        grid: (cols, rows) of its tiles.
+        features: What the vision side made of its cols * rows tiles, on the model's device.
+        model: The model that did. No other can use it.
+    """
+
+    image: Image.Image
+    grid: Grid
+    features: ImageFeatures
+    model: SELF1EForSegmentation
+
+    def __repr__(self) -> str:
+        return "EncodedPicture({}x{} pixels, {}x{} tiles)".format(*self.image.size, *self.grid)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote.
+
+    Attributes:
+        text: The answer, with its `[SEG]` marks.
+        input_ids: int[N], the finished conversation up to and with this answer, laid out as in training.
+        marks: How many `[SEG]` this answer holds; they are the last ones of `input_ids`.
+    """
+
+    text: str
+    input_ids: list[int]
+    marks: int
+
+
+def encode_picture(model: SELF1EForSegmentation, processor: SELF1EProcessor, image: Image.Image) -> EncodedPicture:
+    """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it)."""
+    tiles, grid = processor.tiles(image)
+    features = model.encode_images(tiles.to(model.device, model.dtype))
+    # The mask pass reads `vision`, not the uncompressed features that it was made of.
+    return EncodedPicture(image, grid, replace(features, uncompressed=None), model)
+
+
+def mask_pass(
+    model: SELF1EForSegmentation, processor: SELF1EProcessor, pictures: Sequence[EncodedPicture], rows: Sequence[Row]
+) -> list[Tensor]:
+    """One forward pass over finished conversations, without the LM head.
+
+    Args:
+        model: The one that encoded the pictures.
+        processor: Its.
+        pictures: What the rows are about.
+        rows: Each names its picture by its place in `pictures`.
+
+    Returns:
+        For each row float32[K, h, w], mask logits of the K `[SEG]` in it, on the model's device.
+
+    Raises:
+        ValueError: If numbers overflowed on the way.
+    """
+    no_tiles = [torch.empty(0)] * len(pictures)  # their features are there already
+    inputs = collate(no_tiles, [one.grid for one in pictures], rows, pad_id=processor.pad_id, purpose="masks")
+    arguments = inputs.to(model.device).as_kwargs() | {"image_features": _joined([one.features for one in pictures])}
+    del arguments["pixel_values"]
+    logits = [of_row.float() for of_row in model(**arguments).mask_logits]
+    if not all(bool(of_row.isfinite().all()) for of_row in logits):
+        raise ValueError(f"the model's numbers overflow in {model.dtype}: load it with dtype='float32'")
+    return logits
+
+
+def write_answer(
+    model: SELF1EForSegmentation,
+    processor: SELF1EProcessor,
+    picture: EncodedPicture,
+    turns: Sequence[Turn],
+    question: str,
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+) -> Answer:
+    """Generates the answer to a question: causally and with a KV cache, so that `[SEG]` is a word and nothing more.
+
+    Args:
+        model: The one that encoded the picture.
+        processor: Its.
+        picture: What is asked about.
+        turns: What was said before.
+        question: As it stands, without a template.
+        max_new_tokens: The answer is cut off there, or where the model's context ends.
+        temperature: 0 takes the likeliest token every time. Above, tokens are drawn by torch's own generator.
+
+    Raises:
+        ValueError: If the conversation is longer than the model can read.
+    """
+    tokenizer = processor.tokenizer
+    special = special_ids(tokenizer)
+    prefix = processor.prefix(picture.grid)
+    asked = encode_continuation(tokenizer, turns, question)
+    ending = [special[IM_END], *encode_text(tokenizer, "\n")]
+    room = check_length(model, len(prefix), len(asked) + len(ending) + 1) + 1
+    ends = {special[IM_END], tokenizer.convert_tokens_to_ids(END_OF_TEXT), tokenizer.eos_token_id} - {None}
+    drawing = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+    settings = GenerationConfig(
+        max_new_tokens=min(max_new_tokens, room),
+        eos_token_id=sorted(ends),
+        pad_token_id=processor.pad_id,
+        # A picture or a turn that the model made up itself would not be one.
+        suppress_tokens=sorted(set(special.values()) - {special[IM_END], special[SEG]}),
+        **drawing,
+    )
+    ids = (prefix + asked).input_ids
+    written = model.generate(
+        input_ids=torch.tensor([ids], device=model.device),
+        attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+        image_features=picture.features,
+        tile_grids=[picture.grid],
+        generation_config=settings,
+    )[0, len(ids) :].tolist()
+    if written and written[-1] in ends:
+        written.pop()
+    return Answer(decode_answer(tokenizer, written), ids + written + ending, written.count(special[SEG]))
+
+
+def answer_masks(
+    model: SELF1EForSegmentation, processor: SELF1EProcessor, picture: EncodedPicture, answer: Answer
+) -> Tensor:
+    """Mask logits of the `[SEG]` of an answer, float32[marks, h, w]: one mask pass over the finished conversation.
+
+    Marks of earlier answers are read along, as the picture looks at them, too; their masks are left out.
+    """
+    conversation = EncodedConversation(answer.input_ids, answer.input_ids)
+    logits = mask_pass(model, processor, [picture], [single(conversation)])[0]
+    return logits[logits.shape[0] - answer.marks :]
+
+
+def check_length(model: SELF1EForSegmentation, picture: int, words: int) -> int:
+    """How many tokens a conversation can still grow by, when the picture takes `picture` and the rest `words`.
+
+    Raises:
+        ValueError: If it is longer than the model's context.
+    """
+    context = model.config.text_config.max_position_embeddings
+    if picture + words > context:
+        raise ValueError(
+            f"too long: the text takes {words} tokens and the picture {picture}, but the model reads no more than "
+            f"{context} in all; shorten the text by {picture + words - context} tokens"
+            + (", or use fewer tiles" if picture > context // 2 else "")
+        )
+    return context - picture - words
+
+
+def _joined(features: Sequence[ImageFeatures]) -> ImageFeatures:
+    """The features of several pictures in one, tile after tile."""
+    if len(features) == 1:
+        return features[0]
+    sides = [one.vision for one in features]
+    return ImageFeatures(
+        torch.cat([one.compressed for one in features]),
+        None,
+        VisionSide(_cat([side.compressed for side in sides]), _cat([side.uncompressed for side in sides])),
+    )
+
+
+def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
+    given = [part for part in parts if part is not None]
+    return torch.cat(given) if given else None
