@@ -18,6 +18,9 @@ from self1e import results
 from self1e.calibration import Calibration
 from self1e.results import Segmentation, default_min_area, mask_scores
 
+# pycocotools' compiled part predates numpy 2's `copy` keyword.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 HEIGHT, WIDTH = 60, 90
 
 
@@ -213,6 +216,7 @@ def test_coco_annotation_is_read_by_pycocotools() -> None:
         assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
 
 
+@pytest.mark.filterwarnings("ignore:OpenCV")
 @pytest.mark.skipif(not importlib.util.find_spec("supervision"), reason="supervision is not installed")
 def test_supervision() -> None:
     detections = result().to_supervision()
