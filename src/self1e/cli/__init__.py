@@ -1,0 +1,115 @@
+"""The command `self1e`: one file per sub-command, and here what they share with the shell.
+
+Only typer and rich are imported at the top of these files; torch and transformers load inside the commands that need
+them, so that help and usage errors come at once.
+
+Exit codes: 0 success, 1 an honest "no" (nothing found, a verification that fails), 2 bad usage or input. What is wrong
+is said in a sentence on stderr; `--debug` adds the traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+import typer
+
+from self1e.cli import chat, convert, evaluate, info, segment, toyland, train
+from self1e.cli.terminal import CliError, complain, notice
+
+DEBUG = "--debug"
+INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
+
+app = typer.Typer(
+    name="self1e",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (segment, chat, info, convert, train, evaluate):
+    app.command(name=module.NAME, epilog=module.EXAMPLES)(module.command)
+app.add_typer(toyland.app, name="toyland")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from self1e.version import __version__
+
+        print(f"self1e {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="[dim]Try it:[/]\n\n  self1e segment examples/pictures/lakeside.png -p 'the red boat'\n\n"
+    "  self1e COMMAND --help"
+)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_print_version, is_eager=True),
+    debug: bool = typer.Option(False, DEBUG, help="Show the traceback of an error. Works anywhere on the line."),
+) -> None:
+    """Segment pictures by text: a multimodal language model points at what you name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and ends the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs the command line and returns its exit code; prints errors, and raises none unless debugging."""
+    arguments = list(arguments)
+    end_of_options = arguments.index("--") if "--" in arguments else len(arguments)
+    debug = DEBUG in arguments[:end_of_options]
+    arguments = [each for each in arguments[:end_of_options] if each != DEBUG] + arguments[end_of_options:]
+    if not debug:
+        warnings.showwarning = _show_own_warnings
+    try:
+        result = typer.main.get_command(app).main(arguments, prog_name="self1e", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+        return BROKEN_PIPE
+    except Exception as error:
+        if debug:
+            raise
+        return _report(error)
+
+
+def _report(error: Exception) -> int:
+    """Says in one sentence what is wrong."""
+    if isinstance(error, typer.Abort):  # Ctrl-C, in the words of click
+        return INTERRUPTED
+    if hasattr(error, "format_message"):  # a usage error of click, wherever typer keeps its copy of that
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "self1e"
+        if message := error.format_message():
+            complain(f"{message.rstrip('.')}. See: {path} --help")
+    elif isinstance(error, (CliError, ValueError, OSError)):
+        complain(str(error) or type(error).__name__)
+    elif "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+        complain("there is not enough memory: try fewer --max-tiles, --dtype bfloat16, another --device or model")
+    else:
+        complain(f"unexpected {type(error).__name__}: {error} (a bug; {DEBUG} shows where)")
+    return 2
+
+
+def _show_own_warnings(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Prints this package's own warnings as notices; those of other libraries mean nothing to who runs a command."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        notice(str(message))

@@ -1,0 +1,6 @@
+NAME = "chat"
+EXAMPLES = ""
+
+
+def command() -> None:
+    """x"""

@@ -1,0 +1,6 @@
+NAME = "convert"
+EXAMPLES = ""
+
+
+def command() -> None:
+    """x"""

@@ -1,0 +1,6 @@
+NAME = "info"
+EXAMPLES = ""
+
+
+def command() -> None:
+    """x"""

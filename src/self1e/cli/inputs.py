@@ -1,0 +1,136 @@
+"""Which pictures a command line means, and what the files made of them are called."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from self1e.cli.terminal import CliError
+
+PICTURE_SUFFIXES = frozenset(
+    (
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jpeg",
+        ".jpg",
+        ".jp2",
+        ".png",
+        ".ppm",
+        ".pgm",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+    )
+)
+#: What earlier runs left in a folder is not taken for pictures to segment.
+OWN_OUTPUTS = (".overlay.png", ".mask.png", ".cutout.png")
+
+LONGEST_PROMPT = 2000
+"""Characters. What a model can read is checked by the model, in tokens; this catches a file pasted by mistake."""
+
+LONGEST_SLUG = 40
+LONGEST_STEM = 80
+
+
+def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
+    """The picture files that files, folders and glob patterns name, each once, in order.
+
+    A file that is named is taken whatever it is called, so that a wrong one is reported and not passed over.
+
+    Raises:
+        CliError: When a folder or pattern holds no picture.
+    """
+    found: dict[Path, Path] = {}
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            paths = _in_folder(path, recursive)
+        elif has_magic(name) and not path.exists():
+            paths = _matching(name, recursive)
+        else:
+            paths = [path]
+        for each in paths:
+            found.setdefault(each.resolve(), each)
+    return list(found.values())
+
+
+def _in_folder(folder: Path, recursive: bool) -> list[Path]:
+    paths = sorted(path for path in folder.glob("**/*" if recursive else "*") if _looks_like_input(path))
+    if not paths:
+        hint = "" if recursive else ", or give --recursive to look into its subfolders"
+        raise CliError(f"the folder {folder} has no pictures: name another{hint}")
+    return paths
+
+
+def _matching(pattern: str, recursive: bool) -> list[Path]:
+    matches = [Path(match) for match in sorted(glob(str(Path(pattern).expanduser()), recursive=True))]
+    paths = [path for path in matches if _looks_like_input(path)]
+    for folder in matches:
+        if folder.is_dir() and recursive:
+            paths += _in_folder(folder, recursive)
+    if not paths:
+        raise CliError(f"no picture matches {pattern}: check the pattern")
+    return paths
+
+
+def _looks_like_input(path: Path) -> bool:
+    name = path.name.lower()
+    return path.suffix.lower() in PICTURE_SUFFIXES and not name.endswith(OWN_OUTPUTS) and path.is_file()
+
+
+def check_prompts(prompts: Sequence[str]) -> list[str]:
+    """The prompts without surrounding space, each once.
+
+    Raises:
+        CliError: When one is empty or far too long.
+    """
+    stripped = [prompt.strip() for prompt in prompts]
+    for prompt in stripped:
+        if not prompt:
+            raise CliError("a prompt is empty: say what to segment, for example -p 'the dog on the left'")
+        if len(prompt) > LONGEST_PROMPT:
+            raise CliError(f"a prompt has {len(prompt):,} characters: {LONGEST_PROMPT:,} are the most")
+    return list(dict.fromkeys(stripped))
+
+
+def slug(prompt: str) -> str:
+    """A prompt as part of a file name: lower-case words joined by hyphens.
+
+    >>> slug("The red boat!"), slug("  ???"), slug("Où est l'été?")
+    ('the-red-boat', 'prompt', 'où-est-l-été')
+    """
+    words = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", prompt).lower())
+    return words[:LONGEST_SLUG].strip("-") or "prompt"
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """These names, numbered from the second of equal ones on. Case makes no difference, as on many file systems.
+
+    >>> distinct(["cat", "dog", "Cat", "cat-2"])
+    ['cat', 'dog', 'Cat-3', 'cat-2']
+    """
+    taken = {name.lower() for name in names}
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        unique, number = name, 2
+        if name.lower() in seen:
+            while (unique := f"{name}-{number}").lower() in taken:
+                number += 1
+            taken.add(unique.lower())
+        seen.add(name.lower())
+        result.append(unique)
+    return result
+
+
+def output_names(pictures: Sequence[Path], prompts: Sequence[str]) -> list[list[str]]:
+    """For each picture and prompt the name that its files begin with, `<stem>.<prompt-slug>`; no two are the same."""
+    stems = distinct([picture.stem[:LONGEST_STEM] for picture in pictures])
+    slugs = distinct([slug(prompt) for prompt in prompts])
+    return [[f"{stem}.{each}" for each in slugs] for stem in stems]

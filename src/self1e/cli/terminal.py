@@ -1,0 +1,97 @@
+"""What the sub-commands print with: results on stdout; notices, errors and progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+#: Longest line of an error message; a list of a thousand weights helps nobody.
+LONGEST_LINE = 400
+
+
+class CliError(Exception):
+    """Bad usage or input. The message is what the user reads."""
+
+
+def out() -> Console:
+    """The console for results. Made anew each time, as tests replace stdout."""
+    return Console(file=sys.stdout, highlight=False)
+
+
+def err() -> Console:
+    """The console for everything that is not a result."""
+    return Console(file=sys.stderr, highlight=False)
+
+
+def show(what: RenderableType) -> None:
+    """Prints a result. A string is taken literally, and is wrapped by the terminal only."""
+    text = Text(what) if isinstance(what, str) else what
+    out().print(text, soft_wrap=isinstance(text, Text))
+
+
+def notice(message: str) -> None:
+    """Prints a notice on stderr."""
+    err().print(Text.assemble(("note: ", "yellow"), message), soft_wrap=True)
+
+
+def complain(message: str) -> None:
+    """Prints an error on stderr."""
+    lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " ..." for line in message.splitlines()]
+    err().print(Text.assemble(("error: ", "bold red"), "\n".join(lines)), soft_wrap=True)
+
+
+def progress_bar() -> Progress:
+    """A progress bar on stderr, which shows on a terminal only and leaves nothing behind; see `above`."""
+    console = err()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,  # or results would go to stderr
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def above(progress: Progress) -> Iterator[None]:
+    """Takes the progress bar off the terminal while something else is printed."""
+    if progress.disable:
+        yield
+        return
+    progress.stop()
+    try:
+        yield
+    finally:
+        progress.start()
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A spinner on stderr, on a terminal only, while something takes its time."""
+    console = err()
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        disable=not console.is_terminal,
+    ) as progress:
+        progress.add_task(what)
+        yield
+
+
+def quiet_libraries() -> None:
+    """Stops transformers from talking while it loads a model. Downloads keep their progress bars."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()

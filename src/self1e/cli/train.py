@@ -1,0 +1,65 @@
+"""`self1e train`: a training run from its settings file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from self1e.cli.options import Device
+from self1e.cli.terminal import CliError, show
+
+NAME = "train"
+EXAMPLES = """[dim]Examples:[/]
+
+  self1e train configs/nano.yaml
+
+  self1e train configs/nano.yaml --set optimisation.steps=100 --set output=runs/try"""
+
+
+def command(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", show_default=False, help="YAML file with the settings of the run.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", show_default=False, help="Change a setting, with dots for levels. Repeatable."
+        ),
+    ] = None,
+    device: Device = "auto",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on from an earlier run of that folder.")] = False,
+) -> None:
+    """Train a model; an interrupted run goes on from its last checkpoint."""
+    changes = dict(map(parse_override, overrides or []))
+
+    from self1e.training.config import load_config
+
+    settings = load_config(config, changes)
+
+    import logging
+
+    from self1e.training.run import train
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show(f"the trained model: {train(settings, device=device, fresh=fresh)}")
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`key=value`, the value as YAML reads it.
+
+    Raises:
+        CliError: When it is not of that form.
+
+    >>> parse_override("optimisation.steps=100"), parse_override("output=runs/try")
+    (('optimisation.steps', 100), ('output', 'runs/try'))
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise CliError(f"--set {text!r} is not of the form KEY=VALUE, such as optimisation.steps=100")
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise CliError(f"--set {key.strip()}: {value!r} is not a YAML value") from None
