@@ -8,78 +8,19 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from drawing import BIRD, BLUE_CAR, DOG, HOUSE, RED_CAR, Drawing, rng, street
 
-from self1e.data.toyland import DEFAULT_WEIGHTS, generate_scene, toyland_example
-from self1e.data.toyland.language import KINDS, TEXTUAL, Query, conversation, queries, query_mask, sample_queries
-from self1e.data.toyland.language.absent import not_here
+from self1e.data.toyland import DEFAULT_WEIGHTS, generate_scene
+from self1e.data.toyland.language import KINDS, TEXTUAL, Query, queries, query_mask, sample_queries
 from self1e.data.toyland.language.asking import BUILDERS
-from self1e.data.toyland.language.chat import fill_phrase
 from self1e.data.toyland.language.functions import FUNCTIONS
 from self1e.data.toyland.language.view import SceneView
 from self1e.data.toyland.language.words import GROUPS, NOUNS, NUMBERS, ORDINALS
-from self1e.data.toyland.scene import COLOURS, Part, Scene, Thing
+from self1e.data.toyland.scene import COLOURS, Scene, Thing
 from self1e.data.toyland.vocabulary import PARTS, STUFF, THINGS
-from self1e.processing.prompts import PHRASE_QUESTIONS, SEG, SEG_ANSWERS
 
-SIZE = 200
 KIND_OF = {word: kind for kind, pairs in NOUNS.items() for word in (pair[0] for pair in pairs)}
 KIND_OF_PLURAL = {word: kind for kind, pairs in NOUNS.items() for word in (pair[1] for pair in pairs)}
-
-
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-class Drawing:
-    """Builds a scene out of rectangles."""
-
-    def __init__(self, ground: str = "grass") -> None:
-        self.objects = np.ones((SIZE, SIZE), np.int16)
-        self.objects[:60] = 2
-        self.parts = np.zeros((SIZE, SIZE), np.int16)
-        self.rows: list[tuple] = [(1, ground, {}, ()), (2, "sky", {}, ())]
-        self.next_part = 1
-
-    def add(self, kind: str, x: int, y: int, w: int = 24, h: int = 24, parts: tuple = (), **looks: object) -> Drawing:
-        """A thing whose box starts at (x, y); `parts` are (name, colour, rows), stacked from the top."""
-        number = len(self.rows) + 1
-        self.objects[y : y + h, x : x + w] = number
-        self.parts[y : y + h, x : x + w] = 0
-        made, top = [], y
-        for name, colour, rows in parts:
-            self.parts[top : top + rows, x : x + w] = self.next_part
-            made.append((self.next_part, name, colour))
-            self.next_part, top = self.next_part + 1, top + rows
-        self.rows.append((number, kind, looks, tuple(made)))
-        return self
-
-    def scene(self) -> Scene:
-        things = []
-        for number, kind, looks, made in self.rows:
-            ys, xs = np.nonzero(self.objects == number)
-            parts = tuple(Part(i, name, colour, int((self.parts == i).sum())) for i, name, colour in made)
-            is_stuff = kind in STUFF
-            on = looks.get("on", "sky" if ys.mean() < 50 else self.rows[0][1])
-            things.append(
-                Thing(
-                    id=number,
-                    kind=kind,
-                    is_stuff=is_stuff,
-                    colour=looks.get("colour"),
-                    size=looks.get("size", "medium"),
-                    texture=looks.get("texture", "plain"),
-                    pose=looks.get("pose", "standing"),
-                    box=(int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1),
-                    centre=(float(xs.mean()), float(ys.mean())),
-                    foot=None if is_stuff or on == "sky" else (float(xs.mean()), float(ys.max())),
-                    area=len(xs),
-                    visibility=looks.get("visibility", 1.0),
-                    on=None if is_stuff else on,
-                    parts=parts,
-                )
-            )
-        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
-        return Scene(0, picture, self.objects, self.parts, tuple(things), "day")
 
 
 def asked(scene: Scene, kind: str) -> dict[str, Query]:
@@ -87,22 +28,6 @@ def asked(scene: Scene, kind: str) -> dict[str, Query]:
     random = rng()
     drafts = [draft for _ in range(8) for draft in BUILDERS[kind](SceneView(scene), random)]
     return {query.text: query for draft in drafts for query in (draft.query(random) for _ in range(30))}
-
-
-def street() -> Scene:
-    """Red car, blue car, a house between them with a red roof, a dog before the house, a bird above it."""
-    return (
-        Drawing()
-        .add("car", 10, 120, 30, 20, colour="red", on="road")
-        .add("car", 150, 120, 30, 20, colour="blue", on="road")
-        .add("house", 80, 80, 50, 60, parts=(("roof", "red", 20), ("wall", "white", 40)), colour="white")
-        .add("dog", 95, 150, 24, 20, colour="brown", pose="running")
-        .add("bird", 95, 10, 20, 20, colour="blue", pose="flying")
-        .scene()
-    )
-
-
-RED_CAR, BLUE_CAR, HOUSE, DOG, BIRD = 3, 4, 5, 6, 7
 
 
 def test_class_needs_a_single_one() -> None:
@@ -432,68 +357,3 @@ def test_sample_follows_the_weights(scenes: list[Scene]) -> None:
 def test_sample_ends_when_there_is_no_more() -> None:
     found = sample_queries(Drawing().scene(), rng(), 50, {"stuff": 1.0, "ordinal": 1.0})
     assert sorted(query.things for query in found) == [(1,), (2,)]
-
-
-# Conversations
-
-
-def test_evaluation_uses_the_fixed_templates() -> None:
-    scene = street()
-    phrase = Query("class", "phrase", "the dog", things=(DOG,))
-    made = conversation(phrase, scene, rng(), training=False)
-    assert made.turns[0].question == "What is the dog in this image? Please output segmentation mask."
-    assert made.turns[0].answer == "[SEG]."
-    assert made.kind == "class"
-    assert made.masks[0].dtype == np.uint8 and np.array_equal(made.masks[0], scene.object_map == DOG)
-    sentence = Query("reasoning", "sentence", "Which animal barks?", things=(DOG,), answer="The dog can bark.")
-    question = conversation(sentence, scene, rng(), training=False).turns[0].question
-    assert question == "Which animal barks? Please output segmentation mask."
-
-
-def test_training_varies_the_templates() -> None:
-    scene, query = street(), Query("class", "phrase", "the dog", things=(DOG,))
-    turns = [conversation(query, scene, rng(seed), training=True).turns[0] for seed in range(300)]
-    questions = {turn.question for turn in turns}
-    expected = {template.format(phrase="dog") for template in PHRASE_QUESTIONS}
-    expected |= {template.format(phrase="the dog") for template in PHRASE_QUESTIONS[2:]}
-    assert expected <= questions
-    assert questions - expected == {"Where is the dog?", "Show me the dog.", "Find the dog.", "Point at the dog."}
-    assert {turn.answer for turn in turns} == set(SEG_ANSWERS)
-
-
-def test_training_explains_reasoning() -> None:
-    query = Query("reasoning", "sentence", "Which animal barks?", things=(DOG,), answer="The dog can bark.")
-    made = [conversation(query, street(), rng(seed), training=True).turns[0] for seed in range(400)]
-    explained = [turn for turn in made if "xplain" in turn.question]
-    assert 0.4 < len(explained) / len(made) < 0.65
-    assert {turn.answer for turn in explained} == {"It is [SEG]. The dog can bark."}
-    assert all("The dog" not in turn.answer for turn in made if turn not in explained)
-    assert {"Which animal barks?", "Which animal barks? Explain."} <= {turn.question for turn in made}
-
-
-def test_absent_is_an_empty_mask_or_words() -> None:
-    query = Query("absent", "phrase", "the red boat")
-    made = [conversation(query, street(), rng(seed), training=True) for seed in range(200)]
-    worded = [one for one in made if not one.segmenting]
-    assert all(not mask.any() for one in made for mask in one.masks)
-    assert {one.turns[0].answer for one in worded} == {
-        "There is no red boat here.",
-        "There is no red boat in this picture.",
-    }
-    assert all(SEG in one.turns[0].answer for one in made if one.turns[0].question.endswith("mask."))
-
-
-def test_words_of_absence() -> None:
-    assert not_here(rng(), "all the boats").startswith("There are no boats ")
-    assert not_here(rng(), "the hills").startswith("There are no hills ")
-
-
-def test_plural_phrases_take_the_place_of_the_article() -> None:
-    assert fill_phrase(PHRASE_QUESTIONS[0], "all the boats", rng()) == "Can you segment all the boats in this image?"
-
-
-def test_example_is_a_function_of_its_arguments() -> None:
-    first, again = toyland_example(7, questions=5), toyland_example(7, questions=5)
-    assert [c.turns for c in first.conversations] == [c.turns for c in again.conversations]
-    assert first.image.size == (448, 448) and len(first.conversations) == 5
-    assert all(mask.shape == (448, 448) for one in first.conversations for mask in one.masks)
