@@ -51,7 +51,10 @@ class DenseProbe(nn.Module):
         """
         fine = pixel_unshuffle(self.uncompressed(as_map(uncompressed)))
         coarse = pixel_unshuffle(pixel_unshuffle(self.compressed(as_map(compressed))))
-        return {name: (a + b) / 2 for (name, a), b in zip(_losses(fine, targets).items(), _losses(coarse, targets).values(), strict=True)}
+        return {
+            name: (a + b) / 2
+            for (name, a), b in zip(_losses(fine, targets).items(), _losses(coarse, targets).values(), strict=True)
+        }
 
 
 def _losses(predicted: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 import yaml
+from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
-
 
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
@@ -17,7 +17,7 @@ from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.raise_model import raise_model
 from self1e.training.toyland import ToylandDataset, toyland_corpus
-from self1e.training.trainer import SELF1ETrainer, attach_probe
+from self1e.training.trainer import PROBE_WEIGHTS, SELF1ETrainer, attach_probe
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +38,13 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
     output = Path(settings.output)
     checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
     if checkpoint and fresh:
-        raise ConfigError(f"{output} holds an earlier run: choose another output, or leave out --fresh to go on with it")
+        raise ConfigError(f"{output} holds an earlier run: choose another output, or go on with it")
     _keep_settings(settings, output)
 
     model, processor = build(settings)
     dense_side = 0
     if settings.dense_weight:
-        attach_probe(model, settings.seed)
+        attach_probe(model, settings.seed, settings.init)
         dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     chosen = settings.optimisation
     dataset = ToylandDataset(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
@@ -56,12 +56,19 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         data_collator=Collator(processor, settings.packed),
     )
     trainer.train(resume_from_checkpoint=checkpoint)
-    if hasattr(model, "dense_probe"):
-        del model.dense_probe
     finished = output / "model"
-    model.save_pretrained(finished)
-    processor.save_pretrained(finished)
+    save(model, processor, finished)
     return finished
+
+
+def save(model: SELF1EForSegmentation, processor: SELF1EProcessor, folder: Path) -> None:
+    """Writes a model folder; a probe goes to a file beside the folder, where the next stage finds it."""
+    if hasattr(model, "dense_probe"):
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(model.dense_probe.state_dict(), folder.parent / PROBE_WEIGHTS)
+        del model.dense_probe
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:

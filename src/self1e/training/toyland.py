@@ -9,8 +9,8 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from self1e.data.example import Example
-from self1e.data.toyland.generate import generate_scene
 from self1e.data.toyland.dataset import DEFAULT_WEIGHTS
+from self1e.data.toyland.generate import generate_scene
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL, conversation, queries, sample_queries
 from self1e.training.config import ToylandData
 from self1e.training.dense import dense_targets

@@ -16,6 +16,7 @@ from self1e.training.config import TrainConfig
 from self1e.training.dense import DenseProbe, label_accuracy
 
 PROBE_WEIGHTS = "dense_probe.safetensors"
+PROBE_PREFIX = "dense_probe."
 
 
 class SELF1ETrainer(Trainer):
@@ -83,30 +84,31 @@ class SELF1ETrainer(Trainer):
         """The model without the probe, so that a checkpoint is a model folder; the probe beside it."""
         folder = Path(output_dir or self.args.output_dir)
         state_dict = dict(state_dict or self.model.state_dict())
-        probe = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith("dense_probe.")}
+        probe = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(PROBE_PREFIX)}
         super()._save(str(folder), state_dict)
         if probe:
-            save_file(probe, folder / PROBE_WEIGHTS)
+            save_file({name.removeprefix(PROBE_PREFIX): value for name, value in probe.items()}, folder / PROBE_WEIGHTS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         model = model or self.model
-        folder = Path(resume_from_checkpoint)
-        state = dict(load_file(folder / "model.safetensors"))
+        saved = SELF1EForSegmentation.from_pretrained(resume_from_checkpoint, dtype=model.dtype)
+        state = saved.state_dict()
         if hasattr(model, "dense_probe"):
-            state |= load_file(folder / PROBE_WEIGHTS)
-        load_weights(model, state)
+            probe = load_file(Path(resume_from_checkpoint) / PROBE_WEIGHTS)
+            state |= {PROBE_PREFIX + name: value for name, value in probe.items()}
+        model.load_state_dict(state)
 
 
-def load_weights(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Loads exactly these weights; a head tied to the embeddings needs no entry of its own."""
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    lacking = [name for name in missing if name != "lm_head.weight" or not model.config.tie_word_embeddings]
-    if lacking or unexpected:
-        raise ValueError(f"the checkpoint does not fit the model: missing {lacking}, unexpected {unexpected}")
+def attach_probe(model: SELF1EForSegmentation, seed: int, init: str | None = None) -> None:
+    """Gives the model a probe of per-pixel labels, to be trained with it and left out of what is saved.
 
-
-def attach_probe(model: SELF1EForSegmentation, seed: int) -> None:
-    """Gives the model a probe of per-pixel labels, to be trained with it and left out of what is saved."""
+    Args:
+        model: Gets the attribute `dense_probe`.
+        seed: Of a new probe's weights.
+        init: The model folder that training goes on from; if the earlier stage left its probe beside it, that is used.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model.dense_probe = DenseProbe(model.config.text_config.hidden_size)
+    if init is not None and (earlier := Path(init).parent / PROBE_WEIGHTS).exists():
+        model.dense_probe.load_state_dict(load_file(earlier))

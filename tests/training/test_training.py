@@ -1,0 +1,201 @@
+"""Training on toyland: batches, order, resumption, and that a few steps teach something."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from self1e.data.toyland.generate import generate_scene
+from self1e.modeling.model import SELF1EForSegmentation
+from self1e.processing.tokens import train_tokenizer
+from self1e.training.collate import Collator
+from self1e.training.config import Architecture, ConfigError, ToylandData, TrainConfig
+from self1e.training.dense import dense_targets
+from self1e.training.raise_model import raise_model, sine_positions
+from self1e.training.run import train
+from self1e.training.toyland import ToylandDataset, toyland_corpus
+
+TINY = Architecture(
+    image_size=64,
+    patch_size=8,
+    vision_width=32,
+    vision_layers=1,
+    vision_heads=2,
+    text_width=32,
+    text_layers=2,
+    text_heads=2,
+    text_mlp_width=64,
+    vocabulary=500,
+)
+DATA = ToylandData(size=96, segmenting=3, textual=2, rehearsed=1)
+
+
+def settings(folder: Path, **changes: Any) -> TrainConfig:
+    tree: dict[str, Any] = {
+        "output": str(folder),
+        "architecture": TINY.model_dump(),
+        "image_to_segmentation": False,
+        "packed": True,
+        "dense_weight": 0.3,
+        "data": DATA.model_dump(),
+        "optimisation": {"steps": 4, "pictures_per_step": 2, "warmup_steps": 1, "learning_rate": 3e-3},
+        "workers": 0,
+        "log_every": 1,
+        "save_every": 2,
+    }
+    return TrainConfig.model_validate_json(__import__("json").dumps(tree | changes))
+
+
+@pytest.fixture(autouse=True)
+def small_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokenizer of a real run is learnt from 400 scenes; two will do here."""
+    monkeypatch.setattr("self1e.training.run.toyland_corpus", lambda: toyland_corpus(2))
+
+
+@pytest.fixture(scope="module")
+def model_and_processor() -> tuple[SELF1EForSegmentation, Any]:
+    return raise_model(TINY, train_tokenizer(toyland_corpus(2), 500), seed=1)
+
+
+def test_raising_depends_on_the_seed_alone() -> None:
+    tokenizer = train_tokenizer(toyland_corpus(2), 500)
+    first, second, other = (raise_model(TINY, tokenizer, seed)[0].state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["model.language_model.norm.weight"] * 0 + 1, other["lm_head.weight"][0])
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_sine_positions_tell_places_apart() -> None:
+    positions = sine_positions(6, 32)
+    distance = torch.cdist(positions, positions) + torch.eye(36) * 1e3
+    assert distance.min() > 1e-3
+
+
+def test_example_is_a_function_of_seed_and_index() -> None:
+    dataset = ToylandDataset(DATA, 10, dense_side=8)
+    first, again, next_one = dataset[3], dataset[3], dataset[4]
+    assert np.array_equal(np.asarray(first.image), np.asarray(again.image))
+    assert [talk.turns for talk in first.conversations] == [talk.turns for talk in again.conversations]
+    assert first.id != next_one.id
+    assert not np.array_equal(np.asarray(first.image), np.asarray(next_one.image))
+
+
+def test_curriculum_moves_from_first_to_last_weights() -> None:
+    data = ToylandData(first_weights={"class": 2.0}, last_weights={"class": 1.0, "part": 1.0}, curriculum=0.5)
+    dataset = ToylandDataset(data, 100)
+    assert dataset.weights(0) == {"class": 2.0, "part": 0.0}
+    assert dataset.weights(25) == {"class": 1.5, "part": 0.5}
+    assert dataset.weights(50) == dataset.weights(99) == {"class": 1.0, "part": 1.0}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_collator_rows(model_and_processor: tuple[Any, Any], packed: bool) -> None:
+    _, processor = model_and_processor
+    examples = [ToylandDataset(DATA, 10, dense_side=16)[index] for index in range(2)]
+    batch = Collator(processor, packed)(examples)
+    for picture, example in enumerate(examples):
+        pointing = [talk for talk in example.conversations if talk.segmenting]
+        rows = (batch["picture_index"] == picture) & batch["perceiving"]
+        assert rows.sum() == (1 if packed else len(pointing))
+        given = [mask for row in rows.nonzero().flatten() for mask in batch["masks"][row].numpy()]
+        expected = [mask for talk in pointing for mask in talk.masks]
+        assert len(given) == len(expected)
+        assert all(np.array_equal(a, b) for a, b in zip(given, expected, strict=True))
+        causal = (batch["picture_index"] == picture) & ~batch["perceiving"]
+        assert causal.sum() == 1
+        assert batch["masks"][int(causal.nonzero())].shape[0] == 0
+    assert batch["pixel_values"].shape[0] == 2
+    assert batch["dense"]["kind"].shape == (2, 16, 16)
+
+
+def test_packed_rows_give_the_loss_of_single_rows(model_and_processor: tuple[Any, Any]) -> None:
+    model, processor = model_and_processor
+    model.config.image_to_segmentation = False
+    data = DATA.model_copy(update={"textual": 0, "rehearsed": 0})
+    examples = [ToylandDataset(data, 10)[index] for index in range(2)]
+    with torch.no_grad():
+        packed, single = (model(**Collator(processor, way)(examples)) for way in (True, False))
+    for part in ("ce_loss", "mask_bce_loss", "mask_dice_loss", "loss"):
+        torch.testing.assert_close(getattr(packed, part), getattr(single, part), rtol=1e-5, atol=1e-5)
+
+
+def test_dense_targets_are_the_labels_of_cell_centres() -> None:
+    scene = generate_scene(3, 96)
+    targets = dense_targets(scene, 12)
+    owners = {thing.id: thing for thing in scene.things}
+    from self1e.data.toyland.dense import KIND_NAMES
+
+    for row in range(12):
+        for column in range(12):
+            thing = owners[int(scene.object_map[row * 8 + 4, column * 8 + 4])]
+            assert KIND_NAMES[int(targets["kind"][row, column])] == thing.kind
+            assert bool(targets["geometry"][row, column, 2] > 0) != thing.is_stuff
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
+    whole = train(settings(tmp_path / "whole"), device="cpu")
+    interrupted = settings(tmp_path / "interrupted")
+
+    class Interrupted(Exception):
+        pass
+
+    original = ToylandDataset.__getitem__
+
+    def fails_at_sixth(self: ToylandDataset, index: int) -> Any:
+        if index == 6:
+            raise Interrupted
+        return original(self, index)
+
+    ToylandDataset.__getitem__ = fails_at_sixth  # type: ignore[method-assign]
+    try:
+        with pytest.raises(Interrupted):
+            train(interrupted, device="cpu")
+    finally:
+        ToylandDataset.__getitem__ = original  # type: ignore[method-assign]
+    resumed = train(interrupted, device="cpu")
+    first, second = weights(whole), weights(resumed)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_next_stage_goes_on_from_model_and_probe(tmp_path: Path) -> None:
+    first = train(
+        settings(
+            tmp_path / "1", objective="dense", data={**DATA.model_dump(), "segmenting": 0, "textual": 0, "rehearsed": 0}
+        ),
+        device="cpu",
+    )
+    assert (tmp_path / "1" / "dense_probe.safetensors").exists()
+    assert not any("dense_probe" in name for name in weights(first))
+    second = train(settings(tmp_path / "2", architecture=None, init=str(first)), device="cpu")
+    assert SELF1EForSegmentation.from_pretrained(second).config.image_to_segmentation is False
+
+
+def test_settings_of_another_run_are_refused(tmp_path: Path) -> None:
+    train(settings(tmp_path / "run", optimisation={"steps": 1, "pictures_per_step": 1}), device="cpu")
+    with pytest.raises(ConfigError, match="other settings"):
+        train(settings(tmp_path / "run"), device="cpu")
+
+
+def test_a_few_steps_lower_the_loss(tmp_path: Path) -> None:
+    import json
+
+    train(
+        settings(
+            tmp_path / "run",
+            optimisation={"steps": 30, "pictures_per_step": 2, "warmup_steps": 2, "learning_rate": 1e-2},
+            save_every=30,
+        ),
+        device="cpu",
+    )
+    history = json.loads((tmp_path / "run" / "checkpoint-30" / "trainer_state.json").read_text())["log_history"]
+    for part in ("loss", "ce", "dense_kind"):
+        values = [line[part] for line in history if part in line]
+        assert np.mean(values[-5:]) < 0.9 * np.mean(values[:5]), part
