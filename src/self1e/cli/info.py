@@ -1,6 +1,151 @@
+"""`self1e info`: what a model is, from its settings and the headers of its weight files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from self1e.cli.options import ModelArgument, Revision, Subfolder
+from self1e.cli.terminal import busy, show
+
+if TYPE_CHECKING:
+    from self1e.modeling.configuration import SELF1EConfig
+    from self1e.modeling.weights import WeightFiles
+
 NAME = "info"
-EXAMPLES = ""
+EXAMPLES = """[dim]Examples:[/]
+
+  self1e info nano
+
+  self1e info runs/nano/model --no-hash"""
+
+LADDER = {
+    "baseline": "the LLM's image features alone",
+    "uncompressed": "uncompressed vision features alone",
+    "rfr": "residual features refilling",
+    "rfa": "refilling and amplifying, the full method",
+}
+PROMPTS_AT_ONCE = 8
+RUNTIME_BYTES = 0.4e9  # Python with torch and transformers
 
 
-def command() -> None:
-    """x"""
+def command(
+    model: ModelArgument,
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    hashing: Annotated[
+        bool, typer.Option("--hash/--no-hash", help="Read the weight files to the end for their SHA-256.")
+    ] = True,
+) -> None:
+    """Describe a model: its architecture, its size, what it takes to run, and which weights it has.
+
+    Reads settings and the headers of weight files; the model itself is not built.
+    """
+    from rich.table import Table
+
+    from self1e.cli.checkpoint import model_folder, sha256, weight_files
+    from self1e.modeling.weights import WeightFiles
+
+    with busy(f"looking at {model}"):
+        folder = model_folder(model, revision, subfolder)
+        files = WeightFiles(folder)
+        config, layout, trained = read_settings(folder, files)
+        rows = describe(config, files) | {"layout": layout}
+        if not trained:
+            rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
+        paths = weight_files(folder)
+        rows["files"] = f"{len(paths)}, {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, in {folder}"
+        if hashing:
+            rows["sha256"] = sha256(paths)
+    table = Table(box=None, show_header=False, title=model, title_justify="left", title_style="bold")
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    show(table)
+
+
+def read_settings(folder: Path, files: WeightFiles) -> tuple[SELF1EConfig, str, bool]:
+    """The settings of the model in a folder of any layout, the layout's name, and whether it has a trained head.
+
+    Raises:
+        CheckpointError: When the settings are not those of such a model.
+    """
+    from self1e.modeling.configuration import SELF1EConfig
+    from self1e.modeling.layouts import layout_of, our_settings
+    from self1e.modeling.weights import CheckpointError, read_json
+
+    raw = read_json(folder / "config.json")
+    trained = any("refilling_head." in name or name.startswith("combine_decode_proj") for name in files.shapes)
+    try:
+        if raw.get("model_type") == SELF1EConfig.model_type:
+            return SELF1EConfig.from_dict(raw), "self1e", trained
+        layout = layout_of(raw)
+        return SELF1EConfig(**our_settings(raw, layout)), f"{layout} InternVL, converted when it is loaded", trained
+    except CheckpointError:
+        raise
+    except Exception as error:  # the library checks types and values, each in its own way
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({reason})") from error
+
+
+def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
+    """Sizes and settings in words, by name."""
+    import math
+
+    vision, text = config.vision_config, config.text_config
+    parts = parameters_by_part(files)
+    stored = Counter(
+        {str(files.dtype(name)).removeprefix("torch."): math.prod(shape) for name, shape in files.shapes.items()}
+    )
+    pathways = [name for name in ("image_to_image", "image_to_segmentation") if getattr(config, name)]
+    patches = vision.image_size[0] // vision.patch_size[0]
+    map_side = {"baseline": patches // 2, "uncompressed": patches, "rfr": patches, "rfa": 2 * patches}
+    total = sum(parts.values())
+    needs = [
+        f"{memory_need(config, total, size) / 1e9:.1f} GB in {name}" for name, size in (("bfloat16", 2), ("float32", 4))
+    ]
+    return {
+        "parameters": f"{_millions(total)} ({', '.join(f'{name} {_millions(n)}' for name, n in parts.items())})",
+        "vision": f"{vision.num_hidden_layers} layers, {vision.hidden_size} wide, {vision.num_attention_heads} heads",
+        "picture": f"{vision.image_size[0]} px a tile, patches of {vision.patch_size[0]} px, "
+        f"{config.image_seq_length} tokens a tile",
+        "text": f"{text.model_type}, {text.num_hidden_layers} layers, {text.hidden_size} wide, "
+        f"{text.num_attention_heads} heads, {text.vocab_size:,} tokens",
+        "masks": f"{map_side[config.refilling]} x {map_side[config.refilling]} a tile, refilling "
+        f"{config.refilling} ({LADDER[config.refilling]})",
+        "pathways": ", ".join(pathways) or "none",
+        "dtype": ", ".join(name for name, _ in stored.most_common()),
+        "memory": f"{', '.join(needs)} (rough, {PROMPTS_AT_ONCE} prompts at a time)",
+    }
+
+
+def parameters_by_part(files: WeightFiles) -> dict[str, int]:
+    """Numbers in the tensors of the vision tower, the text model, and the head with the projector."""
+    import math
+
+    parts = {"vision": 0, "text": 0, "head": 0}
+    for name, shape in files.shapes.items():
+        part = "vision" if "vision" in name else "text" if "language_model" in name or "lm_head" in name else "head"
+        parts[part] += math.prod(shape)
+    return parts
+
+
+def memory_need(config: SELF1EConfig, parameters: int, bytes_each: int) -> float:
+    """About how many bytes it takes to segment `PROMPTS_AT_ONCE` prompts of one tile: weights, activations, runtime.
+
+    Activations that live at a time: a layer's of all rows, and the maps from which the head makes masks.
+    """
+    vision, text = config.vision_config, config.text_config
+    patches = (vision.image_size[0] // vision.patch_size[0]) ** 2
+    row = (config.image_seq_length + 100) * (3 * text.intermediate_size + 6 * text.hidden_size)
+    tower = patches * (2 * vision.intermediate_size + 6 * vision.hidden_size)
+    maps = 4 * patches * 4 * text.hidden_size
+    return parameters * bytes_each + (PROMPTS_AT_ONCE * (row + maps) + tower) * bytes_each + RUNTIME_BYTES
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.1f} M"

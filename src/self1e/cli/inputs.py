@@ -11,22 +11,8 @@ from pathlib import Path
 from self1e.cli.terminal import CliError
 
 PICTURE_SUFFIXES = frozenset(
-    (
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpeg",
-        ".jpg",
-        ".jp2",
-        ".png",
-        ".ppm",
-        ".pgm",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-    )
+    f".{kind}"
+    for kind in ("avif", "bmp", "gif", "jfif", "jp2", "jpeg", "jpg", "pgm", "png", "ppm", "tga", "tif", "tiff", "webp")
 )
 #: What earlier runs left in a folder is not taken for pictures to segment.
 OWN_OUTPUTS = (".overlay.png", ".mask.png", ".cutout.png")
@@ -69,7 +55,9 @@ def _in_folder(folder: Path, recursive: bool) -> list[Path]:
 
 
 def _matching(pattern: str, recursive: bool) -> list[Path]:
-    matches = [Path(match) for match in sorted(glob(str(Path(pattern).expanduser()), recursive=True))]
+    # Path.glob takes no absolute patterns.
+    names = sorted(glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
+    matches = [Path(name) for name in names]
     paths = [path for path in matches if _looks_like_input(path)]
     for folder in matches:
         if folder.is_dir() and recursive:

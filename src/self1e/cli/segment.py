@@ -13,10 +13,10 @@ import typer
 from rich.text import Text
 
 from self1e.cli.inputs import check_prompts, find_pictures, output_names
+from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import Device, Dtype, MaxTiles, Model, Overwrite, Revision, Subfolder, load_segmenter
 from self1e.cli.output import check_writable, make_folder
-from self1e.cli.terminal import CliError, above, complain, notice, progress_bar, show
-from self1e.cli.toyland import is_toyland
+from self1e.cli.terminal import CliError, above, complain, progress_bar, show
 from self1e.files import write_atomically
 
 if TYPE_CHECKING:
@@ -49,11 +49,6 @@ FORMATS = {
 SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
 COCO_NAME = "coco.json"
 DEFAULT_OUT = Path("segmented")
-
-NANO_NOTICE = (
-    "the bundled model nano knows a generated cartoon world only, so its answers about other pictures mean little. "
-    "For photographs use a trained checkpoint, which is downloaded once: self1e segment ... --model UltraDoughnut/SELF1E"
-)
 
 
 class TemplateChoice(StrEnum):
@@ -232,9 +227,8 @@ class Run:
     def report(self, picture: int, results: list[Segmentation]) -> None:
         """Writes and prints the results of one picture."""
         path = self.plan.pictures[picture]
-        if self.warn_about_nano and not is_toyland(path):
-            self.warn_about_nano = False
-            notice(NANO_NOTICE)
+        if self.warn_about_nano:
+            self.warn_about_nano = not notice_about_nano(path, "segment")
         if not self.results and not self.plan.to_stdout:
             show(self.line("picture", "prompt", "", "score", "area", "", "dim"))
         self.note_coco(picture, results)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from self1e.cli.nano import TEXT, TEXT_KEY
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, progress_bar, show
@@ -20,9 +21,6 @@ EXAMPLES = """[dim]Examples:[/]
   self1e toyland draw --seed 7 --out scenes
 
   self1e toyland draw --seed 100 --n 20 --questions --out scenes"""
-
-#: A text chunk of the PNG files, by which `self1e segment` knows that nano is at home in them.
-TEXT_KEY, TEXT = "self1e", "toyland"
 
 SIZES = (64, 4096)
 
@@ -74,7 +72,7 @@ def draw(
 
 
 def questions_of(example: Example) -> dict[str, Any]:
-    """The conversations of an example, ready for JSON; each mask as COCO run lengths, an empty one for absent things."""
+    """The conversations of an example, ready for JSON; masks as COCO run lengths, empty ones for absent things."""
     import numpy as np
 
     from self1e.results import Segmentation
@@ -87,14 +85,3 @@ def questions_of(example: Example) -> dict[str, Any]:
         entry = {"kind": talk.kind, "question": turn.question, "answer": turn.answer}
         talks.append(entry | ({"masks": result.to_coco_rle()} if talk.segmenting else {}))
     return {"id": example.id, "width": example.image.width, "height": example.image.height, "questions": talks}
-
-
-def is_toyland(path: Path) -> bool:
-    """Whether a picture file was drawn by `draw`."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.info.get(TEXT_KEY) == TEXT
-    except Exception:  # whatever is wrong with the file, it is none of ours
-        return False

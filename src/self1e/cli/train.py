@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
 
-from self1e.cli.options import Device
 from self1e.cli.terminal import CliError, show
 
 NAME = "train"
@@ -29,7 +29,7 @@ def command(
             "--set", metavar="KEY=VALUE", show_default=False, help="Change a setting, with dots for levels. Repeatable."
         ),
     ] = None,
-    device: Device = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, or cpu to leave a GPU alone.")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on from an earlier run of that folder.")] = False,
 ) -> None:
     """Train a model; an interrupted run goes on from its last checkpoint."""
@@ -37,6 +37,8 @@ def command(
 
     from self1e.training.config import load_config
 
+    if device not in ("auto", "cpu"):
+        raise CliError(f"unknown --device {device!r}: training takes auto or cpu")
     settings = load_config(config, changes)
 
     import logging
@@ -60,6 +62,10 @@ def parse_override(text: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise CliError(f"--set {text!r} is not of the form KEY=VALUE, such as optimisation.steps=100")
     try:
-        return key.strip(), yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError:
         raise CliError(f"--set {key.strip()}: {value!r} is not a YAML value") from None
+    if isinstance(parsed, str):
+        with contextlib.suppress(ValueError):  # YAML takes 1e-3 for a word, people do not
+            parsed = float(parsed)
+    return key.strip(), parsed
