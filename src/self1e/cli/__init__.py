@@ -24,6 +24,12 @@ from self1e.cli.terminal import CliError, complain, notice
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
 
+
+def paragraphs(docstring: str | None) -> str:
+    """A docstring with each paragraph in one line, for the terminal to wrap."""
+    return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
+
+
 app = typer.Typer(
     name="self1e",
     no_args_is_help=True,
@@ -33,7 +39,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (segment, chat, info, convert, train, evaluate):
-    app.command(name=module.NAME, epilog=module.EXAMPLES)(module.command)
+    app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 app.add_typer(toyland.app, name="toyland")
 
 
@@ -92,7 +98,7 @@ def _report(error: Exception) -> int:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "self1e"
         if message := error.format_message():
-            complain(f"{message.rstrip('.')}. See: {path} --help")
+            complain(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help")
     elif isinstance(error, (CliError, ValueError, OSError)):
         complain(str(error) or type(error).__name__)
     elif "out of memory" in str(error).lower() or isinstance(error, MemoryError):

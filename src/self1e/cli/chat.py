@@ -46,9 +46,10 @@ def command(
     revision: Revision = None,
     subfolder: Subfolder = None,
 ) -> int:
-    """Talk about a picture. Answers are words, and an overlay file whenever the model points at something.
+    """Talk about a picture, in words and masks.
 
-    Questions come from the terminal, or one a line from standard input.
+    Whenever the model points at something, an overlay is written. Questions come from the terminal, or
+    one a line from standard input.
     """
     from self1e.processing.images import load_image
 

@@ -40,16 +40,21 @@ def command(
     tolerance: Annotated[float, typer.Option(min=0.0, metavar="X", help="Largest difference that passes.")] = 1e-4,
     dtype: Annotated[
         str | None,
-        typer.Option(metavar="TYPE", show_default="as stored", help="Of the weights: float32, bfloat16, float16."),
+        typer.Option(
+            metavar="TYPE",
+            show_default=False,
+            help="Of the weights: float32, bfloat16 or float16; as stored by default.",
+        ),
     ] = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
 ) -> int:
-    """Convert an InternVL checkpoint, with or without SELF1E's head, to this package's layout.
+    """Convert an InternVL checkpoint to this package's layout.
 
-    Tensors are read and written one by one: a model of any size takes 2 GB of memory. (The other commands take such
-    checkpoints as they are; a converted one loads faster.)
+    The checkpoint may be a release of SELF1E, or a base model that has yet to be trained. Tensors are read and written
+    one by one, so that a model of any size takes about 2 GB of memory. The other commands take such checkpoints as they
+    are; a converted one loads faster.
     """
     from self1e.devices import DTYPES
     from self1e.modeling.convert import convert_checkpoint

@@ -56,10 +56,11 @@ def command(
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure a model: cIoU, gIoU, N-acc and T-acc of its masks, and how often its words are right.
+    """Measure a model on a benchmark.
 
-    Absent things count in cIoU and gIoU too (an empty mask for nothing is an IoU of 1); a mask of fewer than 50 pixels
-    counts as empty. Captions have no one right answer and are not asked.
+    Prints cIoU, gIoU, N-acc and T-acc of its masks, and how often its words are right. Absent things count in cIoU and
+    gIoU too (an empty mask for nothing is an IoU of 1); a mask of fewer than 50 pixels counts as empty. Captions have
+    no one right answer and are not asked.
     """
     from self1e.cli.checkpoint import model_folder, sha256, weight_files
     from self1e.cli.options import load_segmenter

@@ -40,7 +40,7 @@ def command(
         bool, typer.Option("--hash/--no-hash", help="Read the weight files to the end for their SHA-256.")
     ] = True,
 ) -> None:
-    """Describe a model: its architecture, its size, what it takes to run, and which weights it has.
+    """Describe a model: architecture, size, memory, weights.
 
     Reads settings and the headers of weight files; the model itself is not built.
     """
@@ -51,10 +51,10 @@ def command(
 
     with busy(f"looking at {model}"):
         folder = model_folder(model, revision, subfolder)
+        config, layout = read_settings(folder)
         files = WeightFiles(folder)
-        config, layout, trained = read_settings(folder, files)
         rows = describe(config, files) | {"layout": layout}
-        if not trained:
+        if not any("refilling_head." in name or name.startswith("combine_decode_proj") for name in files.shapes):
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
         paths = weight_files(folder)
         rows["files"] = f"{len(paths)}, {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, in {folder}"
@@ -68,8 +68,8 @@ def command(
     show(table)
 
 
-def read_settings(folder: Path, files: WeightFiles) -> tuple[SELF1EConfig, str, bool]:
-    """The settings of the model in a folder of any layout, the layout's name, and whether it has a trained head.
+def read_settings(folder: Path) -> tuple[SELF1EConfig, str]:
+    """The settings of the model in a folder, and the layout that they came in.
 
     Raises:
         CheckpointError: When the settings are not those of such a model.
@@ -79,12 +79,11 @@ def read_settings(folder: Path, files: WeightFiles) -> tuple[SELF1EConfig, str, 
     from self1e.modeling.weights import CheckpointError, read_json
 
     raw = read_json(folder / "config.json")
-    trained = any("refilling_head." in name or name.startswith("combine_decode_proj") for name in files.shapes)
     try:
         if raw.get("model_type") == SELF1EConfig.model_type:
-            return SELF1EConfig.from_dict(raw), "self1e", trained
+            return SELF1EConfig.from_dict(raw), "self1e"
         layout = layout_of(raw)
-        return SELF1EConfig(**our_settings(raw, layout)), f"{layout} InternVL, converted when it is loaded", trained
+        return SELF1EConfig(**our_settings(raw, layout)), f"{layout} InternVL, converted when it is loaded"
     except CheckpointError:
         raise
     except Exception as error:  # the library checks types and values, each in its own way

@@ -29,7 +29,7 @@ EXAMPLES = """[dim]Examples:[/]
 
   self1e segment street.jpg -p 'the red car'
 
-  self1e segment street.jpg -p 'the red car' -p 'What could a cyclist lock a bike to?' --out results
+  self1e segment street.jpg -p 'the red car' -p 'What could hurt a cyclist?' --out results
 
   self1e segment photos/ --recursive -p 'the dog' --format overlay,mask,coco
 
@@ -94,7 +94,7 @@ class Plan:
 def command(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE...", show_default=False, help="Picture files, folders, or quoted patterns."),
+        typer.Argument(metavar="IMAGE", show_default=False, help="Picture files, folders, or quoted patterns."),
     ],
     prompts: Annotated[
         list[str],
@@ -109,7 +109,9 @@ def command(
     model: Model = "nano",
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", show_default="segmented", help="Folder for the results."),
+        typer.Option(
+            "--out", "-o", metavar="DIR", show_default=False, help="Folder for the results; 'segmented' by default."
+        ),
     ] = None,
     formats: Annotated[
         str,
@@ -122,7 +124,7 @@ def command(
         ),
     ] = "overlay",
     template: Annotated[
-        TemplateChoice, typer.Option(help="How to ask: as a phrase, a sentence, as it stands (none), or by looking.")
+        TemplateChoice, typer.Option(help="How to ask: as a phrase, as a sentence, as it stands (none), or auto.")
     ] = TemplateChoice.auto,
     device: Device = "auto",
     dtype: Dtype = "auto",

@@ -18,14 +18,22 @@ class CliError(Exception):
     """Bad usage or input. The message is what the user reads."""
 
 
+class PlainConsole(Console):
+    """A console that prints text as it is, and leaves a reader that went away to the caller; rich would exit."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled."""
+        raise BrokenPipeError
+
+
 def out() -> Console:
     """The console for results. Made anew each time, as tests replace stdout."""
-    return Console(file=sys.stdout, highlight=False)
+    return PlainConsole(file=sys.stdout, highlight=False)
 
 
 def err() -> Console:
     """The console for everything that is not a result."""
-    return Console(file=sys.stderr, highlight=False)
+    return PlainConsole(file=sys.stderr, highlight=False)
 
 
 def show(what: RenderableType) -> None:

@@ -32,7 +32,10 @@ def command(
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, or cpu to leave a GPU alone.")] = "auto",
     fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on from an earlier run of that folder.")] = False,
 ) -> None:
-    """Train a model; an interrupted run goes on from its last checkpoint."""
+    """Train a model as a settings file says.
+
+    An interrupted run goes on from its last checkpoint when it is started again.
+    """
     changes = dict(map(parse_override, overrides or []))
 
     from self1e.training.config import load_config

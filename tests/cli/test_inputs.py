@@ -1,0 +1,80 @@
+"""Which files a command line means, and what outputs are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import save_picture
+
+from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, output_names, slug
+from self1e.cli.terminal import CliError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("b.png", "a.JPG", "deeper/c.png", "a.the-dog.overlay.png", "a.the-dog.mask.png"):
+        save_picture(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [path.name for path in paths]
+
+
+def test_folders_give_their_pictures_but_not_earlier_results(folder: Path) -> None:
+    assert names(find_pictures([str(folder)], False)) == ["a.JPG", "b.png"]
+    assert names(find_pictures([str(folder)], True)) == ["a.JPG", "b.png", "c.png"]
+
+
+def test_patterns(folder: Path) -> None:
+    assert names(find_pictures([f"{folder}/*.png"], False)) == ["b.png"]
+    assert names(find_pictures([f"{folder}/**/*.png"], False)) == ["b.png", "c.png"]
+
+
+def test_a_file_named_like_a_pattern_is_a_file(tmp_path: Path) -> None:
+    path = save_picture(tmp_path / "a[1].png")
+    assert find_pictures([str(path)], False) == [path]
+
+
+def test_each_file_once_and_named_files_whatever_they_are(folder: Path) -> None:
+    given = [str(folder / "notes.txt"), str(folder / "b.png"), str(folder / "deeper" / ".." / "b.png"), "missing.png"]
+    assert names(find_pictures(given, False)) == ["notes.txt", "b.png", "missing.png"]
+
+
+def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CliError, match="has no pictures"):
+        find_pictures([str(tmp_path / "empty")], False)
+    with pytest.raises(CliError, match="no picture matches"):
+        find_pictures([f"{tmp_path}/*.png"], False)
+
+
+def test_prompts() -> None:
+    assert check_prompts([" a dog ", "a cat", "a dog"]) == ["a dog", "a cat"]
+    with pytest.raises(CliError, match="empty"):
+        check_prompts(["a dog", " \n"])
+    with pytest.raises(CliError, match="100,000 characters"):
+        check_prompts(["x" * 100_000])
+    assert check_prompts(["x" * LONGEST_PROMPT])
+
+
+def test_slugs_are_file_names() -> None:
+    assert slug("../../etc/passwd") == "etc-passwd"
+    assert slug("红色的船") == "红色的船"
+    assert len(slug("word " * 100)) <= 40
+
+
+def test_outputs_never_share_a_name() -> None:
+    pictures = [Path("a/cat.png"), Path("b/cat.jpg"), Path("cat-2.png"), Path("x" * 240 + ".png")]
+    prompts = ["the dog", "The dog!", "the dog?"]
+    every = [name.lower() for row in output_names(pictures, prompts) for name in row]
+    assert len(set(every)) == len(pictures) * len(prompts)
+    assert every[0] == "cat.the-dog"
+    assert max(map(len, every)) < 150
+
+
+def test_distinct_leaves_unique_names_alone() -> None:
+    assert distinct(["a", "b"]) == ["a", "b"]
+    assert distinct(["a", "A", "a", "a-2"]) == ["a", "A-3", "a-4", "a-2"]

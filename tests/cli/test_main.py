@@ -1,0 +1,92 @@
+"""What all sub-commands share: help, errors, exit codes, streams."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from command_line import Cli, assert_one_sentence
+
+import self1e.cli
+from self1e.version import __version__
+
+COMMANDS = (["segment"], ["chat"], ["info"], ["convert"], ["train"], ["eval"], ["toyland"], ["toyland", "draw"])
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS])
+def test_help(cli: Cli, command: list[str]) -> None:
+    outcome = cli(*command, "--help")
+    assert outcome.code == 0
+    assert "Usage: self1e" in outcome.out
+    assert outcome.err == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command: list[str]) -> None:
+    node = self1e.cli.typer.main.get_command(self1e.cli.app)
+    for name in command:
+        node = node.commands[name]
+    assert node.help
+    for parameter in node.params:
+        assert parameter.help, parameter.name
+
+
+def test_help_is_fast() -> None:
+    """It comes without torch, transformers or numpy."""
+    script = (
+        "import sys; from self1e.cli import run; run(['segment', '--help']); "
+        "sys.exit(sorted({'torch', 'transformers', 'numpy', 'PIL'} & set(sys.modules)) or 0)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_version(cli: Cli) -> None:
+    assert cli("--version") == (0, f"self1e {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["segment"], ["IMAGE", "self1e segment --help"]),
+        (["segment", "x.png"], ["--prompt"]),
+        (["segmnt"], ["segmnt"]),
+        (["segment", "x.png", "-p", "y", "--max-tiles", "0"], ["--max-tiles"]),
+        (["segment", "x.png", "-p", "y", "--template", "verse"], ["--template"]),
+        (["eval", "nano", "imagenet"], ["imagenet"]),
+    ],
+)
+def test_usage_errors(cli: Cli, arguments: list[str], words: list[str]) -> None:
+    assert_one_sentence(cli(*arguments), *words)
+
+
+def test_unexpected_errors_have_no_traceback_unless_asked_for(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("lost")
+
+    monkeypatch.setattr("self1e.cli.segment.make_plan", broken)
+    assert_one_sentence(cli("segment", "x.png", "-p", "y"), "KeyError", "--debug")
+    with pytest.raises(KeyError):
+        cli("segment", "x.png", "-p", "y", "--debug")
+
+
+def test_ctrl_c_is_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("self1e.cli.segment.make_plan", interrupted)
+    assert cli("segment", "x.png", "-p", "y") == (130, "", "")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    script = (
+        "import sys; from self1e.cli import main, segment; from self1e.cli.terminal import show\n"
+        "def lines(*_): [show('a line') for _ in range(100_000)]\n"
+        "segment.make_plan = lines; main(['segment', 'x.png', '-p', 'y'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141

@@ -1,0 +1,218 @@
+"""`self1e chat`, `info`, `convert`, `train`, `eval` and `toyland`, on tiny random models."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Cli, Outcome, assert_one_sentence, save_picture
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from self1e.cli.nano import is_toyland
+from self1e.data.toyland import toyland_example
+from self1e.results import Segmentation
+from self1e.segmenter import Chat, Turn
+
+# ------------------------------------------------------------------------------------------------------------- chat
+
+
+@pytest.fixture
+def talk(cli: Cli, tiny_model_folder: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """`self1e chat` with lines on standard input; the answer to "where" points, any other does not."""
+
+    def ask(self: Chat, question: str, **options: object) -> Segmentation:
+        image = self.picture.image
+        points = question.startswith("where")
+        masks = np.ones((int(points), image.height, image.width), bool)
+        text = f"{len(self.turns)} before. " + "It is [SEG]." * points
+        self.turns.append(Turn(question, text))
+        return Segmentation(masks, [0.8] * points, question, text, image, "tiny")
+
+    monkeypatch.setattr(Chat, "ask", ask)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*lines: str, terminal: bool = False) -> Outcome:
+        stdin = io.StringIO("".join(f"{line}\n" for line in lines))
+        stdin.isatty = lambda: terminal  # type: ignore[method-assign]
+        monkeypatch.setattr("sys.stdin", stdin)
+        return cli("chat", picture, "--model", tiny_model_folder)
+
+    return call
+
+
+def test_chat_from_a_pipe(talk: Cli) -> None:
+    outcome = talk("what is this?", "", "where is it?", "where else?")
+    assert outcome.code == 0
+    assert "0 before." in outcome.out and "2 before." in outcome.out
+    assert sorted(path.name for path in Path("segmented").iterdir()) == [
+        f"street.chat-{number}.overlay.png" for number in (1, 2)
+    ]
+
+
+def test_chat_commands(talk: Cli, tmp_path: Path) -> None:
+    save_picture(tmp_path / "other.png")
+    lines = [
+        "/help",
+        "where?",
+        "/save talk.json",
+        "/reset",
+        "why?",
+        "/image other.png",
+        "where?",
+        "/quit",
+        "never read",
+    ]
+    outcome = talk(*lines)
+    assert outcome.code == 0
+    assert outcome.out.count("0 before.") == 3
+    assert "never" not in outcome.out
+    assert Path("segmented/other.chat-1.overlay.png").exists()
+    saved = json.loads(Path("talk.json").read_text())
+    assert [turn["question"] for turn in saved["turns"]] == ["where?"]
+    assert Segmentation.from_dict(saved["turns"][0]).found
+
+
+def test_chat_goes_on_after_errors(talk: Cli) -> None:
+    outcome = talk("/image missing.png", "/image", "/unknown", "/save", "why?")
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 4
+    assert "0 before." in outcome.out
+
+
+def test_chat_on_a_terminal_ends_politely(talk: Cli) -> None:
+    outcome = talk("why?", terminal=True)
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert outcome.out.endswith("\n")
+
+
+def test_chat_with_the_model_itself(
+    cli: Cli, tiny_model_folder: Path, picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("what is this?\n"))
+    outcome = cli("chat", picture, "--model", tiny_model_folder, "--out", picture.parent / "out")
+    assert outcome.code == 0
+    assert "> what is this?" in outcome.out
+
+
+def test_chat_needs_a_picture(cli: Cli, tiny_model_folder: Path) -> None:
+    assert_one_sentence(cli("chat", "missing.png", "--model", tiny_model_folder), "missing.png")
+
+
+# ------------------------------------------------------------------------------------------------------------- info
+
+
+def test_info(cli: Cli, tiny_model_folder: Path) -> None:
+    outcome = cli("info", tiny_model_folder)
+    assert outcome.code == 0
+    digest = hashlib.sha256((tiny_model_folder / "model.safetensors").read_bytes()).hexdigest()
+    for words in ("32 wide, 2 heads", "16 tokens a tile", "rfa", "image_to_segmentation", "float32", digest):
+        assert words in outcome.out
+    assert digest not in cli("info", tiny_model_folder, "--no-hash").out
+
+
+def test_info_of_a_release(cli: Cli, shared: Path) -> None:
+    outcome = cli("info", golden(shared))
+    assert outcome.code == 0
+    assert "official InternVL" in outcome.out
+
+
+def test_info_of_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert_one_sentence(cli("info", "no-such-model"), "no-such-model")
+    assert_one_sentence(cli("info", tmp_path), "config.json")
+
+
+# ---------------------------------------------------------------------------------------------------------- convert
+
+
+def golden(shared: Path) -> Path:
+    """A tiny checkpoint in the layout of the release, and in the same folder what the released code made of it."""
+    return shared / "golden" / "tiny-internvl3-qwen2"
+
+
+def test_convert_and_verify(cli: Cli, shared: Path, tmp_path: Path) -> None:
+    arguments = ("convert", golden(shared), tmp_path / "model", "--verify", golden(shared))
+    outcome = cli(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert "all" in outcome.out and "agree" in outcome.out
+    assert_one_sentence(cli(*arguments), "exists")
+    assert cli(*arguments, "--overwrite", "--tolerance", "0").code == 1
+
+
+def test_convert_nothing(cli: Cli, tmp_path: Path) -> None:
+    assert_one_sentence(cli("convert", tmp_path / "missing", tmp_path / "model"), "missing")
+    assert_one_sentence(cli("convert", tmp_path, tmp_path / "model", "--dtype", "int3"), "int3")
+    assert not (tmp_path / "model").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ train
+
+
+def test_train(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def train(settings: object, **options: object) -> Path:
+        seen.append((settings, options))
+        return Path("runs/model")
+
+    monkeypatch.setattr("self1e.training.run.train", train)
+    config = tmp_path / "config.yaml"
+    config.write_text("output: runs\narchitecture: {}\noptimisation: {steps: 10}\n")
+    overrides = ("--set", "optimisation.steps=3", "--set", "optimisation.learning_rate=1e-4", "--set", "output=else")
+    outcome = cli("train", config, *overrides, "--device", "cpu")
+    assert outcome.code == 0, outcome.err
+    settings, options = seen[0]
+    assert (settings.optimisation.steps, settings.optimisation.learning_rate, settings.output) == (3, 1e-4, "else")
+    assert options == {"device": "cpu", "fresh": False}
+    assert "runs/model" in outcome.out
+
+
+def test_train_with_bad_settings(cli: Cli, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("output: runs\n")
+    assert_one_sentence(cli("train", tmp_path / "missing.yaml"), "missing.yaml")
+    assert_one_sentence(cli("train", config, "--set", "steps"), "KEY=VALUE")
+    outcome = cli("train", config)
+    assert outcome.code == 2
+    assert "optimisation" in outcome.err and "Traceback" not in outcome.err
+
+
+# ------------------------------------------------------------------------------------------------------------- eval
+
+
+def test_eval(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    outcome = cli("eval", tiny_model_folder, "toyland", "--n", 1, "--seed", 3, "--json", path)
+    assert outcome.code == 0, outcome.err
+    assert "cIoU" in outcome.out and "all that segment" in outcome.out
+    figures = json.loads(path.read_text())
+    for key in ("ciou", "giou", "n_acc", "t_acc", "vqa_accuracy", "kinds", "model", "weights_sha256", "versions"):
+        assert key in figures
+    assert (figures["seed"], figures["n"]) == (3, 1)
+    assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--json", path), "--overwrite")
+
+
+# ---------------------------------------------------------------------------------------------------------- toyland
+
+
+def test_toyland_draw(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("toyland", "draw", "--seed", 5, "-n", 2, "--size", 96, "--questions", "--out", tmp_path)
+    assert cli(*arguments).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"toyland-{seed}.{suffix}" for seed in (5, 6) for suffix in ("json", "png")
+    ]
+    example = toyland_example(5, training=False, size=96)
+    path = tmp_path / "toyland-5.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(example.image))
+    assert is_toyland(path)
+    asked = json.loads((tmp_path / "toyland-5.json").read_text())["questions"]
+    assert [entry["question"] for entry in asked] == [talk.turns[0].question for talk in example.conversations]
+    for entry, talk in zip(asked, example.conversations, strict=True):
+        for rle, mask in zip(entry.get("masks", []), talk.masks, strict=True):
+            np.testing.assert_array_equal(coco_mask.decode(rle), mask)
+    assert_one_sentence(cli(*arguments), "--overwrite")

@@ -1,0 +1,204 @@
+"""`self1e segment`, on a tiny random model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Cli, Outcome, assert_one_sentence, save_picture
+from PIL import Image
+from pycocotools.coco import COCO
+
+from self1e.results import Segmentation
+from self1e.segmenter import Segmenter
+
+Segment = Cli
+
+
+@pytest.fixture
+def segment(cli: Cli, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Segment:
+    """`self1e segment` with the tiny model, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Outcome:
+        return cli("segment", "--model", tiny_model_folder, *arguments)
+
+    return call
+
+
+@pytest.fixture
+def finds(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
+    """Says which prompts are to be found; a random model finds what it likes."""
+    wanted: dict[str, bool] = {}
+
+    def results(self: Segmenter, image: Image.Image, prompts: list[str], **options: object) -> list[Segmentation]:
+        width, height = image.size
+        masks = [np.full((1, height, width), wanted.get(prompt, True)) for prompt in prompts]
+        return [
+            Segmentation(mask, [0.9], prompt, "[SEG].", image, "tiny")
+            for mask, prompt in zip(masks, prompts, strict=True)
+        ]
+
+    monkeypatch.setattr(Segmenter, "segment", results)
+    return wanted
+
+
+def test_overlay_by_default(segment: Segment, picture: Path, tiny_model_folder: Path) -> None:
+    outcome = segment(picture, "-p", "the red car")
+    overlay = Path("segmented/street.the-red-car.overlay.png")
+    assert outcome.code in (0, 1)
+    assert outcome.err == ""
+    assert str(overlay) in outcome.out
+    assert str(tiny_model_folder) in outcome.out
+    assert Image.open(overlay).size == (80, 60)
+
+
+def test_all_formats_agree_with_the_segmenter(segment: Segment, picture: Path, tiny_model_folder: Path) -> None:
+    segment(picture, "-p", "the red car", "--format", "overlay,mask,cutout,json,coco", "--out", "new/results")
+    names = sorted(path.name for path in Path("new/results").iterdir())
+    suffixes = ("cutout.png", "json", "mask.png", "overlay.png")
+    assert names == ["coco.json", *(f"street.the-red-car.{suffix}" for suffix in suffixes)]
+    expected = Segmenter.from_pretrained(tiny_model_folder).segment(picture, "the red car")
+    record = json.loads(Path("new/results/street.the-red-car.json").read_text())
+    assert record == {"image": str(picture), **expected.to_dict()}
+    np.testing.assert_array_equal(np.asarray(Image.open("new/results/street.the-red-car.mask.png")) > 0, expected.mask)
+
+
+def test_json_lines_on_stdout(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    pictures = [save_picture(tmp_path / name) for name in ("a.png", "b.png")]
+    outcome = segment(*pictures, "-p", "a dog", "-p", "Où est l'été?", "--format", "json")
+    records = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [(record["image"], record["prompt"]) for record in records] == [
+        (str(path), prompt) for path in pictures for prompt in ("a dog", "Où est l'été?")
+    ]
+    assert Segmentation.from_dict(records[0]).found
+    assert outcome.err == ""
+    assert sorted(tmp_path.iterdir()) == pictures
+
+
+def test_coco_file(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    pictures = [save_picture(tmp_path / name) for name in ("a.png", "b.png")]
+    finds["a cat"] = False
+    segment(*pictures, "-p", "a cat", "-p", "a dog", "--format", "coco")
+    coco = COCO("segmented/coco.json")
+    assert [entry["file_name"] for entry in coco.dataset["images"]] == [str(path) for path in pictures]
+    assert [entry["name"] for entry in coco.dataset["categories"]] == ["a cat", "a dog"]
+    assert [(each["image_id"], each["category_id"]) for each in coco.dataset["annotations"]] == [(1, 2), (2, 2)]
+    assert coco.annToMask(coco.dataset["annotations"][0]).all()
+
+
+def test_exit_code_says_whether_anything_was_found(segment: Segment, finds: dict[str, bool], picture: Path) -> None:
+    finds["a cat"] = False
+    outcome = segment(picture, "-p", "a cat", "--out", "one")
+    assert outcome.code == 1
+    assert "not found" in outcome.out and "0 of 1 found" in outcome.out
+    outcome = segment(picture, "-p", "a cat", "-p", "a dog", "--out", "two")
+    assert outcome.code == 0
+    assert "1 of 2 found" in outcome.out
+
+
+def test_equal_stems_do_not_collide(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    pictures = [save_picture(tmp_path / name) for name in ("x/cat.png", "y/cat.png")]
+    segment(*pictures, "-p", "the dog", "-p", "the dog?", "--format", "mask")
+    assert sorted(path.name for path in Path("segmented").iterdir()) == [
+        f"{stem}.{prompt}.mask.png" for stem in ("cat-2", "cat") for prompt in ("the-dog-2", "the-dog")
+    ]
+
+
+def test_existing_files_are_kept_unless_overwritten(
+    segment: Segment, finds: dict[str, bool], picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segment(picture, "-p", "a dog")
+    with monkeypatch.context() as patch:
+        patch.setattr(Segmenter, "from_pretrained", None)  # the model is not even loaded
+        outcome = segment(picture, "-p", "a dog", "-p", "a cat")
+    assert_one_sentence(outcome, "street.a-dog.overlay.png", "--overwrite")
+    assert segment(picture, "-p", "a dog", "--overwrite").code == 0
+
+
+def test_one_bad_picture_among_many(segment: Segment, finds: dict[str, bool], picture: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(picture.read_bytes()[:200])
+    outcome = segment(broken, picture, "missing.png", "-p", "a dog")
+    assert outcome.code == 2
+    assert [line.partition(" ")[0] for line in outcome.err.splitlines()] == ["error:"] * 2
+    assert "broken.png" in outcome.err and "missing.png" in outcome.err
+    assert "1 of 1 found" in outcome.out
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture"])
+def test_bad_picture(segment: Segment, tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Segmenter, "from_pretrained", None)
+    path = tmp_path / "bad.png"
+    path.write_bytes(content)
+    assert_one_sentence(segment(path, "-p", "a dog"), "bad.png")
+
+
+def test_huge_picture(segment: Segment, tmp_path: Path) -> None:
+    path = tmp_path / "huge.png"
+    Image.new("1", (20_000, 10_000)).save(path)
+    assert_one_sentence(segment(path, "-p", "a dog"), "huge.png", "scale it down")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-p", ""], ["prompt", "empty"]),
+        (["-p", "x" * 100_000], ["100,000 characters"]),
+        (["-p", "x", "--format", "jpeg"], ["jpeg", "overlay"]),
+        (["-p", "x", "--format", ","], ["format"]),
+        (["-p", "x", "--model", "no-such-model"], ["no-such-model"]),
+        (["-p", "x", "--device", "abacus"], ["abacus"]),
+        (["-p", "x", "--dtype", "int3"], ["int3"]),
+        (["-p", "x", "--out", "/proc/nowhere"], ["/proc/nowhere"]),
+        (["-p", "x", "--out", "pictures/street.png"], ["it is a file"]),
+        (["-p", "dog " * 499], ["too long"]),
+    ],
+)
+def test_bad_input(segment: Segment, picture: Path, arguments: list[str], words: list[str]) -> None:
+    assert_one_sentence(segment(picture, *arguments), *words)
+
+
+def test_damaged_models(cli: Cli, picture: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    weights = (tiny_model_folder / "model.safetensors").read_bytes()
+    config = json.loads((tiny_model_folder / "config.json").read_text())
+    config["text_config"]["hidden_size"] = 64
+    for name, files in {
+        "cut-short": {"model.safetensors": weights[:1000]},
+        "no-weights": {"model.safetensors": None},
+        "no-tokenizer": {"tokenizer.json": None},
+        "other-config": {"config.json": json.dumps(config).encode()},
+    }.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in tiny_model_folder.iterdir():
+            content = files.get(path.name, path.read_bytes())
+            if content is not None:
+                (folder / path.name).write_bytes(content)
+        outcome = cli("segment", picture, "-p", "x", "--model", folder, "--out", tmp_path / "out", "--overwrite")
+        assert outcome.code == 2
+        assert outcome.out == ""
+        assert "Traceback" not in outcome.err
+        assert name in outcome.err
+
+
+def test_nano_is_honest_about_foreign_pictures(
+    cli: Cli,
+    finds: dict[str, bool],
+    picture: Path,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("self1e.loading.BUNDLED", {"nano": tiny_model_folder})
+    cli("toyland", "draw", "--seed", 1, "--size", 64, "--out", ".")
+    outcome = cli("segment", "toyland-1.png", "-p", "a dog")
+    assert outcome.err == ""
+    other = save_picture(tmp_path / "other.png")
+    outcome = cli("segment", "toyland-1.png", picture, other, "-p", "a dog", "--format", "json")
+    assert outcome.err.count("note: ") == 1
+    assert "--model UltraDoughnut/SELF1E" in outcome.err
+    assert len(outcome.out.splitlines()) == 3
