@@ -68,12 +68,13 @@ def load_model(
     chosen_device = choose_device(device)
     folder = _find(str(name), revision, subfolder)
     try:
+        read_json(folder / "config.json")
         files = WeightFiles(folder)
         stored, parameters = _numbers(files)
         chosen_dtype = choose_dtype(dtype, chosen_device, stored, parameters)
         processor = _load_processor(folder)
-        model = SELF1EForSegmentation.from_pretrained(str(folder), dtype=chosen_dtype)
         calibration = _load_calibration(folder)
+        model = _load_weights(folder, chosen_dtype)
     except CheckpointError as error:
         raise ModelError(str(error)) from None
     _check_together(folder, model, processor)
@@ -98,7 +99,7 @@ def _find(name: str, revision: str | None, subfolder: str | None) -> Path:
         raise ModelError(f"revision {revision!r} was given, but {name} is no model on the Hub: leave it out")
     if folder.is_file():
         raise ModelError(f"{name} is a file: give the folder that it is in")
-    if not folder.is_dir() and not HUB_ID.fullmatch(name):
+    if not name or not (folder.is_dir() or HUB_ID.fullmatch(name)):
         bundled = " or ".join(map(repr, BUNDLED))
         raise ModelError(f"there is no model {name!r}: give {bundled}, an existing folder, or a Hub id like owner/name")
     location = {key: value for key, value in (("revision", revision), ("subfolder", subfolder)) if value}
@@ -126,6 +127,16 @@ def _load_processor(folder: Path) -> SELF1EProcessor:
     except Exception as error:  # tokenizers and transformers have no common error for damaged files
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"the tokenizer in {folder} cannot be used ({reason}): download or copy it again") from None
+
+
+def _load_weights(folder: Path, dtype: torch.dtype) -> SELF1EForSegmentation:
+    try:
+        return SELF1EForSegmentation.from_pretrained(str(folder), dtype=dtype)
+    except CheckpointError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:  # settings that no check of ours foresees
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"the settings in {folder / 'config.json'} make no model ({reason})") from error
 
 
 def _load_calibration(folder: Path) -> Calibration | None:

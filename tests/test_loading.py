@@ -1,0 +1,168 @@
+"""Models that are there, and the many ways in which they are not."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import InternVLForConditionalGeneration
+
+import self1e.modeling.hub
+from self1e import ModelError, Segmenter
+from self1e.devices import LARGE, choose_device, choose_dtype
+from self1e.loading import BUNDLED, load_model
+
+SMALL = 1_000_000
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
+
+
+@pytest.fixture
+def folder(tiny_model_folder, tmp_path):
+    """A copy of the tiny model to damage."""
+    return shutil.copytree(tiny_model_folder, tmp_path / "model")
+
+
+def test_a_folder_is_loaded(tiny_model_folder):
+    loaded = load_model(tiny_model_folder, device="cpu")
+    assert not loaded.model.training
+    assert (loaded.name, loaded.calibration) == (str(tiny_model_folder), None)
+    assert (loaded.model.device, loaded.model.dtype) == (CPU, torch.float32)
+    assert load_model(tiny_model_folder, device="cpu", dtype="bfloat16").model.dtype == torch.bfloat16
+    assert load_model(tiny_model_folder.parent, subfolder=tiny_model_folder.name).name.endswith(tiny_model_folder.name)
+
+
+def test_a_segmenter_says_what_it_is(tiny_model_folder):
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", max_tiles=4)
+    assert segmenter.processor.max_tiles == 4
+    assert repr(segmenter) == f"Segmenter('{tiny_model_folder}', device='cpu', dtype='float32')"
+    with pytest.raises(ValueError, match="max_tiles must be at least 1"):
+        Segmenter.from_pretrained(tiny_model_folder, max_tiles=0)
+
+
+def test_calibration_is_taken_along(folder):
+    path = folder / "calibration.json"
+    path.write_text(json.dumps({"present": [[0.0, 0.25], [1.0, 0.25]], "absent": [[0.0, 0.5]]}))
+    result = Segmenter.from_pretrained(folder, device="cpu").segment(torch.rand(9, 9, 3).numpy(), "a ball")
+    assert result.score in (0.25, 0.5)
+    path.write_text('{"presence": []}')
+    with pytest.raises(ModelError, match=r"calibration\.json cannot be used \(unknown keys"):
+        load_model(folder)
+
+
+def test_bundled_models_are_found_by_name(tiny_model_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(BUNDLED, "nano", tiny_model_folder)
+    assert load_model("nano", device="cpu").name == "nano"
+    monkeypatch.setitem(BUNDLED, "nano", tmp_path / "absent")
+    with pytest.raises(ModelError, match="bundled model 'nano' is missing"):
+        load_model("nano")
+
+
+@pytest.mark.parametrize("name", ["nanno", "runs/no/such/model", "/no/such/model", ""])
+def test_unknown_names(name):
+    with pytest.raises(ModelError, match=r"there is no model '.*': give 'nano', an existing folder, or a Hub id"):
+        load_model(name)
+
+
+def test_the_hub_out_of_reach(monkeypatch):
+    def offline(*args, **kwargs):
+        raise ConnectionError("no\nnetwork")
+
+    monkeypatch.setattr(self1e.modeling.hub, "snapshot_download", offline)
+    with pytest.raises(
+        ModelError, match=r"someone/model is no folder here and cannot be had .* \(no network\)"
+    ) as error:
+        load_model("someone/model", revision="main")
+    assert error.value.__suppress_context__
+
+
+def test_revisions_are_of_the_hub(folder):
+    with pytest.raises(ModelError, match="revision 'main' was given"):
+        load_model(folder, revision="main")
+    with pytest.raises(ModelError, match="has no folder part"):
+        load_model(folder, subfolder="part")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", None, r"is no model folder: it has no config\.json"),
+        ("config.json", b"{", "cannot be read as JSON"),
+        ("config.json", b'{"model_type": "llama"}', "llama"),
+        ("config.json", b'{"model_type": "self1e", "refilling": "full"}', "make no model .*refilling"),
+        ("model.safetensors", None, "has no weights"),
+        ("model.safetensors", b"\x08\x00", "cut short or damaged"),
+        ("tokenizer.json", None, "incomplete: it has no tokenizer"),
+        ("tokenizer.json", b'{"version"', "tokenizer in .* cannot be used"),
+        ("processor_config.json", b"[", "tokenizer in .* cannot be used"),
+    ],
+)
+def test_incomplete_and_damaged_folders(folder, name, content, message):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_bytes(content)
+    with pytest.raises(ModelError, match=message) as error:
+        load_model(folder)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_is_no_folder(folder):
+    with pytest.raises(ModelError, match="is a file: give the folder"):
+        load_model(folder / "model.safetensors")
+
+
+def test_tokenizer_and_weights_of_different_models(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "seg_token_id": 5}))
+    with pytest.raises(ModelError, match=r"do not belong together: \[SEG\] is \d+ for the tokenizer and 5"):
+        load_model(folder)
+
+
+def test_a_model_that_never_learnt_to_segment(folder, tiny_model_folder):
+    """InternVL in transformers' own form: it can talk, but its masks would be noise."""
+    model = load_model(tiny_model_folder, device="cpu").model
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("refilling_head.")}
+    settings = {**model.config.to_dict(), "model_type": "internvl"}
+    config = InternVLForConditionalGeneration.config_class(**settings)
+    InternVLForConditionalGeneration(config).save_pretrained(folder, state_dict=state)
+    with pytest.warns(UserWarning, match="never trained to segment"):
+        assert load_model(folder, device="cpu").processor.tokens_per_tile == 16
+
+
+def test_devices():
+    assert choose_device("cpu") == choose_device(CPU) == CPU
+    assert choose_device().type in ("cuda", "mps", "cpu")
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        choose_device("gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="device 'cuda' cannot be used here"):
+            choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("device", "stored", "parameters", "native", "expected"),
+    [
+        (CPU, torch.bfloat16, SMALL, True, torch.float32),
+        (CPU, torch.float32, LARGE, True, torch.bfloat16),
+        (CPU, torch.bfloat16, LARGE, False, torch.float32),
+        (MPS, torch.bfloat16, SMALL, True, torch.float32),
+        (MPS, torch.bfloat16, LARGE, True, torch.float16),
+        (CUDA, torch.float32, SMALL, True, torch.float32),
+        (CUDA, torch.float32, LARGE, True, torch.bfloat16),
+        (CUDA, torch.bfloat16, SMALL, True, torch.bfloat16),
+        (CUDA, torch.float16, LARGE, True, torch.float16),
+        (CUDA, torch.bfloat16, SMALL, False, torch.float32),
+        (CUDA, torch.bfloat16, LARGE, False, torch.float16),
+    ],
+)
+def test_types_when_nobody_says(device, stored, parameters, native, expected, monkeypatch):
+    monkeypatch.setattr("self1e.devices._cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert choose_dtype("auto", device, stored, parameters) == expected
+
+
+def test_types_that_are_named():
+    assert choose_dtype("bfloat16", CPU, torch.float32, SMALL) == torch.bfloat16
+    assert choose_dtype(torch.float16, CPU, torch.float32, SMALL) == torch.float16
+    for wrong in ("int8", torch.int8):
+        with pytest.raises(ValueError, match=r"unknown dtype '.*int8': use 'auto', 'float32'"):
+            choose_dtype(wrong, CPU, torch.float32, SMALL)
