@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from builders import TEXT, TILE
+from builders import IMAGE, SEG, TEXT, TILE, tiny_config
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 from self1e.modeling import SELF1EForSegmentation
+
+IDS = {"seg_token_id": SEG, "image_token_id": IMAGE}
+"""What the converter has to be told about a checkpoint without a tokenizer."""
 
 RENAMED = (
     ("model.vision_tower.embeddings.cls_token", "vision_model.embeddings.class_embedding"),
@@ -116,3 +120,30 @@ def write_folder(folder: Path, config: dict[str, Any], tensors: dict[str, Tensor
     index = {"metadata": {}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    """Changes settings in the `config.json` of a folder."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
+def hf_base(text_model: str = "qwen2", **options: Any) -> InternVLForConditionalGeneration:
+    """A base model as transformers has it, of the sizes of `builders.tiny_config`."""
+    ours = tiny_config(text_model, **options)
+    config = InternVLConfig(
+        vision_config=ours.vision_config.to_dict(),
+        text_config=ours.text_config.to_dict(),
+        image_token_id=IMAGE,
+        image_seq_length=4,
+        tie_word_embeddings=ours.tie_word_embeddings,
+    )
+    return InternVLForConditionalGeneration(config)
+
+
+def assert_same_weights(model: SELF1EForSegmentation, expected: SELF1EForSegmentation) -> None:
+    """Both have the same tensors, to the last bit."""
+    ours, theirs = model.state_dict(), expected.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name

@@ -1,43 +1,18 @@
-"""The converter on tiny checkpoints of every layout, whole and broken."""
+"""The converter on tiny checkpoints of every layout."""
 
 import json
-import shutil
 import weakref
 
 import pytest
 import torch
-from builders import IMAGE, SEG, VOCABULARY, batch_of, conversation, pixels, tiny_config, tiny_model
-from official import official_config, official_tensors, write_folder
+from builders import IMAGE, VOCABULARY, batch_of, conversation, pixels, tiny_config, tiny_model
+from official import IDS, assert_same_weights, edit_config, hf_base, official_config, official_tensors, write_folder
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
-from transformers import InternVLConfig, InternVLForConditionalGeneration, PreTrainedTokenizerFast
 
 from self1e.modeling import CheckpointError, SELF1EForSegmentation, convert_checkpoint, weights
 from self1e.modeling.convert import expected_shapes
 from self1e.modeling.layouts import our_settings
-from self1e.processing.tokens import add_seg_token, train_tokenizer
-
-IDS = {"seg_token_id": SEG, "image_token_id": IMAGE}
-EMBEDDINGS = "model.language_model.embed_tokens.weight"
-
-
-@pytest.fixture
-def release(tmp_path):
-    """A folder with a released checkpoint of `tiny_model()`."""
-    return write_folder(tmp_path / "release", official_config(), official_tensors(tiny_model()))
-
-
-def assert_same_weights(model, expected, but=()):
-    ours, theirs = model.state_dict(), expected.state_dict()
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        if name not in but:
-            assert torch.equal(ours[name], theirs[name]), name
-
-
-def edit_config(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
 class TestRelease:
@@ -182,17 +157,6 @@ class TestBase:
 class TestTransformersLayout:
     """Folders like those of the `-hf` repositories."""
 
-    def base(self, text_model="qwen2", **options):
-        ours = tiny_config(text_model, **options)
-        config = InternVLConfig(
-            vision_config=ours.vision_config.to_dict(),
-            text_config=ours.text_config.to_dict(),
-            image_token_id=IMAGE,
-            image_seq_length=4,
-            tie_word_embeddings=ours.tie_word_embeddings,
-        )
-        return InternVLForConditionalGeneration(config)
-
     def assert_converts(self, source, base, destination):
         report = convert_checkpoint(source, destination, seg_token_id=VOCABULARY)
         assert report.layout == "hf" and not report.released and report.image_token_id == IMAGE
@@ -205,19 +169,19 @@ class TestTransformersLayout:
     @pytest.mark.parametrize("tied", [True, False])
     @pytest.mark.parametrize("text_model", ["qwen2", "qwen3"])
     def test_as_transformers_saves_it(self, text_model, tied, tmp_path):
-        base = self.base(text_model, tie_word_embeddings=tied)
+        base = hf_base(text_model, tie_word_embeddings=tied)
         base.save_pretrained(tmp_path / "hf")
         self.assert_converts(tmp_path / "hf", base, tmp_path / "model")
 
     def test_as_a_state_dict(self, tmp_path):
-        base = self.base()
+        base = hf_base()
         base.config.save_pretrained(tmp_path / "hf")
         save_file(base.state_dict(), tmp_path / "hf" / "model.safetensors")
         self.assert_converts(tmp_path / "hf", base, tmp_path / "model")
 
     def test_tied_by_default_only(self, tmp_path):
         """transformers 4 left out a setting that its version 5 takes for True."""
-        base = self.base()
+        base = hf_base()
         base.save_pretrained(tmp_path / "hf")
         config = json.loads((tmp_path / "hf" / "config.json").read_text())
         config["tie_word_embeddings"] = True
@@ -225,7 +189,7 @@ class TestTransformersLayout:
         self.assert_converts(tmp_path / "hf", base, tmp_path / "model")
 
     def test_loads_directly(self, tmp_path):
-        base = self.base()
+        base = hf_base()
         base.save_pretrained(tmp_path / "hf")
         model = SELF1EForSegmentation.from_pretrained(tmp_path / "hf", seg_token_id=VOCABULARY)
         assert model.config.text_config.vocab_size == VOCABULARY + 1
@@ -300,240 +264,6 @@ class TestSettings:
             tiny_config(text={**text, "num_attention_heads": 28, "num_key_value_heads": 4, "head_dim": 128})
         )
         assert sum(torch.Size(shape).numel() for shape in shapes.values()) > 7.6e9
-
-
-class TestTokenIds:
-    @pytest.fixture
-    def tokenizer(self):
-        return train_tokenizer(["some words to learn from"], vocab_size=300)
-
-    def without_seg(self, tokenizer, folder):
-        """The same tokenizer as a base model has it."""
-        tokenizer.save_pretrained(folder)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            content = json.loads((folder / name).read_text())
-            if name == "tokenizer.json":
-                content["added_tokens"] = [each for each in content["added_tokens"] if each["content"] != "[SEG]"]
-            else:
-                content.get("added_tokens_decoder", {}).pop(str(tokenizer.convert_tokens_to_ids("[SEG]")), None)
-            (folder / name).write_text(json.dumps(content))
-        bare = PreTrainedTokenizerFast.from_pretrained(folder)
-        assert "[SEG]" not in bare.get_vocab()
-        return bare
-
-    def checkpoint(self, folder, rows, head):
-        config = official_config(text={"vocab_size": rows})
-        return write_folder(folder, config, official_tensors(tiny_model(text={"vocab_size": rows}), head=head))
-
-    def test_release_with_a_tokenizer(self, tokenizer, tmp_path):
-        source = self.checkpoint(tmp_path / "source", len(tokenizer) + 1, head=True)
-        tokenizer.save_pretrained(source)
-        report = convert_checkpoint(source, tmp_path / "model")
-        assert report.seg_token_id == tokenizer.convert_tokens_to_ids("[SEG]")
-        assert report.image_token_id == tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
-        assert report.vocabulary == (len(tokenizer) + 1, len(tokenizer) + 1)
-        kept = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
-        assert kept.get_vocab() == tokenizer.get_vocab()
-        model = SELF1EForSegmentation.from_pretrained(tmp_path / "model")
-        assert model.generation_config.eos_token_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
-
-    @pytest.mark.parametrize("spare", [0, 20])
-    def test_base_with_a_tokenizer(self, tokenizer, tmp_path, spare):
-        """`[SEG]` goes behind the tokenizer's last token: into a new row, or into the first spare one."""
-        (tmp_path / "bare").mkdir()
-        bare = self.without_seg(tokenizer, tmp_path / "bare")
-        source = self.checkpoint(tmp_path / "source", len(bare) + spare, head=False)
-        bare.save_pretrained(source)
-        report = convert_checkpoint(source, tmp_path / "model")
-        assert report.seg_token_id == len(bare)
-        assert report.vocabulary == (len(bare) + spare, max(len(bare) + 1, len(bare) + spare))
-        kept = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
-        assert kept.convert_tokens_to_ids("[SEG]") == len(bare)
-        model = SELF1EForSegmentation.from_pretrained(tmp_path / "model")
-        rows = model.get_input_embeddings().weight
-        assert_close(rows[len(bare)], rows[: len(bare)].mean(dim=0))
-        original = tiny_model(text={"vocab_size": len(bare) + spare}).get_input_embeddings().weight
-        assert torch.equal(rows[: len(bare)], original[: len(bare)])
-        assert torch.equal(rows[len(bare) + 1 :], original[len(bare) + 1 :])
-
-    def test_conflict_with_the_tokenizer(self, tokenizer, tmp_path):
-        source = self.checkpoint(tmp_path / "source", len(tokenizer), head=True)
-        tokenizer.save_pretrained(source)
-        with pytest.raises(CheckpointError, match="seg_token_id = 5 was given"):
-            convert_checkpoint(source, tmp_path / "model", seg_token_id=5)
-
-    def test_broken_tokenizer(self, tokenizer, release, tmp_path):
-        tokenizer.save_pretrained(release)
-        (release / "tokenizer.json").write_text("{")
-        with pytest.raises(CheckpointError, match="tokenizer"):
-            convert_checkpoint(release, tmp_path / "model")
-
-    def test_unknown(self, release, tmp_path):
-        with pytest.raises(CheckpointError, match=r"id of \[SEG\] is unknown.*say seg_token_id"):
-            convert_checkpoint(release, tmp_path / "model")
-        with pytest.raises(CheckpointError, match="say image_token_id"):
-            convert_checkpoint(release, tmp_path / "model", seg_token_id=SEG)
-
-    @pytest.mark.parametrize(("rows", "head"), [(151674, False), (151676, True)])
-    def test_known_vocabularies(self, rows, head, tmp_path):
-        text = {"vocab_size": rows, "hidden_size": 8, "num_attention_heads": 2}
-        model = tiny_model(text=text)
-        source = write_folder(tmp_path / "source", official_config(text=text), official_tensors(model, head=head))
-        report = convert_checkpoint(source, tmp_path / "model")
-        assert (report.seg_token_id, report.image_token_id) == (151674, 151667)
-        assert report.vocabulary == (rows, max(rows, 151675))
-
-    def test_release_without_a_row_for_seg(self, release, tmp_path):
-        with pytest.raises(CheckpointError, match=r"no trained \[SEG\]"):
-            convert_checkpoint(release, tmp_path / "model", seg_token_id=VOCABULARY, image_token_id=IMAGE)
-
-    def test_real_tokenizer(self, shared, tmp_path):
-        """That of InternVL3-2B, in its original files, on weights with as many rows as it has tokens."""
-        text = {"vocab_size": 151674, "hidden_size": 8, "num_attention_heads": 2}
-        tensors = official_tensors(tiny_model(text=text), head=False)
-        source = write_folder(tmp_path / "source", official_config(text=text), tensors)
-        for file in (shared / "real-data" / "tokenizer" / "InternVL3-2B").iterdir():
-            shutil.copyfile(file, source / file.name)
-        report = convert_checkpoint(source, tmp_path / "model")
-        assert (report.seg_token_id, report.image_token_id) == (151674, 151667)
-        kept = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
-        assert add_seg_token(kept) == 151674
-        assert (tmp_path / "model" / "preprocessor_config.json").is_file()
-
-
-class TestBrokenSources:
-    def error(self, source, tmp_path, **ids):
-        with pytest.raises(CheckpointError) as caught:
-            convert_checkpoint(source, tmp_path / "model", **(ids or IDS))
-        assert not (tmp_path / "model").exists()
-        assert list(tmp_path.glob(".model*")) == []
-        with pytest.raises(CheckpointError):
-            SELF1EForSegmentation.from_pretrained(source, **(ids or IDS))
-        return str(caught.value)
-
-    def test_everything_that_does_not_fit_is_listed(self, tmp_path):
-        tensors = official_tensors(tiny_model())
-        for name in ("mlp1.3.bias", "language_model.model.norm.weight", "combine_decode_proj_ori.2.bias"):
-            del tensors[name]
-        for name in ("mlp1.4.weight", "vision_model.encoder.layers.7.ls1", "combine_decode_proj_new.0.weight"):
-            tensors[name] = torch.zeros(3)
-        tensors["mlp1.1.bias"] = torch.zeros(7)
-        tensors["vision_model.encoder.layers.0.attn.qkv.weight"] = torch.zeros(47, 16)
-        message = self.error(write_folder(tmp_path / "source", official_config(), tensors), tmp_path)
-        assert "3 missing: " in message and "3 unexpected: " in message and "2 misshapen: " in message
-        for name in ("linear_2.bias", "model.language_model.norm.weight", "amplify_vit.linear_2.bias"):
-            assert name in message
-        for name in ("mlp1.4.weight", "vision_model.encoder.layers.7.ls1", "combine_decode_proj_new.0.weight"):
-            assert name in message
-        assert "mlp1.1.bias [7] instead of [24]" in message
-        assert "attn.qkv.weight [47, 16] instead of [48, 16]" in message
-
-    def test_too_few_rows(self, tmp_path):
-        tensors = official_tensors(tiny_model())
-        tensors["language_model.model.embed_tokens.weight"] = torch.zeros(VOCABULARY - 1, 24)
-        assert "misshapen" in self.error(write_folder(tmp_path / "source", official_config(), tensors), tmp_path)
-
-    def test_missing_shard(self, tmp_path):
-        source = write_folder(tmp_path / "source", official_config(), official_tensors(tiny_model()), shards=3)
-        (source / "model-00002-of-00003.safetensors").unlink()
-        message = self.error(source, tmp_path)
-        assert "model-00002-of-00003.safetensors is missing" in message and "finish the download" in message
-
-    def test_missing_index(self, tmp_path):
-        source = write_folder(tmp_path / "source", official_config(), official_tensors(tiny_model()), shards=3)
-        (source / "model.safetensors.index.json").unlink()
-        assert "no model.safetensors.index.json" in self.error(source, tmp_path)
-
-    @pytest.mark.parametrize("kept", [0, 5, 1000, -1])
-    def test_cut_short(self, release, tmp_path, kept):
-        content = (release / "model.safetensors").read_bytes()
-        (release / "model.safetensors").write_bytes(content[:kept])
-        assert "cut short or damaged" in self.error(release, tmp_path)
-
-    def test_pickles_are_refused(self, release, tmp_path):
-        (release / "model.safetensors").unlink()
-        (release / "pytorch_model.bin").write_bytes(b"anything")
-        message = self.error(release, tmp_path)
-        assert "pytorch_model.bin, a pickle" in message and "safetensors" in message
-
-    def test_no_weights(self, release, tmp_path):
-        (release / "model.safetensors").unlink()
-        assert "has no weights" in self.error(release, tmp_path)
-
-    def test_quantised(self, tmp_path):
-        tensors = official_tensors(tiny_model())
-        tensors["mlp1.1.weight"] = tensors["mlp1.1.weight"].to(torch.int8)
-        message = self.error(write_folder(tmp_path / "source", official_config(), tensors), tmp_path)
-        assert "stored as I8" in message
-
-    def test_no_folder(self, tmp_path):
-        assert "there is no folder" in self.error(tmp_path / "nowhere", tmp_path)
-
-    def test_no_config(self, release, tmp_path):
-        (release / "config.json").unlink()
-        assert "no config.json" in self.error(release, tmp_path)
-
-    def test_broken_config(self, release, tmp_path):
-        (release / "config.json").write_text("{")
-        assert "cannot be read as JSON" in self.error(release, tmp_path)
-
-    def test_hub_without_a_connection(self, tmp_path, monkeypatch):
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-        with pytest.raises(CheckpointError, match="no folder here and cannot be had from the Hugging Face Hub"):
-            SELF1EForSegmentation.from_pretrained("nobody/nothing", local_files_only=True, cache_dir=tmp_path)
-
-    def test_two_tensors_for_one(self, tmp_path):
-        base = TestTransformersLayout().base()
-        base.save_pretrained(tmp_path / "hf")
-        tensors = load_file(tmp_path / "hf" / "model.safetensors")
-        tensors["lm_head.weight"] = tensors["language_model.lm_head.weight"].clone()
-        save_file(tensors, tmp_path / "hf" / "model.safetensors")
-        assert "two tensors for lm_head.weight" in self.error(tmp_path / "hf", tmp_path, seg_token_id=VOCABULARY)
-
-
-class TestOwnFolders:
-    """Loading what this package saved is as strict as converting."""
-
-    @pytest.fixture
-    def folder(self, tmp_path):
-        tiny_model().save_pretrained(tmp_path / "model")
-        return tmp_path / "model"
-
-    def changed(self, folder, change):
-        tensors = load_file(folder / "model.safetensors")
-        change(tensors)
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-        with pytest.raises(CheckpointError) as caught:
-            SELF1EForSegmentation.from_pretrained(folder)
-        return str(caught.value)
-
-    def test_missing(self, folder):
-        message = self.changed(folder, lambda tensors: tensors.pop("refilling_head.fuse.linear_1.bias"))
-        assert "1 missing: refilling_head.fuse.linear_1.bias" in message
-
-    def test_unexpected(self, folder):
-        message = self.changed(folder, lambda tensors: tensors.update(extra=torch.zeros(1)))
-        assert "1 unexpected: extra" in message
-
-    def test_misshapen(self, folder):
-        name = "refilling_head.fuse.linear_1.bias"
-        message = self.changed(folder, lambda tensors: tensors.update({name: torch.zeros(5)}))
-        assert f"1 misshapen: {name} [5] instead of [24]" in message
-
-    def test_config_of_another_rung(self, folder):
-        edit_config(folder, refilling="rfr")
-        with pytest.raises(CheckpointError, match=r"8 unexpected: .*amplify"):
-            SELF1EForSegmentation.from_pretrained(folder)
-
-    def test_cut_short(self, folder):
-        content = (folder / "model.safetensors").read_bytes()
-        (folder / "model.safetensors").write_bytes(content[:-100])
-        with pytest.raises(CheckpointError, match="cut short"):
-            SELF1EForSegmentation.from_pretrained(folder)
-
-    def test_settings_can_be_overridden(self, folder):
-        model = SELF1EForSegmentation.from_pretrained(folder, image_to_segmentation=False, dice_weight=2.0)
-        assert (model.config.image_to_segmentation, model.config.dice_weight) == (False, 2.0)
 
 
 class TestDestination:

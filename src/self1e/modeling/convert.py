@@ -31,7 +31,8 @@ from self1e.processing.tokens import add_seg_token
 HEAD = "refilling_head."
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
 LM_HEAD = "lm_head.weight"
-CARRIED_OVER = ("preprocessor_config.json", "generation_config.json")
+IMAGE_SETTINGS = "preprocessor_config.json"
+GENERATION_SETTINGS = "generation_config.json"
 
 
 @dataclass(frozen=True)
@@ -160,9 +161,7 @@ def convert_checkpoint(
         weight_files = write_shards(staging, plan.tensors, max_shard_bytes, plan.files.release)
         if plan.tokenizer is not None:
             plan.tokenizer.save_pretrained(staging)
-        for name in CARRIED_OVER:
-            if (folder / name).is_file():
-                shutil.copyfile(folder / name, staging / name)
+        _carry_over(folder, staging)
     return ConversionReport(
         source=folder,
         destination=destination,
@@ -176,6 +175,16 @@ def convert_checkpoint(
         parameters=sum(torch.Size(tensor.shape).numel() for tensor in plan.tensors),
         weight_files=tuple(weight_files),
     )
+
+
+def _carry_over(folder: Path, staging: Path) -> None:
+    """Copies settings that are the same in all layouts."""
+    carried = [IMAGE_SETTINGS] if (folder / IMAGE_SETTINGS).is_file() else []
+    # InternVL's own often says nothing, and would hide from `generate` where answers end.
+    if (folder / GENERATION_SETTINGS).is_file() and "eos_token_id" in read_json(folder / GENERATION_SETTINGS):
+        carried.append(GENERATION_SETTINGS)
+    for name in carried:
+        shutil.copyfile(folder / name, staging / name)
 
 
 def plan_conversion(
@@ -202,7 +211,7 @@ def plan_conversion(
     config.tie_word_embeddings = _is_tied(raw_config, layout, sources, files)
     if config.tie_word_embeddings:
         sources.pop(LM_HEAD, None)
-    plan = ConversionPlan(folder, layout, released, config, files, [], _load_tokenizer(folder), rows)
+    plan = ConversionPlan(folder, layout, released, config, files, [], _load_tokenizer(folder, config), rows)
     if rows > text.vocab_size:
         plan.notes.append(f"config.json says {text.vocab_size} rows of vocabulary, but the weights have {rows}")
         text.vocab_size = rows
@@ -296,11 +305,12 @@ def _loader(source: Source, files: WeightFiles) -> Callable[[], Tensor]:
     return lambda: source.load(files)
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerFast | None:
+def _load_tokenizer(folder: Path, config: SELF1EConfig) -> PreTrainedTokenizerFast | None:
     if not (folder / "tokenizer_config.json").is_file():
         return None
     try:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        # With our settings for those of the source, which ask for code of their own to be run.
+        return AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)
     except Exception as error:  # whatever is wrong with the files, the sentence is the same
         raise CheckpointError(f"the tokenizer in {folder} cannot be read ({error}); download it again") from error
 

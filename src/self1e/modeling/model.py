@@ -28,6 +28,7 @@ from self1e.modeling.attention_mask import as_attention_bias, dual_perception_ma
 from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.convert import plan_conversion, raise_unless_fitting
 from self1e.modeling.hub import HUB_OPTIONS, read_config, resolve_folder
+from self1e.modeling.layouts import layout_of
 from self1e.modeling.losses import mask_losses
 from self1e.modeling.refilling import RefillingHead, VisionSide
 from self1e.modeling.weights import WeightFiles
@@ -100,24 +101,25 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             CheckpointError: When the checkpoint cannot be found, is incomplete or damaged, or does not fit.
         """
         name = pretrained_model_name_or_path
+        source = None
         if name is not None:
-            location = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
-            if read_config(str(name), **location).get("model_type") == SELF1EConfig.model_type:
-                if Path(name).is_dir():
-                    WeightFiles(resolve_folder(str(name), **location))  # says clearly what is wrong with the files
+            location = {key: kwargs.pop(key) for key in HUB_OPTIONS if key in kwargs}
+            raw_config = read_config(str(name), **location)
+            if raw_config.get("model_type") == SELF1EConfig.model_type:
+                source = resolve_folder(str(name), **location)
+                WeightFiles(source)  # says clearly what is wrong with the files, if anything
             else:
-                name = None
-                kwargs = {key: value for key, value in kwargs.items() if key not in location}
-                kwargs = _converted(resolve_folder(str(pretrained_model_name_or_path), **location), **kwargs)
+                layout_of(raw_config)  # before gigabytes are downloaded
+                kwargs = _converted(resolve_folder(str(name), **location), **kwargs)
         asked_for_info = kwargs.pop("output_loading_info", False)
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
-        model, info = super().from_pretrained(name, *model_args, **kwargs)
+        model, info = super().from_pretrained(source, *model_args, **kwargs)
         problems = {
             "missing": sorted(info["missing_keys"]),
             "unexpected": sorted(info["unexpected_keys"]),
             "misshapen": [f"{key} {list(found)} instead of {list(own)}" for key, found, own in info["mismatched_keys"]],
         }
-        raise_unless_fitting(f"the weights of {pretrained_model_name_or_path} do not fit its config.json", problems)
+        raise_unless_fitting(f"the weights of {name} do not fit its config.json", problems)
         return (model, info) if asked_for_info else model
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
