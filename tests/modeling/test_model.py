@@ -250,6 +250,47 @@ def test_padding_changes_nothing(model, side, extra):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_positions_count_from_the_first_real_token(side):
+    """Attention depends on distances alone, but rope that scales with length does not."""
+    model = tiny_model()
+    seen = {}
+    model.model.language_model.register_forward_pre_hook(lambda *call: seen.update(call[-1]), with_kwargs=True)
+    rows = [conversation(1, 1), conversation(1, 1, words=6)]
+    batch = batch_of(rows, side=side)
+    model(**batch, pixel_values=pixels(2))
+    for row, ids in enumerate(rows):
+        positions = seen["position_ids"][row][batch["attention_mask"][row]]
+        assert positions.tolist() == list(range(len(ids)))
+
+
+def test_gradient_checkpointing_changes_nothing():
+    batch = supervised([conversation(1, 1), conversation(1, 2)])
+    gradients = []
+    for checkpointing in (False, True):
+        other = tiny_model().train()
+        if checkpointing:
+            other.gradient_checkpointing_enable()
+        other(**batch, pixel_values=pixels(2)).loss.backward()
+        gradients.append({name: parameter.grad for name, parameter in other.named_parameters()})
+    for name, gradient in gradients[0].items():
+        assert_close(gradient, gradients[1][name])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_half_precision(implementation):
+    model = tiny_model().to(torch.bfloat16)
+    model.set_attn_implementation(implementation)
+    batch = supervised([conversation(1, 1), conversation(1, 1, words=6)])
+    output = model(**batch, pixel_values=pixels(2).to(torch.bfloat16))
+    assert output.mask_logits[0].dtype == torch.bfloat16
+    assert output.loss.dtype == torch.float32 and output.loss.isfinite()
+    expected = tiny_model()(**batch, pixel_values=pixels(2)).loss
+    assert output.loss.item() == pytest.approx(expected.item(), rel=0.1)
+
+
+@torch.no_grad()
 def test_the_padding_id_is_a_token_like_any_other(model):
     """Id 0 is "!" in the real vocabulary: inside a conversation it is read, not masked out."""
     row = conversation(1, 1)

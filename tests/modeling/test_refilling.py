@@ -82,6 +82,21 @@ def test_mask_logits_against_the_equations(grid):
         torch.testing.assert_close(output.low_resolution_mask_logits[0][index], low, rtol=1e-4, atol=1e-4)
 
 
+@torch.no_grad()
+def test_features_against_their_definition():
+    """F_V1 is the projector on 2 x 2 patches side by side, F_V1^HQ on each patch four times over."""
+    model = tiny_model()
+    projector = model.model.multi_modal_projector
+    patches = model.model.vision_tower(pixels(1)).last_hidden_state[0, 1:]
+    features = model.encode_images(pixels(1))
+    for token in range(4):
+        y, x = 2 * (token // 2), 2 * (token % 2)
+        square = [patches[4 * (y + down) + x + right] for down in (0, 1) for right in (0, 1)]
+        torch.testing.assert_close(features.compressed[0, token], projector(torch.cat(square)))
+    for patch in range(16):
+        torch.testing.assert_close(features.uncompressed[0, patch], projector(torch.cat([patches[patch]] * 4)))
+
+
 @pytest.mark.parametrize("grid", GRIDS)
 @torch.no_grad()
 def test_size_of_each_rung(grid):
