@@ -248,6 +248,7 @@ class TestSettings:
             ({"force_image_size": 448}, "force_image_size"),
             ({"llm_config": {"model_type": "internlm2"}}, "internlm2"),
             ({"vision_config": None}, "no vision_config"),
+            ({"llm_config": {"model_type": "qwen2", "hidden_size": "wide"}}, "does not describe a model"),
             ({"model_type": "llava"}, "model_type 'llava'"),
             ({"model_type": "self1e"}, "needs no conversion"),
         ],

@@ -204,8 +204,11 @@ def plan_conversion(
     released = any(name.startswith(HEAD) for name in sources)
     if released and refilling != "rfa":
         raise CheckpointError(f"{folder} has a trained head of rung 'rfa'; it cannot be loaded as {refilling!r}")
-    config = SELF1EConfig(**our_settings(raw_config, layout), refilling=refilling)
-    config.architectures = ["SELF1EForSegmentation"]
+    settings = our_settings(raw_config, layout)
+    try:
+        config = SELF1EConfig(**settings, refilling=refilling, architectures=["SELF1EForSegmentation"])
+    except Exception as error:  # transformers checks types and values, each in its own way
+        raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({error})") from error
     text = config.text_config
     rows = files.shapes[sources[EMBEDDINGS].name][0] if EMBEDDINGS in sources else text.vocab_size
     config.tie_word_embeddings = _is_tied(raw_config, layout, sources, files)
