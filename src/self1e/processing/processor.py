@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from self1e.modeling.configuration import SELF1EConfig
 from self1e.processing.batch import Grid, ModelInputs, Purpose, Row, collate, pack, single
 from self1e.processing.images import to_tiles
 from self1e.processing.tokens import (
@@ -69,7 +70,10 @@ class SELF1EProcessor:
                 transformers' form), the tokenizer is given a `[SEG]` token, and sizes are taken from its configuration.
             hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
         """
-        tokenizer = AutoTokenizer.from_pretrained(folder, **hub_options)
+        # The settings are given so that transformers does not read InternVL's own, which ask to run code of the model's.
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, config=SELF1EConfig(), trust_remote_code=False, **hub_options
+        )
         config = _read_json(folder, CONFIG_NAME, hub_options)
         if config.pop("processor_class", None) == cls.__name__:
             return cls(tokenizer, **config)

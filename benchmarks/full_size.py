@@ -1,0 +1,111 @@
+"""A model of the full InternVL3 shapes, end to end on this machine: does it fit, and how long does a mask take?
+
+    python -m benchmarks.full_size --tokenizer FOLDER [--size 2B] [--dtype float32] [PICTURE ...]
+
+The weights are random (no checkpoint is needed), so that the masks mean nothing; everything else is real: the tokenizer,
+the prompts, the pictures, one 448 px tile, the mask pass, and generation with a KV cache. Prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import resource
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from self1e import Segmenter, SELF1EConfig, SELF1EForSegmentation, SELF1EProcessor
+
+SHAPES = {  # width, MLP width, layers, heads, key-value heads
+    "1B": (896, 4864, 24, 14, 2),
+    "2B": (1536, 8960, 28, 12, 2),
+    "8B": (3584, 18944, 28, 28, 4),
+}
+
+
+def full_config(size: str, processor: SELF1EProcessor) -> SELF1EConfig:
+    """The configuration of an InternVL3 model with SELF1E's vocabulary of 151676 rows."""
+    width, mlp_width, layers, heads, key_value_heads = SHAPES[size]
+    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    text = {
+        "model_type": "qwen2",
+        "hidden_size": width,
+        "intermediate_size": mlp_width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+        "vocab_size": 151676,
+        "max_position_embeddings": 32768,
+        "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6},
+        "tie_word_embeddings": False,
+    }
+    seg_token_id = processor.tokenizer.convert_tokens_to_ids("[SEG]")
+    return SELF1EConfig(
+        vision_config=vision | {"attention_bias": True},
+        text_config=text,
+        tie_word_embeddings=False,
+        seg_token_id=seg_token_id,
+    )
+
+
+def random_model(config: SELF1EConfig, dtype: torch.dtype) -> SELF1EForSegmentation:
+    """The model with weights drawn once, in `dtype`, without a copy in another precision."""
+    torch.manual_seed(0)
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        return SELF1EForSegmentation(config)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def peak_gib() -> float:
+    """Largest resident memory of this process so far, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[str, object]:
+    """Builds the model, asks one and four prompts of each picture, and generates an answer."""
+    processor = SELF1EProcessor.from_pretrained(tokenizer)
+    start = time.perf_counter()
+    model = random_model(full_config(size, processor), getattr(torch, dtype))
+    facts: dict[str, object] = {
+        "size": size,
+        "dtype": dtype,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "seconds_to_build": round(time.perf_counter() - start, 1),
+        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+    }
+    segmenter = Segmenter(model, processor, model_name=f"random-{size}")
+    prompts = ["the left guy", "What could be used to cut bread?", "red car", "the sky"]
+    images = [Image.open(path) for path in pictures] or [Image.new("RGB", (640, 480), "grey")]
+    for count in (1, 4):
+        seconds = []
+        for image in images:
+            start = time.perf_counter()
+            results = segmenter.segment(image, prompts[:count])
+            seconds.append(time.perf_counter() - start)
+            assert all(result.mask.shape == (image.height, image.width) for result in results)
+        facts[f"seconds_for_{count}"] = round(sorted(seconds)[len(seconds) // 2], 2)
+    start = time.perf_counter()
+    segmenter.chat(images[0], "What is in this picture?", max_new_tokens=8)
+    facts["seconds_for_8_tokens"] = round(time.perf_counter() - start, 2)
+    return facts | {"pictures": len(images), "peak_gib": round(peak_gib(), 2)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", nargs="*", type=Path)
+    parser.add_argument("--tokenizer", type=Path, required=True, help="folder with InternVL3's tokenizer")
+    parser.add_argument("--size", choices=SHAPES, default="2B")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    chosen = parser.parse_args()
+    print(json.dumps(run(chosen.size, chosen.dtype, chosen.tokenizer, chosen.pictures)))
+
+
+if __name__ == "__main__":
+    main()
