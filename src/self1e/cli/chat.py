@@ -151,7 +151,7 @@ class Session:
         """Puts a question to the model and shows the answer."""
         reply = self.chat.ask(question)
         self.replies.append(reply)
-        show(reply.text or "(no answer)")
+        show(reply.text.strip() or "(no answer)")
         if not len(reply):
             return
         if not reply.found:

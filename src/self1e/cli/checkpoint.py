@@ -23,8 +23,12 @@ def model_folder(model: str, revision: str | None = None, subfolder: str | None 
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files in a model folder, in order."""
-    return sorted(folder.glob("*.safetensors"))
+    """The files with the weights of a model folder, in order; other safetensors that lie there do not count."""
+    from self1e.modeling.weights import INDEX_FILE, SINGLE_FILE, read_json
+
+    if (folder / SINGLE_FILE).is_file():
+        return [folder / SINGLE_FILE]
+    return [folder / name for name in sorted(set(read_json(folder / INDEX_FILE)["weight_map"].values()))]
 
 
 def sha256(paths: list[Path]) -> str:

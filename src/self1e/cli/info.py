@@ -108,7 +108,7 @@ def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
         f"{memory_need(config, total, size) / 1e9:.1f} GB in {name}" for name, size in (("bfloat16", 2), ("float32", 4))
     ]
     return {
-        "parameters": f"{_millions(total)} ({', '.join(f'{name} {_millions(n)}' for name, n in parts.items())})",
+        "parameters": f"{_short(total)} ({', '.join(f'{name} {_short(n)}' for name, n in parts.items())})",
         "vision": f"{vision.num_hidden_layers} layers, {vision.hidden_size} wide, {vision.num_attention_heads} heads",
         "picture": f"{vision.image_size[0]} px a tile, patches of {vision.patch_size[0]} px, "
         f"{config.image_seq_length} tokens a tile",
@@ -146,5 +146,13 @@ def memory_need(config: SELF1EConfig, parameters: int, bytes_each: int) -> float
     return parameters * bytes_each + (PROMPTS_AT_ONCE * (row + maps) + tower) * bytes_each + RUNTIME_BYTES
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e6:,.1f} M"
+def _short(count: int) -> str:
+    """A number in three or four digits.
+
+    >>> _short(640), _short(96_300), _short(4_321_000), _short(2_090_000_000)
+    ('640', '96 k', '4.3 M', '2.1 B')
+    """
+    for size, unit in ((1e9, " B"), (1e6, " M")):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return f"{count / 1e3:.0f} k" if count >= 1000 else str(count)

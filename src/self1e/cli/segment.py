@@ -16,7 +16,7 @@ from self1e.cli.inputs import check_prompts, find_pictures, output_names
 from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import Device, Dtype, MaxTiles, Model, Overwrite, Revision, Subfolder, load_segmenter
 from self1e.cli.output import check_writable, make_folder
-from self1e.cli.terminal import CliError, above, complain, progress_bar, show
+from self1e.cli.terminal import CliError, above, complain, printable, progress_bar, show
 from self1e.files import write_atomically
 
 if TYPE_CHECKING:
@@ -252,14 +252,9 @@ class Run:
 
     def line(self, picture: str, prompt: str, verdict: str, score: str, area: str, file: str, style: str) -> Text:
         """One line of the table of results."""
-        cells = [
-            f"{picture:{self.widths[0]}}",
-            f"{prompt:{self.widths[1]}}",
-            f"{verdict:9}",
-            f"{score:>5}",
-            f"{area:>7}",
-        ]
-        return Text("  ".join([*cells, file]).rstrip(), style)
+        names = [f"{picture:{self.widths[0]}}", f"{prompt:{self.widths[1]}}"]
+        cells = [*names, f"{verdict:9}", f"{score:>5}", f"{area:>7}", file]
+        return Text(printable("  ".join(cells)).rstrip(), style)
 
     def note_coco(self, picture: int, results: list[Segmentation]) -> None:
         """Keeps what the annotation file needs; what was not found has no annotation."""

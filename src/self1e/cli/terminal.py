@@ -38,19 +38,28 @@ def err() -> Console:
 
 def show(what: RenderableType) -> None:
     """Prints a result. A string is taken literally, and is wrapped by the terminal only."""
-    text = Text(what) if isinstance(what, str) else what
+    text = Text(printable(what)) if isinstance(what, str) else what
     out().print(text, soft_wrap=isinstance(text, Text))
+
+
+def printable(text: str) -> str:
+    """A text without control characters: what a model or a file name says must not steer the terminal.
+
+    >>> printable("red\x1b[31m" + chr(10) + "boat")
+    'red?[31m\\nboat'
+    """
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def notice(message: str) -> None:
     """Prints a notice on stderr."""
-    err().print(Text.assemble(("note: ", "yellow"), message), soft_wrap=True)
+    err().print(Text.assemble(("note: ", "yellow"), printable(message)), soft_wrap=True)
 
 
 def complain(message: str) -> None:
     """Prints an error on stderr."""
     lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " ..." for line in message.splitlines()]
-    err().print(Text.assemble(("error: ", "bold red"), "\n".join(lines)), soft_wrap=True)
+    err().print(Text.assemble(("error: ", "bold red"), printable("\n".join(lines))), soft_wrap=True)
 
 
 def progress_bar() -> Progress:

@@ -48,7 +48,8 @@ def command(
 
     from self1e.training.run import train
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("self1e").setLevel(logging.INFO)
     show(f"the trained model: {train(settings, device=device, fresh=fresh)}")
 
 
