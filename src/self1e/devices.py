@@ -61,7 +61,7 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.d
     """
     if dtype != "auto":
         chosen = DTYPES.get(dtype) if isinstance(dtype, str) else dtype
-        if chosen not in DTYPES.values():
+        if chosen is None or chosen not in DTYPES.values():
             raise ValueError(f"unknown dtype {str(dtype)!r}: use 'auto', {', '.join(map(repr, DTYPES))}")
         return chosen
     large = parameters >= LARGE

@@ -70,10 +70,8 @@ class SELF1EProcessor:
                 transformers' form), the tokenizer is given a `[SEG]` token, and sizes are taken from its configuration.
             hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
         """
-        # The settings are given so that transformers does not read InternVL's own, which ask to run code of the model's.
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, config=SELF1EConfig(), trust_remote_code=False, **hub_options
-        )
+        # With settings given, transformers does not read InternVL's own, which ask to run code of the model's.
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=SELF1EConfig(), trust_remote_code=False, **hub_options)
         config = _read_json(folder, CONFIG_NAME, hub_options)
         if config.pop("processor_class", None) == cls.__name__:
             return cls(tokenizer, **config)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 from self1e.modeling.model import SELF1EForSegmentation
@@ -31,13 +31,14 @@ class SELF1ETrainer(Trainer):
         self.settings = settings
         self.parts: dict[str, list[float]] = {}
 
-    def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> SequentialSampler:
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """AdamW in two groups, so that the vision tower can learn at a rate of its own."""
         chosen = self.settings.optimisation
-        vision, others = [], []
+        vision: list[nn.Parameter] = []
+        others: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             (vision if "vision_tower" in name else others).append(parameter)
         groups = [
@@ -48,7 +49,7 @@ class SELF1ETrainer(Trainer):
         return self.optimizer
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Tensor | tuple[Tensor, Any]:
         """The method's loss, plus that of the per-pixel labels where there are any."""
         dense = inputs.pop("dense", None)
