@@ -58,12 +58,13 @@ class ToylandData(Settings):
 
 
 class Optimisation(Settings):
-    """AdamW with warm-up and a decaying rate."""
+    """How weights move: the optimiser, its learning rate, and how much a step sees."""
 
     steps: int = Field(gt=0)
     pictures_per_step: int = Field(8, gt=0)
+    optimiser: Literal["adamw", "muon"] = Field("adamw", description="`muon` is for hidden matrices only")
     learning_rate: float = Field(1e-3, gt=0)
-    vision_rate: float = Field(1.0, ge=0, description="learning rate of the vision tower, relative")
+    vision_rate: float = Field(1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(100, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)

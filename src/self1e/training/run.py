@@ -47,6 +47,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         attach_probe(model, settings.seed, settings.init)
         dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     chosen = settings.optimisation
+    model.model.vision_tower.requires_grad_(chosen.vision_rate > 0)
     dataset = ToylandDataset(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
     trainer = SELF1ETrainer(
         model=model,
@@ -54,6 +55,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         args=training_arguments(settings, device),
         train_dataset=dataset,
         data_collator=Collator(processor, settings.packed),
+        processing_class=processor,  # saved with every checkpoint, which makes it a model folder
     )
     trainer.train(resume_from_checkpoint=checkpoint)
     finished = output / "model"

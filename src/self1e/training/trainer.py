@@ -14,6 +14,7 @@ from transformers import Trainer
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.training.config import TrainConfig
 from self1e.training.dense import DenseProbe, label_accuracy
+from self1e.training.optimisers import make_optimiser
 
 PROBE_WEIGHTS = "dense_probe.safetensors"
 PROBE_PREFIX = "dense_probe."
@@ -35,17 +36,8 @@ class SELF1ETrainer(Trainer):
         return SequentialSampler(train_dataset or self.train_dataset)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW in two groups, so that the vision tower can learn at a rate of its own."""
-        chosen = self.settings.optimisation
-        vision: list[nn.Parameter] = []
-        others: list[nn.Parameter] = []
-        for name, parameter in self.model.named_parameters():
-            (vision if "vision_tower" in name else others).append(parameter)
-        groups = [
-            {"params": others, "lr": chosen.learning_rate},
-            {"params": vision, "lr": chosen.learning_rate * chosen.vision_rate},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, betas=chosen.betas, weight_decay=chosen.weight_decay)
+        """See `make_optimiser`."""
+        self.optimizer = make_optimiser(model or self.model, self.settings.optimisation)
         return self.optimizer
 
     def compute_loss(

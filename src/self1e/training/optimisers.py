@@ -1,0 +1,80 @@
+"""The optimisers of a run: AdamW, as in the recipe, or Muon for the matrices of transformer layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from self1e.training.config import Optimisation
+
+
+class MuonWithAdamW(AdamW):
+    """AdamW, and Muon in parameter groups that carry `muon: True`.
+
+    Muon (Jordan et al., 2024) moves a matrix by its momentum with all singular values set to about one, so that rare
+    directions learn as fast as common ones. Updates are scaled to the size of AdamW's (Liu et al., 2025), so that one
+    learning rate suits both. torch.optim.Muon is the same but for its arithmetic: it always computes in bfloat16, which
+    takes five times as long on CPUs without units for it, and it cannot share a scheduler with AdamW.
+    """
+
+    momentum = 0.95
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step of either in each group."""
+        everything = self.param_groups
+        self.param_groups = [group for group in everything if not group.get("muon")]
+        try:
+            loss = super().step(closure)
+        finally:
+            self.param_groups = everything
+        for group in everything:
+            if group.get("muon"):
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        self._muon_step(parameter, group["lr"])
+        return loss
+
+    def _muon_step(self, parameter: Tensor, learning_rate: float) -> None:
+        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
+        momentum.lerp_(parameter.grad, 1 - self.momentum)
+        direction = orthogonalised(parameter.grad.lerp(momentum, self.momentum))
+        parameter.add_(direction, alpha=-learning_rate * 0.2 * max(parameter.shape) ** 0.5)
+
+
+def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
+    """The matrix with all singular values moved near 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / wide.norm().clamp(min=1e-7)
+    for _ in range(steps):
+        gram = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
+    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+
+
+def make_optimiser(model: nn.Module, settings: Optimisation) -> Optimizer:
+    """The optimiser of a run.
+
+    Args:
+        model: Parameters that need no gradient are left out.
+        settings: `vision_rate` scales the learning rate of parameters under `vision_tower`. `muon` takes the matrices
+            of transformer layers; AdamW everything else.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = settings.vision_rate if "vision_tower" in name else 1.0
+            layer_matrix = parameter.ndim == 2 and (".layers." in name or ".encoder.layer." in name)
+            groups.setdefault((rate, settings.optimiser == "muon" and layer_matrix), []).append(parameter)
+    return MuonWithAdamW(
+        [
+            {"params": parameters, "lr": settings.learning_rate * rate, "muon": muon}
+            for (rate, muon), parameters in groups.items()
+        ],
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+    )
