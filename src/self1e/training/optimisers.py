@@ -24,7 +24,7 @@ class MuonWithAdamW(AdamW):
     momentum = 0.95
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of either in each group."""
         everything = self.param_groups
         self.param_groups = [group for group in everything if not group.get("muon")]
@@ -36,13 +36,17 @@ class MuonWithAdamW(AdamW):
             if group.get("muon"):
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        self._muon_step(parameter, group["lr"])
+                        self._muon_step(parameter, parameter.grad, group["lr"])
         return loss
 
-    def _muon_step(self, parameter: Tensor, learning_rate: float) -> None:
-        momentum = self.state[parameter].setdefault("momentum", torch.zeros_like(parameter))
-        momentum.lerp_(parameter.grad, 1 - self.momentum)
-        direction = orthogonalised(parameter.grad.lerp(momentum, self.momentum))
+    def _muon_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:
+        state = self.state[parameter]
+        if not state:  # AdamW counts steps, and looks for the count in every state it loads
+            state.update(step=torch.zeros(()), momentum=torch.zeros_like(parameter))
+        state["step"] += 1
+        momentum = state["momentum"]
+        momentum.lerp_(gradient, 1 - self.momentum)
+        direction = orthogonalised(gradient.lerp(momentum, self.momentum))
         parameter.add_(direction, alpha=-learning_rate * 0.2 * max(parameter.shape) ** 0.5)
 
 

@@ -65,8 +65,8 @@ def raise_model(
 def _scale_to_width(module: nn.Module) -> None:
     """Redraws matrices with variance 1 / inputs.
 
-    The usual deviation of 0.02 suits thousands of channels. With two hundred, signals fade from layer to layer, and mask
-    logits, a product of two faded ones, start so flat that training stands still for its first minutes.
+    The usual deviation of 0.02 suits thousands of channels. With two hundred, signals fade from layer to layer, and
+    mask logits, a product of two faded ones, start so flat that training stands still for its first minutes.
     """
     with torch.no_grad():
         for child in module.modules():
