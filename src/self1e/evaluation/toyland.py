@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -134,6 +134,7 @@ def evaluate_toyland(
     answer: Answer = "given",
     size: int = 448,
     questions: int = QUESTIONS_PER_SCENE,
+    weights: Mapping[str, float] = WEIGHTS,
     on_scene: Callable[[int], None] | None = None,
 ) -> ToylandReport:
     """Asks a model about scenes it has not been trained on.
@@ -148,6 +149,7 @@ def evaluate_toyland(
             the model answers by itself; all masks of an answer count together, and none counts as an empty one.
         size: Side of the pictures in pixels.
         questions: How many a scene, of all kinds.
+        weights: How often each kind is asked.
         on_scene: Called after each scene with the number of scenes done.
 
     Raises:
@@ -164,7 +166,7 @@ def evaluate_toyland(
     try:
         for index in range(n):
             scene = generate_scene(seed * SCENES_PER_SEED + index, size)
-            _score_scene(report, segmenter, scene, questions)
+            _score_scene(report, segmenter, scene, scene_queries(scene, questions, weights))
             if on_scene is not None:
                 on_scene(index + 1)
     finally:
@@ -175,14 +177,13 @@ def evaluate_toyland(
     return report
 
 
-def scene_queries(scene: Scene, questions: int) -> list[Query]:
+def scene_queries(scene: Scene, questions: int, weights: Mapping[str, float] = WEIGHTS) -> list[Query]:
     """What the evaluation asks about a scene: a function of the scene's seed alone."""
-    return sample_queries(scene, np.random.default_rng([scene.seed, 3]), questions, WEIGHTS)
+    return sample_queries(scene, np.random.default_rng([scene.seed, 3]), questions, weights)
 
 
-def _score_scene(report: ToylandReport, segmenter: Segmenter, scene: Scene, questions: int) -> None:
+def _score_scene(report: ToylandReport, segmenter: Segmenter, scene: Scene, asked: Sequence[Query]) -> None:
     picture = segmenter.encode(Image.fromarray(scene.picture))
-    asked = scene_queries(scene, questions)
     rng = np.random.default_rng(0)  # chooses nothing: the wording of the evaluation protocol is fixed
     talks = [conversation(query, scene, rng, training=False) for query in asked]
     segmenting = [talk for talk in talks if talk.segmenting]

@@ -1,0 +1,96 @@
+"""The paper's ladder on toyland: what each rung and each perception pathway is worth, at one small budget.
+
+    python -m benchmarks.ladder --seeds 1 2 3            # all variants; a run that is finished is not run again
+    python -m benchmarks.ladder --variants rfa baseline --seeds 1 --steps 200
+
+Trains each variant from nothing as `configs/ladder.yaml` says and evaluates it on scenes it has not seen. Seeds change
+the initial weights; the data are the same for all. Writes `benchmarks/results/ladder.json` and prints the table of the
+docs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from self1e import Segmenter
+from self1e.evaluation.toyland import evaluate_toyland
+from self1e.training.config import TrainConfig, load_config
+from self1e.training.run import train
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "ladder.json"
+SCENES = 150
+EVALUATION_SEED = 5
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "baseline": {"refilling": "baseline"},
+    "uncompressed": {"refilling": "uncompressed"},
+    "rfr": {"refilling": "rfr"},
+    "rfa": {"refilling": "rfa"},
+    "rfa, no image-to-image": {"image_to_image": False},
+    "rfa, no image-to-[SEG]": {"image_to_segmentation": False},
+    "rfa, neither": {"image_to_image": False, "image_to_segmentation": False},
+}
+
+
+def settings_of(variant: str, seed: int, steps: int | None) -> TrainConfig:
+    """The settings of one run."""
+    folder = variant.replace(", ", "-").replace(" ", "-").replace("[", "").replace("]", "")
+    changes = VARIANTS[variant] | {"seed": seed, "output": f"runs/ladder/{folder}-{seed}"}
+    if variant == "baseline":
+        changes["dense_weight"] = 0.0  # nothing reads the uncompressed features that the labels would teach
+    if steps is not None:
+        changes["optimisation.steps"] = steps
+    return load_config(ROOT / "configs" / "ladder.yaml", changes)
+
+
+def measure(variant: str, seed: int, steps: int | None) -> dict[str, Any]:
+    """Trains and evaluates one variant."""
+    settings = settings_of(variant, seed, steps)
+    finished = Path(settings.output) / "model"
+    if not finished.is_dir():
+        train(settings, device="cpu")
+    assert settings.data.last_weights is not None
+    report = evaluate_toyland(
+        Segmenter.from_pretrained(str(finished)), EVALUATION_SEED, SCENES, weights=settings.data.last_weights
+    ).to_dict()
+    return {"variant": variant, "seed": seed, "steps": settings.optimisation.steps, **report}
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Markdown: mean over seeds, with the lowest and highest."""
+    lines = ["| variant | cIoU | gIoU | runs |", "|---|---|---|---|"]
+    for variant in VARIANTS:
+        runs = [result for result in results if result["variant"] == variant]
+        if runs:
+            cells = [_spread([100 * run[name] for run in runs]) for name in ("ciou", "giou")]
+            lines.append(f"| {variant} | {cells[0]} | {cells[1]} | {len(runs)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
+    parser.add_argument("--steps", type=int, default=None, help="instead of what the settings say")
+    chosen = parser.parse_args()
+    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    for seed in chosen.seeds:
+        for variant in chosen.variants:
+            result = measure(variant, seed, chosen.steps)
+            results = [old for old in results if (old["variant"], old["seed"]) != (variant, seed)] + [result]
+            RESULTS.parent.mkdir(exist_ok=True)
+            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+            print(table(results), flush=True)
+
+
+if __name__ == "__main__":
+    main()
