@@ -2,8 +2,9 @@
 
     python -m benchmarks.full_size --tokenizer FOLDER [--size 2B] [--dtype float32] [PICTURE ...]
 
-The weights are random (no checkpoint is needed), so that the masks mean nothing; everything else is real: the tokenizer,
-the prompts, the pictures, one 448 px tile, the mask pass, and generation with a KV cache. Prints one line of JSON.
+The weights are random (no checkpoint is needed), so that the masks mean nothing; everything else is real: the
+tokenizer, the prompts, the pictures, one 448 px tile, the mask pass, and generation with a KV cache. Prints one line of
+JSON.
 """
 
 from __future__ import annotations

@@ -41,8 +41,6 @@ def settings_of(variant: str, seed: int, steps: int | None) -> TrainConfig:
     """The settings of one run."""
     folder = variant.replace(", ", "-").replace(" ", "-").replace("[", "").replace("]", "")
     changes = VARIANTS[variant] | {"seed": seed, "output": f"runs/ladder/{folder}-{seed}"}
-    if variant == "baseline":
-        changes["dense_weight"] = 0.0  # nothing reads the uncompressed features that the labels would teach
     if steps is not None:
         changes["optimisation.steps"] = steps
     return load_config(ROOT / "configs" / "ladder.yaml", changes)

@@ -41,20 +41,26 @@ class DenseProbe(nn.Module):
         self.uncompressed = nn.Linear(width, 4 * outputs)
         self.compressed = nn.Linear(width, 16 * outputs)
 
-    def forward(self, compressed: Tensor, uncompressed: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, compressed: Tensor, uncompressed: Tensor | None, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss of each label, averaged over the two probes.
 
         Args:
             compressed: F_V1, float[T, n, D].
-            uncompressed: F_V1^HQ, float[T, 4 n, D].
+            uncompressed: F_V1^HQ, float[T, 4 n, D]; None for `baseline`, which has none.
             targets: From `dense_targets`, stacked: [T, 4 sqrt(n), 4 sqrt(n), ...].
         """
-        fine = pixel_unshuffle(self.uncompressed(as_map(uncompressed)))
-        coarse = pixel_unshuffle(pixel_unshuffle(self.compressed(as_map(compressed))))
-        return {
-            name: (a + b) / 2
-            for (name, a), b in zip(_losses(fine, targets).items(), _losses(coarse, targets).values(), strict=True)
-        }
+        losses = [_losses(self.read_compressed(compressed), targets)]
+        if uncompressed is not None:
+            losses.append(_losses(self.read_uncompressed(uncompressed), targets))
+        return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
+
+    def read_compressed(self, compressed: Tensor) -> Tensor:
+        """float[T, n, D] -> float[T, 4 sqrt(n), 4 sqrt(n), outputs]."""
+        return pixel_unshuffle(pixel_unshuffle(self.compressed(as_map(compressed))))
+
+    def read_uncompressed(self, uncompressed: Tensor) -> Tensor:
+        """float[T, 4 n, D] -> float[T, 4 sqrt(n), 4 sqrt(n), outputs]."""
+        return pixel_unshuffle(self.uncompressed(as_map(uncompressed)))
 
 
 def _losses(predicted: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -70,10 +76,10 @@ def _losses(predicted: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     return losses
 
 
-def label_accuracy(probe: DenseProbe, uncompressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-    """Share of pixels whose kind, part and colour the probe of the uncompressed features names rightly."""
+def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
+    """Share of pixels whose kind, part and colour can be read rightly from the compressed features."""
     with torch.no_grad():
-        predicted = pixel_unshuffle(probe.uncompressed(as_map(uncompressed)))
+        predicted = probe.read_compressed(compressed)
     classes = predicted.split([*CLASSES.values(), GEOMETRY], dim=-1)[:-1]
     scores = {}
     for name, logits in zip(CLASSES, classes, strict=True):

@@ -58,7 +58,7 @@ class SELF1ETrainer(Trainer):
             loss = loss + self.settings.dense_weight * torch.stack(list(losses.values())).sum()
             self._note(**{f"dense_{name}": value for name, value in losses.items()})
             if self.state.global_step % self.settings.log_every == 0:
-                accuracy = label_accuracy(model.dense_probe, features.uncompressed, dense)
+                accuracy = label_accuracy(model.dense_probe, features.compressed, dense)
                 self._note(**{f"accuracy_{name}": value for name, value in accuracy.items()})
         return (loss, outputs) if return_outputs else loss
 
