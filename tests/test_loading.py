@@ -88,7 +88,7 @@ def test_revisions_are_of_the_hub(folder):
         ("config.json", None, r"is no model folder: it has no config\.json"),
         ("config.json", b"{", "cannot be read as JSON"),
         ("config.json", b'{"model_type": "llama"}', "llama"),
-        ("config.json", b'{"model_type": "self1e", "refilling": "full"}', "make no model .*refilling"),
+        ("config.json", b'{"model_type": "self1e", "refilling": "full"}', "does not describe a model .*refilling"),
         ("model.safetensors", None, "has no weights"),
         ("model.safetensors", b"\x08\x00", "cut short or damaged"),
         ("tokenizer.json", None, "incomplete: it has no tokenizer"),
@@ -103,6 +103,31 @@ def test_incomplete_and_damaged_folders(folder, name, content, message):
     with pytest.raises(ModelError, match=message) as error:
         load_model(folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("text_config", {"hidden_size": "wide"}, "does not describe a model .*hidden_size"),
+        ("text_config", {"hidden_size": 0}, "does not describe a model"),
+        ("text_config", {"num_attention_heads": 0}, "does not describe a model"),
+        ("text_config", {"vocab_size": 5}, "does not describe a model"),
+        ("text_config", {"hidden_size": 10_000_000}, r"do not fit(.|\n)*misshapen: .* instead of \[331, 10000000\]"),
+        ("vision_config", {"num_hidden_layers": 3}, r"do not fit(.|\n)*36 missing"),
+        ("vision_config", {"patch_size": [8]}, "does not describe a model"),
+        (None, {"ce_weight": "x"}, "does not describe a model .*ce_weight"),
+        (None, {"mask_loss_side": 0}, "mask_loss_side must be at least 1"),
+        (None, {"seg_token_id": None}, "does not describe a model .*seg_token_id"),
+        (None, {"refilling": "rfr"}, r"do not fit(.|\n)*8 unexpected"),
+        (None, {"attn_implementation": "flash_attention_2"}, "FlashAttention2"),
+    ],
+)
+def test_settings_that_do_not_fit_the_weights(folder, part, change, message):
+    config = json.loads((folder / "config.json").read_text())
+    (config[part] if part else config).update(change)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
 
 
 def test_a_file_is_no_folder(folder):

@@ -134,9 +134,9 @@ def _load_weights(folder: Path, dtype: torch.dtype) -> SELF1EForSegmentation:
         return SELF1EForSegmentation.from_pretrained(str(folder), dtype=dtype)
     except CheckpointError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:  # settings that no check of ours foresees
+    except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:  # what no check of ours foresees
         reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"the settings in {folder / 'config.json'} make no model ({reason})") from error
+        raise ModelError(f"{folder / 'config.json'} does not describe a model ({reason})") from error
 
 
 def _load_calibration(folder: Path) -> Calibration | None:

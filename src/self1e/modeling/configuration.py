@@ -1,7 +1,6 @@
 """Settings of the model: InternVL's own, plus which rung of the paper's ladder and which pathways are on."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: `strict` checks values against annotations that are types, not strings.
 from typing import Any, Literal, get_args
 
 from huggingface_hub.dataclasses import strict
@@ -34,15 +33,19 @@ class SELF1EConfig(InternVLConfig):
     refilling: str = "rfa"
     image_to_image: bool = True
     image_to_segmentation: bool = True
-    ce_weight: float = 1.0
-    bce_weight: float = 2.0
-    dice_weight: float = 0.5
+    ce_weight: float | int = 1.0
+    bce_weight: float | int = 2.0
+    dice_weight: float | int = 0.5
     mask_loss_side: int = 128
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.refilling not in get_args(Refilling):
             raise ValueError(f"refilling must be one of {get_args(Refilling)}, not {self.refilling!r}")
+        if min(self.ce_weight, self.bce_weight, self.dice_weight) < 0:
+            raise ValueError("the weights of the losses must be at least 0")
+        if self.mask_loss_side < 1:
+            raise ValueError(f"mask_loss_side must be at least 1 pixel, not {self.mask_loss_side}")
         if self.downsample_ratio != 0.5 or self.vision_feature_layer != -1:
             raise ValueError("the refilling head needs downsample_ratio 0.5 and the last layer of the vision tower")
 

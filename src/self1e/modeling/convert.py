@@ -18,36 +18,26 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, InternVLForConditionalGeneration, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from self1e.modeling.configuration import SELF1EConfig
+from self1e.modeling.fitting import (
+    EMBEDDINGS,
+    LM_HEAD,
+    Source,
+    blame_config,
+    expected_shapes,
+    match_names,
+    raise_unless_fitting,
+)
 from self1e.modeling.hub import read_config, resolve_folder
-from self1e.modeling.layouts import KNOWN_VOCABULARIES, layout_of, our_names, our_settings, says_tied
-from self1e.modeling.refilling import RefillingHead
+from self1e.modeling.layouts import HEAD, KNOWN_VOCABULARIES, layout_of, our_settings, says_tied
 from self1e.modeling.weights import CheckpointError, PlannedTensor, WeightFiles, read_json, write_shards
 from self1e.processing.prompts import IM_END, IMG_CONTEXT, SEG
 from self1e.processing.tokens import add_seg_token
 
-HEAD = "refilling_head."
-EMBEDDINGS = "model.language_model.embed_tokens.weight"
-LM_HEAD = "lm_head.weight"
 IMAGE_SETTINGS = "preprocessor_config.json"
 GENERATION_SETTINGS = "generation_config.json"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a tensor comes from: a tensor of the source, or one of the equal `parts` into which its rows fall."""
-
-    name: str
-    part: int = 0
-    parts: int = 1
-
-    def load(self, files: WeightFiles) -> Tensor:
-        if self.parts == 1:
-            return files.load(self.name)
-        rows = files.shapes[self.name][0] // self.parts
-        return files.load_rows(self.name, self.part * rows, (self.part + 1) * rows)
 
 
 @dataclass(frozen=True)
@@ -200,15 +190,13 @@ def plan_conversion(
     raw_config = read_json(folder / "config.json")
     layout = layout_of(raw_config)
     files = WeightFiles(folder)
-    sources, unexpected = _match_names(files, layout)
+    sources, unexpected = match_names(files, layout)
     released = any(name.startswith(HEAD) for name in sources)
     if released and refilling != "rfa":
         raise CheckpointError(f"{folder} has a trained head of rung 'rfa'; it cannot be loaded as {refilling!r}")
     settings = our_settings(raw_config, layout)
-    try:
+    with blame_config(folder):
         config = SELF1EConfig(**settings, refilling=refilling, architectures=["SELF1EForSegmentation"])
-    except Exception as error:  # transformers checks types and values, each in its own way
-        raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({error})") from error
     text = config.text_config
     rows = files.shapes[sources[EMBEDDINGS].name][0] if EMBEDDINGS in sources else text.vocab_size
     config.tie_word_embeddings = _is_tied(raw_config, layout, sources, files)
@@ -218,8 +206,9 @@ def plan_conversion(
     if rows > text.vocab_size:
         plan.notes.append(f"config.json says {text.vocab_size} rows of vocabulary, but the weights have {rows}")
         text.vocab_size = rows
-    expected = expected_shapes(config)
-    _check_fit(files, sources, unexpected, expected, fresh_head=not released)
+    with blame_config(folder):
+        expected = expected_shapes(config)
+    raise_unless_fitting(folder, files, sources, unexpected, expected, fresh_head=not released)
 
     stored = files.dtype(sources[EMBEDDINGS].name)
     config.dtype = dtype or stored
@@ -232,65 +221,6 @@ def plan_conversion(
         plan.fresh.insert(0, f"the refilling head (seed {seed})")
         plan.tensors += _fresh_head(expected, config.dtype, text.initializer_range, seed)
     return plan
-
-
-def expected_shapes(config: SELF1EConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of the model that `config` describes."""
-    with torch.device("meta"):  # shapes only, no memory
-        tensors = InternVLForConditionalGeneration(config).state_dict()
-        tensors |= {HEAD + name: tensor for name, tensor in RefillingHead(config).state_dict().items()}
-    if config.tie_word_embeddings:
-        del tensors[LM_HEAD]
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _match_names(files: WeightFiles, layout: str) -> tuple[dict[str, Source], list[str]]:
-    """Our name of every tensor of the source, and the names that have none."""
-    sources: dict[str, Source] = {}
-    unexpected = []
-    for name in files.shapes:
-        ours = our_names(name, layout)
-        if ours is None:
-            unexpected.append(name)
-            continue
-        for part, our_name in enumerate(ours):
-            if our_name in sources:
-                raise CheckpointError(f"{name} and {sources[our_name].name} are two tensors for {our_name}")
-            sources[our_name] = Source(name, part, len(ours))
-    return sources, unexpected
-
-
-def _check_fit(
-    files: WeightFiles,
-    sources: dict[str, Source],
-    unexpected: list[str],
-    expected: dict[str, tuple[int, ...]],
-    fresh_head: bool,
-) -> None:
-    """Every expected tensor is there in its shape, and no other.
-
-    Raises:
-        CheckpointError: With all that are missing, unexpected, or misshapen.
-    """
-    missing = [name for name in expected if name not in sources and not (fresh_head and name.startswith(HEAD))]
-    unexpected = [*unexpected, *(source.name for name, source in sources.items() if name not in expected)]
-    misshapen = {}
-    for name, source in sources.items():
-        if name not in expected:
-            continue
-        found = files.shapes[source.name]
-        wanted = (expected[name][0] * source.parts, *expected[name][1:])
-        if found != wanted:
-            misshapen[source.name] = f"{source.name} {list(found)} instead of {list(wanted)}"
-    problems = {"missing": missing, "unexpected": sorted(set(unexpected)), "misshapen": list(misshapen.values())}
-    raise_unless_fitting("the weights do not fit config.json", problems)
-
-
-def raise_unless_fitting(what: str, problems: dict[str, list[str]]) -> None:
-    """Raises `CheckpointError` with everything in `problems`, by kind, if there is anything."""
-    lines = [f"{len(names)} {kind}: {', '.join(names)}" for kind, names in problems.items() if names]
-    if lines:
-        raise CheckpointError("\n".join([what, *lines]))
 
 
 def _is_tied(raw_config: dict[str, Any], layout: str, sources: dict[str, Source], files: WeightFiles) -> bool:

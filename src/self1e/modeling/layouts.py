@@ -8,10 +8,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from self1e.modeling.weights import CheckpointError
+
+HEAD = "refilling_head."
+"""What the names of the head's tensors begin with here; in a release, it is `RELEASED_HEAD`."""
+
+RELEASED_HEAD = "combine_decode_proj"
 
 # `*` is one part of a name, `**` any number of parts, and {q,k,v} says that one tensor holds three, row after row.
 OFFICIAL_NAMES = {
@@ -52,6 +58,7 @@ HF_NAMES = {
     "model.vision_tower.**": "model.vision_tower.**",
     "model.multi_modal_projector.**": "model.multi_modal_projector.**",
 }
+OWN_NAMES = {**HF_NAMES, f"{HEAD}**": f"{HEAD}**"}
 
 # Official name of a vision setting: its name in transformers, and what InternVL's code takes when it is absent.
 VISION_SETTINGS: dict[str, tuple[str, Any]] = {
@@ -131,8 +138,16 @@ def layout_of(config: dict[str, Any]) -> str:
     )
 
 
+def has_head(names: Iterable[str]) -> bool:
+    """Whether tensors of these names, in any layout, make a model that can segment."""
+    return any(name.startswith((HEAD, RELEASED_HEAD)) for name in names)
+
+
 def our_names(name: str, layout: str) -> list[str] | None:
-    """What the tensor `name` of a layout is called here: one name, three for a fused qkv, None if it is unknown."""
+    """What the tensor `name` of a layout is called here: one name, three for a fused qkv, None if it is unknown.
+
+    `layout` is `official`, `hf`, or `self1e` (this package's own).
+    """
     for pattern, ours in NAMES[layout]:
         if match := pattern.fullmatch(name):
             filled = _fill(ours, match.groups())
@@ -156,7 +171,7 @@ def _fill(name: str, parts: tuple[str, ...]) -> str:
     return name
 
 
-NAMES = {"official": _compile(OFFICIAL_NAMES), "hf": _compile(HF_NAMES)}
+NAMES = {"official": _compile(OFFICIAL_NAMES), "hf": _compile(HF_NAMES), "self1e": _compile(OWN_NAMES)}
 
 
 def our_settings(config: dict[str, Any], layout: str) -> dict[str, Any]:

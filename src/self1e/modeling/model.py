@@ -26,12 +26,13 @@ from transformers.utils import ModelOutput
 
 from self1e.modeling.attention_mask import as_attention_bias, dual_perception_mask
 from self1e.modeling.configuration import SELF1EConfig
-from self1e.modeling.convert import plan_conversion, raise_unless_fitting
+from self1e.modeling.convert import plan_conversion
+from self1e.modeling.fitting import check_own_layout
 from self1e.modeling.hub import HUB_OPTIONS, read_config, resolve_folder
 from self1e.modeling.layouts import layout_of
 from self1e.modeling.losses import mask_losses
 from self1e.modeling.refilling import RefillingHead, VisionSide
-from self1e.modeling.weights import WeightFiles
+from self1e.modeling.weights import CheckpointError, WeightFiles
 
 Grid = tuple[int, int]  # columns, rows of tiles, as the tiling gives it
 
@@ -107,19 +108,20 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             raw_config = read_config(str(name), **location)
             if raw_config.get("model_type") == SELF1EConfig.model_type:
                 source = resolve_folder(str(name), **location)
-                WeightFiles(source)  # says clearly what is wrong with the files, if anything
+                given = kwargs.get("config")
+                settings = raw_config if given is None else given.to_dict()
+                settings |= {key: kwargs[key] for key in SELF1EConfig.__annotations__ if key in kwargs}
+                # Before transformers builds the model, whose errors would not say what is wrong with the checkpoint.
+                check_own_layout(source, WeightFiles(source), settings)
             else:
                 layout_of(raw_config)  # before gigabytes are downloaded
                 kwargs = _converted(resolve_folder(str(name), **location), **kwargs)
         asked_for_info = kwargs.pop("output_loading_info", False)
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
         model, info = super().from_pretrained(source, *model_args, **kwargs)
-        problems = {
-            "missing": sorted(info["missing_keys"]),
-            "unexpected": sorted(info["unexpected_keys"]),
-            "misshapen": [f"{key} {list(found)} instead of {list(own)}" for key, found, own in info["mismatched_keys"]],
-        }
-        raise_unless_fitting(f"the weights of {name} do not fit its config.json", problems)
+        for kind in ("missing", "unexpected", "mismatched"):
+            if info[f"{kind}_keys"]:  # transformers would warn, and go on with random numbers
+                raise CheckpointError(f"the weights of {name} do not fit: {kind} are {sorted(info[f'{kind}_keys'])}")
         return (model, info) if asked_for_info else model
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
