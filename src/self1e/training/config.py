@@ -44,14 +44,18 @@ class Architecture(Settings):
 
 
 class ToylandData(Settings):
-    """Scenes of the generated world, a new one for every example."""
+    """Scenes of the generated world."""
 
     seed: int = Field(1, description="two runs with the same seed see the same scenes in the same order")
     size: int = Field(448, gt=0, description="side of a picture, pixels")
+    scenes: int | None = Field(
+        None, gt=0, description="how many different scenes; asked anew when they come round again. Default: no end"
+    )
     segmenting: int = Field(12, ge=0, description="questions a picture that are answered by a mask")
     textual: int = Field(4, ge=0, description="questions a picture that are answered in words")
     rehearsed: int = Field(4, ge=0, description="segmenting answers a picture that are learnt as text, causally")
     textual_share: float = Field(1.0, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
+    terse: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that are the bare prompt")
     first_weights: dict[str, float] | None = Field(None, description="weights of kinds of question at the start")
     last_weights: dict[str, float] | None = Field(None, description="weights after `curriculum` of the run")
     curriculum: float = Field(0.0, ge=0, le=1, description="share of the run over which the weights change")

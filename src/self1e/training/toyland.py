@@ -8,10 +8,12 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import Dataset
 
-from self1e.data.example import Example
+from self1e.data.example import Conversation, Example, Turn
 from self1e.data.toyland.dataset import DEFAULT_WEIGHTS
 from self1e.data.toyland.generate import generate_scene
-from self1e.data.toyland.language import SEGMENTING, TEXTUAL, conversation, queries, sample_queries
+from self1e.data.toyland.language import SEGMENTING, TEXTUAL, conversation, queries, query_mask, sample_queries
+from self1e.data.toyland.scene import Scene
+from self1e.processing.prompts import EVAL_ANSWER
 from self1e.training.config import ToylandData
 from self1e.training.dense import dense_targets
 
@@ -30,19 +32,23 @@ class ToylandDataset(Dataset[Example]):
         self.settings = settings
         self.length = length
         self.dense_side = dense_side
+        self.kept: dict[int, Scene] = {}
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, index: int) -> Example:
         settings = self.settings
-        seed = TRAINING_SEEDS + settings.seed * (1 << 24) + index
-        scene = generate_scene(seed, settings.size)
-        rng = np.random.default_rng([seed, 1])
+        seed = TRAINING_SEEDS + settings.seed * (1 << 24) + (index % settings.scenes if settings.scenes else index)
+        scene = self._scene(seed)
+        rng = np.random.default_rng([seed, 1, index])
         weights = self.weights(index)
         talks, rehearsed = [], []
         for query in sample_queries(scene, rng, settings.segmenting, _only(weights, SEGMENTING)):
-            talks.append(conversation(query, scene, rng, training=True))
+            if rng.random() < settings.terse:
+                talks.append(Conversation((Turn(query.text, EVAL_ANSWER),), (query_mask(query, scene),), query.kind))
+            else:
+                talks.append(conversation(query, scene, rng, training=True))
         if rng.random() < settings.textual_share:
             for query in sample_queries(scene, rng, settings.textual, _only(weights, TEXTUAL)):
                 talks.append(conversation(query, scene, rng, training=True))
@@ -52,6 +58,14 @@ class ToylandDataset(Dataset[Example]):
         if self.dense_side:
             extras["dense"] = dense_targets(scene, self.dense_side)
         return Example(Image.fromarray(scene.picture), tuple(talks), f"toyland-{seed}", extras)
+
+    def _scene(self, seed: int) -> Scene:
+        """Drawn, or kept from the last time it came round (1.4 MB at 448 pixels)."""
+        if self.settings.scenes is None:
+            return generate_scene(seed, self.settings.size)
+        if seed not in self.kept:
+            self.kept[seed] = generate_scene(seed, self.settings.size)
+        return self.kept[seed]
 
     def weights(self, index: int) -> dict[str, float]:
         """Weights of the kinds of question at example `index`."""
