@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Paths as people type them, and files of which a reader never sees half."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def expand_user(path: str | os.PathLike[str]) -> Path:
+    """The path with `~` and `~user` replaced by home folders; as it is where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 @contextmanager

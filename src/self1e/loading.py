@@ -6,7 +6,6 @@ Whatever is wrong with the name, the files or the connection ends in a `ModelErr
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,9 @@ import torch
 
 from self1e.calibration import Calibration
 from self1e.devices import choose_device, choose_dtype
-from self1e.modeling.hub import HUB_ID, resolve_folder
+from self1e.files import expand_user
+from self1e.modeling.hub import HUB_ID, read_config, resolve_folder
+from self1e.modeling.layouts import has_head
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.weights import CheckpointError, WeightFiles, read_json
 from self1e.processing.processor import SELF1EProcessor
@@ -26,7 +27,6 @@ BUNDLED = {"nano": Path(__file__).parent / "assets" / "nano"}
 
 CALIBRATION_NAME = "calibration.json"
 
-_HEADS = ("refilling_head.", "combine_decode_proj")  # in this package's layout, and in that of the release
 _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 
@@ -66,26 +66,31 @@ def load_model(
         ValueError: If the device or the type is unknown or not to be had here.
     """
     chosen_device = choose_device(device)
-    folder = _find(str(name), revision, subfolder)
+    folder = find_model(name, revision, subfolder)
     try:
-        read_json(folder / "config.json")
         files = WeightFiles(folder)
-        stored, parameters = _numbers(files)
-        chosen_dtype = choose_dtype(dtype, chosen_device, stored, parameters)
+        numbers = files.numbers()
+        stored = numbers.most_common(1)[0][0] if numbers else torch.float32
+        chosen_dtype = choose_dtype(dtype, chosen_device, stored, numbers.total())
         processor = _load_processor(folder)
         calibration = _load_calibration(folder)
         model = _load_weights(folder, chosen_dtype)
     except CheckpointError as error:
         raise ModelError(str(error)) from None
     _check_together(folder, model, processor)
-    if not any(head in tensor for tensor in files.shapes for head in _HEADS):
+    if not has_head(files.shapes):
         warnings.warn(f"{name} was never trained to segment: its masks mean nothing; train it first", stacklevel=3)
     full_name = "/".join(filter(None, [str(name), subfolder])) + (f"@{revision}" if revision else "")
     return LoadedModel(model.to(chosen_device).eval(), processor, calibration, full_name)
 
 
-def _find(name: str, revision: str | None, subfolder: str | None) -> Path:
-    """The local folder of the model, downloaded first if need be."""
+def find_model(name: str | Path, revision: str | None = None, subfolder: str | None = None) -> Path:
+    """The local folder of a model, downloaded first if need be; for the arguments see `load_model`.
+
+    Raises:
+        ModelError: If there is no such model, or it cannot be downloaded.
+    """
+    name = str(name)
     if name in BUNDLED:
         folder = BUNDLED[name]
         if not (folder / "config.json").is_file():
@@ -94,7 +99,7 @@ def _find(name: str, revision: str | None, subfolder: str | None) -> Path:
                 "or name a model folder or a Hub id"
             )
     else:
-        folder = Path(name).expanduser()
+        folder = expand_user(name)
     if revision and folder.is_dir():
         raise ModelError(f"revision {revision!r} was given, but {name} is no model on the Hub: leave it out")
     if folder.is_file():
@@ -104,19 +109,11 @@ def _find(name: str, revision: str | None, subfolder: str | None) -> Path:
         raise ModelError(f"there is no model {name!r}: give {bundled}, an existing folder, or a Hub id like owner/name")
     location = {key: value for key, value in (("revision", revision), ("subfolder", subfolder)) if value}
     try:
-        return resolve_folder(str(folder) if folder.is_dir() else name, **location)
+        place = str(folder) if folder.is_dir() else name
+        read_config(place, **location)  # before gigabytes are downloaded
+        return resolve_folder(place, **location)
     except CheckpointError as error:
         raise ModelError(str(error)) from None
-
-
-def _numbers(files: WeightFiles) -> tuple[torch.dtype, int]:
-    """The type that most of the weights are stored in, and how many they are."""
-    sizes: Counter[torch.dtype] = Counter()
-    for tensor, shape in files.shapes.items():
-        sizes[files.dtype(tensor)] += torch.Size(shape).numel()
-    if not sizes:
-        return torch.float32, 0
-    return sizes.most_common(1)[0][0], sizes.total()
 
 
 def _load_processor(folder: Path) -> SELF1EProcessor:

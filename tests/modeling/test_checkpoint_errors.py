@@ -3,6 +3,7 @@
 import pytest
 import torch
 from builders import VOCABULARY, tiny_model
+from huggingface_hub.utils import filter_repo_objects
 from official import IDS, assert_same_weights, edit_config, hf_base, official_config, official_tensors, write_folder
 from safetensors.torch import load_file, save_file
 
@@ -167,9 +168,29 @@ class TestHub:
         model = SELF1EForSegmentation.from_pretrained("owner/name", subfolder=subfolder, revision="v1", **ids)
         assert_same_weights(model, tiny_model())
         settings, everything = asked
-        assert settings == ("owner/name", {"allow_patterns": [f"{subfolder}/config.json"], "revision": "v1"})
+        assert settings[0] == everything[0] == "owner/name"
+        assert (settings[1]["allow_patterns"], settings[1]["revision"]) == ([f"{subfolder}/config.json"], "v1")
         assert f"{subfolder}/*.safetensors" in everything[1]["allow_patterns"]
         assert not any(pattern.endswith((".py", ".bin")) for pattern in everything[1]["allow_patterns"])
+
+    @pytest.mark.parametrize("subfolder", ["", "ours"])
+    def test_folders_inside_are_not_downloaded(self, asked, subfolder):
+        hub.resolve_folder("owner/name", subfolder=subfolder)
+        files = [
+            "config.json",
+            "model.safetensors",
+            "x.py",
+            "ours/config.json",
+            "ours/a.safetensors",
+            "ours/old/a.json",
+        ]
+        patterns = {key: value for key, value in asked[0][1].items() if key.endswith("patterns")}
+        wanted = {"": files[:2], "ours": files[3:5]}
+        assert list(filter_repo_objects(files, **patterns)) == wanted[subfolder]
+
+    def test_folder_has_to_be_named(self, asked):
+        with pytest.raises(CheckpointError, match=r"owner/name is no model folder: .* as subfolder"):
+            SELF1EForSegmentation.from_pretrained("owner/name")
 
     def test_convert(self, asked, tmp_path):
         convert_checkpoint("owner/name", tmp_path / "model", subfolder="official", **IDS)

@@ -16,7 +16,7 @@ from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import Device, Dtype, MaxTiles, Model, Revision, Subfolder, load_segmenter
 from self1e.cli.output import make_folder
 from self1e.cli.terminal import CliError, complain, show
-from self1e.files import write_atomically
+from self1e.files import expand_user, write_atomically
 
 if TYPE_CHECKING:
     from self1e.results import Segmentation
@@ -130,7 +130,7 @@ class Session:
             elif name == "/image":
                 if not argument:
                     raise CliError("/image needs a path: /image street.jpg")
-                self.open(Path(argument).expanduser())
+                self.open(expand_user(argument))
                 show(Text(f"now about {self.image}", "dim"))
             elif name == "/reset":
                 self.chat.turns.clear()
@@ -172,7 +172,7 @@ class Session:
         """
         if not self.replies:
             raise CliError("nothing was said yet")
-        path = Path(name).expanduser() if name else self.free_path(".json")
+        path = expand_user(name) if name else self.free_path(".json")
         turns = [{"question": reply.prompt, **reply.to_dict()} for reply in self.replies]
         tree = {"image": str(self.image), "model": self.segmenter.model_name, "turns": turns}
         with write_atomically(path) as file:

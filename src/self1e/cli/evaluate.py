@@ -62,7 +62,7 @@ def command(
     gIoU too (an empty mask for nothing is an IoU of 1); a mask of fewer than 50 pixels counts as empty. Captions have
     no one right answer and are not asked.
     """
-    from self1e.cli.checkpoint import model_folder, sha256, weight_files
+    from self1e.cli.checkpoint import sha256
     from self1e.cli.options import load_segmenter
     from self1e.cli.output import check_writable
 
@@ -70,6 +70,8 @@ def command(
         check_writable([json_file], overwrite)
     segmenter = load_segmenter(model, device=device, dtype=dtype, revision=revision, subfolder=subfolder)
     from self1e.evaluation.toyland import evaluate_toyland
+    from self1e.loading import find_model
+    from self1e.modeling.weights import WeightFiles
 
     with progress_bar() as progress:
         task = progress.add_task(f"{segmenter.model_name} on {benchmark.value}", total=n)
@@ -80,7 +82,7 @@ def command(
     show(report.__rich__())
     if json_file is not None:
         figures: dict[str, Any] = {"model": segmenter.model_name, "benchmark": benchmark.value, **report.to_dict()}
-        figures["weights_sha256"] = sha256(weight_files(model_folder(model, revision, subfolder)))
+        figures["weights_sha256"] = sha256(WeightFiles(find_model(model, revision, subfolder)).paths)
         figures["dtype"] = str(segmenter.model.dtype).removeprefix("torch.")
         figures["device"] = str(segmenter.model.device)
         figures["versions"] = versions()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,20 +45,22 @@ def command(
     """
     from rich.table import Table
 
-    from self1e.cli.checkpoint import model_folder, sha256, weight_files
+    from self1e.cli.checkpoint import sha256
+    from self1e.loading import find_model
+    from self1e.modeling.layouts import has_head
     from self1e.modeling.weights import WeightFiles
 
     with busy(f"looking at {model}"):
-        folder = model_folder(model, revision, subfolder)
+        folder = find_model(model, revision, subfolder)
         config, layout = read_settings(folder)
         files = WeightFiles(folder)
         rows = describe(config, files) | {"layout": layout}
-        if not any("refilling_head." in name or name.startswith("combine_decode_proj") for name in files.shapes):
+        if not has_head(files.shapes):
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
-        paths = weight_files(folder)
-        rows["files"] = f"{len(paths)}, {sum(path.stat().st_size for path in paths) / 1e6:,.1f} MB, in {folder}"
+        size = sum(path.stat().st_size for path in files.paths)
+        rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {folder}"
         if hashing:
-            rows["sha256"] = sha256(paths)
+            rows["sha256"] = sha256(files.paths)
     table = Table(box=None, show_header=False, title=model, title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
@@ -75,31 +76,22 @@ def read_settings(folder: Path) -> tuple[SELF1EConfig, str]:
         CheckpointError: When the settings are not those of such a model.
     """
     from self1e.modeling.configuration import SELF1EConfig
+    from self1e.modeling.fitting import blame_config
     from self1e.modeling.layouts import layout_of, our_settings
-    from self1e.modeling.weights import CheckpointError, read_json
+    from self1e.modeling.weights import read_json
 
     raw = read_json(folder / "config.json")
-    try:
+    with blame_config(folder):
         if raw.get("model_type") == SELF1EConfig.model_type:
             return SELF1EConfig.from_dict(raw), "self1e"
         layout = layout_of(raw)
         return SELF1EConfig(**our_settings(raw, layout)), f"{layout} InternVL, converted when it is loaded"
-    except CheckpointError:
-        raise
-    except Exception as error:  # the library checks types and values, each in its own way
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{folder / 'config.json'} does not describe a model ({reason})") from error
 
 
 def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
     """Sizes and settings in words, by name."""
-    import math
-
     vision, text = config.vision_config, config.text_config
     parts = parameters_by_part(files)
-    stored = Counter(
-        {str(files.dtype(name)).removeprefix("torch."): math.prod(shape) for name, shape in files.shapes.items()}
-    )
     pathways = [name for name in ("image_to_image", "image_to_segmentation") if getattr(config, name)]
     patches = vision.image_size[0] // vision.patch_size[0]
     map_side = {"baseline": patches // 2, "uncompressed": patches, "rfr": patches, "rfa": 2 * patches}
@@ -117,7 +109,7 @@ def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
         "masks": f"{map_side[config.refilling]} x {map_side[config.refilling]} a tile, refilling "
         f"{config.refilling} ({LADDER[config.refilling]})",
         "pathways": ", ".join(pathways) or "none",
-        "dtype": ", ".join(name for name, _ in stored.most_common()),
+        "dtype": ", ".join(str(dtype).removeprefix("torch.") for dtype, _ in files.numbers().most_common()),
         "memory": f"{', '.join(needs)} (rough, {PROMPTS_AT_ONCE} prompts at a time)",
     }
 

@@ -9,6 +9,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from self1e.cli.terminal import CliError
+from self1e.files import expand_user
 
 PICTURE_SUFFIXES = frozenset(
     f".{kind}"
@@ -34,7 +35,7 @@ def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for name in names:
-        path = Path(name).expanduser()
+        path = expand_user(name)
         if path.is_dir():
             paths = _in_folder(path, recursive)
         elif has_magic(name) and not path.exists():
@@ -56,7 +57,7 @@ def _in_folder(folder: Path, recursive: bool) -> list[Path]:
 
 def _matching(pattern: str, recursive: bool) -> list[Path]:
     # Path.glob takes no absolute patterns.
-    names = sorted(glob(str(Path(pattern).expanduser()), recursive=True))  # noqa: PTH207
+    names = sorted(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
     matches = [Path(name) for name in names]
     paths = [path for path in matches if _looks_like_input(path)]
     for folder in matches:

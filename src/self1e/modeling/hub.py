@@ -30,12 +30,23 @@ def resolve_folder(name: str, **location: Any) -> Path:
 
 
 def read_config(name: str, **location: Any) -> dict[str, Any]:
-    """The content of the `config.json` of a folder or Hub id; nothing else is downloaded. See `resolve_folder`."""
-    return read_json(_folder_with(name, ("config.json",), **location) / "config.json")
+    """The content of the `config.json` of a folder or Hub id; nothing else is downloaded. See `resolve_folder`.
+
+    Raises:
+        CheckpointError: When there is no such folder or file, or it is damaged.
+    """
+    folder = _folder_with(name, ("config.json",), **location)
+    if not (folder / "config.json").is_file():
+        where = "/".join(filter(None, (name, location.get("subfolder"))))
+        raise CheckpointError(
+            f"{where} is no model folder: it has no config.json; if models lie in folders inside of it, name one as "
+            "subfolder"
+        )
+    return read_json(folder / "config.json")
 
 
 def _folder_with(name: str, patterns: tuple[str, ...], subfolder: str = "", **hub: Any) -> Path:
-    """The folder of `name`, with the files that match `patterns` at least."""
+    """The folder of `name`, with the files that match `patterns` at least; not those in folders inside of it."""
     if Path(name).is_dir():
         folder = Path(name) / subfolder
         if not folder.is_dir():
@@ -45,7 +56,12 @@ def _folder_with(name: str, patterns: tuple[str, ...], subfolder: str = "", **hu
         raise CheckpointError(f"there is no folder {name}")
     prefix = f"{subfolder.strip('/')}/" if subfolder else ""
     try:
-        root = snapshot_download(name, allow_patterns=[prefix + pattern for pattern in patterns], **hub)
+        root = snapshot_download(
+            name,
+            allow_patterns=[prefix + pattern for pattern in patterns],
+            ignore_patterns=[f"{prefix}*/*"],  # for the Hub, a star stands for slashes, too
+            **hub,
+        )
     except Exception as error:  # no connection, no such repository, no access, full disk: huggingface_hub says which
         reason = " ".join(str(error).split())
         raise CheckpointError(

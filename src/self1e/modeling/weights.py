@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,16 +56,21 @@ class WeightFiles:
     Opening reads the headers of all files and finds those that are missing or cut short. Tensors are read one at a
     time; `release` lets go of everything that was mapped into memory to do so.
 
+    Attributes:
+        paths: The files, in order; other safetensors that lie in the folder do not count.
+        shapes: Of every tensor, by name.
+
     Raises:
         CheckpointError: When the folder has no safetensors, a shard is missing, or a file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.paths = _weight_paths(folder)
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._dtypes: dict[str, str] = {}
         self._files: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}
-        for path in _weight_paths(folder):
+        for path in self.paths:
             handle = self._handle(path)
             for name in handle.keys():  # noqa: SIM118 - a safe_open handle is no dict
                 entry = handle.get_slice(name)
@@ -86,6 +92,17 @@ class WeightFiles:
                 "use the checkpoint in bfloat16, float16 or float32"
             )
         return FLOAT_TYPES[code]
+
+    def numbers(self) -> Counter[torch.dtype]:
+        """How many numbers are stored in each type.
+
+        Raises:
+            CheckpointError: When one is not a floating-point type.
+        """
+        sizes: Counter[torch.dtype] = Counter()
+        for name, shape in self.shapes.items():
+            sizes[self.dtype(name)] += torch.Size(shape).numel()
+        return sizes
 
     def load(self, name: str) -> Tensor:
         """The whole tensor `name`."""
@@ -116,7 +133,7 @@ def _weight_paths(folder: Path) -> list[Path]:
         weight_map = read_json(folder / INDEX_FILE).get("weight_map")
         if not isinstance(weight_map, dict):
             raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map; download it again")
-        names = sorted({Path(name).name for name in weight_map.values()})  # never outside of the folder
+        names = sorted({Path(str(name)).name for name in weight_map.values()})  # never outside of the folder
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise CheckpointError(
@@ -187,7 +204,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path.parent} is no model folder: it has no {path.name}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON ({error}); download or copy it again") from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds no JSON object; download or copy it again")
