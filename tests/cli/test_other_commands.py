@@ -144,6 +144,14 @@ def test_convert_and_verify(cli: Cli, shared: Path, tmp_path: Path) -> None:
     assert cli(*arguments, "--overwrite", "--tolerance", "0").code == 1
 
 
+def test_convert_with_token_ids(cli: Cli, shared: Path, tmp_path: Path) -> None:
+    """The checkpoint has no tokenizer to tell them."""
+    assert_one_sentence(cli("convert", golden(shared), tmp_path / "model"), "--seg-token-id")
+    outcome = cli("convert", golden(shared), tmp_path / "model", "--seg-token-id", 310, "--image-token-id", 300)
+    assert outcome.code == 0, outcome.err
+    assert "[SEG] is token 310, <IMG_CONTEXT> 300" in outcome.out
+
+
 def test_convert_nothing(cli: Cli, tmp_path: Path) -> None:
     assert_one_sentence(cli("convert", tmp_path / "missing", tmp_path / "model"), "missing")
     assert_one_sentence(cli("convert", tmp_path, tmp_path / "model", "--dtype", "int3"), "int3")

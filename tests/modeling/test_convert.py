@@ -2,6 +2,7 @@
 
 import json
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from self1e.modeling import CheckpointError, SELF1EForSegmentation, convert_checkpoint, weights
-from self1e.modeling.convert import expected_shapes
+from self1e.modeling.fitting import expected_shapes
 from self1e.modeling.layouts import our_settings
 
 
@@ -301,6 +302,27 @@ class TestDestination:
             convert_checkpoint(release, tmp_path / "model", **IDS, overwrite=True)
         assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
         assert list(tmp_path.glob(".*")) == []
+
+    def test_the_old_model_comes_back_when_the_new_one_cannot_take_its_place(self, release, tmp_path, monkeypatch):
+        convert_checkpoint(release, tmp_path / "model", **IDS)
+        rename = Path.rename
+
+        def fails_for_the_new_one(self, target):
+            if self.suffix == ".partial":
+                raise OSError("Stale file handle")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", fails_for_the_new_one)
+        with pytest.raises(OSError, match="Stale"):
+            convert_checkpoint(release, tmp_path / "model", **IDS, overwrite=True)
+        assert (tmp_path / "model" / "model.safetensors").is_file()
+        assert list(tmp_path.glob(".*")) == []
+
+    def test_into_the_folder_one_is_in(self, release, tmp_path, monkeypatch):
+        (tmp_path / "here").mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        convert_checkpoint(release, ".", **IDS)
+        assert (tmp_path / "here" / "config.json").is_file()
 
 
 def test_memory_is_bounded_by_a_shard(release, tmp_path, monkeypatch):

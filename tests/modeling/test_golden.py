@@ -1,12 +1,13 @@
 """Parity with the released code: what it computed on two tiny checkpoints, held against ours."""
 
+import io
 import json
 import shutil
 
 import pytest
 import torch
 from rich.console import Console
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from self1e.modeling import CheckpointError, SELF1EForSegmentation, convert_checkpoint, reference_token_ids, verify
 from self1e.modeling.model import SELF1EOutput
@@ -55,7 +56,7 @@ def test_eager_attention_has_parity_too(converted, reference, monkeypatch):
 
 def test_report_prints(converted, reference):
     report = verify(converted, reference)
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console = Console(width=100, record=True, file=io.StringIO())
     console.print(report)
     text = console.export_text()
     assert "last_hidden_state" in text and "grad vision_model.encoder.layers.0.attn.qkv.weight" in text
@@ -101,7 +102,24 @@ def test_other_ids_are_refused(reference, tmp_path):
 
 
 def test_a_folder_that_is_no_reference(converted, tmp_path):
-    with pytest.raises(CheckpointError, match=r"no reference\.json"):
+    with pytest.raises(CheckpointError, match=r"needs reference\.json"):
+        verify(converted, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("reference.json", b"{}", "lacks special_ids"),
+        ("reference.json", b'{"special_ids": {"seg": 310}, "grid_cols_rows": []}', "lacks special_ids"),
+        ("reference.safetensors", b"\x08\x00", "is damaged"),
+        ("reference.safetensors", save({"input_ids": torch.zeros(1, 1)}), "lacks pixel_values"),
+    ],
+)
+def test_a_damaged_reference(reference, converted, tmp_path, name, content, message):
+    for file in ("reference.json", "reference.safetensors"):
+        shutil.copyfile(reference / file, tmp_path / file)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(CheckpointError, match=message):
         verify(converted, tmp_path)
 
 

@@ -87,9 +87,9 @@ def test_broken_tokenizer(tokenizer, release, tmp_path):
 
 
 def test_unknown(release, tmp_path):
-    with pytest.raises(CheckpointError, match=r"id of \[SEG\] is unknown.*say seg_token_id"):
+    with pytest.raises(CheckpointError, match=r"id of \[SEG\] is unknown.*give seg_token_id"):
         convert_checkpoint(release, tmp_path / "model")
-    with pytest.raises(CheckpointError, match="say image_token_id"):
+    with pytest.raises(CheckpointError, match=r"give image_token_id .*--image-token-id"):
         convert_checkpoint(release, tmp_path / "model", seg_token_id=SEG)
 
 

@@ -46,6 +46,13 @@ def command(
             help="Of the weights: float32, bfloat16 or float16; as stored by default.",
         ),
     ] = None,
+    seg_token_id: Annotated[
+        int | None, typer.Option(min=0, metavar="ID", show_default=False, help="Of [SEG], if SRC has no tokenizer.")
+    ] = None,
+    image_token_id: Annotated[
+        int | None,
+        typer.Option(min=0, metavar="ID", show_default=False, help="Of <IMG_CONTEXT>, if SRC has no tokenizer."),
+    ] = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
@@ -63,7 +70,9 @@ def command(
     if dtype is not None and dtype not in DTYPES:
         raise CliError(f"unknown --dtype {dtype!r}: use {', '.join(DTYPES)}")
     # Tiny references come without a tokenizer, and say themselves which tokens are special.
-    special_ids = reference_token_ids(verify_against) if verify_against is not None else {}
+    token_ids = reference_token_ids(verify_against) if verify_against is not None else {}
+    given = {"seg_token_id": seg_token_id, "image_token_id": image_token_id}
+    token_ids |= {name: token_id for name, token_id in given.items() if token_id is not None}
     quiet_libraries()
     with busy(f"converting {source}"):
         report = convert_checkpoint(
@@ -73,8 +82,7 @@ def command(
             overwrite=overwrite,
             subfolder=subfolder or "",
             revision=revision,
-            seg_token_id=special_ids.get("seg_token_id"),
-            image_token_id=special_ids.get("image_token_id"),
+            **token_ids,
         )
     show(str(report))
     if verify_against is None:

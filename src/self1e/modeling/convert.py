@@ -289,7 +289,7 @@ def _agree(token: str, argument: str, given: int | None, found: int | None) -> i
     if value is None:
         raise CheckpointError(
             f"the id of {token} is unknown: the checkpoint has no tokenizer, and its vocabulary is not InternVL3's; "
-            f"say {argument}"
+            f"give {argument} (on the command line --{argument.replace('_', '-')})"
         )
     return value
 
@@ -342,16 +342,19 @@ def _check_destination(destination: Path, overwrite: bool) -> None:
 @contextmanager
 def _appears_when_complete(destination: Path) -> Iterator[Path]:
     """A new folder beside `destination` that takes its name, and its place, at the end of the block; or vanishes."""
+    destination = destination.resolve()  # "." has no name to put the new folder beside
     destination.parent.mkdir(parents=True, exist_ok=True)
     staging = destination.with_name(f".{destination.name}.{uuid.uuid4().hex[:8]}.partial")
+    replaced = staging.with_suffix(".old")
     staging.mkdir()
     try:
         yield staging
-        replaced = staging.with_suffix(".old")
         if destination.exists():
             destination.rename(replaced)
         staging.rename(destination)
         shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
+        if replaced.exists() and not destination.exists():
+            replaced.rename(destination)
         raise

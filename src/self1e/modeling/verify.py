@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from rich.table import Column, Table
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -86,7 +87,7 @@ def verify(model_folder: str | Path, reference_folder: str | Path, tolerance: fl
     """
     reference_folder = Path(reference_folder)
     reference = _read_reference(reference_folder)
-    tensors = load_file(reference_folder / "reference.safetensors")
+    tensors = _read_tensors(reference_folder)
     model = SELF1EForSegmentation.from_pretrained(str(model_folder), dtype=torch.float32).eval()
     for key, value in reference_token_ids(reference_folder).items():
         if getattr(model.config, key) != value:
@@ -104,14 +105,31 @@ def verify(model_folder: str | Path, reference_folder: str | Path, tolerance: fl
         assert output.loss is not None
         output.loss.backward()
         comparisons += _compare_gradients(model, reference["grad_norms"])
+    if not comparisons:
+        raise CheckpointError(f"{reference_folder} holds no outputs to compare with; record them again")
     return VerificationReport(tuple(comparisons), tolerance)
 
 
 def _read_reference(folder: Path) -> dict[str, Any]:
+    if not (folder / "reference.json").is_file() or not (folder / "reference.safetensors").is_file():
+        raise CheckpointError(f"{folder} is no reference: it needs reference.json and reference.safetensors")
     reference = read_json(folder / "reference.json")
-    if not (folder / "reference.safetensors").is_file() or "special_ids" not in reference:
-        raise CheckpointError(f"{folder} is no reference: it needs reference.safetensors, and special_ids in its json")
+    if not {"img_context", "seg"} <= set(reference.get("special_ids", ())) or "grid_cols_rows" not in reference:
+        raise CheckpointError(
+            f"{folder / 'reference.json'} lacks special_ids (img_context, seg) or grid_cols_rows; copy it again"
+        )
     return reference
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    try:
+        tensors = load_file(folder / "reference.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{folder / 'reference.safetensors'} is damaged ({error}); copy it again") from error
+    missing = {"input_ids", "pixel_values"} - set(tensors)
+    if missing:
+        raise CheckpointError(f"{folder / 'reference.safetensors'} lacks {', '.join(sorted(missing))}; copy it again")
+    return tensors
 
 
 def _real_tokens(input_ids: Tensor, pad: int | None) -> Tensor:
