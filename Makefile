@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 DEMO_PICTURE := examples/pictures/lakeside.png
-DEMO_PROMPT := the red boat
+DEMO_PROMPT := the water
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help

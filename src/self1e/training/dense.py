@@ -66,23 +66,33 @@ class DenseProbe(nn.Module):
 def _losses(predicted: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of one probe, float[T, h, w, outputs]."""
     *classes, geometry = predicted.split([*CLASSES.values(), GEOMETRY], dim=-1)
-    losses = {
-        name: F.cross_entropy(logits.flatten(0, -2), targets[name].flatten(), ignore_index=NO_COLOUR)
-        for name, logits in zip(CLASSES, classes, strict=True)
-    }
-    on_thing = targets["geometry"][..., 2:].amax(dim=-1, keepdim=True) > 0
-    error = F.smooth_l1_loss(geometry, targets["geometry"], reduction="none", beta=0.02) * on_thing
+    on_thing = targets["geometry"][..., 2:].amax(dim=-1) > 0
+    losses = {name: _even(logits, targets[name], on_thing) for name, logits in zip(CLASSES, classes, strict=True)}
+    error = F.smooth_l1_loss(geometry, targets["geometry"], reduction="none", beta=0.02) * on_thing[..., None]
     losses["geometry"] = error.sum() / (on_thing.sum() * GEOMETRY).clamp(min=1) * 10
     return losses
 
 
+def _even(logits: Tensor, target: Tensor, on_thing: Tensor) -> Tensor:
+    """Cross-entropy in which the pixels of things weigh as much together as the ten times as many pixels of stuff.
+
+    With every pixel alike, a probe is right nine times in ten without telling a dog from a cat.
+    """
+    each = F.cross_entropy(logits.flatten(0, -2), target.flatten(), ignore_index=NO_COLOUR, reduction="none")
+    counted = (target != NO_COLOUR).flatten()
+    on_thing = on_thing.flatten()
+    halves = [each[counted & part].sum() / (counted & part).sum().clamp(min=1) for part in (on_thing, ~on_thing)]
+    return torch.stack(halves).mean()
+
+
 def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-    """Share of pixels whose kind, part and colour can be read rightly from the compressed features."""
+    """Share of the pixels of things whose kind, part and colour can be read rightly from the compressed features."""
     with torch.no_grad():
         predicted = probe.read_compressed(compressed)
     classes = predicted.split([*CLASSES.values(), GEOMETRY], dim=-1)[:-1]
+    on_thing = targets["geometry"][..., 2:].amax(dim=-1) > 0
     scores = {}
     for name, logits in zip(CLASSES, classes, strict=True):
-        counted = targets[name] != NO_COLOUR
+        counted = on_thing & (targets[name] != NO_COLOUR)
         scores[name] = (logits.argmax(-1) == targets[name])[counted].float().mean().item()
     return scores
