@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import json
 
 import numpy as np
@@ -8,12 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from self1e import calibration
 from self1e.calibration import IDENTITY, Calibration
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(calibration).failed == 0
 
 
 def test_default_changes_nothing() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
-from self1e import contours
 from self1e.contours import mask_to_polygons
 
 # pycocotools' compiled part predates numpy 2's `copy` keyword.
@@ -38,10 +35,6 @@ def fill_by_rays(polygons: list[list[int]], shape: tuple[int, ...]) -> np.ndarra
             low, high = sorted((y0, y1))
             winding[low:high] += np.where(columns > x0, np.sign(y0 - y1), 0)
     return winding
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(contours).failed == 0
 
 
 @given(MASKS)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
 
-from self1e.files import write_atomically
+from self1e.files import expand_user, folder_when_complete, write_atomically, write_json
 
 
 def test_appears_with_ordinary_permissions(tmp_path: Path) -> None:
@@ -65,6 +66,37 @@ def test_denied_places_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         write_atomically(tmp_path / "a.bin"),
     ):
         pass
+
+
+def test_json_holds_any_text(tmp_path: Path) -> None:
+    tree = {"name": "\udcff 船 \n", "numbers": [1, None]}
+    write_json(tmp_path / "a.json", tree)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == tree
+    assert "船" in (tmp_path / "a.json").read_text(encoding="utf-8")
+    with pytest.raises(FileExistsError):
+        write_json(tmp_path / "a.json", {})
+
+
+def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
+    with folder_when_complete(tmp_path / "new" / "model") as folder:
+        (folder / "weights").write_bytes(b"1")
+        (folder / "weights").chmod(0o600)
+        assert not (tmp_path / "new" / "model").exists()
+    (tmp_path / "ordinary").touch()
+    made = tmp_path / "new" / "model" / "weights"
+    assert stat.S_IMODE(made.stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
+    with pytest.raises(RuntimeError), folder_when_complete(tmp_path / "new" / "model"):
+        raise RuntimeError
+    assert made.read_bytes() == b"1"
+    with folder_when_complete(tmp_path / "new" / "model"):
+        pass
+    assert not made.exists()
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+
+
+def test_homes_of_nobody(tmp_path: Path) -> None:
+    assert expand_user("~") == Path.home()
+    assert expand_user("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
 
 
 def test_the_longest_name_works(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import importlib.util
 import io
 import json
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from self1e import results
 from self1e.calibration import Calibration
 from self1e.results import Segmentation, default_min_area, mask_scores
 
@@ -54,10 +52,6 @@ def same(one: Segmentation, other: Segmentation) -> bool:
         and np.array_equal(one.scores, other.scores)
         and (one.prompt, one.text, one.model, one.min_area) == (other.prompt, other.text, other.model, other.min_area)
     )
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(results).failed == 0
 
 
 # ------------------------------------------------------------------------------------------------------- parts

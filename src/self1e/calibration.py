@@ -1,4 +1,4 @@
-"""From the confidence a model shows to the quality it delivers."""
+"""From mask logits to the confidence a model shows, and from that to the quality it delivers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,25 @@ import numpy as np
 Knots = tuple[tuple[float, float], ...]
 
 IDENTITY: Knots = ((0.0, 0.0), (1.0, 1.0))
+
+
+def mask_scores(logits: np.ndarray) -> np.ndarray:
+    """Raw confidence of each mask, float32[K], for mask logits float[K, H, W].
+
+    For a mask (`logits > 0`) with pixels, the mean probability sigmoid(logit) over them. For an empty mask, the
+    confidence that nothing is there: 1 - the largest probability. Both are at least 0.5.
+
+    >>> mask_scores(np.array([[[0.4, -9.0], [0.8, -2.0]], [[-1.0, -2.0], [-3.0, -4.0]]])).round(3)
+    array([0.644, 0.731], dtype=float32)
+    """
+    return np.array([_mask_score(np.asarray(one, np.float32)) for one in logits], np.float32)
+
+
+def _mask_score(logits: np.ndarray) -> float:
+    inside = logits[logits > 0]
+    if inside.size:
+        return float(np.mean(1 / (1 + np.exp(-inside)), dtype=np.float64))
+    return float(1 / (1 + np.exp(logits.max()))) if logits.size else 1.0
 
 
 @dataclass(frozen=True)

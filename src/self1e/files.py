@@ -1,12 +1,14 @@
-"""Paths as people type them, and files of which a reader never sees half."""
+"""Paths as people type them, and files and folders of which a reader never sees half."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
@@ -54,6 +56,57 @@ def write_atomically(path: str | os.PathLike[str], overwrite: bool = False) -> I
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike[str], tree: Any, *, overwrite: bool = False, indent: int | None = None) -> None:
+    """Writes JSON in UTF-8; otherwise as `write_atomically`.
+
+    File names and arguments that are no UTF-8 reach Python as halves of surrogate pairs, which UTF-8 cannot hold: those
+    are escaped, as JSON allows.
+    """
+    text = json.dumps(tree, ensure_ascii=False, indent=indent)
+    with write_atomically(path, overwrite) as file:
+        file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+@contextmanager
+def folder_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder, which takes its name and the place of an older one when the block ends well, or else vanishes.
+
+    Its parents are made. What lies in it can be read by all whom the user lets read new files, even if the program that
+    wrote it (safetensors) wanted otherwise.
+
+    Args:
+        path: Where the folder is to be.
+
+    Yields:
+        The folder to fill, a hidden neighbour of `path`.
+
+    Raises:
+        OSError: The place cannot be written.
+    """
+    path = Path(path).resolve()  # "." has no name to put the new folder beside
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
+    replaced = staging.with_suffix(".old")
+    staging.mkdir()
+    try:
+        yield staging
+        ordinary = staging / f".{os.urandom(8).hex()}.tmp"
+        ordinary.touch()
+        mode = ordinary.stat().st_mode
+        ordinary.unlink()
+        for file in filter(Path.is_file, staging.rglob("*")):
+            file.chmod(mode)
+        if path.exists():
+            path.rename(replaced)
+        staging.rename(path)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        if replaced.exists() and not path.exists():
+            replaced.rename(path)
+        raise
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

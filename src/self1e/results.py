@@ -13,7 +13,6 @@ Segmentation('the red boat', found, 1 mask, 6x4, area=6, box=(2, 1, 5, 3), score
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,9 +24,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from self1e.calibration import Calibration
+from self1e.calibration import Calibration, mask_scores
 from self1e.contours import mask_to_polygons
-from self1e.files import write_atomically
+from self1e.files import write_atomically, write_json
 from self1e.overlay import Colour, colours_for, draw_masks
 
 #: Version of the layout of `Segmentation.to_dict`; a change that old readers would misread raises it.
@@ -48,25 +47,6 @@ def default_min_area(height: int, width: int) -> int:
     (50, 12, 1)
     """
     return max(1, min(50, height * width // 4000))
-
-
-def mask_scores(logits: np.ndarray) -> np.ndarray:
-    """Raw confidence of each mask, float32[K], for mask logits float[K, H, W].
-
-    For a mask (`logits > 0`) with pixels, the mean probability sigmoid(logit) over them. For an empty mask, the
-    confidence that nothing is there: 1 - the largest probability. Both are at least 0.5.
-
-    >>> mask_scores(np.array([[[0.4, -9.0], [0.8, -2.0]], [[-1.0, -2.0], [-3.0, -4.0]]])).round(3)
-    array([0.644, 0.731], dtype=float32)
-    """
-    return np.array([_mask_score(np.asarray(one, np.float32)) for one in logits], np.float32)
-
-
-def _mask_score(logits: np.ndarray) -> float:
-    inside = logits[logits > 0]
-    if inside.size:
-        return float(np.mean(1 / (1 + np.exp(-inside)), dtype=np.float64))
-    return float(1 / (1 + np.exp(logits.max()))) if logits.size else 1.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -421,11 +401,12 @@ class Segmentation:
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES:
             raise ValueError(f"cannot tell what to write from the name {path.name!r}: use one of {', '.join(SUFFIXES)}")
+        if suffix == ".json":
+            write_json(path, self.to_dict(), overwrite=overwrite)
+            return path
         with write_atomically(path, overwrite) as file:
             if suffix == ".png":
                 self.mask_image().save(file, "PNG")
-            elif suffix == ".json":
-                file.write(json.dumps(self.to_dict(), ensure_ascii=False).encode() + b"\n")
             else:
                 names = ["masks", "scores", "prompt", "text", "model"] + ["logits"] * (self.logits is not None)
                 arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,7 @@ def test_prompts() -> None:
 def test_slugs_are_file_names() -> None:
     assert slug("../../etc/passwd") == "etc-passwd"
     assert slug("红色的船") == "红色的船"
-    assert len(slug("word " * 100)) <= 40
+    assert slug("word " * 100) == "-".join(["word"] * 12)
 
 
 def test_outputs_never_share_a_name() -> None:
@@ -72,7 +73,15 @@ def test_outputs_never_share_a_name() -> None:
     every = [name.lower() for row in output_names(pictures, prompts) for name in row]
     assert len(set(every)) == len(pictures) * len(prompts)
     assert every[0] == "cat.the-dog"
-    assert max(map(len, every)) < 150
+    assert max(map(len, every)) < 200
+
+
+def test_names_fit_into_file_systems_in_any_script() -> None:
+    """255 bytes are the most, of which a character takes up to four."""
+    pictures = [Path("图" * 80 + ".png"), Path("图" * 80 + "!.png"), Path(os.fsdecode(b"\xff" * 240 + b".png"))]
+    every = [name for row in output_names(pictures, ["船" * 40, "船" * 40 + "?"]) for name in row]
+    assert len(set(every)) == 6
+    assert max(len(os.fsencode(f"{name}.overlay.png")) for name in every) < 255
 
 
 def test_distinct_leaves_unique_names_alone() -> None:

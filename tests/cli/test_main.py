@@ -11,7 +11,17 @@ from command_line import Cli, assert_one_sentence
 import self1e.cli
 from self1e.version import __version__
 
-COMMANDS = (["segment"], ["chat"], ["info"], ["convert"], ["train"], ["eval"], ["toyland"], ["toyland", "draw"])
+COMMANDS = (
+    ["segment"],
+    ["chat"],
+    ["info"],
+    ["convert"],
+    ["train"],
+    ["eval"],
+    ["export"],
+    ["toyland"],
+    ["toyland", "draw"],
+)
 
 
 @pytest.mark.parametrize("command", [[], *COMMANDS])

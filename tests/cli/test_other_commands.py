@@ -1,4 +1,4 @@
-"""`self1e chat`, `info`, `convert`, `train`, `eval` and `toyland`, on tiny random models."""
+"""`self1e chat`, `info`, `convert`, `train`, `eval`, `export` and `toyland`, on tiny random models."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools import mask as coco_mask
+from safetensors.torch import load_file
 
 from self1e.cli.nano import is_toyland
 from self1e.data.toyland import toyland_example
+from self1e.loading import load_model
 from self1e.results import Segmentation
 from self1e.segmenter import Chat, Turn
 
@@ -203,6 +205,23 @@ def test_eval(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
         assert key in figures
     assert (figures["seed"], figures["n"]) == (3, 1)
     assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--json", path), "--overwrite")
+
+
+# ----------------------------------------------------------------------------------------------------------- export
+
+
+def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    outcome = cli("export", tiny_model_folder, tmp_path / "model", "--scenes", 1)
+    assert outcome.code == 0, outcome.err
+    assert "MB" in outcome.out
+    loaded = load_model(tmp_path / "model", device="cpu")
+    assert loaded.calibration is not None
+    weights, exported = (load_file(each / "model.safetensors") for each in (tiny_model_folder, tmp_path / "model"))
+    assert weights.keys() == exported.keys()
+    assert all((exported[name] == weights[name].half()).all() for name in weights)
+    assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "model"), "exists")
+    assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "other", "--dtype", "int3"), "int3")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 # ---------------------------------------------------------------------------------------------------------- toyland

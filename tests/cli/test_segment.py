@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,18 @@ def test_json_lines_on_stdout(segment: Segment, finds: dict[str, bool], tmp_path
     assert sorted(tmp_path.iterdir()) == pictures
 
 
+def test_names_and_prompts_that_are_no_utf8(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    """Python hands them on as halves of surrogate pairs."""
+    path = save_picture(tmp_path / os.fsdecode(b"caf\xe9.png"))
+    outcome = segment(path, "-p", "a \udcff", "--format", "json")
+    assert outcome.code == 0, outcome.err
+    record = json.loads(outcome.out)
+    assert (record["image"], record["prompt"]) == (str(path), "a \udcff")
+    assert segment(path, "-p", "a \udcff", "--format", "json,mask,coco", "--out", "out").code == 0
+    (written,) = [file for file in Path("out").glob("*.json") if file.name != "coco.json"]
+    assert json.loads(written.read_text()) == record
+
+
 def test_coco_file(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
     pictures = [save_picture(tmp_path / name) for name in ("a.png", "b.png")]
     finds["a cat"] = False
@@ -150,6 +163,7 @@ def test_huge_picture(segment: Segment, tmp_path: Path) -> None:
         (["-p", "x", "--format", "jpeg"], ["jpeg", "overlay"]),
         (["-p", "x", "--format", ","], ["format"]),
         (["-p", "x", "--model", "no-such-model"], ["no-such-model"]),
+        (["-p", "x", "--model", "~nobody-of-this-name/model"], ["~nobody-of-this-name/model"]),
         (["-p", "x", "--device", "abacus"], ["abacus"]),
         (["-p", "x", "--dtype", "int3"], ["int3"]),
         (["-p", "x", "--out", "/proc/nowhere"], ["/proc/nowhere"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import pickle
 from collections.abc import Sequence
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from self1e.evaluation import metrics
 from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union
 
 
@@ -42,10 +40,6 @@ def gather(pairs: Sequence[tuple[np.ndarray, np.ndarray]], min_area: int = 1) ->
     for pred, target in pairs:
         scores.update(pred, target)
     return scores
-
-
-def test_doctests() -> None:
-    assert doctest.testmod(metrics).failed == 0
 
 
 def test_intersection_and_union_is_a_loop_over_pixels() -> None:

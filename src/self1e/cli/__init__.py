@@ -23,6 +23,7 @@ from self1e.cli.terminal import CliError, complain, notice
 
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
+NO_MEMORY = ("out of memory", "can't allocate memory")  # in the words of torch for GPUs, and for CPUs
 
 
 def paragraphs(docstring: str | None) -> str:
@@ -101,7 +102,7 @@ def _report(error: Exception) -> int:
             complain(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help")
     elif isinstance(error, (CliError, ValueError, OSError)):
         complain(str(error) or type(error).__name__)
-    elif "out of memory" in str(error).lower() or isinstance(error, MemoryError):
+    elif isinstance(error, MemoryError) or any(each in str(error).lower() for each in NO_MEMORY):
         complain("there is not enough memory: try fewer --max-tiles, --dtype bfloat16, another --device or model")
     else:
         complain(f"unexpected {type(error).__name__}: {error} (a bug; {DEBUG} shows where)")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from self1e.cli.inputs import LONGEST_STEM
+from self1e.cli.inputs import LONGEST_STEM, shortened
 from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import Device, Dtype, MaxTiles, Model, Revision, Subfolder, load_segmenter
 from self1e.cli.output import make_folder
 from self1e.cli.terminal import CliError, complain, show
-from self1e.files import expand_user, write_atomically
+from self1e.files import expand_user, write_atomically, write_json
 
 if TYPE_CHECKING:
     from self1e.results import Segmentation
@@ -175,14 +174,15 @@ class Session:
         path = expand_user(name) if name else self.free_path(".json")
         turns = [{"question": reply.prompt, **reply.to_dict()} for reply in self.replies]
         tree = {"image": str(self.image), "model": self.segmenter.model_name, "turns": turns}
-        with write_atomically(path) as file:
-            file.write(json.dumps(tree, ensure_ascii=False).encode() + b"\n")
+        if path.exists():
+            raise CliError(f"{path} exists already: give another name")
+        write_json(path, tree)
         return path
 
     def free_path(self, suffix: str) -> Path:
         """The first name for a file about this picture that is not taken, `<stem>.chat-<number><suffix>`."""
         make_folder(self.out)
-        number = 1
-        while (path := self.out / f"{self.image.stem[:LONGEST_STEM]}.chat-{number}{suffix}").exists():
+        stem, number = shortened(self.image.stem, LONGEST_STEM), 1
+        while (path := self.out / f"{stem}.chat-{number}{suffix}").exists():
             number += 1
         return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from self1e.cli.options import Device, Dtype, ModelArgument, Overwrite, Revision, Subfolder
 from self1e.cli.terminal import progress_bar, show
+from self1e.files import write_json
 
 NAME = "eval"
 EXAMPLES = """[dim]Examples:[/]
@@ -86,10 +86,7 @@ def command(
         figures["dtype"] = str(segmenter.model.dtype).removeprefix("torch.")
         figures["device"] = str(segmenter.model.device)
         figures["versions"] = versions()
-        from self1e.files import write_atomically
-
-        with write_atomically(json_file, overwrite=True) as file:
-            file.write(json.dumps(figures, indent=2).encode() + b"\n")
+        write_json(json_file, figures, overwrite=overwrite, indent=2)
         show(f"figures: {json_file}")
 
 

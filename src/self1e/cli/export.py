@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from self1e.cli.options import Device, ModelArgument
 from self1e.cli.terminal import CliError, progress_bar, show
+from self1e.files import folder_when_complete, write_json
 
 NAME = "export"
 EXAMPLES = """[dim]Examples:[/]
@@ -42,20 +42,19 @@ def command(
     if destination.exists():
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
     segmenter = load_segmenter(model, device=device, dtype="float32")
-    segmenter.model.to(DTYPES[dtype])
-    segmenter.model.save_pretrained(destination)
-    segmenter.processor.save_pretrained(destination)
-    segmenter.model.float()  # the rounded weights, computed with as they will be on a CPU
-    if scenes:
-        from self1e.evaluation.calibrate import calibrate_on_toyland
+    with folder_when_complete(destination) as staging:
+        segmenter.model.to(DTYPES[dtype])
+        segmenter.model.save_pretrained(staging)
+        segmenter.processor.save_pretrained(staging)
+        segmenter.model.float()  # the rounded weights, computed with as they will be on a CPU
+        if scenes:
+            from self1e.evaluation.calibrate import calibrate_on_toyland
 
-        with progress_bar() as progress:
-            task = progress.add_task("calibrating", total=scenes)
-            calibration = calibrate_on_toyland(
-                segmenter, seed, scenes, on_scene=lambda done: progress.update(task, completed=done)
-            )
-        (destination / CALIBRATION_NAME).write_text(json.dumps(calibration.to_dict(), indent=1) + "\n")
-    for path in sorted(destination.iterdir()):
-        path.chmod(0o644)  # safetensors writes for the owner only
+            with progress_bar() as progress:
+                task = progress.add_task("calibrating", total=scenes)
+                calibration = calibrate_on_toyland(
+                    segmenter, seed, scenes, on_scene=lambda done: progress.update(task, completed=done)
+                )
+            write_json(staging / CALIBRATION_NAME, calibration.to_dict(), indent=1)
     size = sum(path.stat().st_size for path in destination.iterdir())
     show(f"{destination}: {size / 1e6:.1f} MB")

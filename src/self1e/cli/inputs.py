@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ OWN_OUTPUTS = (".overlay.png", ".mask.png", ".cutout.png")
 LONGEST_PROMPT = 2000
 """Characters. What a model can read is checked by the model, in tokens; this catches a file pasted by mistake."""
 
-LONGEST_SLUG = 40
-LONGEST_STEM = 80
+LONGEST_SLUG, LONGEST_STEM = 60, 120
+"""Bytes. File systems take names of 255 bytes, and each of these may get a number and a suffix."""
 
 
 def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
@@ -95,7 +96,16 @@ def slug(prompt: str) -> str:
     ('the-red-boat', 'prompt', 'où-est-l-été')
     """
     words = re.sub(r"[\W_]+", "-", unicodedata.normalize("NFC", prompt).lower())
-    return words[:LONGEST_SLUG].strip("-") or "prompt"
+    return shortened(words, LONGEST_SLUG).strip("-") or "prompt"
+
+
+def shortened(name: str, most: int) -> str:
+    """The beginning of a name, of at most `most` bytes as a file system counts them.
+
+    >>> shortened("street", 4), shortened("été", 4)
+    ('stre', 'ét')
+    """
+    return os.fsencode(name)[:most].decode(errors="ignore")
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -120,6 +130,6 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 def output_names(pictures: Sequence[Path], prompts: Sequence[str]) -> list[list[str]]:
     """For each picture and prompt the name that its files begin with, `<stem>.<prompt-slug>`; no two are the same."""
-    stems = distinct([picture.stem[:LONGEST_STEM] for picture in pictures])
+    stems = distinct([shortened(picture.stem, LONGEST_STEM) for picture in pictures])
     slugs = distinct([slug(prompt) for prompt in prompts])
     return [[f"{stem}.{each}" for each in slugs] for stem in stems]

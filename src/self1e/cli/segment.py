@@ -17,7 +17,7 @@ from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import Device, Dtype, MaxTiles, Model, Overwrite, Revision, Subfolder, load_segmenter
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, above, complain, printable, progress_bar, show
-from self1e.files import write_atomically
+from self1e.files import write_atomically, write_json
 
 if TYPE_CHECKING:
     from self1e.processing.prompts import Template
@@ -69,6 +69,7 @@ class Plan:
     names: list[list[str]]
     formats: list[str]
     out: Path | None
+    overwrite: bool
 
     @property
     def to_stdout(self) -> bool:
@@ -138,7 +139,7 @@ def command(
 
     Each prompt gives one result a picture: a mask, a score and files called PICTURE.PROMPT.overlay.png and so on.
     """
-    plan = make_plan(images, prompts, formats, out, recursive)
+    plan = make_plan(images, prompts, formats, out, recursive, overwrite)
     if plan.out is not None:
         make_folder(plan.out)
         check_writable(plan.all_files(), overwrite)
@@ -153,7 +154,9 @@ def command(
     return run.exit_code
 
 
-def make_plan(images: list[str], prompts: list[str], formats: str, out: Path | None, recursive: bool) -> Plan:
+def make_plan(
+    images: list[str], prompts: list[str], formats: str, out: Path | None, recursive: bool, overwrite: bool
+) -> Plan:
     """What a command line asks for.
 
     Raises:
@@ -167,7 +170,7 @@ def make_plan(images: list[str], prompts: list[str], formats: str, out: Path | N
     pictures = find_pictures(images, recursive)
     if out is None and chosen != ["json"]:
         out = DEFAULT_OUT
-    return Plan(pictures, checked, output_names(pictures, checked), chosen, out)
+    return Plan(pictures, checked, output_names(pictures, checked), chosen, out, overwrite)
 
 
 class Run:
@@ -239,11 +242,11 @@ class Run:
             self.found += result.found
             record = {"image": str(path), **result.to_dict()}
             if self.plan.to_stdout:
-                print(json.dumps(record, ensure_ascii=False), flush=True)
+                print(json.dumps(record), flush=True)  # in ASCII, whatever stdout can take
                 continue
             files = self.plan.files(picture, prompt)
             for form, file in files.items():
-                write(form, file, result, record)
+                write(form, file, result, record, self.plan.overwrite)
             area = f"{100 * result.area / (result.size[0] * result.size[1]):.1f} %"
             verdict = "found" if result.found else "not found"
             first = str(next(iter(files.values()), ""))
@@ -279,22 +282,16 @@ class Run:
                 "annotations": self.coco_annotations,
                 "categories": categories,
             }
-            write_json(path, tree)
+            write_json(path, tree, overwrite=self.plan.overwrite)
             show(f"annotations: {path}")
         show(f"{self.found} of {self.results} found by {self.segmenter.model_name}")
 
 
-def write(form: str, path: Path, result: Segmentation, record: dict[str, Any]) -> None:
-    """Writes one result in one of `SUFFIXES`' forms. What may be replaced was settled before the run."""
+def write(form: str, path: Path, result: Segmentation, record: dict[str, Any], overwrite: bool) -> None:
+    """Writes one result in one of `SUFFIXES`' forms."""
     if form == "json":
-        write_json(path, record)
+        write_json(path, record, overwrite=overwrite)
         return
     pictures = {"overlay": result.overlay, "mask": result.mask_image, "cutout": result.cutout}
-    with write_atomically(path, overwrite=True) as file:
+    with write_atomically(path, overwrite) as file:
         pictures[form]().save(file, "PNG")
-
-
-def write_json(path: Path, tree: dict[str, Any]) -> None:
-    """Writes JSON in one line, as masks are long."""
-    with write_atomically(path, overwrite=True) as file:
-        file.write(json.dumps(tree, ensure_ascii=False).encode() + b"\n")

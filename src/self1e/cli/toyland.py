@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ from self1e.cli.nano import TEXT, TEXT_KEY
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, progress_bar, show
+from self1e.files import write_atomically, write_json
 
 if TYPE_CHECKING:
     from self1e.data.example import Example
@@ -54,7 +54,6 @@ def draw(
     from PIL.PngImagePlugin import PngInfo
 
     from self1e.data.toyland import toyland_example
-    from self1e.files import write_atomically
 
     with progress_bar() as progress:
         for each in progress.track(seeds, description="drawing"):
@@ -62,11 +61,10 @@ def draw(
             text = PngInfo()
             text.add_text(TEXT_KEY, TEXT)
             picture_path, questions_path = files[each]
-            with write_atomically(picture_path, overwrite=True) as file:
+            with write_atomically(picture_path, overwrite) as file:
                 example.image.save(file, "PNG", pnginfo=text)
             if questions:
-                with write_atomically(questions_path, overwrite=True) as file:
-                    file.write(json.dumps(questions_of(example), indent=1).encode() + b"\n")
+                write_json(questions_path, questions_of(example), overwrite=overwrite, indent=1)
     first, last = files[seeds[0]][0], files[seeds[-1]][0]
     show(f"{first}" if n == 1 else f"{n} pictures: {first} ... {last}")
 

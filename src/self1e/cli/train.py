@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from self1e.cli.terminal import CliError, show
 
 NAME = "train"
+NEEDED = ("accelerate", "pydantic", "tensorboard")  # the extra `train` of this package
 EXAMPLES = """[dim]Examples:[/]
 
   self1e train configs/nano.yaml
@@ -37,6 +38,9 @@ def command(
     An interrupted run goes on from its last checkpoint when it is started again.
     """
     changes = dict(map(parse_override, overrides or []))
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise CliError(f"training needs {', '.join(missing)}, not installed here: pip install 'self1e[train]'")
 
     from self1e.training.config import load_config
 
@@ -62,6 +66,8 @@ def parse_override(text: str) -> tuple[str, Any]:
     >>> parse_override("optimisation.steps=100"), parse_override("output=runs/try")
     (('optimisation.steps', 100), ('output', 'runs/try'))
     """
+    import yaml
+
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise CliError(f"--set {text!r} is not of the form KEY=VALUE, such as optimisation.steps=100")

@@ -9,9 +9,7 @@ new layer in transformers does, and the `[SEG]` row of embeddings and LM head fr
 from __future__ import annotations
 
 import shutil
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from self1e.files import folder_when_complete
 from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.fitting import (
     EMBEDDINGS,
@@ -146,7 +145,7 @@ def convert_checkpoint(
         refilling=refilling,
         seed=seed,
     )
-    with _appears_when_complete(destination) as staging:
+    with folder_when_complete(destination) as staging:
         plan.config.save_pretrained(staging)
         weight_files = write_shards(staging, plan.tensors, max_shard_bytes, plan.files.release)
         if plan.tokenizer is not None:
@@ -337,24 +336,3 @@ def _check_destination(destination: Path, overwrite: bool) -> None:
     is_ours = destination.is_dir() and (destination / "config.json").is_file()
     if not is_ours or read_json(destination / "config.json").get("model_type") != SELF1EConfig.model_type:
         raise FileExistsError(f"{destination} is no converted model, and is not overwritten; remove it yourself")
-
-
-@contextmanager
-def _appears_when_complete(destination: Path) -> Iterator[Path]:
-    """A new folder beside `destination` that takes its name, and its place, at the end of the block; or vanishes."""
-    destination = destination.resolve()  # "." has no name to put the new folder beside
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    staging = destination.with_name(f".{destination.name}.{uuid.uuid4().hex[:8]}.partial")
-    replaced = staging.with_suffix(".old")
-    staging.mkdir()
-    try:
-        yield staging
-        if destination.exists():
-            destination.rename(replaced)
-        staging.rename(destination)
-        shutil.rmtree(replaced, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        if replaced.exists() and not destination.exists():
-            replaced.rename(destination)
-        raise
