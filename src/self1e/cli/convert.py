@@ -82,7 +82,8 @@ def command(
             overwrite=overwrite,
             subfolder=subfolder or "",
             revision=revision,
-            **token_ids,
+            seg_token_id=token_ids.get("seg_token_id"),
+            image_token_id=token_ids.get("image_token_id"),
         )
     show(str(report))
     if verify_against is None:
