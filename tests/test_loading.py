@@ -158,6 +158,8 @@ def test_devices():
     assert choose_device().type in ("cuda", "mps", "cpu")
     with pytest.raises(ValueError, match="unknown device 'gpu'"):
         choose_device("gpu")
+    with pytest.raises(ValueError, match="device 'meta' cannot be used here"):
+        choose_device("meta")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device 'cuda' cannot be used here"):
             choose_device("cuda")

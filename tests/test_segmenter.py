@@ -232,6 +232,15 @@ def test_text_that_is_too_long_is_refused(segmenter):
             segmenter.chat(picture(), text)
 
 
+def test_pictures_that_are_too_long_are_refused_before_they_are_encoded(segmenter, monkeypatch):
+    segmenter.processor.max_tiles = 4
+    monkeypatch.setattr(segmenter.model.config.text_config, "max_position_embeddings", 60)
+    encodings = watch(segmenter.model.model.vision_tower)
+    with pytest.raises(ValueError, match=r"the picture takes \d+ tokens, .* no more than 60: use fewer tiles"):
+        segmenter.encode(picture(400, 100))
+    assert not encodings
+
+
 def test_numbers_that_overflow_do_not_become_masks(segmenter):
     with torch.no_grad():
         segmenter.model.refilling_head.fuse.linear_2.bias.fill_(torch.inf)

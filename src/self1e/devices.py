@@ -40,7 +40,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}: use 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from None
     try:
-        torch.empty(1, device=chosen)
+        torch.empty(1, device=chosen).tolist()  # "meta" has no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own way to say no
         reason = str(error).split("\n")[0].rstrip(".")
         raise ValueError(f"device {str(chosen)!r} cannot be used here ({reason}): use 'auto' or 'cpu'") from None

@@ -65,8 +65,13 @@ class Answer:
 
 
 def encode_picture(model: SELF1EForSegmentation, processor: SELF1EProcessor, image: Image.Image) -> EncodedPicture:
-    """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it)."""
+    """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it).
+
+    Raises:
+        ValueError: If it has more tiles than the model can read.
+    """
     tiles, grid = processor.tiles(image)
+    check_length(model, len(processor.prefix(grid)), 0)  # before the work is done, not after
     features = model.encode_images(tiles.to(model.device, model.dtype))
     # The mask pass reads `vision`, not the uncompressed features that it was made of.
     return EncodedPicture(image, grid, replace(features, uncompressed=None), model)
@@ -171,6 +176,10 @@ def check_length(model: SELF1EForSegmentation, picture: int, words: int) -> int:
         ValueError: If it is longer than the model's context.
     """
     context = model.config.text_config.max_position_embeddings
+    if picture > context:
+        raise ValueError(
+            f"the picture takes {picture} tokens, but the model reads no more than {context}: use fewer tiles"
+        )
     if picture + words > context:
         raise ValueError(
             f"too long: the text takes {words} tokens and the picture {picture}, but the model reads no more than "

@@ -28,7 +28,7 @@ from self1e.inference import EncodedPicture, answer_masks, check_length, encode_
 from self1e.loading import load_model
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.batch import Row, pack, single
-from self1e.processing.images import ImageSource, load_image
+from self1e.processing.images import ImageSource, check_max_tiles, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
 from self1e.processing.tokens import EncodedConversation, encode_continuation
@@ -106,8 +106,7 @@ class Segmenter:
             ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
             ValueError: If device, type or `max_tiles` are not possible.
         """
-        if max_tiles < 1:
-            raise ValueError(f"max_tiles must be at least 1, got {max_tiles}")
+        check_max_tiles(max_tiles)
         loaded = load_model(name, device=device, dtype=dtype, revision=revision, subfolder=subfolder)
         loaded.processor.max_tiles = max_tiles
         return cls(loaded.model, loaded.processor, calibration=loaded.calibration, model_name=loaded.name)
@@ -127,6 +126,7 @@ class Segmenter:
 
         Raises:
             ImageError: If it cannot be read.
+            ValueError: If it has more tiles than the model can read.
         """
         return encode_picture(self.model, self.processor, load_image(image))
 

@@ -182,6 +182,13 @@ def test_bad_files(tmp_path):
             load_image(content)
 
 
+def test_postscript_is_not_run():
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, "eps")
+    with pytest.raises(ImageError, match="is PostScript"):
+        load_image(buffer.getvalue())
+
+
 def test_bad_paths(tmp_path):
     with pytest.raises(ImageError, match=r"there is no file .*nowhere\.png: check the path"):
         load_image(tmp_path / "nowhere.png")
@@ -284,7 +291,7 @@ def test_grids_of_known_sizes(size, grid):
     assert tile_grid(*size, 12, 448) == grid
 
 
-@pytest.mark.parametrize("arguments", [(0, 5, 1, 448), (5, 5, 0, 448), (5, 5, 1, 0)])
+@pytest.mark.parametrize("arguments", [(0, 5, 1, 448), (5, 5, 0, 448), (5, 5, 1, 0), (5, 5, 10**9, 448)])
 def test_impossible_grids_are_refused(arguments):
     with pytest.raises(ValueError, match="at least 1"):
         tile_grid(*arguments)

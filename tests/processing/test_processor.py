@@ -79,8 +79,10 @@ def test_mistakes_are_explained(processor, small_tokenizer):
         processor([WIDE, SQUARE], TALKS[:1])
     with pytest.raises(ValueError, match="no rows"):
         processor([WIDE], [[]])
-    with pytest.raises(ValueError, match="max_tiles=0"):
+    with pytest.raises(ValueError, match=r"max_tiles must be at least 1 .* got 0"):
         SELF1EProcessor(small_tokenizer, max_tiles=0)
+    with pytest.raises(ValueError, match="image_size=0"):
+        SELF1EProcessor(small_tokenizer, image_size=0)
 
 
 def test_saving_and_loading(processor, tmp_path):

@@ -21,6 +21,9 @@ ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndar
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused: a small file can unpack to fill the memory. The same limit as Pillow's hard one."""
 
+MAX_TILES = 256
+"""More would not fit into the context of any model, and take minutes to count."""
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -56,6 +59,12 @@ def load_image(source: ImageSource) -> Image.Image:
     raise ImageError(f"{kind} is no picture: give a path, bytes, an open file, a PIL picture or a numpy array")
 
 
+def check_max_tiles(max_tiles: int) -> None:
+    """Raises ValueError unless a picture may be cut into so many tiles."""
+    if not 1 <= max_tiles <= MAX_TILES:
+        raise ValueError(f"max_tiles must be at least 1 and at most {MAX_TILES}, got {max_tiles}")
+
+
 def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[int, int]:
     """InternVL's choice of a grid of tiles for a picture.
 
@@ -66,19 +75,20 @@ def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[
     Args:
         width: of the picture, pixels.
         height: of the picture, pixels.
-        max_tiles: most tiles to use, at least 1.
+        max_tiles: most tiles to use, 1 to `MAX_TILES`.
         tile_size: side of a tile, pixels.
 
     Returns:
         (cols, rows)
 
     Raises:
-        ValueError: if a size or `max_tiles` is less than 1.
+        ValueError: if a size or `max_tiles` is less than 1, or `max_tiles` more than `MAX_TILES`.
     """
-    if min(width, height, max_tiles, tile_size) < 1:
+    check_max_tiles(max_tiles)
+    if min(width, height, tile_size) < 1:
         raise ValueError(
-            f"a picture of {width}x{height} cannot be cut into at most {max_tiles} tiles of {tile_size} pixels: "
-            "all of these must be at least 1"
+            f"a picture of {width}x{height} cannot be cut into tiles of {tile_size} pixels: all of these must be at "
+            "least 1"
         )
     grids = [(cols, rows) for cols in range(1, max_tiles + 1) for rows in range(1, max_tiles // cols + 1)]
     grids.sort(key=lambda grid: grid[0] * grid[1])
@@ -158,6 +168,8 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
     except Exception as error:  # Pillow's decoders let all kinds of errors through for broken headers
         raise ImageError(f"{name} is a broken picture ({error}): save it again") from error
     with image:
+        if image.format == "EPS":
+            raise ImageError(f"{name} is PostScript, a program that would have to be run: convert it to PNG or JPEG")
         return _to_rgb(image, name)
 
 

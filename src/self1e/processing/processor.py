@@ -16,7 +16,7 @@ from transformers.utils import cached_file
 
 from self1e.modeling.configuration import SELF1EConfig
 from self1e.processing.batch import Grid, ModelInputs, Purpose, Row, collate, pack, single
-from self1e.processing.images import to_tiles
+from self1e.processing.images import check_max_tiles, to_tiles
 from self1e.processing.tokens import (
     EncodedConversation,
     add_seg_token,
@@ -43,7 +43,7 @@ class SELF1EProcessor:
         max_tiles: most tiles to cut a picture into. The published results are with one.
 
     Raises:
-        ValueError: if the tokenizer lacks a special token, or a number is less than 1.
+        ValueError: if the tokenizer lacks a special token, or a number is out of range.
     """
 
     def __init__(
@@ -53,8 +53,9 @@ class SELF1EProcessor:
         tokens_per_tile: int = 256,
         max_tiles: int = 1,
     ) -> None:
-        if min(image_size, tokens_per_tile, max_tiles) < 1:
-            raise ValueError(f"must be at least 1: {image_size=}, {tokens_per_tile=}, {max_tiles=}")
+        if min(image_size, tokens_per_tile) < 1:
+            raise ValueError(f"must be at least 1: {image_size=}, {tokens_per_tile=}")
+        check_max_tiles(max_tiles)
         special_ids(tokenizer)
         self.tokenizer = tokenizer
         self.image_size = image_size
