@@ -35,8 +35,8 @@ class EncodedPicture:
 
     Attributes:
         image: RGB, at its own size.
-        grid: (cols, rows) of its tiles.
-        features: What the vision side made of its cols * rows tiles, on the model's device.
+        grid: (columns, rows) of its tiles.
+        features: What the vision side made of its columns * rows tiles, on the model's device.
         model: The model that did. No other can use it.
     """
 

@@ -262,11 +262,11 @@ SIDES = st.integers(1, 5000)
 
 @given(width=SIDES, height=SIDES, max_tiles=st.integers(1, 40))
 def test_no_other_grid_is_closer_in_aspect_ratio(width, height, max_tiles):
-    cols, rows = tile_grid(width, height, max_tiles, 448)
-    assert 1 <= cols * rows <= max_tiles
+    columns, rows = tile_grid(width, height, max_tiles, 448)
+    assert 1 <= columns * rows <= max_tiles
     for other_cols in range(1, max_tiles + 1):
         for other_rows in range(1, max_tiles // other_cols + 1):
-            assert abs(width / height - cols / rows) <= abs(width / height - other_cols / other_rows)
+            assert abs(width / height - columns / rows) <= abs(width / height - other_cols / other_rows)
 
 
 @given(width=SIDES, height=SIDES)
@@ -312,8 +312,8 @@ def test_tiles_are_row_major_and_normalised():
 
 @pytest.mark.parametrize("size", [(10_000, 10), (1, 1), (1, 3000)])
 def test_extreme_pictures(size):
-    tiles, (cols, rows) = to_tiles(Image.new("RGB", size, WHITE), 12, 28)
-    assert tiles.shape == (cols * rows, 3, 28, 28)
+    tiles, (columns, rows) = to_tiles(Image.new("RGB", size, WHITE), 12, 28)
+    assert tiles.shape == (columns * rows, 3, 28, 28)
     assert torch.isfinite(tiles).all()
 
 

@@ -33,8 +33,7 @@ from self1e.modeling.layouts import layout_of
 from self1e.modeling.losses import mask_losses
 from self1e.modeling.refilling import RefillingHead, VisionSide
 from self1e.modeling.weights import CheckpointError, WeightFiles
-
-Grid = tuple[int, int]  # columns, rows of tiles, as the tiling gives it
+from self1e.processing.batch import Grid
 
 
 @dataclass

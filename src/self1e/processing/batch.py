@@ -22,7 +22,7 @@ from torch import Tensor
 from self1e.processing.tokens import IGNORED_LABEL, EncodedConversation
 
 Grid = tuple[int, int]
-"""(cols, rows) of tiles."""
+"""(columns, rows) of tiles."""
 
 Purpose = Literal["training", "masks", "generation"]
 
@@ -74,7 +74,7 @@ class ModelInputs:
 
     Attributes:
         pixel_values: float[T, 3, S, S], the tiles of all pictures, one picture after the other.
-        tile_grids: (cols, rows) of each of the P pictures.
+        tile_grids: (columns, rows) of each of the P pictures.
         picture_index: long[B], the picture that each row is about.
         input_ids: long[B, N].
         attention_mask: long[B, N], 1 for tokens and 0 for padding. Only this says what padding is, never a token id.
@@ -123,7 +123,7 @@ def collate(
 
     Args:
         tiles: float[T_i, 3, S, S] of each picture.
-        tile_grids: (cols, rows) of each picture.
+        tile_grids: (columns, rows) of each picture.
         rows: rows of tokens; each names its picture.
         pad_id: token id to fill short rows with.
         purpose: "training"; "masks", the same without labels; or "generation", where in addition rows are padded on

@@ -1,6 +1,6 @@
 """Pictures in, tiles out: reads any picture as RGB, and cuts it into the square tiles that the vision tower takes.
 
-InternVL's dynamic tiling stretches a picture to cols x rows tiles (nothing is padded or cropped), so what the model
+InternVL's dynamic tiling stretches a picture to columns x rows tiles (nothing is padded or cropped), so what the model
 says about the stitched tiles maps back to the picture by a plain resize.
 """
 
@@ -79,7 +79,7 @@ def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[
         tile_size: side of a tile, pixels.
 
     Returns:
-        (cols, rows)
+        (columns, rows)
 
     Raises:
         ValueError: if a size or `max_tiles` is less than 1, or `max_tiles` more than `MAX_TILES`.
@@ -90,7 +90,7 @@ def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[
             f"a picture of {width}x{height} cannot be cut into tiles of {tile_size} pixels: all of these must be at "
             "least 1"
         )
-    grids = [(cols, rows) for cols in range(1, max_tiles + 1) for rows in range(1, max_tiles // cols + 1)]
+    grids = [(columns, rows) for columns in range(1, max_tiles + 1) for rows in range(1, max_tiles // columns + 1)]
     grids.sort(key=lambda grid: grid[0] * grid[1])
 
     def distance(grid: tuple[int, int]) -> float:
@@ -111,21 +111,21 @@ def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[torch
         image_size: side S of a tile, pixels.
 
     Returns:
-        float32[T, 3, S, S], tiles row by row, T = cols * rows; and (cols, rows).
+        float32[T, 3, S, S], tiles row by row, T = columns * rows; and (columns, rows).
 
     Raises:
         ValueError: if the picture is not RGB.
     """
     if image.mode != "RGB":
         raise ValueError(f"tiles are cut from RGB pictures, not from mode {image.mode!r}: read it with load_image")
-    cols, rows = tile_grid(*image.size, max_tiles, image_size)
-    resized = image.resize((cols * image_size, rows * image_size), Image.Resampling.BICUBIC)
+    columns, rows = tile_grid(*image.size, max_tiles, image_size)
+    resized = image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC)
     pixels = torch.from_numpy(np.array(resized, dtype=np.float32) / 255)  # [H, W, 3]
     pixels = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
-    tiles = pixels.reshape(rows, image_size, cols, image_size, 3)
-    tiles = tiles.permute(0, 2, 4, 1, 3)  # [rows, cols, 3, S, S]
-    tiles = tiles.reshape(rows * cols, 3, image_size, image_size)
-    return tiles, (cols, rows)
+    tiles = pixels.reshape(rows, image_size, columns, image_size, 3)
+    tiles = tiles.permute(0, 2, 4, 1, 3)  # [rows, columns, 3, S, S]
+    tiles = tiles.reshape(rows * columns, 3, image_size, image_size)
+    return tiles, (columns, rows)
 
 
 def _decode_path(path: Path) -> Image.Image:

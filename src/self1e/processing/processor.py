@@ -147,13 +147,13 @@ class SELF1EProcessor:
         return self._batch(pictures, continuations, "generation")
 
     def tiles(self, picture: Image.Image) -> tuple[Tensor, Grid]:
-        """float32[T, 3, S, S] of one RGB picture, and its (cols, rows)."""
+        """float32[T, 3, S, S] of one RGB picture, and its (columns, rows)."""
         return to_tiles(picture, self.max_tiles, self.image_size)
 
     def prefix(self, grid: Grid) -> EncodedConversation:
-        """The tokens that conversations about a picture of cols x rows tiles begin with."""
-        cols, rows = grid
-        return encode_prefix(self.tokenizer, cols * rows * self.tokens_per_tile)
+        """The tokens that conversations about a picture of columns x rows tiles begin with."""
+        columns, rows = grid
+        return encode_prefix(self.tokenizer, columns * rows * self.tokens_per_tile)
 
     @property
     def pad_id(self) -> int:
