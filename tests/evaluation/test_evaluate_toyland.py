@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from self1e.data.toyland import Scene, conversation, generate_scene
+from self1e.data.toyland import Scene, generate_scene
+from self1e.data.toyland.dataset import TRAINING_SEEDS
 from self1e.data.toyland.language.chat import EXPLAIN_SUFFIX, query_mask
 from self1e.evaluation.toyland import (
-    SCENE_SEEDS,
     SCENES_PER_SEED,
     WEIGHTS,
     ToylandReport,
     evaluate_toyland,
     explains,
-    scene_queries,
+    scene_talks,
 )
 from self1e.results import Segmentation
-from self1e.training.toyland import TRAINING_SEEDS
+from self1e.training import toyland as training
 
 SIZE, SEED, N = 224, 2, 3
 
@@ -40,8 +40,7 @@ class KnowsAll:
         self.mode_after = mode
 
     def learn(self, scene: Scene) -> None:
-        for query in scene_queries(scene, 12):
-            talk = conversation(query, scene, np.random.default_rng(0), training=False)
+        for query, talk in scene_talks(scene):
             turn, key = talk.turns[0], scene.picture.tobytes()
             mask = query_mask(query, scene) > 0
             self.answers[key, turn.question] = mask, turn.answer if talk.segmenting else turn.answer.upper()
@@ -108,15 +107,16 @@ def test_report_prints_every_kind() -> None:
 
 
 def test_scenes_are_none_that_training_uses() -> None:
-    assert SCENE_SEEDS <= TRAINING_SEEDS
-    for seed, n in ((-1, 1), (SCENE_SEEDS // SCENES_PER_SEED, 1), (0, 0), (0, SCENES_PER_SEED + 1)):
+    assert training.TRAINING_SEEDS == TRAINING_SEEDS
+    for seed, n in ((-1, 1), (TRAINING_SEEDS // SCENES_PER_SEED, 1), (0, 0), (0, SCENES_PER_SEED + 1)):
         with pytest.raises(ValueError, match="must be from"):
             evaluate_toyland(KnowsAll(), seed, n)  # type: ignore[arg-type]
 
 
 def test_the_same_questions_every_time() -> None:
     scene = generate_scene(11, SIZE)
-    assert scene_queries(scene, 12) == scene_queries(scene, 12)
+    first, again = ([query for query, _ in scene_talks(scene)] for _ in range(2))
+    assert first == again
 
 
 def test_explains() -> None:

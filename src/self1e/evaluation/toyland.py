@@ -20,15 +20,13 @@ from rich.table import Table
 
 from self1e.data.example import Conversation
 from self1e.data.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
+from self1e.data.toyland.dataset import TRAINING_SEEDS
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL, Query
 from self1e.data.toyland.language.chat import EXPLAIN_SUFFIX, query_mask
 from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union
 from self1e.inference import EncodedPicture
 from self1e.processing.prompts import SEG, SEG_ANSWERS
 from self1e.segmenter import Segmenter
-
-SCENE_SEEDS = 1 << 40
-"""Scenes with seeds below this are never trained on; see `self1e.training.toyland.TRAINING_SEEDS`."""
 
 SCENES_PER_SEED = 1_000_000
 """Scene `i` of seed `S` has the scene seed `S * SCENES_PER_SEED + i`, so that two seeds never share a scene."""
@@ -107,8 +105,7 @@ class ToylandReport:
         for kind in SEGMENTING:
             if kind in self.masks:
                 table.add_row(kind, *_mask_cells(figures["kinds"][kind]), "")
-        all_masks = {"n": len(self.total), **figures}
-        table.add_row("all that segment", *_mask_cells(all_masks | {"n": len(self.total)}), "", style="bold")
+        table.add_row("all that segment", *_mask_cells({**figures, "n": len(self.total)}), "", style="bold")
         table.add_section()
         for kind in SCORED_IN_WORDS:
             if kind in self.words:
@@ -155,20 +152,17 @@ def evaluate_toyland(
     Raises:
         ValueError: When these scenes reach into those of another seed, or into those that training uses.
     """
-    if not 1 <= n <= SCENES_PER_SEED:
-        raise ValueError(f"the number of scenes must be from 1 to {SCENES_PER_SEED:,}, not {n:,}")
-    if not 0 <= seed < SCENE_SEEDS // SCENES_PER_SEED:
-        raise ValueError(f"the seed must be from 0 to {SCENE_SEEDS // SCENES_PER_SEED - 1:,}, not {seed:,}")
+    scenes = scene_seeds(seed, n)
     report = ToylandReport(seed, n, answer)
     started = time.perf_counter()
     training = segmenter.model.training
     segmenter.model.eval()
     try:
-        for index in range(n):
-            scene = generate_scene(seed * SCENES_PER_SEED + index, size)
-            _score_scene(report, segmenter, scene, scene_queries(scene, questions, weights))
+        for done, scene_seed in enumerate(scenes, start=1):
+            scene = generate_scene(scene_seed, size)
+            _score_scene(report, segmenter, scene, scene_talks(scene, questions, weights))
             if on_scene is not None:
-                on_scene(index + 1)
+                on_scene(done)
     finally:
         segmenter.model.train(training)
     report.seconds = time.perf_counter() - started
@@ -177,20 +171,36 @@ def evaluate_toyland(
     return report
 
 
-def scene_queries(scene: Scene, questions: int, weights: Mapping[str, float] = WEIGHTS) -> list[Query]:
-    """What the evaluation asks about a scene: a function of the scene's seed alone."""
-    return sample_queries(scene, np.random.default_rng([scene.seed, 3]), questions, weights)
+def scene_seeds(seed: int, n: int) -> range:
+    """The first `n` scenes of a seed, by the numbers that `generate_scene` takes.
+
+    Raises:
+        ValueError: When they reach into those of another seed, or into those that training uses.
+    """
+    if not 1 <= n <= SCENES_PER_SEED:
+        raise ValueError(f"the number of scenes must be from 1 to {SCENES_PER_SEED:,}, not {n:,}")
+    if not 0 <= seed < TRAINING_SEEDS // SCENES_PER_SEED:
+        raise ValueError(f"the seed must be from 0 to {TRAINING_SEEDS // SCENES_PER_SEED - 1:,}, not {seed:,}")
+    return range(seed * SCENES_PER_SEED, seed * SCENES_PER_SEED + n)
 
 
-def _score_scene(report: ToylandReport, segmenter: Segmenter, scene: Scene, asked: Sequence[Query]) -> None:
+def scene_talks(
+    scene: Scene, questions: int = QUESTIONS_PER_SCENE, weights: Mapping[str, float] = WEIGHTS
+) -> list[tuple[Query, Conversation]]:
+    """What the evaluation asks about a scene, in its fixed wording: a function of seed and arguments."""
+    asked = sample_queries(scene, np.random.default_rng([scene.seed, 3]), questions, weights)
+    rng = np.random.default_rng(0)  # chooses nothing, as the wording does not vary
+    return [(query, conversation(query, scene, rng, training=False)) for query in asked]
+
+
+def _score_scene(
+    report: ToylandReport, segmenter: Segmenter, scene: Scene, talks: Sequence[tuple[Query, Conversation]]
+) -> None:
     picture = segmenter.encode(Image.fromarray(scene.picture))
-    rng = np.random.default_rng(0)  # chooses nothing: the wording of the evaluation protocol is fixed
-    talks = [conversation(query, scene, rng, training=False) for query in asked]
-    segmenting = [talk for talk in talks if talk.segmenting]
-
+    segmenting = [talk for _, talk in talks if talk.segmenting]
     for talk, mask in zip(segmenting, _masks(report.answer, segmenter, picture, segmenting), strict=True):
         report.masks.setdefault(talk.kind, MaskScores(GREFCOCO_MIN_AREA)).update(mask, talk.masks[0])
-    for query, talk in zip(asked, talks, strict=True):
+    for query, talk in talks:
         if not talk.segmenting:
             turn = talk.turns[0]
             reply = segmenter.chat(picture, turn.question, max_new_tokens=LONGEST_ANSWER)

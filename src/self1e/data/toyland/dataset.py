@@ -30,6 +30,9 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "caption": 0.2,
 }
 
+#: Scenes with seeds from here on are for training; those below it are for evaluation and tests.
+TRAINING_SEEDS = 1 << 40
+
 #: Keeps the words apart from the random numbers that drew the scene.
 _LANGUAGE = 0x5E1F1E
 
