@@ -7,7 +7,7 @@ import pytest
 
 from self1e.data.toyland.colours import RGB_OF
 from self1e.data.toyland.dense import KIND_NAMES, NO_COLOUR, PART_LABELS, dense_labels
-from self1e.data.toyland.generate import MIN_AREA, MIN_VISIBILITY, generate_scene
+from self1e.data.toyland.generate import MIN_AREA, MIN_SIZE, MIN_VISIBILITY, generate_scene
 from self1e.data.toyland.kinds import KINDS
 from self1e.data.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
 from self1e.data.toyland.vocabulary import PARTS, STUFF, THINGS
@@ -145,3 +145,9 @@ def test_dense_labels_describe_every_pixel(scenes: list[Scene]) -> None:
             assert (labels["part"][inside] == PART_LABELS.index(part.name)).all()
             expected = COLOURS.index(part.colour) if part.colour else NO_COLOUR
             assert (labels["colour"][inside] == expected).all()
+
+
+@pytest.mark.parametrize(("seed", "size"), [(-1, 448), (1, 0), (1, MIN_SIZE - 1)])
+def test_scenes_that_cannot_be(seed: int, size: int) -> None:
+    with pytest.raises(ValueError, match=f"seed from 0 and a size from {MIN_SIZE}"):
+        generate_scene(seed, size)

@@ -16,6 +16,8 @@ from self1e.data.toyland.scene import Part, Scene, Thing
 
 #: Scenes are planned at this size, so that a seed gives the same scene at every size.
 PLAN_SIZE = 448
+#: In smaller pictures, things lose their last pixel.
+MIN_SIZE = 64
 MIN_VISIBILITY = 0.45
 MIN_AREA = 200
 _TIMES = {"day": 0.58, "sunset": 0.14, "night": 0.12, "overcast": 0.16}
@@ -49,11 +51,16 @@ def generate_scene(seed: int, size: int = PLAN_SIZE) -> Scene:
 
     Args:
         seed: Any non-negative number; the same seed gives the same scene.
-        size: Side of the picture in pixels.
+        size: Side of the picture in pixels, at least `MIN_SIZE`.
 
     Returns:
         The picture with its exact maps and descriptions.
+
+    Raises:
+        ValueError: The seed is negative, or the size too small.
     """
+    if seed < 0 or size < MIN_SIZE:
+        raise ValueError(f"a scene needs a seed from 0 and a size from {MIN_SIZE} pixels, got {seed} and {size}")
     rng = np.random.default_rng([seed, _PLAN])
     time = str(rng.choice(list(_TIMES), p=list(_TIMES.values())))
     weights = np.array([option.weight for option in LAYOUTS.values()])
