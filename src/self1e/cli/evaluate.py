@@ -17,7 +17,7 @@ EXAMPLES = """[dim]Examples:[/]
 
   self1e eval nano toyland
 
-  self1e eval runs/nano/model toyland --seed 2 --n 500 --json nano.json
+  self1e eval runs/nano/2-packed/model toyland --seed 2 --n 500 --json nano.json
 
   self1e eval nano toyland --answer generated"""
 

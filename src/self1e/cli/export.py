@@ -14,9 +14,9 @@ from self1e.files import folder_when_complete, write_json
 NAME = "export"
 EXAMPLES = """[dim]Examples:[/]
 
-  self1e export runs/nano/4-decay/model models/nano
+  self1e export runs/nano/2-packed/model models/nano
 
-  self1e export runs/nano/4-decay/model models/nano --dtype float32 --scenes 0"""
+  self1e export runs/nano/2-packed/model models/nano --dtype float32 --scenes 0"""
 
 
 def command(

@@ -19,7 +19,7 @@ EXAMPLES = """[dim]Examples:[/]
 
   self1e info nano
 
-  self1e info runs/nano/model --no-hash"""
+  self1e info runs/nano/2-packed/model --no-hash"""
 
 LADDER = {
     "baseline": "the LLM's image features alone",

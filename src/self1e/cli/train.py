@@ -15,9 +15,9 @@ NAME = "train"
 NEEDED = ("accelerate", "pydantic", "tensorboard")  # the extra `train` of this package
 EXAMPLES = """[dim]Examples:[/]
 
-  self1e train configs/nano.yaml
+  self1e train configs/nano/1-vision.yaml
 
-  self1e train configs/nano.yaml --set optimisation.steps=100 --set output=runs/try"""
+  self1e train configs/nano/1-vision.yaml --set optimisation.steps=100 --set output=runs/try"""
 
 
 def command(
