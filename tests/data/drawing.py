@@ -8,6 +8,8 @@ from self1e.data.toyland.scene import Part, Scene, Thing
 from self1e.data.toyland.vocabulary import STUFF
 
 SIZE = 200
+#: Pixels per unit of a drawing: things of 20 x 20 units are just large enough to be asked for.
+SCALE = 1.3
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -39,11 +41,13 @@ class Drawing:
 
     def scene(self) -> Scene:
         things = []
+        pixels = (np.arange(int(SIZE * SCALE)) / SCALE).astype(int)
+        objects, part_map = (each[pixels[:, None], pixels] for each in (self.objects, self.parts))
         for number, kind, looks, made in self.rows:
-            ys, xs = np.nonzero(self.objects == number)
-            parts = tuple(Part(i, name, colour, int((self.parts == i).sum())) for i, name, colour in made)
+            ys, xs = np.nonzero(objects == number)
+            parts = tuple(Part(i, name, colour, int((part_map == i).sum())) for i, name, colour in made)
             is_stuff = kind in STUFF
-            on = looks.get("on", "sky" if ys.mean() < 50 else self.rows[0][1])
+            on = looks.get("on", "sky" if ys.mean() < 50 * SCALE else self.rows[0][1])
             things.append(
                 Thing(
                     id=number,
@@ -62,8 +66,8 @@ class Drawing:
                     parts=parts,
                 )
             )
-        picture = np.zeros((SIZE, SIZE, 3), np.uint8)
-        return Scene(0, picture, self.objects, self.parts, tuple(things), "day")
+        picture = np.zeros((*objects.shape, 3), np.uint8)
+        return Scene(0, picture, objects, part_map, tuple(things), "day")
 
 
 def street() -> Scene:

@@ -8,7 +8,6 @@ from drawing import DOG, rng, street
 from self1e.data.toyland import toyland_example
 from self1e.data.toyland.language import Query, conversation
 from self1e.data.toyland.language.absent import not_here
-from self1e.data.toyland.language.chat import fill_phrase
 from self1e.processing.prompts import PHRASE_QUESTIONS, SEG, SEG_ANSWERS
 
 
@@ -61,10 +60,6 @@ def test_absent_is_an_empty_mask_or_words() -> None:
 def test_words_of_absence() -> None:
     assert not_here(rng(), "all the boats").startswith("There are no boats ")
     assert not_here(rng(), "the hills").startswith("There are no hills ")
-
-
-def test_plural_phrases_take_the_place_of_the_article() -> None:
-    assert fill_phrase(PHRASE_QUESTIONS[0], "all the boats", rng()) == "Can you segment all the boats in this image?"
 
 
 def test_example_is_a_function_of_its_arguments() -> None:

@@ -8,14 +8,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from self1e.data.toyland.dense import KIND_NAMES
 from self1e.data.toyland.generate import generate_scene
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.tokens import train_tokenizer
 from self1e.training.collate import Collator
 from self1e.training.config import Architecture, ConfigError, ToylandData, TrainConfig
-from self1e.training.dense import dense_targets
+from self1e.training.dense import CLASSES, DenseProbe, _losses, at_cell_centres, centre_and_spread, dense_targets
 from self1e.training.raise_model import raise_model, sine_positions
-from self1e.training.run import train
+from self1e.training.run import build, train
 from self1e.training.toyland import ToylandDataset, toyland_corpus
 
 TINY = Architecture(
@@ -40,6 +41,7 @@ def settings(folder: Path, **changes: Any) -> TrainConfig:
         "image_to_segmentation": False,
         "packed": True,
         "dense_weight": 0.3,
+        "pointed_weight": 0.3,
         "data": DATA.model_dump(),
         "optimisation": {"steps": 4, "pictures_per_step": 2, "warmup_steps": 1, "learning_rate": 3e-3},
         "workers": 0,
@@ -126,13 +128,60 @@ def test_dense_targets_are_the_labels_of_cell_centres() -> None:
     scene = generate_scene(3, 96)
     targets = dense_targets(scene, 12)
     owners = {thing.id: thing for thing in scene.things}
-    from self1e.data.toyland.dense import KIND_NAMES
-
     for row in range(12):
         for column in range(12):
             thing = owners[int(scene.object_map[row * 8 + 4, column * 8 + 4])]
             assert KIND_NAMES[int(targets["kind"][row, column])] == thing.kind
             assert bool(targets["geometry"][row, column, 2] > 0) != thing.is_stuff
+
+
+def test_pixels_of_small_things_weigh_more() -> None:
+    probe = DenseProbe(8)
+    target = {name: torch.zeros(1, 8, 8, dtype=torch.long) for name in ("kind", "part", "colour")}
+    target["geometry"] = torch.zeros(1, 8, 8, 4)
+    target["geometry"][0, 0, 0, 2:] = 0.125  # a thing of one cell
+    target["geometry"][0, 4:, 4:, 2:] = 0.5  # and one of sixteen
+    right = probe.read_compressed(torch.zeros(1, 4, 8)).detach().clone()
+    right[..., :] = 0.0
+    right[..., 0] = 20.0  # class 0 is right everywhere
+    losses = []
+    for row, column in ((0, 0), (5, 5), (0, 5)):
+        wrong = right.clone()
+        wrong[0, row, column, 0] = -20.0
+        losses.append(_losses(wrong, target)["kind"].item())
+    assert losses[0] == pytest.approx(4 * losses[1], rel=1e-3)  # 1 / sqrt(box)
+    assert losses[1] > losses[2] > 0  # of 17 cells of things, or of 47 of stuff
+
+
+def test_masks_are_described_by_centre_and_spread() -> None:
+    mask = torch.zeros(2, 40, 40, dtype=torch.uint8)
+    mask[0, 10:20, 20:40] = 1
+    inside = at_cell_centres(mask, 20).flatten(1).float()
+    assert inside[0].sum() == 50 and inside[1].sum() == 0
+    spread = [2 * (side**2 - 1) ** 0.5 / 12**0.5 / 20 for side in (10, 5)]  # of evenly spaced cells
+    expected = torch.tensor([[0.75, 0.375, *spread], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(centre_and_spread(inside), expected)
+
+
+def test_pointed_loss_asks_for_what_is_inside_the_mask() -> None:
+    scene = generate_scene(3, 96)
+    targets = dense_targets(scene, 24)
+    thing = next(thing for thing in scene.things if thing.kind == "sky")
+    masks = torch.from_numpy(np.stack([scene.object_map == thing.id, np.zeros_like(scene.object_map)])).to(torch.uint8)
+    probe = DenseProbe(16)
+    states = torch.zeros(2, 16, requires_grad=True)
+    optimiser = torch.optim.Adam([states, *probe.pointed.parameters()], lr=0.1)
+    start = probe.pointed_loss(states, masks, targets).item()
+    torch.nn.init.normal_(states)
+    for _ in range(150):
+        optimiser.zero_grad()
+        loss = probe.pointed_loss(states, masks, targets)
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.1 * start
+    read = probe.pointed(states)
+    assert KIND_NAMES[int(read[0, : CLASSES["kind"]].argmax())] == "sky"
+    assert (read[:, -1] > 0).tolist() == [True, False]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -178,6 +227,35 @@ def test_next_stage_goes_on_from_model_and_probe(tmp_path: Path) -> None:
     assert SELF1EForSegmentation.from_pretrained(second).config.image_to_segmentation is False
 
 
+def test_new_models_can_take_over_a_vision_tower(tmp_path: Path) -> None:
+    data = {**DATA.model_dump(), "segmenting": 0, "textual": 0, "rehearsed": 0}
+    first = train(settings(tmp_path / "1", objective="dense", data=data), device="cpu")
+    model, _ = build(settings(tmp_path / "2", vision=str(first), refilling="baseline", seed=2))
+    taught = SELF1EForSegmentation.from_pretrained(first)
+    for part in ("vision_tower", "multi_modal_projector"):
+        given, taken = (getattr(each.model, part).state_dict() for each in (taught, model))
+        assert all(torch.equal(given[name], taken[name]) for name in given)
+    assert not torch.equal(taught.lm_head.weight, model.lm_head.weight)
+    wider = {**TINY.model_dump(), "vision_width": 64}
+    with pytest.raises(ConfigError, match=r"vision_tower .* does not fit"):
+        build(settings(tmp_path / "3", vision=str(first), architecture=wider))
+
+
+def test_bfloat16_products_leave_weights_and_losses_in_float32(tmp_path: Path) -> None:
+    optimisation = {"steps": 3, "pictures_per_step": 1, "warmup_steps": 1, "learning_rate": 3e-3, "optimiser": "muon"}
+    finished = {
+        precision: weights(
+            train(settings(tmp_path / precision, optimisation=optimisation | {"precision": precision}), device="cpu")
+        )
+        for precision in ("float32", "bfloat16")
+    }
+    name = next(name for name in finished["float32"] if name.endswith("layers.0.self_attn.q_proj.weight"))
+    assert all(tensor.dtype == torch.float32 for tensor in finished["bfloat16"].values())
+    assert not torch.equal(finished["float32"][name], finished["bfloat16"][name])
+    difference = finished["float32"][name] - finished["bfloat16"][name]
+    assert difference.norm() < 0.1 * finished["float32"][name].norm()
+
+
 def test_settings_of_another_run_are_refused(tmp_path: Path) -> None:
     train(settings(tmp_path / "run", optimisation={"steps": 1, "pictures_per_step": 1}), device="cpu")
     with pytest.raises(ConfigError, match="other settings"):
@@ -196,6 +274,6 @@ def test_a_few_steps_lower_the_loss(tmp_path: Path) -> None:
         device="cpu",
     )
     history = json.loads((tmp_path / "run" / "checkpoint-30" / "trainer_state.json").read_text())["log_history"]
-    for part in ("loss", "ce", "dense_kind"):
+    for part in ("loss", "ce", "dense_kind", "pointed"):
         values = [line[part] for line in history if part in line]
         assert np.mean(values[-5:]) < 0.9 * np.mean(values[:5]), part

@@ -63,6 +63,8 @@ _OPENS_SENTENCE = re.compile(
     r"\s+(me|us|the|a|an|all|every|each|any|out|at|to)\b",
     re.IGNORECASE,
 )
+_DETERMINERS = {"a", "an", "all", "any", "both", "each", "every", "everyone", "everything", "some"}
+_DETERMINERS |= {"that", "these", "this", "those"}
 _SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")
 
 
@@ -104,6 +106,21 @@ def question_for(prompt: str, template: Template = "auto") -> str:
     if template in ("sentence", "auto"):
         return sentence_question(prompt)
     raise ValueError(f"unknown prompt template {template!r}: use 'auto', 'phrase', 'sentence' or 'none'")
+
+
+def fill_phrase(template: str, phrase: str) -> str:
+    """Puts a noun phrase into a template; a determiner of its own takes the place of the template's "the".
+
+    >>> [fill_phrase("Please segment the {phrase}.", phrase) for phrase in ("left guy", "the dog", "all boats")]
+    ['Please segment the left guy.', 'Please segment the dog.', 'Please segment all boats.']
+    """
+    first, _, rest = phrase.partition(" ")
+    if "the {phrase}" in template:
+        if first.casefold() == "the" and rest:
+            phrase = rest
+        elif first.casefold() in _DETERMINERS:
+            template = template.replace("the {phrase}", "{phrase}")
+    return template.format(phrase=phrase)
 
 
 def _not_empty(prompt: str) -> str:

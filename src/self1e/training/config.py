@@ -74,6 +74,9 @@ class Optimisation(Settings):
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of matrix products; weights, their updates and losses stay float32"
+    )
 
 
 class TrainConfig(Settings):
@@ -82,6 +85,9 @@ class TrainConfig(Settings):
     output: str = Field(description="folder of checkpoints, logs, and `model`, the result")
     init: str | None = Field(None, description="model folder to go on from; instead of `architecture`")
     architecture: Architecture | None = None
+    vision: str | None = Field(
+        None, description="model folder whose vision tower and projector a model from `architecture` takes over"
+    )
     refilling: Refilling = "rfa"
     image_to_image: bool = True
     image_to_segmentation: bool = True
@@ -90,6 +96,9 @@ class TrainConfig(Settings):
     )
     objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
     dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
+    pointed_weight: float = Field(
+        0.0, ge=0, description="weight of the labels of what a [SEG] points at; needs a dense_weight"
+    )
     ce_weight: float = Field(1.0, ge=0)
     bce_weight: float = Field(2.0, ge=0)
     dice_weight: float = Field(0.5, ge=0)
@@ -105,12 +114,16 @@ class TrainConfig(Settings):
     def _consistent(self) -> TrainConfig:
         if (self.init is None) == (self.architecture is None):
             raise ValueError("give either `init` (a model folder to go on from) or `architecture` (from nothing)")
+        if self.vision is not None and self.architecture is None:
+            raise ValueError("`vision` is for a model from `architecture`: with `init`, the whole model is taken over")
         if self.packed and self.image_to_segmentation:
             raise ValueError(
                 "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
             )
         if self.objective == "dense" and not self.dense_weight:
             raise ValueError("objective: dense needs a dense_weight above 0")
+        if self.pointed_weight and not self.dense_weight:
+            raise ValueError("pointed_weight needs a dense_weight above 0: both use the per-pixel labels")
         return self
 
 

@@ -17,11 +17,12 @@ class MuonWithAdamW(AdamW):
 
     Muon (Jordan et al., 2024) moves a matrix by its momentum with all singular values set to about one, so that rare
     directions learn as fast as common ones. Updates are scaled to the size of AdamW's (Liu et al., 2025), so that one
-    learning rate suits both. torch.optim.Muon is the same but for its arithmetic: it always computes in bfloat16, which
-    takes five times as long on CPUs without units for it, and it cannot share a scheduler with AdamW.
+    learning rate suits both. torch.optim.Muon always computes in bfloat16, which takes five times as long on CPUs
+    without units for it, and cannot share a scheduler with AdamW; this one computes in the run's `precision`.
     """
 
     momentum = 0.95
+    precision = torch.float32
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -46,7 +47,7 @@ class MuonWithAdamW(AdamW):
         state["step"] += 1
         momentum = state["momentum"]
         momentum.lerp_(gradient, 1 - self.momentum)
-        direction = orthogonalised(gradient.lerp(momentum, self.momentum))
+        direction = orthogonalised(gradient.lerp(momentum, self.momentum).to(self.precision))
         parameter.add_(direction, alpha=-learning_rate * 0.2 * max(parameter.shape) ** 0.5)
 
 
@@ -74,7 +75,7 @@ def make_optimiser(model: nn.Module, settings: Optimisation) -> Optimizer:
             rate = settings.vision_rate if "vision_tower" in name else 1.0
             layer_matrix = parameter.ndim == 2 and (".layers." in name or ".encoder.layer." in name)
             groups.setdefault((rate, settings.optimiser == "muon" and layer_matrix), []).append(parameter)
-    return MuonWithAdamW(
+    optimiser = MuonWithAdamW(
         [
             {"params": parameters, "lr": settings.learning_rate * rate, "muon": muon}
             for (rate, muon), parameters in groups.items()
@@ -82,3 +83,5 @@ def make_optimiser(model: nn.Module, settings: Optimisation) -> Optimizer:
         betas=settings.betas,
         weight_decay=settings.weight_decay,
     )
+    optimiser.precision = getattr(torch, settings.precision)
+    return optimiser

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import torch
 import yaml
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from self1e.devices import choose_device
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
@@ -41,13 +43,16 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         raise ConfigError(f"{output} holds an earlier run: choose another output, or go on with it")
     _keep_settings(settings, output)
 
+    torch.set_flush_denormal(True)  # attention weights of nearly 0 slow a CPU down by a tenth
     model, processor = build(settings)
     dense_side = 0
     if settings.dense_weight:
-        attach_probe(model, settings.seed, settings.init)
+        attach_probe(model, settings.seed, settings.init or settings.vision)
         dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     chosen = settings.optimisation
     model.model.vision_tower.requires_grad_(chosen.vision_rate > 0)
+    if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
+        model.set_attn_implementation("eager")  # the fused kernel's backward pass takes four times as long there
     dataset = ToylandDataset(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
     trainer = SELF1ETrainer(
         model=model,
@@ -78,9 +83,11 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
     if settings.architecture is not None:
         tokenizer = _toyland_tokenizer(settings.architecture.vocabulary)
         model, processor = raise_model(settings.architecture, tokenizer, settings.seed, settings.refilling)
+        if settings.vision is not None:
+            _take_over_vision(model, settings.vision)
     else:
         assert settings.init is not None
-        model = SELF1EForSegmentation.from_pretrained(settings.init)
+        model = SELF1EForSegmentation.from_pretrained(settings.init, dtype=torch.float32)  # whatever it is stored in
         processor = SELF1EProcessor.from_pretrained(settings.init)
         if model.config.refilling != settings.refilling:
             raise ConfigError(
@@ -93,6 +100,16 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
         }
     )
     return model, processor
+
+
+def _take_over_vision(model: SELF1EForSegmentation, folder: str) -> None:
+    """Copies the vision tower and the projector of the model in `folder`."""
+    taught = SELF1EForSegmentation.from_pretrained(folder, dtype=torch.float32)
+    for part in ("vision_tower", "multi_modal_projector"):
+        try:
+            getattr(model.model, part).load_state_dict(getattr(taught.model, part).state_dict())
+        except RuntimeError as error:
+            raise ConfigError(f"the {part} of {folder} does not fit `architecture`: {error}") from None
 
 
 def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
@@ -115,7 +132,8 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         remove_unused_columns=False,
         report_to=["tensorboard"],
         seed=settings.seed,
-        use_cpu=device == "cpu",
+        bf16=chosen.precision == "bfloat16",
+        use_cpu=choose_device(device).type == "cpu",
         disable_tqdm=not logger.isEnabledFor(logging.INFO),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
@@ -44,6 +45,10 @@ class SELF1ETrainer(Trainer):
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Tensor | tuple[Tensor, Any]:
         """The method's loss, plus that of the per-pixel labels where there are any."""
+        with self.accelerator.autocast():  # `model.forward` does so by itself, `encode_images` and the probe do not
+            return self._compute_loss(model, inputs, return_outputs)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Tensor | tuple[Tensor, Any]:
         dense = inputs.pop("dense", None)
         outputs = None
         if self.settings.objective == "dense":
@@ -57,10 +62,29 @@ class SELF1ETrainer(Trainer):
             losses = model.dense_probe(features.compressed, features.uncompressed, dense)
             loss = loss + self.settings.dense_weight * torch.stack(list(losses.values())).sum()
             self._note(**{f"dense_{name}": value for name, value in losses.items()})
+            if outputs is not None and self.settings.pointed_weight:
+                pointed = self._pointed_loss(model, inputs, outputs.last_hidden_state, dense)
+                loss = loss + self.settings.pointed_weight * pointed
+                self._note(pointed=pointed)
             if self.state.global_step % self.settings.log_every == 0:
                 accuracy = label_accuracy(model.dense_probe, features.compressed, dense)
                 self._note(**{f"accuracy_{name}": value for name, value in accuracy.items()})
         return (loss, outputs) if return_outputs else loss
+
+    def _pointed_loss(self, model: Any, inputs: dict[str, Any], states: Tensor, dense: dict[str, Tensor]) -> Tensor:
+        """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
+        before_seg = F.pad(inputs["input_ids"][:, 1:] == model.config.seg_token_id, (0, 1))
+        losses = [
+            model.dense_probe.pointed_loss(
+                states[row][before_seg[row]],
+                masks.to(states.device),
+                {name: labels[inputs["picture_index"][row]] for name, labels in dense.items()},
+            )
+            for row, masks in enumerate(inputs["masks"])
+            if len(masks)
+        ]
+        masks = sum(map(len, inputs["masks"]))
+        return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
 
     def _note(self, **parts: Tensor | float | None) -> None:
         for name, value in parts.items():

@@ -19,7 +19,7 @@ PLAN_SIZE = 448
 #: In smaller pictures, things lose their last pixel.
 MIN_SIZE = 64
 MIN_VISIBILITY = 0.45
-MIN_AREA = 200
+MIN_AREA = 300
 _TIMES = {"day": 0.58, "sunset": 0.14, "night": 0.12, "overcast": 0.16}
 _CASTS_NO_SHADOW = ("sky", "water")
 

@@ -15,6 +15,7 @@ from self1e.processing.prompts import (
     SEG,
     SEG_ANSWERS,
     SENTENCE_QUESTIONS,
+    fill_phrase,
     phrase_question,
     sentence_question,
 )
@@ -64,15 +65,8 @@ def _phrase_turn(query: Query, rng: Generator) -> Turn:
     if chance(rng, P_CHAT):
         question = pick(rng, CHAT_QUESTIONS).format(phrase=query.text, **{"is": "are" if _is_plural(query) else "is"})
         return Turn(question, not_here(rng, query.text) if query.kind == "absent" else pick(rng, SEG_ANSWERS))
-    return Turn(fill_phrase(pick(rng, PHRASE_QUESTIONS), query.text, rng), pick(rng, SEG_ANSWERS))
-
-
-def fill_phrase(template: str, phrase: str, rng: Generator) -> str:
-    """Put a phrase into a template. One that brings its own "the" takes the place of the phrase's first word."""
-    bare = phrase.removeprefix("the ")
-    if "the {phrase}" in template:
-        return template.format(phrase=bare) if bare != phrase else template.replace("the {", "{").format(phrase=phrase)
-    return template.format(phrase=bare if chance(rng, P_DROP_ARTICLE) else phrase)
+    phrase = query.text.removeprefix("the ") if chance(rng, P_DROP_ARTICLE) else query.text
+    return Turn(fill_phrase(pick(rng, PHRASE_QUESTIONS), phrase), pick(rng, SEG_ANSWERS))
 
 
 def _is_plural(query: Query) -> bool:

@@ -19,9 +19,9 @@ from self1e.data.toyland.scene import COLOURS, Part, Scene, Thing
 if TYPE_CHECKING:
     from self1e.data.toyland.language.naming import Name
 
-MIN_AREA = 400
+MIN_AREA = 600
 MIN_VISIBILITY = 0.45
-MIN_PART_AREA = 300
+MIN_PART_AREA = 500
 #: Less than this is a scrap that a viewer may or may not count.
 SCRAP_AREA = 120
 SCRAP_VISIBILITY = 0.25
