@@ -11,9 +11,6 @@ from pycocotools import mask as coco_mask
 
 from self1e.contours import mask_to_polygons
 
-# pycocotools' compiled part predates numpy 2's `copy` keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
 
 

@@ -16,9 +16,6 @@ from pycocotools import mask as coco_mask
 from self1e.calibration import Calibration
 from self1e.results import Segmentation, default_min_area, mask_scores
 
-# pycocotools' compiled part predates numpy 2's `copy` keyword.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-
 HEIGHT, WIDTH = 60, 90
 
 

@@ -1,0 +1,148 @@
+"""Masks in every form that the field's files hold them in, as uint8[H, W]: 1 inside, 0 outside, 255 ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+IGNORE = 255
+FARTHEST = 1_000_000
+"""How far from the origin a polygon may reach, pixels."""
+
+
+class MaskError(ValueError):
+    """An annotation that is no mask, or does not fit its picture."""
+
+
+def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """A COCO `segmentation` as pixels, rasterised by pycocotools as the published figures are.
+
+    Args:
+        segmentation: Polygons [[x0, y0, x1, y1, ...], ...]; one polygon [x0, y0, ...]; a run-length code
+            {"size": [h, w], "counts": list of numbers, str or bytes}; a list of such codes, whose union is meant; or
+            nothing at all (None, [], [[]]), which is an empty mask.
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+
+    Returns:
+        uint8[height, width], 0 or 1.
+
+    Raises:
+        MaskError: When it is none of these, or its size is not the picture's.
+    """
+    if isinstance(segmentation, Mapping):
+        return _from_rle(segmentation, height, width)
+    if segmentation is None or (isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes)):
+        items = list(segmentation or ())
+        if items and all(isinstance(item, int | float) for item in items):
+            items = [items]
+        if any(isinstance(item, Mapping) for item in items):
+            return union((decode_segmentation(item, height, width) for item in items), height, width)
+        polygons = [_polygon(item) for item in items if not _is_empty(item)]
+        if not polygons:
+            return np.zeros((height, width), np.uint8)
+        return _decoded(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+    raise MaskError(f"a segmentation is polygons or a run-length code, not {type(segmentation).__name__}")
+
+
+def union(masks: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Where any of the masks (uint8[height, width], 0 or 1) is 1; empty for none."""
+    whole = np.zeros((height, width), np.uint8)
+    for mask in masks:
+        np.maximum(whole, mask, out=whole)
+    return whole
+
+
+def union_of_segmentations(segmentations: Sequence[Any], height: int, width: int) -> np.ndarray:
+    """`decode_segmentation` of several annotations (of a multi-target expression, or all instances of a class)."""
+    return union((decode_segmentation(each, height, width) for each in segmentations), height, width)
+
+
+def read_index_map(path: Path) -> np.ndarray:
+    """A PNG whose pixels are class numbers, uint8[H, W]; a palette is for the eye and is left aside.
+
+    Raises:
+        MaskError: When the picture has colours instead of numbers.
+    """
+    with Image.open(path) as image:
+        if image.mode not in ("L", "P", "1"):
+            raise MaskError(f"{path} should hold one class number a pixel (mode L or P), but is {image.mode}")
+        return np.array(image, dtype=np.uint8)
+
+
+def mask_of_values(index_map: np.ndarray, values: Sequence[int], ignored: int | None = None) -> np.ndarray:
+    """uint8 of the map's shape: 1 where it holds one of `values`, 255 where it holds `ignored`, else 0."""
+    mask = np.isin(index_map, values).astype(np.uint8)
+    if ignored is not None:
+        mask[index_map == ignored] = IGNORE
+    return mask
+
+
+def _from_rle(code: Mapping[str, Any], height: int, width: int) -> np.ndarray:
+    try:
+        size, counts = [int(side) for side in code["size"]], code["counts"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MaskError(f"a run-length code needs `size` and `counts`: {error!r}") from None
+    if size != [height, width]:
+        raise MaskError(f"a run-length code of {size[0]} x {size[1]} does not fit a picture of {height} x {width}")
+    if isinstance(counts, str):
+        counts = counts.encode("ascii", errors="replace")
+    runs = runs_of(counts) if isinstance(counts, bytes) else [int(run) for run in counts]
+    if min(runs, default=0) < 0 or sum(runs) != height * width:  # pycocotools would read past its memory
+        raise MaskError(f"run lengths add up to {sum(runs)}, not to {height} x {width} = {height * width} pixels")
+    return _decoded(coco_mask.frPyObjects({"size": size, "counts": runs}, height, width))
+
+
+def runs_of(counts: bytes) -> list[int]:
+    """The run lengths that COCO's compressed form stands for.
+
+    Each run is written as its difference to the one before the last, in 5-bit digits from the lowest up, a character a
+    digit: 48 + digit, + 32 if more follow. The highest digit carries the sign.
+
+    Raises:
+        MaskError: When the string ends within a run, or holds another character.
+    """
+    runs: list[int] = []
+    value = digits = 0
+    for character in counts:
+        digit = character - 48
+        if not 0 <= digit < 64:
+            raise MaskError(f"a run-length code cannot be read: it holds the byte {character}")
+        value |= (digit & 31) << 5 * digits
+        digits += 1
+        if digit & 32:
+            continue
+        if digit & 16:
+            value -= 1 << 5 * digits
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = digits = 0
+    if digits:
+        raise MaskError("a run-length code cannot be read: it ends within a run")
+    return runs
+
+
+def _decoded(code: Any) -> np.ndarray:
+    return np.ascontiguousarray(coco_mask.decode(code), dtype=np.uint8)
+
+
+def _is_empty(item: Any) -> bool:
+    return isinstance(item, Sequence) and not len(item)
+
+
+def _polygon(item: Any) -> list[float]:
+    if not isinstance(item, Sequence) or isinstance(item, str | bytes):
+        raise MaskError(f"a polygon is a list of numbers, not {type(item).__name__}")
+    try:
+        numbers = [float(number) for number in item]
+    except (TypeError, ValueError):
+        raise MaskError(f"a polygon is a list of numbers x0, y0, x1, y1, ..., not {str(item)[:60]}") from None
+    if len(numbers) < 6 or len(numbers) % 2:
+        raise MaskError(f"a polygon needs three points or more, x and y of each; this one has {len(numbers)} numbers")
+    if not (np.abs(numbers) <= FARTHEST).all():  # pycocotools would crash the process
+        raise MaskError(f"a polygon reaches {max(numbers, key=abs)}: coordinates are pixels, at most {FARTHEST:,}")
+    return numbers

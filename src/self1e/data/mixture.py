@@ -1,0 +1,159 @@
+"""Several sources as one training set, in an order that is a function of the seed alone.
+
+Example `i` of a run comes from the part that its random number chooses by sampling rate, and from one of the sources of
+that part, each as likely as the others. A source is gone through in random order, again and again, so that every
+picture is seen once before any is seen twice. Nothing depends on who asks, or on what was asked before: any number of
+processes and workers can share the work, and a resumed run sees what an uninterrupted one would.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from self1e.data.example import Example
+from self1e.data.records import DataError, Record, Source, to_example
+
+logger = logging.getLogger(__name__)
+
+TRIES = 25
+"""Records that are tried for an example before a run of broken ones is an error of its own."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sources that share a sampling rate, such as all referring ones."""
+
+    rate: float
+    sources: tuple[Source, ...]
+
+
+class Mixture:
+    """`length` examples out of several sources.
+
+    A broken record is replaced by another of its source, and named in the `extras["skipped"]` of the example that took
+    its place: pairs of record id and reason.
+
+    Args:
+        parts: By name; a rate of 0 leaves a part out.
+        length: How many examples a run sees.
+        seed: Decides order, queries and words.
+        at_most: Queries and conversations taken of a picture.
+
+    Raises:
+        DataError: When there is nothing to choose from.
+    """
+
+    def __init__(self, parts: Mapping[str, Part], length: int, seed: int, at_most: int = 3) -> None:
+        used = {name: part for name, part in parts.items() if part.rate > 0}
+        for name, part in used.items():
+            if not part.sources or not all(len(source) for source in part.sources):
+                raise DataError(f"the part {name!r} has a rate of {part.rate}, but a source without records, or none")
+        if not used:
+            raise DataError("no part of the mixture has a rate above 0")
+        self.sources = [source for part in used.values() for source in part.sources]
+        shares = [part.rate / len(part.sources) for part in used.values() for _ in part.sources]
+        self.seed, self.at_most = seed, at_most
+        rng = np.random.default_rng([seed, 0])
+        self._source = rng.choice(len(self.sources), length, p=np.array(shares) / sum(shares)).astype(np.int16)
+        self._visit = np.zeros(length, np.int64)  # how often the source was chosen before
+        for number in range(len(self.sources)):
+            chosen = self._source == number
+            self._visit[chosen] = np.arange(chosen.sum())
+        self._order = lru_cache(maxsize=2 * len(self.sources))(self._shuffled)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the cache, which cannot go to another process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__ |= state
+        self._order = lru_cache(maxsize=2 * len(self.sources))(self._shuffled)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        """Example `index` of the run.
+
+        Raises:
+            DataError: When `TRIES` records in a row are broken.
+        """
+        rng = np.random.default_rng([self.seed, 1, index])
+        number, place = self.place(index)
+        skipped: list[tuple[str, str]] = []
+        for _ in range(TRIES):
+            source = self.sources[number]
+            try:
+                example = to_example(usable(source[place]), rng, at_most=self.at_most)
+            except DataError as error:
+                skipped.append((f"{source.name} {place}", str(error)))
+                place = int(rng.integers(len(source)))
+                continue
+            example = replace(example, id=f"{source.name}/{example.id}")
+            return replace(example, extras={"skipped": tuple(skipped)}) if skipped else example
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:5])
+        raise DataError(
+            f"{TRIES} records of {self.sources[number].name} in a row are broken, the first of them:\n{reasons}"
+        )
+
+    def place(self, index: int) -> tuple[int, int]:
+        """(number of the source, index of the record in it) of example `index`."""
+        number, visit = int(self._source[index]), int(self._visit[index])
+        turn, place = divmod(visit, len(self.sources[number]))
+        return number, int(self._order(number, turn)[place])
+
+    def _shuffled(self, number: int, turn: int) -> np.ndarray:
+        """The order in which a source is gone through for the `turn`-th time."""
+        return np.random.default_rng([self.seed, 2, number, turn]).permutation(len(self.sources[number]))
+
+
+def usable(record: Record) -> Record:
+    """The record. Raises DataError if nothing is said about its picture."""
+    if not record.queries and not record.conversations:
+        raise DataError(f"{record.id}: nothing is said about this picture")
+    return record
+
+
+class Kept:
+    """A source without some of its pictures.
+
+    Attributes:
+        left_out: How many records it lacks.
+    """
+
+    def __init__(self, source: Source, keep: Sequence[int]) -> None:
+        self.name = source.name
+        self.left_out = len(source) - len(keep)
+        self._source, self._keep = source, np.asarray(keep, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return len(self._keep)
+
+    def __getitem__(self, index: int) -> Record:
+        return self._source[int(self._keep[index])]
+
+    def image_path(self, index: int) -> Path:
+        """The picture of a record."""
+        return self._source.image_path(int(self._keep[index]))
+
+
+def without_pictures(source: Source, coco_ids: frozenset[int]) -> Kept:
+    """The source without records about these COCO pictures, whatever folder they lie in."""
+    return Kept(source, [i for i in range(len(source)) if coco_id(source.image_path(i)) not in coco_ids])
+
+
+def coco_id(path: Path) -> int | None:
+    """The id of a COCO picture, by its file name; None for others.
+
+    >>> [coco_id(Path(name)) for name in ("COCO_val2014_000000000139.jpg", "000000000139.jpg", "ADE_val_00000139.jpg")]
+    [139, 139, None]
+    """
+    found = re.fullmatch(r"(?:COCO_\w+?_)?(\d{12})", path.stem)
+    return int(found[1]) if found else None

@@ -1,0 +1,279 @@
+"""Your own data: one JSON object a line, about one picture each.
+
+    {"image": "photos/a.jpg", "prompt": "left guy", "masks": ["masks/a-1.png"]}
+    {"image": "photos/a.jpg", "prompt": "Who is late?", "masks": [[10, 10, 60, 10, 60, 90]], "answer": "He is running."}
+    {"image": "photos/a.jpg", "prompt": "the unicorn", "masks": []}
+    {"image": "photos/a.jpg", "prompt": "What is the weather like?", "answer": "It is raining."}
+    {"image": "photos/b.jpg", "prompts": [{"prompt": "the cat", "masks": [...]}, {"prompt": "the dog", "masks": [...]}]}
+    {"image": "photos/b.jpg", "conversations": [{"question": "What is this?", "answer": "A cat."}, ...]}
+
+Paths are relative to the file. Lines about the same picture (the same path) become one record.
+
+- `prompt` is a noun phrase or a sentence; `form` ("phrase" or "sentence") says which, else it is read from the words.
+  `kind` names the kind of query in tables.
+- `masks` is a list whose union is meant, [] where what is asked for is not there. A mask is the path of a picture of
+  the photograph's size (lossless, without transparency), in which every pixel that is not 0 is inside, 255 as well; or
+  a COCO run-length code; or one polygon [x0, y0, x1, y1, ...] or [[x0, y0], [x1, y1], ...], or a list of such polygons.
+- `answer` beside masks is an explanation in words; it may begin with "It is [SEG]." or another of the trained answers.
+- `conversations` are turns in words. Turns may also be written {"from": "human", "value": ...}, {"from": "gpt", ...}.
+  A conversation of one turn whose answer begins with a trained answer, "It is [SEG]. ...", and that has one entry in
+  `masks` is the same as a prompt with masks and explanation; `[SEG]` can stand nowhere else yet.
+- `id`, `width` and `height` are left aside; any other key is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from self1e.data.example import Turn
+from self1e.data.masks import decode_segmentation, union
+from self1e.data.reason import upright_size
+from self1e.data.records import DataError, Query, Record
+from self1e.data.words import JsonRecords, exchanges, image_name, words_only
+from self1e.processing.prompts import SEG, SEG_ANSWERS, reads_as_sentence
+
+_PROMPT_KEYS = frozenset(("prompt", "form", "kind", "masks", "answer"))
+_LINE_KEYS = _PROMPT_KEYS | {"image", "prompts", "conversations", "id", "width", "height"}
+
+#: What asks for a mask in words: the template of a query will say it again.
+_REQUEST = re.compile(r"\s*Please (output|respond with) segmentation mask( and explain (why|the reason))?\.$")
+
+
+class OwnSource:
+    """A file of one's own, see above; one record a picture, in the order of their paths."""
+
+    def __init__(self, file: Path) -> None:
+        """Reads the file once to find which lines are about which picture.
+
+        A line that does not even say its picture is a record of its own, and is told of when it is asked for.
+
+        Raises:
+            DataError: When there is no such file, or nothing in it.
+        """
+        self._file = Path(file)
+        self.name = self._file.stem
+        if not self._file.is_file():
+            raise DataError(f"there is no file {file}: give a JSONL file, one object a line (see self1e.data.own)")
+        self._lines = JsonRecords.of_lines(self._file)
+        if not len(self._lines):
+            raise DataError(f"{file} is empty: it should hold one JSON object a line (see self1e.data.own)")
+        of_picture: dict[str, list[int]] = {}
+        self._faults: list[str] = []
+        for line in range(len(self._lines)):
+            try:
+                name = image_name(self._lines.read(line), self._lines.where(line))
+            except DataError as error:
+                self._faults.append(str(error))
+            else:
+                of_picture.setdefault(Path(os.path.normpath(name)).as_posix(), []).append(line)
+        self._pictures = sorted(of_picture.items())
+
+    def __len__(self) -> int:
+        return len(self._pictures) + len(self._faults)
+
+    def __getitem__(self, index: int) -> Record:
+        name, lines = self._of(index)
+        image = self._file.parent / name
+        items = [
+            item
+            for line in lines
+            for item in _items(self._lines.read(line), _Place(self._lines.where(line), image, self._file.parent))
+        ]
+        queries = tuple(item for item in items if isinstance(item, Query))
+        talks = tuple(item for item in items if not isinstance(item, Query))
+        return Record(f"{self.name}/{name}", image, queries, talks)
+
+    def image_path(self, index: int) -> Path:
+        return self._file.parent / self._of(index)[0]
+
+    def _of(self, index: int) -> tuple[str, list[int]]:
+        """Path and lines of a picture."""
+        index = range(len(self))[index]
+        if index >= len(self._pictures):
+            raise DataError(self._faults[index - len(self._pictures)])
+        return self._pictures[index]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """File and line for messages, the picture, and the folder that paths begin at."""
+
+    where: str
+    image: Path
+    base: Path
+
+    def part(self, name: str) -> _Place:
+        return replace(self, where=f"{self.where}, {name}")
+
+
+def _items(tree: Mapping[str, Any], at: _Place) -> list[Query | tuple[Turn, ...]]:
+    """What a line says."""
+    _refuse_unknown(tree, _LINE_KEYS, at)
+    forms = [key for key in ("prompt", "prompts", "conversations") if key in tree]
+    if len(forms) != 1:
+        named = " and ".join(forms) or "none of them"
+        raise DataError(f"{at.where}: needs one of `prompt`, `prompts` and `conversations`, but has {named}")
+    if forms == ["conversations"]:
+        _refuse_unknown(tree, _LINE_KEYS - {"prompt", "prompts", "form", "answer"}, at)
+        return [_of_conversation(tree, at)]
+    if forms == ["prompt"]:
+        return [_of_prompt(tree, at)]
+    _refuse_unknown(tree, _LINE_KEYS - _PROMPT_KEYS, at)
+    prompts = tree["prompts"]
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(prompt, dict) for prompt in prompts):
+        raise DataError(f"{at.where}: `prompts` should be a list of objects {{...}}, not {str(prompts)[:60]!r}")
+    places = [at.part(f"prompt {number}") for number in range(1, len(prompts) + 1)]
+    for prompt, place in zip(prompts, places, strict=True):
+        _refuse_unknown(prompt, _PROMPT_KEYS, place)
+    return [_of_prompt(prompt, place) for prompt, place in zip(prompts, places, strict=True)]
+
+
+def _of_prompt(tree: Mapping[str, Any], at: _Place) -> Query | tuple[Turn, ...]:
+    text = _text(tree, "prompt", at)
+    answer = _text(tree, "answer", at) if "answer" in tree else ""
+    if "masks" in tree:
+        form = tree.get("form", "sentence" if reads_as_sentence(text) else "phrase")
+        if form not in ("phrase", "sentence"):
+            raise DataError(f"{at.where}: `form` should be 'phrase' or 'sentence', not {str(form)[:60]!r}")
+        return Query(text, form, _mask(tree, at), _explanation(answer, at), _kind(tree, at))
+    if not answer:
+        raise DataError(f"{at.where}: needs `masks` ([] if it is not there) or `answer`")
+    if "form" in tree or "kind" in tree:
+        raise DataError(f"{at.where}: `form` and `kind` belong to prompts with `masks`, and there are none")
+    return words_only([(text, answer)], at.where)
+
+
+def _of_conversation(tree: Mapping[str, Any], at: _Place) -> Query | tuple[Turn, ...]:
+    turns = _turns(tree["conversations"], at)
+    marks = sum(answer.count(SEG) for _, answer in turns)
+    masks = len(_masks(tree, at)) if "masks" in tree else 0
+    if marks != masks:
+        raise DataError(f"{at.where}: the answers hold {marks} {SEG}, but `masks` has {masks} entries")
+    if not marks:
+        if "kind" in tree:
+            raise DataError(f"{at.where}: `kind` belongs to conversations with {SEG}, and this one has none")
+        return words_only(turns, at.where)
+    if marks > 1 or len(turns) > 1:
+        raise DataError(
+            f"{at.where}: has {len(turns)} turns and {marks} {SEG}: only one turn with one {SEG} can be read; write "
+            "each thing to point at as a prompt of its own"
+        )
+    question, answer = turns[0]
+    question = _REQUEST.sub("", question)
+    if not question:
+        raise DataError(f"{at.where}: the question asks for a mask, but not of what")
+    return Query(question, "sentence", _mask(tree, at), _explanation(answer, at), _kind(tree, at))
+
+
+def _mask(tree: Mapping[str, Any], at: _Place) -> Callable[[], np.ndarray]:
+    return partial(_union_of_masks, _masks(tree, at), at)
+
+
+def _union_of_masks(masks: Sequence[Any], at: _Place) -> np.ndarray:
+    """uint8[H, W] of the picture's size, 0 or 1.
+
+    Raises:
+        DataError: When a mask cannot be read or does not fit; the message names file and line.
+    """
+    height, width = upright_size(at.image)
+    found = []
+    for number, mask in enumerate(masks, start=1):
+        try:
+            if isinstance(mask, str):
+                found.append(_read_mask(at.base / mask, height, width))
+            else:
+                found.append(decode_segmentation(_flat_polygons(mask), height, width))
+        except Exception as error:  # Pillow's decoders let all kinds of errors through for broken files
+            raise DataError(f"{at.where}, mask {number}: {error}") from error
+    return union(found, height, width)
+
+
+def _read_mask(path: Path, height: int, width: int) -> np.ndarray:
+    """uint8[height, width], 1 where the picture is not 0."""
+    with Image.open(path) as image:
+        if image.format == "JPEG":
+            raise DataError(f"{path} is a JPEG, which blurs the rim of a mask: save masks as PNG")
+        if image.has_transparency_data and image.mode != "P":
+            raise DataError(f"{path} has transparency, and it is not clear what of it is inside: save it without")
+        if image.size != (width, height):
+            size = f"{image.width} x {image.height}"
+            raise DataError(f"{path} is {size} pixels, but the picture is {width} x {height}")
+        pixels = np.array(image)
+    return (pixels.reshape(height, width, -1) != 0).any(axis=2).astype(np.uint8)
+
+
+def _flat_polygons(mask: Any) -> Any:
+    """Polygons of [x, y] pairs as COCO writes them, [[x0, y0, x1, y1, ...]]; anything else as it is."""
+    if not isinstance(mask, list):
+        return mask
+    if _is_pairs(mask):
+        return [[number for point in mask for number in point]]
+    return [[number for point in item for number in point] if _is_pairs(item) else item for item in mask]
+
+
+def _is_pairs(polygon: Any) -> bool:
+    return (
+        isinstance(polygon, list)
+        and len(polygon) > 2
+        and all(isinstance(point, list) and len(point) == 2 for point in polygon)
+    )
+
+
+def _masks(tree: Mapping[str, Any], at: _Place) -> list[Any]:
+    masks = tree["masks"]
+    if not isinstance(masks, list) or not all(isinstance(mask, str | dict | list) for mask in masks):
+        raise DataError(
+            f"{at.where}: `masks` should be a list of paths, run-length codes or polygons, not {str(masks)[:60]!r}"
+        )
+    return masks
+
+
+def _explanation(answer: str, at: _Place) -> str:
+    """What an answer says beside pointing: all of it, or what follows a trained answer ("It is [SEG].")."""
+    rest = next((answer.removeprefix(start).strip() for start in SEG_ANSWERS if answer.startswith(start)), answer)
+    if SEG in rest:
+        raise DataError(
+            f"{at.where}: {SEG} can stand only at the beginning of an answer, with the explanation behind it, as in "
+            f"{', '.join(map(repr, SEG_ANSWERS))}; this one is {answer[:60]!r}"
+        )
+    return rest
+
+
+def _kind(tree: Mapping[str, Any], at: _Place) -> str:
+    return _text(tree, "kind", at) if "kind" in tree else ""
+
+
+def _turns(conversations: Any, at: _Place) -> list[tuple[str, str]]:
+    """(question, answer) of each turn, in either way of writing; answers may hold `[SEG]`."""
+    if not isinstance(conversations, list) or not all(isinstance(turn, dict) for turn in conversations):
+        raise DataError(f"{at.where}: `conversations` should be a list of turns, not {str(conversations)[:60]!r}")
+    if not conversations or "from" in conversations[0]:
+        return exchanges(conversations, at.where)
+    found = []
+    for number, turn in enumerate(conversations, start=1):
+        here = at.part(f"turn {number}")
+        _refuse_unknown(turn, frozenset(("question", "answer")), here)
+        found.append((_text(turn, "question", here), _text(turn, "answer", here)))
+    return found
+
+
+def _text(tree: Mapping[str, Any], key: str, at: _Place) -> str:
+    value = tree.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{at.where}: `{key}` should be text that says something, not {str(value)[:60]!r}")
+    return value.strip()
+
+
+def _refuse_unknown(tree: Mapping[str, Any], known: frozenset[str], at: _Place) -> None:
+    unknown = sorted(set(tree) - known)
+    if unknown:
+        raise DataError(f"{at.where}: unknown key {unknown[0]!r}: keys here are {', '.join(sorted(known))}")

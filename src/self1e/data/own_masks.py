@@ -1,0 +1,142 @@
+"""Data of one's own with masks by class: a COCO instances JSON, or a folder of index maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from self1e.data.classes import names_of_lines
+from self1e.data.masks import IGNORE
+from self1e.data.parts import CategoryMasks
+from self1e.data.records import DataError
+from self1e.data.semantic import IndexMaps, phrases_of_values, require
+
+PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+
+#: Names of pixels that no one asks for, and of those that moreover count neither way.
+NOT_ASKED = frozenset(("", "background"))
+IGNORED = frozenset(("ignore", "ignored", "unlabeled", "unlabelled", "void"))
+
+
+class CocoInstancesSource(CategoryMasks):
+    """A COCO instances JSON: each category in a picture is asked for by its name, and means all its instances."""
+
+    def __init__(
+        self, annotations: Path, images: Path, *, absent_classes: int = 0, name: str = "coco-instances"
+    ) -> None:
+        """Reads the file; further on how in `CategoryMasks`.
+
+        Args:
+            annotations: The JSON. Underscores in names of categories become spaces.
+            images: The folder to which the pictures' `file_name` is relative.
+            absent_classes: How many categories that are not in a picture are asked for, too, with an empty mask: this
+                teaches a model to say no. Always the same ones of a picture.
+            name: What settings and reports call the source.
+
+        Raises:
+            DataError: When a path is missing, the file is no such JSON, or none of its pictures exists.
+        """
+        expected = f"    {annotations}    (images, annotations, categories)\n    {images}/FILE_NAME"
+        super().__init__(
+            name,
+            require(annotations, expected, folder=False),
+            require(images, expected),
+            spoken_name,
+            absent_classes=absent_classes,
+        )
+
+
+class IndexMapSource(IndexMaps):
+    """A folder of pictures, and one of PNGs of the same stems whose pixels are class numbers; 255 is ignored.
+
+    Masks of one class alone are such maps too, as long as they are drawn with 1: drawn with 255 they are refused.
+
+    Attributes:
+        classes: Names by pixel value.
+    """
+
+    def __init__(
+        self,
+        images: Path,
+        masks: Path,
+        classes: Path | str | Sequence[str],
+        *,
+        absent_classes: int = 0,
+        name: str = "index-maps",
+    ) -> None:
+        """Lists the pictures.
+
+        Args:
+            images: Folder of pictures.
+            masks: Folder of PNGs of mode L or P: that of `a.jpg` is `a.png`. May be the same folder.
+            classes: The names of values 0, 1, ..., or a text file with one a line. A value whose name is empty or
+                "background" is not asked for; one named "ignore", "void" or "unlabelled" is ignored like 255. Values
+                of the same name are one class.
+            absent_classes: How many classes that are not in a picture are asked for, too, with an empty mask: this
+                teaches a model to say no. Always the same ones of a picture.
+            name: What settings and reports call the source.
+
+        Raises:
+            DataError: When a folder is missing or has none of the files, the class names cannot be used, or the first
+                maps hold nothing but 0 and 255.
+        """
+        expected = f"    {images}/NAME.jpg    (or .png, ...)\n    {masks}/NAME.png    (class numbers)"
+        require(images, expected)
+        require(masks, expected)
+        self.classes = _names(classes)
+        lower = {value: each.strip().casefold() for value, each in enumerate(self.classes)}
+        asked = {v: spoken_name(self.classes[v])[0] for v, each in lower.items() if each not in NOT_ASKED | IGNORED}
+        if not asked:
+            raise DataError(f"there is nothing to ask for among the classes {list(self.classes)}")
+        super().__init__(
+            name,
+            images,
+            masks,
+            _pictures(images, masks),
+            phrases_of_values(asked),
+            values=range(len(self.classes)),
+            ignored=(*(value for value, each in lower.items() if each in IGNORED), IGNORE),
+            absent_classes=absent_classes,
+        )
+        self._refuse_black_and_white()
+
+    def _refuse_black_and_white(self) -> None:
+        """Raises DataError if the first maps look like masks that are drawn with 255: all would silently be ignored."""
+        values: set[int] = set()
+        for file in self._files[:8]:
+            with suppress(DataError):  # which is told when that record is read
+                values |= self._present(file)
+        if values in ({IGNORE}, {0, IGNORE}):
+            raise DataError(
+                f"{self.name}: the maps in {self._masks} hold only 0 and {IGNORE}, and {IGNORE} is ignored. "
+                "Draw what is meant with the number of its class: 1, if the classes are 'background' and a name"
+            )
+
+
+def spoken_name(name: str) -> tuple[str, str]:
+    """The name of a class as a phrase, and its kind of query.
+
+    >>> spoken_name("traffic_light")
+    ('traffic light', 'semantic')
+    """
+    return " ".join(name.replace("_", " ").split()), "semantic"
+
+
+def _names(classes: Path | str | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(classes, Path | str):
+        try:
+            names = names_of_lines(Path(classes).read_text("utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot read the class names, one a line, from {classes}: {error}") from error
+    else:
+        names = tuple(classes)
+    if len(names) > IGNORE:
+        raise DataError(f"{len(names)} classes are more than pixel values can number: 0 to 254, 255 is ignored")
+    return names
+
+
+def _pictures(images: Path, masks: Path) -> list[str]:
+    """Names of the pictures in a folder, sorted. Where it holds the maps, too, a PNG is a map."""
+    suffixes = PICTURE_SUFFIXES - {".png"} if images.resolve() == masks.resolve() else PICTURE_SUFFIXES
+    return sorted(path.name for path in images.iterdir() if path.suffix.lower() in suffixes)

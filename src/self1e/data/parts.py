@@ -1,0 +1,259 @@
+"""COCO-style JSON by category: PACO-LVIS and PASCAL-Part, objects and their parts, and the base of such sources."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from self1e.data.masks import union_of_segmentations
+from self1e.data.records import DataError, Query, Record
+from self1e.data.semantic import not_negative, require, some_of
+
+
+class CategoryMasks:
+    """The pictures of a COCO-style JSON. Every category in a picture is a query for all its instances together.
+
+    Crowds belong to their category; an annotation with no outline at all is left out. Of federated annotations (LVIS,
+    PACO), a category that is marked as not exhaustively annotated in a picture is not asked for there, nor its parts.
+    Annotations of pictures that are not listed are left aside, as a shortened list of pictures is common.
+
+    The file is parsed once, which for PACO's takes some gigabytes for a moment. What stays is one compressed byte
+    string a picture, a fraction of the file, which worker processes share or copy cheaply.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        annotations: Path,
+        images: Path,
+        spoken: Callable[[str], tuple[str, str]],
+        *,
+        absent_classes: int = 0,
+    ) -> None:
+        """Reads the file.
+
+        Args:
+            name: What settings and reports call the source.
+            annotations: The JSON, with `images`, `annotations` and `categories`.
+            images: The folder to which the pictures' `file_name` is relative.
+            spoken: Makes a category's name a phrase and a kind of query. Categories of the same phrase are one.
+            absent_classes: How many categories that are not in a picture are added to its queries. Where the file
+                lists them (`neg_category_ids`) they are taken from there, otherwise from those that some picture has.
+
+        Raises:
+            DataError: When the file cannot be read, is no such JSON, or none of its pictures exists.
+        """
+        tree = _read(annotations)
+        self.name = name
+        self._images = images
+        self._absent_classes = not_negative(absent_classes, "absent_classes")
+        self._names = _category_names(tree["categories"], annotations)
+        self._spoken = {name: spoken(name) for name in self._names.values()}
+        annotated: dict[str, list[list[Any]]] = defaultdict(list)
+        for annotation in tree["annotations"]:
+            pair = [annotation.get("category_id"), annotation.get("segmentation")]
+            annotated[str(annotation.get("image_id"))].append(pair)
+        seen = {str(category) for pairs in annotated.values() for category, _ in pairs}
+        self._occurring = tuple(dict.fromkeys(n for category, n in self._names.items() if category in seen))
+        entries: dict[str, list[Any]] = defaultdict(list)
+        for entry in tree["images"]:
+            entries[str(entry.get("id"))].append({key: entry[key] for key in _OF_A_PICTURE if key in entry})
+        # Ids are numbers, rarely text: zeros in front sort both.
+        self._ids = tuple(sorted(entries, key=lambda key: key.zfill(20)))
+        self._files = tuple(entries[key][0].get("file_name") for key in self._ids)
+        self._packed = [_pack([entries[key], annotated.pop(key, [])]) for key in self._ids]
+        if not self._ids:
+            raise DataError(f"{annotations} lists no pictures")
+        if not any(file and (images / file).is_file() for file in self._files):
+            raise DataError(f"{images} has none of the {len(self)} pictures of {annotations} ({self._files[0]}, ...)")
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def image_path(self, index: int) -> Path:
+        """The picture of a record.
+
+        Raises:
+            DataError: When the file does not name it.
+        """
+        file = self._files[index]
+        if not file or not isinstance(file, str):
+            raise DataError(f"{self.name}, picture {self._ids[index]}: has no `file_name`")
+        return self._images / file
+
+    def __getitem__(self, index: int) -> Record:
+        """Sorts a picture's annotations by category.
+
+        Raises:
+            DataError: When the picture or one of its annotations lacks something, or contradicts another entry.
+        """
+        record_id = self._ids[index]
+        where = f"{self.name}, picture {record_id}"
+        entries, annotations = json.loads(zlib.decompress(self._packed[index]))
+        image = self.image_path(index)
+        if record_id == "None":
+            raise DataError(f"{where}: an entry of `images` has no `id`")
+        if any(entry != entries[0] for entry in entries):
+            raise DataError(f"{where}: {len(entries)} entries of `images` have this id, but differ")
+        height, width = (_side(entries[0], key, where) for key in ("height", "width"))
+
+        outlines: dict[str, list[Any]] = defaultdict(list)
+        for category, segmentation in annotations:
+            outlines[self._name(category, where)].append(segmentation)
+        incomplete = set(self._known(entries[0].get("not_exhaustive_category_ids")))
+        of_phrase: dict[tuple[str, str], list[Any]] = defaultdict(list)
+        for name in dict.fromkeys(self._names.values()):
+            of_phrase[self._spoken[name]] += [each for each in outlines.get(name, ()) if not _is_nothing(each)]
+        unclear = {self._spoken[name] for name in self._spoken if {name, _whole_of(name)} & incomplete}
+        queries = tuple(
+            Query(phrase, "phrase", partial(union_of_segmentations, segmentations, height, width), kind=kind)
+            for (phrase, kind), segmentations in of_phrase.items()
+            if segmentations and (phrase, kind) not in unclear
+        )
+        never = entries[0].get("neg_category_ids")
+        candidates = self._occurring if never is None else self._known(never)
+        taken = {self._spoken[name][0] for name in outlines} | {phrase for phrase, _ in unclear}
+        absent = dict.fromkeys(self._spoken[name][0] for name in candidates)
+        chosen = some_of([phrase for phrase in absent if phrase not in taken], self._absent_classes, record_id)
+        nowhere = partial(np.zeros, (height, width), np.uint8)
+        return Record(
+            record_id, image, (*queries, *(Query(phrase, "phrase", nowhere, kind="absent") for phrase in chosen))
+        )
+
+    def _known(self, categories: Sequence[Any] | None) -> list[str]:
+        """Names of categories; PACO's pictures come from LVIS and may list categories that only LVIS has."""
+        return [self._names[str(each)] for each in categories or () if str(each) in self._names]
+
+    def _name(self, category: Any, where: str) -> str:
+        try:
+            return self._names[str(category)]
+        except KeyError:
+            raise DataError(f"{where}: category {category!r} is not among the file's `categories`") from None
+
+
+#: What is kept of an entry of `images`.
+_OF_A_PICTURE = ("file_name", "height", "width", "not_exhaustive_category_ids", "neg_category_ids")
+
+
+def spoken_part(name: str) -> tuple[str, str]:
+    """A name of PACO or PASCAL-Part as a phrase, and its kind of query.
+
+    >>> [spoken_part(name) for name in ("trash_can:handle", "car_(automobile)", "bus:license plate")]
+    [('handle of the trash can', 'part'), ('car', 'semantic'), ('license plate of the bus', 'part')]
+    """
+    whole, _, part = (_plain(piece) for piece in name.partition(":"))
+    return (f"{part} of the {whole}", "part") if part else (whole, "semantic")
+
+
+PACO_TREE = """    ROOT/vlpart/paco/annotations/paco_lvis_v1_train.json
+    ROOT/coco/{train2017,val2017}/000000000000.jpg
+from https://github.com/facebookresearch/paco and https://cocodataset.org/#download"""
+
+
+class PacoSource(CategoryMasks):
+    """The training pictures of PACO-LVIS: 75 kinds of objects ("trash can") and their parts."""
+
+    def __init__(self, root: Path) -> None:
+        """Reads the annotations.
+
+        Args:
+            root: The folder that holds `vlpart` and `coco`.
+
+        Raises:
+            DataError: When something is missing.
+        """
+        annotations = root / "vlpart" / "paco" / "annotations" / "paco_lvis_v1_train.json"
+        require(annotations, PACO_TREE, folder=False)
+        super().__init__("paco", annotations, require(root / "coco", PACO_TREE), spoken_part)
+
+
+PASCAL_PART_TREE = """    ROOT/vlpart/pascal_part/train.json
+    ROOT/vlpart/pascal_part/VOCdevkit/VOC2010/JPEGImages/*.jpg
+from https://github.com/facebookresearch/VLPart/tree/main/datasets and
+http://host.robots.ox.ac.uk/pascal/VOC/voc2010"""
+
+
+class PascalPartSource(CategoryMasks):
+    """PASCAL-Part's training pictures: 93 parts of objects."""
+
+    def __init__(self, root: Path) -> None:
+        """Reads the annotations.
+
+        Args:
+            root: The folder that holds `vlpart`.
+
+        Raises:
+            DataError: When something is missing.
+        """
+        folder = root / "vlpart" / "pascal_part"
+        annotations = require(folder / "train.json", PASCAL_PART_TREE, folder=False)
+        images = require(folder / "VOCdevkit" / "VOC2010" / "JPEGImages", PASCAL_PART_TREE)
+        super().__init__("pascal-part", annotations, images, spoken_part)
+
+
+#: PACO's spellings of some parts.
+_SPELLINGS = {
+    "colied tube": "coiled tube",
+    "runningboard": "running board",
+    "steeringwheel": "steering wheel",
+    "turnsignal": "turn signal",
+}
+
+
+def _plain(name: str) -> str:
+    """Without underscores, and without what tells homonyms apart for a machine: "mouse_(computer_equipment)"."""
+    words = " ".join(name.split("_(")[0].replace("_", " ").split())
+    return _SPELLINGS.get(words, words)
+
+
+def _whole_of(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _read(annotations: Path) -> dict[str, list[Any]]:
+    try:
+        tree = json.loads(annotations.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {annotations}: {error}") from error
+    for key in ("images", "annotations", "categories"):
+        content = tree.get(key) if isinstance(tree, Mapping) else None
+        if not isinstance(content, list) or not all(isinstance(each, Mapping) for each in content):
+            raise DataError(f"{annotations} is no COCO instances JSON: it needs a list `{key}` of objects")
+    return tree
+
+
+def _category_names(categories: Sequence[Mapping[str, Any]], annotations: Path) -> dict[str, str]:
+    """Names by id. Ids are compared as text: some programs write 7 here and "7" there."""
+    names: dict[str, str] = {}
+    for category in categories:
+        name, number = category.get("name"), category.get("id")
+        if number is None or not isinstance(name, str) or not name.strip():
+            raise DataError(f"{annotations}: a category needs `id` and `name`, but one is {dict(category)}")
+        if names.setdefault(str(number), name) != name:
+            raise DataError(f"{annotations}: category {number} is both {names[str(number)]!r} and {name!r}")
+    return names
+
+
+def _pack(content: Any) -> bytes:
+    return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
+
+
+def _side(entry: Mapping[str, Any], key: str, where: str) -> int:
+    side = entry.get(key)
+    if not isinstance(side, int | float) or side < 1 or side != int(side):
+        raise DataError(f"{where}: its `{key}` should be a number of pixels, but is {side!r}")
+    return int(side)
+
+
+def _is_nothing(segmentation: Any) -> bool:
+    """Whether it outlines nothing: None, [], [[]]."""
+    if isinstance(segmentation, Mapping | str):
+        return False
+    return not segmentation or (isinstance(segmentation, list) and all(each in ([], None) for each in segmentation))

@@ -1,0 +1,162 @@
+"""What a dataset says about one picture, before words and pixels are fixed: the step between files and `Example`.
+
+    files --(a loader: refer, reason, semantic, vqa, own)--> Source of Records --(to_example, seed)--> Example
+
+A loader knows a format and nothing about prompts; `to_example` knows prompts and no format. A record is cheap: pictures
+are opened, and masks rasterised, only when it becomes an example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+from numpy.random import Generator
+
+from self1e.data.example import Conversation, Example, Turn
+from self1e.processing.images import load_image
+from self1e.processing.prompts import (
+    EVAL_ANSWER,
+    PHRASE_QUESTIONS,
+    SEG,
+    SEG_ANSWERS,
+    SENTENCE_QUESTIONS,
+    fill_phrase,
+    phrase_question,
+    sentence_question,
+)
+
+Item = TypeVar("Item")
+
+
+class DataError(ValueError):
+    """A dataset, or one record of it, that cannot be used. The message says where and what to do."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Something to point at.
+
+    Attributes:
+        text: A noun phrase ("left guy") or a sentence, as `form` says.
+        form: Chooses the prompt.
+        mask: Makes uint8[H, W] of the picture's size: 1 inside, 0 outside, 255 ignored; no 1 when it is not there. Has
+            to be picklable, as workers are processes: a `functools.partial` of a module's function.
+        answer: An explanation in words, "" if there is none.
+        kind: Name of the kind of query, for tables.
+    """
+
+    text: str
+    form: Literal["phrase", "sentence"]
+    mask: Callable[[], np.ndarray]
+    answer: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """All that a dataset says about one picture.
+
+    Attributes:
+        id: Names it in reports, unique in its source.
+        image: The picture's file.
+        queries: What can be asked for by a mask.
+        conversations: Exchanges in words only; each a sequence of turns.
+    """
+
+    id: str
+    image: Path
+    queries: tuple[Query, ...] = ()
+    conversations: tuple[tuple[Turn, ...], ...] = ()
+
+
+class Source(Protocol):
+    """A dataset: numbered records. `name` is what settings and reports call it."""
+
+    name: str
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads the record, at most with its annotation file, never with its picture.
+
+        Raises:
+            DataError: When the record is broken.
+        """
+
+    def image_path(self, index: int) -> Path:
+        """The picture of a record, without reading anything else."""
+
+
+#: How an explained answer is asked for and given: mask and explanation, or the explanation alone.
+EXPLAIN_QUESTIONS = (
+    "{sentence} Please output segmentation mask and explain why.",
+    "{sentence} Please output segmentation mask and explain the reason.",
+)
+EXPLAINED_ANSWER = f"It is {SEG}. {{answer}}"
+
+
+def to_example(record: Record, rng: Generator, *, at_most: int = 3, training: bool = True) -> Example:
+    """Opens the picture and puts questions and answers into words.
+
+    Args:
+        record: What there is.
+        rng: Chooses among queries, conversations and templates.
+        at_most: How many queries, and how many conversations, are taken; the recipe takes 3 (method, section 4).
+        training: Whether words vary. Otherwise question and answer are those of the evaluation protocol.
+
+    Raises:
+        DataError: When the picture cannot be opened, or a mask does not fit it.
+    """
+    try:
+        image = load_image(record.image)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{record.id}: {error}") from error
+    talks = []
+    for query in chosen(record.queries, at_most, rng):
+        try:
+            mask = query.mask()
+        except (OSError, ValueError) as error:
+            raise DataError(f"{record.id}, {query.text!r}: {error}") from error
+        if mask.shape != (image.height, image.width):
+            raise DataError(
+                f"{record.id}, {query.text!r}: the mask is {mask.shape[1]} x {mask.shape[0]}, "
+                f"the picture {image.width} x {image.height} pixels"
+            )
+        turn = training_turn(query, rng) if training else evaluation_turn(query)
+        talks.append(Conversation((turn,), (mask,) * turn.answer.count(SEG), query.kind))
+    talks += [Conversation(turns) for turns in chosen(record.conversations, at_most, rng)]
+    return Example(image, tuple(talks), record.id)
+
+
+def chosen(items: Sequence[Item], at_most: int, rng: Generator) -> list[Item]:
+    """`at_most` of these in random order; all of them if there are no more."""
+    return [items[i] for i in rng.permutation(len(items))[:at_most]]
+
+
+def evaluation_turn(query: Query) -> Turn:
+    """The published protocol: the last template, and the answer given (method, section 5)."""
+    ask = phrase_question if query.form == "phrase" else sentence_question
+    return Turn(ask(query.text), EVAL_ANSWER)
+
+
+def training_turn(query: Query, rng: Generator) -> Turn:
+    """A question from the training templates with its answer; of an explained query, mask, explanation, or both."""
+    if query.answer:
+        style = int(rng.integers(3))
+        if style == 0:
+            question = _one(EXPLAIN_QUESTIONS, rng).format(sentence=query.text)
+            return Turn(question, EXPLAINED_ANSWER.format(answer=query.answer))
+        if style == 1:
+            return Turn(query.text, query.answer)
+    if query.form == "phrase":
+        return Turn(fill_phrase(_one(PHRASE_QUESTIONS, rng), query.text), _one(SEG_ANSWERS, rng))
+    return Turn(_one(SENTENCE_QUESTIONS, rng).format(sentence=query.text), _one(SEG_ANSWERS, rng))
+
+
+def _one(templates: Sequence[str], rng: Generator) -> str:
+    return templates[int(rng.integers(len(templates)))]

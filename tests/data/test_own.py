@@ -1,0 +1,294 @@
+"""A user's own JSONL: every form of a line, every form of a mask, every fault by file and line."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from self1e.data.example import Turn
+from self1e.data.own import OwnSource
+from self1e.data.records import DataError, Query, to_example
+
+POLYGON = [2, 3, 12, 3, 12, 9, 2, 9]
+
+
+def square() -> np.ndarray:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[3:9, 2:12] = 1
+    return mask
+
+
+def write(folder: Path, *lines: Any) -> Path:
+    Image.new("RGB", (30, 20)).save(folder / "a.jpg")
+    file = folder / "mine.jsonl"
+    file.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return file
+
+
+def only_query(folder: Path, line: dict[str, Any]) -> Query:
+    (query,) = OwnSource(write(folder, {"image": "a.jpg", **line}))[0].queries
+    return query
+
+
+def test_lines_about_one_picture_are_one_record(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    file = write(
+        tmp_path,
+        {"image": "photos/b.png", "prompt": "the cat", "masks": [], "kind": "animal"},
+        {"image": "a.jpg", "prompt": "left guy", "masks": [POLYGON], "id": 7, "width": 30, "height": 20},
+        "",
+        {"image": "photos/../photos/b.png", "prompt": "What is it?", "answer": "A cat."},
+        {
+            "image": "./photos/b.png",
+            "prompts": [
+                {"prompt": "Which of these barks", "masks": [POLYGON], "answer": "Dogs bark."},
+                {"prompt": "which one", "form": "phrase", "masks": [POLYGON]},
+                {"prompt": "How many?", "answer": "Two."},
+            ],
+        },
+        {
+            "image": "photos/b.png",
+            "conversations": [{"question": "a", "answer": "b"}, {"question": "c", "answer": "d"}],
+        },
+        {
+            "image": "photos/b.png",
+            "conversations": [
+                {"from": "human", "value": "<image>\ne"},
+                {"from": "gpt", "value": "f"},
+            ],
+        },
+    )
+    Image.new("CMYK", (30, 20)).save(tmp_path / "photos/b.tif")
+    (tmp_path / "photos/b.tif").rename(tmp_path / "photos/b.png")
+    source = pickle.loads(pickle.dumps(OwnSource(file)))
+    assert source.name == "mine" and len(source) == 2
+    assert [record.id for record in source] == ["mine/a.jpg", "mine/photos/b.png"]
+    first, second = source
+    assert [(query.text, query.form, query.answer, query.kind) for query in first.queries] == [
+        ("left guy", "phrase", "", "")
+    ]
+    assert [(query.text, query.form, query.answer, query.kind) for query in second.queries] == [
+        ("the cat", "phrase", "", "animal"),
+        ("Which of these barks", "sentence", "Dogs bark.", ""),
+        ("which one", "phrase", "", ""),
+    ]
+    assert second.conversations == (
+        (Turn("What is it?", "A cat."),),
+        (Turn("How many?", "Two."),),
+        (Turn("a", "b"), Turn("c", "d")),
+        (Turn("e", "f"),),
+    )
+    assert source.image_path(1) == second.image == tmp_path / "photos/b.png"
+    example = to_example(second, np.random.default_rng(0), at_most=9, training=False)
+    masks = {talk.turns[0].question: talk.masks[0] for talk in example.conversations if talk.segmenting}
+    assert not masks["What is the cat in this image? Please output segmentation mask."].any()
+    assert np.array_equal(masks["Which of these barks Please output segmentation mask."], square())
+    assert len(example.conversations) == 7
+
+
+def test_every_form_of_a_mask(tmp_path: Path) -> None:
+    expected = square()
+    code = coco_mask.encode(np.asfortranarray(expected))
+    compressed = {"size": code["size"], "counts": code["counts"].decode()}
+    flat = expected.T.reshape(-1)
+    runs = np.diff([0, *(np.flatnonzero(np.diff(flat)) + 1), flat.size]).tolist()
+    for name, image in {
+        "grey.png": Image.fromarray(expected * 255),
+        "ones.png": Image.fromarray(expected),
+        "bits.png": Image.fromarray(expected * 255).convert("1"),
+        "rgb.png": Image.fromarray(np.stack([expected * 0, expected * 9, expected * 0], axis=2)),
+        "deep.png": Image.fromarray(expected.astype(np.uint16) * 256),
+        "soft.png": Image.fromarray(expected * 7),
+    }.items():
+        image.save(tmp_path / name)
+    palette = Image.fromarray(expected, "P")
+    palette.putpalette([0, 0, 0, 255, 0, 0])
+    palette.save(tmp_path / "palette.png", transparency=0)
+    pairs = [[2, 3], [12, 3], [12, 9], [2, 9]]
+    halves = [[2, 3, 7, 3, 7, 9, 2, 9], [7, 3, 12, 3, 12, 9, 7, 9]]
+    whole = [
+        *("grey.png", "ones.png", "bits.png", "rgb.png", "deep.png", "soft.png", "palette.png"),
+        *(compressed, {"size": [20, 30], "counts": runs}, [compressed]),
+        *(POLYGON, [POLYGON], pairs, [pairs], halves, [halves[0], [[7, 3], [12, 3], [12, 9], [7, 9]]]),
+    ]
+    for mask in whole:
+        assert np.array_equal(only_query(tmp_path, {"prompt": "it", "masks": [mask]}).mask(), expected), mask
+    union = only_query(tmp_path, {"prompt": "it", "masks": [[0, 12, 5, 12, 5, 18, 0, 18], "grey.png", []]}).mask()
+    expected[12:18, :5] = 1
+    assert np.array_equal(union, expected) and union.dtype == np.uint8
+    beyond = only_query(tmp_path, {"prompt": "it", "masks": [[-9, -9, 99, -9, 99, 99, -9, 99]]}).mask()
+    assert beyond.all()
+
+
+def test_masks_are_about_the_upright_picture(tmp_path: Path) -> None:
+    file = write(tmp_path, {"image": "a.jpg", "prompt": "it", "masks": [[0, 0, 20, 0, 20, 30, 0, 30]]})
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    example = to_example(OwnSource(file)[0], np.random.default_rng(0))
+    assert example.image.size == (20, 30) and example.conversations[0].masks[0].all()
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "asked", "explanation"),
+    [
+        ("Which barks?", "It is [SEG].", "Which barks?", ""),
+        ("Which barks?", "Sure, [SEG]. Dogs do.", "Which barks?", "Dogs do."),
+        ("Which barks? Please output segmentation mask.", "[SEG].", "Which barks?", ""),
+        (
+            "Which barks? Please output segmentation mask and explain why.",
+            "[SEG]. Dogs do.",
+            "Which barks?",
+            "Dogs do.",
+        ),
+    ],
+)
+def test_a_conversation_with_one_mark_is_a_query(
+    tmp_path: Path, question: str, answer: str, asked: str, explanation: str
+) -> None:
+    turns = [{"question": question, "answer": answer}]
+    query = only_query(tmp_path, {"conversations": turns, "masks": [POLYGON], "kind": "mine"})
+    assert (query.text, query.form, query.answer, query.kind) == (asked, "sentence", explanation, "mine")
+    assert np.array_equal(query.mask(), square())
+    absent = only_query(tmp_path, {"conversations": turns, "masks": [[]]})
+    assert not absent.mask().any()
+
+
+def test_an_explanation_may_begin_with_the_mark(tmp_path: Path) -> None:
+    line = {"prompt": "Which barks?", "masks": [POLYGON], "answer": "It is [SEG]. Dogs bark."}
+    assert only_query(tmp_path, line).answer == "Dogs bark."
+
+
+TWO = [{"question": "a", "answer": "It is [SEG]."}, {"question": "b", "answer": "c"}]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"prompt": "a", "mask": []}, "unknown key 'mask': keys here are answer, conversations"),
+        ({"prompt": "a"}, "needs `masks`"),
+        ({}, "needs one of `prompt`, `prompts` and `conversations`, but has none of them"),
+        ({"prompt": "a", "prompts": []}, "but has prompt and prompts"),
+        ({"prompt": " ", "masks": []}, "`prompt` should be text"),
+        ({"prompt": "a", "masks": POLYGON}, "`masks` should be a list of paths"),
+        ({"prompt": "a", "masks": "a.png"}, "`masks` should be a list of paths"),
+        ({"prompt": "a", "masks": [], "form": "word"}, "`form` should be 'phrase' or 'sentence', not 'word'"),
+        ({"prompt": "a", "masks": [], "kind": 3}, "`kind` should be text"),
+        ({"prompt": "a", "masks": [], "answer": None}, "`answer` should be text"),
+        ({"prompt": "a", "answer": "b", "form": "phrase"}, "`form` and `kind` belong to prompts with `masks`"),
+        ({"prompt": "a", "answer": "It is [SEG]."}, "answer 1 holds [SEG]"),
+        ({"prompt": "a", "masks": [], "answer": "The dog [SEG] barks."}, "[SEG] can stand only at the beginning"),
+        ({"prompt": "a", "masks": [], "answer": "It is [SEG]. And [SEG]."}, "[SEG] can stand only at the beginning"),
+        ({"prompts": []}, "`prompts` should be a list of objects"),
+        ({"prompts": [{"prompt": "a", "masks": []}, {"prompt": "b"}]}, "prompt 2: needs `masks`"),
+        ({"prompts": [{"prompt": "a", "masks": [], "image": "b"}]}, "prompt 1: unknown key 'image'"),
+        ({"prompts": [{"prompt": "a", "masks": []}], "masks": []}, "unknown key 'masks'"),
+        ({"conversations": []}, "questions and answers in turn"),
+        ({"conversations": ["a", "b"]}, "`conversations` should be a list of turns"),
+        ({"conversations": [{"question": "a"}]}, "turn 1: `answer` should be text"),
+        ({"conversations": [{"question": "a", "answer": "b", "mask": 1}]}, "turn 1: unknown key 'mask'"),
+        ({"conversations": [{"question": "a", "answer": "b"}], "answer": "c"}, "unknown key 'answer'"),
+        ({"conversations": [{"question": "a", "answer": "b"}], "kind": "c"}, "`kind` belongs to conversations with"),
+        ({"conversations": [{"question": "a", "answer": "b"}], "masks": [[]]}, "hold 0 [SEG], but `masks` has 1"),
+        ({"conversations": TWO}, "hold 1 [SEG], but `masks` has 0"),
+        ({"conversations": TWO, "masks": [POLYGON]}, "has 2 turns and 1 [SEG]"),
+        ({"conversations": [{"question": "a", "answer": "[SEG] [SEG]"}], "masks": [[], []]}, "has 1 turns and 2 [SEG]"),
+        (
+            {"conversations": [{"question": "Please output segmentation mask.", "answer": "[SEG]."}], "masks": [[]]},
+            "asks for a mask, but not of what",
+        ),
+    ],
+)
+def test_faults_name_file_and_line(tmp_path: Path, line: dict[str, Any], message: str) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "b.jpg")
+    file = write(
+        tmp_path,
+        {"image": "a.jpg", "prompt": "a", "masks": []},
+        "",
+        {"image": "b.jpg", **line},
+        {"image": "b.jpg", "prompt": "a", "masks": []},
+    )
+    source = OwnSource(file)
+    assert len(source) == 2 and source[0].queries
+    with pytest.raises(DataError, match=r"mine\.jsonl, line 3") as fault:
+        source[1]
+    assert message in str(fault.value)
+
+
+def test_lines_without_a_picture_are_not_lost(tmp_path: Path) -> None:
+    file = write(tmp_path, "nonsense", {"image": "a.jpg", "prompt": "a", "masks": []}, {"prompt": "a"}, "[]")
+    source = OwnSource(file)
+    assert len(source) == 4 and source[0].id == "mine/a.jpg"
+    for index, line in ((1, 1), (2, 3), (-1, 4)):
+        for read in (source.__getitem__, source.image_path):
+            with pytest.raises(DataError, match=rf"mine\.jsonl, line {line}\b"):
+                read(index)
+    with pytest.raises(IndexError):
+        source[4]
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("missing.png", "missing.png"),
+        ("a.jpg", "is a JPEG"),
+        ("clear.png", "has transparency"),
+        ("small.png", "is 3 x 2 pixels, but the picture is 30 x 20"),
+        ("mine.jsonl", "cannot identify image file"),
+        ([1, 2, 3, 4], "three points or more"),
+        ([[1, 2], [3, 4], ["a", 5]], "a polygon is a list of numbers"),
+        ({"size": [2, 3], "counts": [6]}, "does not fit"),
+        ({"counts": [6]}, "needs `size` and `counts`"),
+        ({"size": [20, 30], "counts": [1, 2]}, "add up to 3"),
+    ],
+)
+def test_faulty_masks_name_file_line_and_mask(tmp_path: Path, mask: Any, message: str) -> None:
+    Image.new("RGBA", (30, 20)).save(tmp_path / "clear.png")
+    Image.new("L", (3, 2)).save(tmp_path / "small.png")
+    source = OwnSource(write(tmp_path, "", {"image": "a.jpg", "prompt": "it", "masks": [[], mask]}))
+    with pytest.raises(DataError, match=r"mine\.jsonl, line 2, mask 2") as fault:
+        to_example(source[0], np.random.default_rng(0))
+    assert message in str(fault.value)
+
+
+def test_files_that_are_missing_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is no file .*mine\.jsonl"):
+        OwnSource(tmp_path / "mine.jsonl")
+    with pytest.raises(DataError, match="is empty"):
+        OwnSource(write(tmp_path, "", "  "))
+
+
+def test_real_photographs_with_their_masks(shared: Path, tmp_path: Path) -> None:
+    """COCO annotations as they are, in a file elsewhere that names pictures by absolute paths."""
+    coco = shared / "real-data/dataset/coco"
+    tree = json.loads((coco / "annotations/instances_val2017.json").read_text())
+    sizes = {image["id"]: (image["height"], image["width"], image["file_name"]) for image in tree["images"]}
+    names = {category["id"]: category["name"] for category in tree["categories"]}
+    annotations = [each for each in tree["annotations"] if each["iscrowd"]][:5] + tree["annotations"][:40]
+    lines = [
+        {
+            "image": str(coco / "val2017" / sizes[each["image_id"]][2]),
+            "prompt": f"{names[each['category_id']]} {i}",
+            "masks": [each["segmentation"]],
+        }
+        for i, each in enumerate(annotations)
+    ]
+    masks = {}
+    for record in OwnSource(write(tmp_path, *lines)):
+        example = to_example(record, np.random.default_rng(0), at_most=100, training=False)
+        assert len(example.conversations) == len(record.queries)
+        masks |= {query.text: query.mask() for query in record.queries}
+    assert len(masks) == len(annotations)
+    for i, each in enumerate(annotations):
+        height, width, _ = sizes[each["image_id"]]
+        codes = coco_mask.frPyObjects(each["segmentation"], height, width)
+        pixels = coco_mask.decode(codes)
+        expected = pixels if pixels.ndim == 2 else pixels.any(axis=2)
+        assert np.array_equal(masks[f"{names[each['category_id']]} {i}"], expected)

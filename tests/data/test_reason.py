@@ -1,0 +1,255 @@
+"""ReasonSeg: files as they are published, and the pixels of polygons against a count of each single pixel."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from self1e.data.reason import ReasonSource, polygon_pixels, rasterise, upright_size
+from self1e.data.records import DataError, to_example
+
+TARGET = [[2, 3], [12, 3], [12, 9], [2, 9]]
+
+
+def shape(label: str, points: Any) -> dict[str, Any]:
+    return {
+        "label": label,
+        "labels": [label],
+        "shape_type": "polygon",
+        "image_name": "a.jpg",
+        "points": points,
+        "group_id": None,
+        "group_ids": [None],
+        "flags": {},
+    }
+
+
+def write(
+    root: Path, split: str, name: str, texts: Any, is_sentence: Any, shapes: Any, encoding: str = "utf-8"
+) -> Path:
+    folder = root / "reason_seg/ReasonSeg" / split
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (30, 20)).save(folder / f"{name}.jpg")
+    tree = {"text": texts, "is_sentence": is_sentence, "shapes": shapes}
+    (folder / f"{name}.json").write_bytes(json.dumps(tree, ensure_ascii=False).encode(encoding))
+    return folder / f"{name}.jpg"
+
+
+def explain(root: Path, *entries: dict[str, Any]) -> None:
+    folder = root / "reason_seg/ReasonSeg/explanatory"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "train.json").write_text(json.dumps(entries))
+
+
+def test_sentences_share_mask_and_explanation(tmp_path: Path) -> None:
+    write(tmp_path, "train", "b", ["What barks?", "  Which animal barks? "], True, [shape("target", TARGET)])
+    write(tmp_path, "train", "a", ["the dog"], "False", [])
+    explain(tmp_path, {"query": "What barks?", "outputs": "The dog barks.", "image": "b.jpg", "json": "b.json"})
+    source = ReasonSource(tmp_path)
+    assert source.name == "reason_seg_train" and len(source) == 2
+    assert [source[i].id for i in range(2)] == ["reason_seg_train/a", "reason_seg_train/b"]
+    short, long = source[0].queries, source[1].queries
+    assert [(query.text, query.form, query.kind, query.answer) for query in short] == [
+        ("the dog", "phrase", "reason-short", "")
+    ]
+    assert not short[0].mask().any() and short[0].mask().shape == (20, 30)
+    assert [(query.text, query.form, query.kind, query.answer) for query in long] == [
+        ("What barks?", "sentence", "reason-long", "The dog barks."),
+        ("Which animal barks?", "sentence", "reason-long", "The dog barks."),
+    ]
+    expected = np.zeros((20, 30), np.uint8)
+    expected[3:10, 2:13] = 1  # the outline counts
+    assert np.array_equal(long[1].mask(), expected)
+    unexplained = pickle.loads(pickle.dumps(ReasonSource(tmp_path, explained=False, first_text_only=True)))
+    assert [query.text for query in unexplained[1].queries] == ["What barks?"]
+    assert unexplained[1].queries[0].answer == "" and np.array_equal(unexplained[1].queries[0].mask(), expected)
+
+
+def test_explanations_are_for_training_only(tmp_path: Path) -> None:
+    write(tmp_path, "val", "a", ["the dog"], "true", [])
+    write(tmp_path, "train", "a", ["the dog"], "true", [])
+    assert ReasonSource(tmp_path, "val")[0].queries[0].form == "sentence"
+    with pytest.raises(DataError, match="explained=False"):
+        ReasonSource(tmp_path, "train")
+
+
+def test_large_areas_first_ignore_and_flag(tmp_path: Path) -> None:
+    whole, middle, dot = [[0, 0], [29, 0], [29, 19], [0, 19]], [[5, 5], [20, 5], [20, 15], [5, 15]], [[7, 7]]
+    shapes = [
+        shape("target", dot),
+        shape("Ignore_1", middle),
+        shape("flag", whole),
+        shape("FLAG", []),
+        shape("target", whole),
+    ]
+    write(tmp_path, "val", "a", ["x"], False, shapes)
+    mask = ReasonSource(tmp_path, "val")[0].queries[0].mask()
+    expected = np.ones((20, 30), np.uint8)
+    expected[5:16, 5:21] = 255
+    expected[7, 7] = 1
+    assert np.array_equal(mask, expected)
+    same = rasterise([("target", np.array(TARGET)), ("ignore", np.array(TARGET))], 20, 30)
+    assert set(np.unique(same)) == {0, 1}  # of two of one size, the first is on top
+
+
+def test_points_are_cut_off_after_the_point(tmp_path: Path) -> None:
+    points = [[2.9, 3.9], [12.9, 3.2], [12.5, 9.99], [2.1, 9.7]]
+    write(tmp_path, "val", "a", ["x"], False, [shape("target", points), shape("target", [[-0.9, -0.9]])])
+    expected = np.zeros((20, 30), np.uint8)
+    expected[3:10, 2:13] = 1
+    expected[0, 0] = 1
+    assert np.array_equal(ReasonSource(tmp_path, "val")[0].queries[0].mask(), expected)
+
+
+def test_windows_text(tmp_path: Path) -> None:
+    write(tmp_path, "val", "a", ["the child’s café"], False, [], encoding="cp1252")
+    write(tmp_path, "val", "b", ["the child’s café"], False, [], encoding="utf-8")
+    assert {record.queries[0].text for record in ReasonSource(tmp_path, "val")} == {"the child’s café"}
+
+
+def test_turned_pictures(tmp_path: Path) -> None:
+    path = write(tmp_path, "val", "a", ["x"], False, [shape("target", TARGET)])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(path, exif=exif)
+    assert upright_size(path) == (30, 20)
+    record = ReasonSource(tmp_path, "val")[0]
+    example = to_example(record, np.random.default_rng(0))
+    assert example.image.size == (20, 30) and example.conversations[0].masks[0].shape == (30, 20)
+    Image.new("L", (30, 20)).save(path)
+    assert to_example(record, np.random.default_rng(0)).conversations[0].masks[0].shape == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("texts", "is_sentence", "shapes", "message"),
+    [
+        ("a text", True, [], "`text` should be a list"),
+        ([" "], True, [], "`text` holds no sentence"),
+        (["a"], 1, [], "`is_sentence` should be"),
+        (["a"], "yes", [], "`is_sentence` should be"),
+        (["a"], True, None, "`shapes` should be a list"),
+        (["a"], True, [{"points": TARGET}], "shape 0 has no `label`"),
+        (["a"], True, [shape("flag", []), shape("target", [])], "shape 1: `points` should be"),
+        (["a"], True, [shape("target", [[1, 2], [3]])], "shape 0: `points` should be"),
+        (["a"], True, [shape("target", [[1, 1e30]])], "shape 0: `points` should be"),
+    ],
+)
+def test_broken_records(tmp_path: Path, texts: Any, is_sentence: Any, shapes: Any, message: str) -> None:
+    write(tmp_path, "val", "a", ["fine"], False, [])
+    write(tmp_path, "val", "b", texts, is_sentence, shapes)
+    source = ReasonSource(tmp_path, "val")
+    assert source[0].queries
+    with pytest.raises(DataError, match="reason_seg_val/b") as fault:
+        source[1]
+    assert message in str(fault.value)
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no folder .*train(.|\n)*explanatory(.|\n)*https://"):
+        ReasonSource(tmp_path)
+    picture = write(tmp_path, "val", "a", ["x"], False, [])
+    picture.with_suffix(".json").write_bytes(b'{"text": ["\x81"]}')  # neither encoding has this
+    with pytest.raises(DataError, match=r"a\.json"):
+        ReasonSource(tmp_path, "val")[0]
+    picture.with_suffix(".json").unlink()
+    with pytest.raises(DataError, match=r"reason_seg_val/a: there is no .*a\.json"):
+        ReasonSource(tmp_path, "val")[0]
+    write(tmp_path, "train", "a", ["x"], False, [])
+    explain(tmp_path, {"image": "a.jpg", "outputs": "It is [SEG]."})
+    with pytest.raises(DataError, match="without"):
+        ReasonSource(tmp_path)[0]
+
+
+def walked_line(start: list[int], end: list[int]) -> set[tuple[int, int]]:
+    """A line pixel by pixel: from the left, one step along the longer side, aside when the error says so."""
+    (x, y), (to_x, to_y) = sorted((start, end), key=lambda point: point[0])
+    across, down = to_x - x, abs(to_y - y)
+    up = 1 if to_y > y else -1
+    if start[0] == end[0]:
+        return {(x, row) for row in range(min(y, to_y), max(y, to_y) + 1)}
+    pixels, ahead = {(x, y)}, 0
+    while (x, y) != (to_x, to_y):
+        if across >= down:
+            x, ahead = x + 1, ahead + 2 * down
+            if ahead > across:
+                y, ahead = y + up, ahead - 2 * across
+        else:
+            y, ahead = y + up, ahead + 2 * across
+            if ahead > down:
+                x, ahead = x + 1, ahead - 2 * down
+        pixels.add((x, y))
+    return pixels
+
+
+def counted_pixels(points: list[list[int]], height: int, width: int) -> np.ndarray:
+    mask = np.zeros((height, width), bool)
+    edges = list(zip(points[-1:] + points[:-1], points, strict=True))
+    for x, y in set().union(*(walked_line(*edge) for edge in edges)):
+        if 0 <= x < width and 0 <= y < height:
+            mask[y, x] = True
+    for y in range(height):
+        cuts = sorted(
+            a[0] + Fraction((y - a[1]) * (b[0] - a[0]), b[1] - a[1])
+            for a, b in edges
+            if min(a[1], b[1]) <= y < max(a[1], b[1])
+        )
+        for x in range(width):
+            mask[y, x] |= any(left <= x <= right for left, right in zip(cuts[::2], cuts[1::2], strict=True))
+    return mask
+
+
+def test_every_pixel_of_random_polygons() -> None:
+    random = np.random.default_rng(0)
+    for trial in range(150):
+        points = random.integers(-8, 33, (int(random.integers(1, 8)), 2))  # crossing themselves and the picture's rim
+        assert np.array_equal(polygon_pixels(points, 21, 25), counted_pixels(points.tolist(), 21, 25)), (trial, points)
+
+
+def test_polygons_against_pillow() -> None:
+    """Another library's polygon with its outline: the same but for how a line is rounded half way."""
+    random = np.random.default_rng(1)
+    different = total = 0
+    for _ in range(50):
+        angles = np.sort(random.random(12)) * 2 * np.pi
+        reach = random.integers(10, 90, 12)
+        points = np.stack([100 + reach * np.cos(angles), 100 + reach * np.sin(angles)], axis=1).astype(int)
+        ours = polygon_pixels(points, 200, 200)
+        drawn, corners = Image.new("L", (200, 200)), [tuple(point) for point in points.tolist()]
+        ImageDraw.Draw(drawn).polygon(corners, fill=1)
+        ImageDraw.Draw(drawn).line([*corners, corners[0]], fill=1)
+        different += int((ours != np.array(drawn).astype(bool)).sum())
+        total += int(ours.sum())
+    assert total > 300_000 and different < 0.002 * total
+
+
+def test_fill_stays_within_the_outline() -> None:
+    """The quadrilateral of OpenCV's issue 26130, whose right edge passes half way between pixels."""
+    points = [[44, 27], [7, 37], [7, 19], [38, 19]]
+    inside = polygon_pixels(np.array(points), 50, 50)
+    edge = walked_line([38, 19], [44, 27])
+    rightmost = {(int(np.flatnonzero(inside[y]).max()), y) for y in range(19, 27)}
+    assert rightmost <= edge
+
+
+def test_real_photographs(shared: Path) -> None:
+    root = shared / "real-data" / "dataset"
+    for split, count in (("train", 12), ("val", 11)):
+        source = ReasonSource(root, split)
+        assert len(source) == count
+        for record in source:
+            example = to_example(record, np.random.default_rng(0), training=False)
+            annotation = json.loads(record.image.with_suffix(".json").read_text())
+            assert [query.text for query in record.queries] == annotation["text"]
+            drawn = Image.new("L", example.image.size)
+            for each in annotation["shapes"]:
+                ImageDraw.Draw(drawn).polygon([(int(x), int(y)) for x, y in each["points"]], fill=1)
+            mask, expected = example.conversations[0].masks[0] == 1, np.array(drawn).astype(bool)
+            assert (mask | ~expected).all()  # all that Pillow fills, and the outline
+            assert (mask & expected).sum() / (mask | expected).sum() > 0.94
