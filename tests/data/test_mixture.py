@@ -13,7 +13,7 @@ from PIL import Image
 
 from self1e.data.example import Example, Turn
 from self1e.data.mixture import Kept, Mixture, Part, coco_id, without_pictures
-from self1e.data.records import DataError, Query, Record
+from self1e.data.records import DataError, Query, Record, Talk
 
 
 def box(size: int, edge: int) -> np.ndarray:
@@ -40,7 +40,7 @@ class Pictures:
         if index in self.broken:
             raise DataError(f"{index} is torn")
         queries = tuple(Query(f"thing {i}", "phrase", partial(box, 8, i + 1)) for i in range(self.queries))
-        return Record(str(index), self.path, queries, ((Turn("What is it?", "A square."),),))
+        return Record(str(index), self.path, queries, (Talk((Turn("What is it?", "A square."),)),))
 
 
 @pytest.fixture

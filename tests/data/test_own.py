@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from self1e.data.example import Turn
 from self1e.data.own import OwnSource
-from self1e.data.records import DataError, Query, to_example
+from self1e.data.records import DataError, Query, Talk, to_example
 
 POLYGON = [2, 3, 12, 3, 12, 9, 2, 9]
 
@@ -79,11 +79,11 @@ def test_lines_about_one_picture_are_one_record(tmp_path: Path) -> None:
         ("Which of these barks", "sentence", "Dogs bark.", ""),
         ("which one", "phrase", "", ""),
     ]
-    assert second.conversations == (
-        (Turn("What is it?", "A cat."),),
-        (Turn("How many?", "Two."),),
-        (Turn("a", "b"), Turn("c", "d")),
-        (Turn("e", "f"),),
+    assert second.talks == (
+        Talk((Turn("What is it?", "A cat."),)),
+        Talk((Turn("How many?", "Two."),)),
+        Talk((Turn("a", "b"), Turn("c", "d"))),
+        Talk((Turn("e", "f"),)),
     )
     assert source.image_path(1) == second.image == tmp_path / "photos/b.png"
     example = to_example(second, np.random.default_rng(0), at_most=9, training=False)
@@ -136,29 +136,23 @@ def test_masks_are_about_the_upright_picture(tmp_path: Path) -> None:
     assert example.image.size == (20, 30) and example.conversations[0].masks[0].all()
 
 
-@pytest.mark.parametrize(
-    ("question", "answer", "asked", "explanation"),
-    [
-        ("Which barks?", "It is [SEG].", "Which barks?", ""),
-        ("Which barks?", "Sure, [SEG]. Dogs do.", "Which barks?", "Dogs do."),
-        ("Which barks? Please output segmentation mask.", "[SEG].", "Which barks?", ""),
-        (
-            "Which barks? Please output segmentation mask and explain why.",
-            "[SEG]. Dogs do.",
-            "Which barks?",
-            "Dogs do.",
-        ),
-    ],
-)
-def test_a_conversation_with_one_mark_is_a_query(
-    tmp_path: Path, question: str, answer: str, asked: str, explanation: str
-) -> None:
-    turns = [{"question": question, "answer": answer}]
-    query = only_query(tmp_path, {"conversations": turns, "masks": [POLYGON], "kind": "mine"})
-    assert (query.text, query.form, query.answer, query.kind) == (asked, "sentence", explanation, "mine")
-    assert np.array_equal(query.mask(), square())
-    absent = only_query(tmp_path, {"conversations": turns, "masks": [[]]})
-    assert not absent.mask().any()
+def test_conversations_keep_their_words_and_point_several_times(tmp_path: Path) -> None:
+    line = {
+        "image": "a.jpg",
+        "conversations": [
+            {"question": "Who is here?", "answer": "A cat [SEG] and a dog [SEG]."},
+            {"question": "Where is the bird?", "answer": "It is [SEG]."},
+        ],
+        "masks": [POLYGON, [], ["all.png", {"size": [20, 30], "counts": [600]}]],
+        "kind": "mine",
+    }
+    Image.new("L", (30, 20), 255).save(tmp_path / "all.png")
+    record = OwnSource(write(tmp_path, line))[0]
+    assert not record.queries and [talk.kind for talk in record.talks] == ["mine"]
+    (talk,) = to_example(record, np.random.default_rng(0)).conversations
+    assert [turn.answer for turn in talk.turns] == ["A cat [SEG] and a dog [SEG].", "It is [SEG]."]
+    assert np.array_equal(talk.masks[0], square())
+    assert not talk.masks[1].any() and talk.masks[2].all()
 
 
 def test_an_explanation_may_begin_with_the_mark(tmp_path: Path) -> None:
@@ -198,12 +192,7 @@ TWO = [{"question": "a", "answer": "It is [SEG]."}, {"question": "b", "answer": 
         ({"conversations": [{"question": "a", "answer": "b"}], "kind": "c"}, "`kind` belongs to conversations with"),
         ({"conversations": [{"question": "a", "answer": "b"}], "masks": [[]]}, "hold 0 [SEG], but `masks` has 1"),
         ({"conversations": TWO}, "hold 1 [SEG], but `masks` has 0"),
-        ({"conversations": TWO, "masks": [POLYGON]}, "has 2 turns and 1 [SEG]"),
-        ({"conversations": [{"question": "a", "answer": "[SEG] [SEG]"}], "masks": [[], []]}, "has 1 turns and 2 [SEG]"),
-        (
-            {"conversations": [{"question": "Please output segmentation mask.", "answer": "[SEG]."}], "masks": [[]]},
-            "asks for a mask, but not of what",
-        ),
+        ({"conversations": TWO, "masks": [[], []]}, "hold 1 [SEG], but `masks` has 2"),
     ],
 )
 def test_faults_name_file_and_line(tmp_path: Path, line: dict[str, Any], message: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from self1e.data.example import Turn
-from self1e.data.records import DataError, to_example
+from self1e.data.records import DataError, Talk, to_example
 from self1e.data.words import SHORT_ANSWER_PROMPT, VQA_SETS, JsonlSource, JsonRecords, LlavaSource, vqa_source
 
 
@@ -45,8 +45,8 @@ def test_llava(tmp_path: Path, layout: dict[str, Any], mark: bytes) -> None:
     write_llava(tmp_path, mark + json.dumps(entries, **layout).encode())
     source = pickle.loads(pickle.dumps(LlavaSource(tmp_path)))
     assert len(source) == 2
-    assert source[0].conversations == ((Turn("What is this?", 'A café [, ]{"}.'),),)
-    assert source[1].conversations == ((Turn("Why?", "日本。"), Turn("And then?", "It\nends.")),)
+    assert source[0].talks == (Talk((Turn("What is this?", 'A café [, ]{"}.'),)),)
+    assert source[1].talks == (Talk((Turn("Why?", "日本。"), Turn("And then?", "It\nends."))),)
     assert source.image_path(1) == source[1].image == tmp_path / "coco/train2017/33.jpg"
     assert [record.id for record in source] == ["llava_instruct_150k/1", "llava_instruct_150k/2"]
     assert not source[0].queries
@@ -78,7 +78,7 @@ def test_empty_list(tmp_path: Path) -> None:
 )
 def test_the_marker_is_taken_out_of_questions(tmp_path: Path, question: str, expected: str) -> None:
     file = write_lines(tmp_path / "a.jsonl", {"image": "a.jpg", "conversations": said(question, "An <image>.")})
-    assert JsonlSource("vqa", file, tmp_path)[0].conversations == ((Turn(expected, "An <image>."),),)
+    assert JsonlSource("vqa", file, tmp_path)[0].talks == (Talk((Turn(expected, "An <image>."),)),)
 
 
 def test_lines(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_lines(tmp_path: Path) -> None:
         file = write_lines(tmp_path / "a.jsonl", *lines, mark=mark, end=end)
         source = pickle.loads(pickle.dumps(JsonlSource("vqa", file, tmp_path / ".", without="data/")))
         assert [record.id for record in source] == ["vqa/1", "vqa/3", "vqa/5"]
-        assert source[0].conversations == ((Turn("How many?", "2"), Turn("Why?", "So.")),)
-        assert source[1].conversations == ((Turn(f"What colour?\n{SHORT_ANSWER_PROMPT}", "red"),),)
+        assert source[0].talks == (Talk((Turn("How many?", "2"), Turn("Why?", "So."))),)
+        assert source[1].talks == (Talk((Turn(f"What colour?\n{SHORT_ANSWER_PROMPT}", "red"),)),)
         assert source.image_path(0) == tmp_path / "p/é.jpg" and source[1].image == tmp_path / "q.jpg"
 
 
@@ -124,7 +124,7 @@ def test_lines(tmp_path: Path) -> None:
 def test_broken_lines_are_told_of_by_their_number(tmp_path: Path, line: Any, message: str) -> None:
     fine = {"image": "a.jpg", "conversations": said("a", "b")}
     source = JsonlSource("vqa", write_lines(tmp_path / "a.jsonl", fine, b"", line, fine), tmp_path)
-    assert source[0].conversations == source[2].conversations
+    assert source[0].talks == source[2].talks
     with pytest.raises(DataError, match=r"a\.jsonl, line 3") as fault:
         source[1]
     assert message in str(fault.value)
@@ -171,9 +171,9 @@ def test_the_first_entry_of_llava(shared: Path, tmp_path: Path) -> None:
     write_llava(tmp_path, sample.read_bytes())
     record = LlavaSource(tmp_path)[0]
     assert record.image == tmp_path / "coco/train2017/000000033471.jpg"
-    assert record.conversations[0][0].question == "What are the colors of the bus in the image?"
-    assert record.conversations[0][0].answer == "The bus in the image is white and red."
-    assert len(record.conversations[0]) == 3
+    assert record.talks[0].turns[0].question == "What are the colors of the bus in the image?"
+    assert record.talks[0].turns[0].answer == "The bus in the image is white and red."
+    assert len(record.talks[0].turns) == 3
 
 
 def test_real_lines(shared: Path, tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_real_lines(shared: Path, tmp_path: Path) -> None:
     source = JsonlSource("textvqa", write_lines(tmp_path / "a.jsonl", *lines), tmp_path)
     assert len(source) == len(asked) > 400
     for record, question, answer in zip(source, asked, told, strict=True):
-        assert record.conversations == ((Turn(question["text"].strip(), answer["text"].strip()),),)
+        assert record.talks == (Talk((Turn(question["text"].strip(), answer["text"].strip()),)),)

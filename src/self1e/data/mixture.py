@@ -44,7 +44,7 @@ class Mixture:
         parts: By name; a rate of 0 leaves a part out.
         length: How many examples a run sees.
         seed: Decides order, queries and words.
-        at_most: Queries and conversations taken of a picture.
+        at_most: Queries and talks taken of a picture.
 
     Raises:
         DataError: When there is nothing to choose from.
@@ -116,7 +116,7 @@ class Mixture:
 
 def usable(record: Record) -> Record:
     """The record. Raises DataError if nothing is said about its picture."""
-    if not record.queries and not record.conversations:
+    if not record.queries and not record.talks:
         raise DataError(f"{record.id}: nothing is said about this picture")
     return record
 

@@ -5,7 +5,8 @@
     {"image": "photos/a.jpg", "prompt": "the unicorn", "masks": []}
     {"image": "photos/a.jpg", "prompt": "What is the weather like?", "answer": "It is raining."}
     {"image": "photos/b.jpg", "prompts": [{"prompt": "the cat", "masks": [...]}, {"prompt": "the dog", "masks": [...]}]}
-    {"image": "photos/b.jpg", "conversations": [{"question": "What is this?", "answer": "A cat."}, ...]}
+    {"image": "photos/b.jpg", "conversations": [{"question": "Who is here?", "answer": "A cat [SEG] and a dog [SEG]."},
+     {"question": "Which is older?", "answer": "I cannot tell."}], "masks": ["masks/b-cat.png", "masks/b-dog.png"]}
 
 Paths are relative to the file. Lines about the same picture (the same path) become one record.
 
@@ -15,16 +16,15 @@ Paths are relative to the file. Lines about the same picture (the same path) bec
   the photograph's size (lossless, without transparency), in which every pixel that is not 0 is inside, 255 as well; or
   a COCO run-length code; or one polygon [x0, y0, x1, y1, ...] or [[x0, y0], [x1, y1], ...], or a list of such polygons.
 - `answer` beside masks is an explanation in words; it may begin with "It is [SEG]." or another of the trained answers.
-- `conversations` are turns in words. Turns may also be written {"from": "human", "value": ...}, {"from": "gpt", ...}.
-  A conversation of one turn whose answer begins with a trained answer, "It is [SEG]. ...", and that has one entry in
-  `masks` is the same as a prompt with masks and explanation; `[SEG]` can stand nowhere else yet.
+- `conversations` are turns, learnt in these very words; they may also be written {"from": "human", "value": ...},
+  {"from": "gpt", "value": ...}. Their `masks` hold one mask, or a list of masks whose union is meant, for each `[SEG]`
+  in the answers, in order.
 - `id`, `width` and `height` are left aside; any other key is an error.
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,15 +37,12 @@ from PIL import Image
 from self1e.data.example import Turn
 from self1e.data.masks import decode_segmentation, union
 from self1e.data.reason import upright_size
-from self1e.data.records import DataError, Query, Record
+from self1e.data.records import DataError, Query, Record, Talk
 from self1e.data.words import JsonRecords, exchanges, image_name, words_only
 from self1e.processing.prompts import SEG, SEG_ANSWERS, reads_as_sentence
 
 _PROMPT_KEYS = frozenset(("prompt", "form", "kind", "masks", "answer"))
 _LINE_KEYS = _PROMPT_KEYS | {"image", "prompts", "conversations", "id", "width", "height"}
-
-#: What asks for a mask in words: the template of a query will say it again.
-_REQUEST = re.compile(r"\s*Please (output|respond with) segmentation mask( and explain (why|the reason))?\.$")
 
 
 class OwnSource:
@@ -89,7 +86,7 @@ class OwnSource:
             for item in _items(self._lines.read(line), _Place(self._lines.where(line), image, self._file.parent))
         ]
         queries = tuple(item for item in items if isinstance(item, Query))
-        talks = tuple(item for item in items if not isinstance(item, Query))
+        talks = tuple(item for item in items if isinstance(item, Talk))
         return Record(f"{self.name}/{name}", image, queries, talks)
 
     def image_path(self, index: int) -> Path:
@@ -115,7 +112,7 @@ class _Place:
         return replace(self, where=f"{self.where}, {name}")
 
 
-def _items(tree: Mapping[str, Any], at: _Place) -> list[Query | tuple[Turn, ...]]:
+def _items(tree: Mapping[str, Any], at: _Place) -> list[Query | Talk]:
     """What a line says."""
     _refuse_unknown(tree, _LINE_KEYS, at)
     forms = [key for key in ("prompt", "prompts", "conversations") if key in tree]
@@ -137,7 +134,7 @@ def _items(tree: Mapping[str, Any], at: _Place) -> list[Query | tuple[Turn, ...]
     return [_of_prompt(prompt, place) for prompt, place in zip(prompts, places, strict=True)]
 
 
-def _of_prompt(tree: Mapping[str, Any], at: _Place) -> Query | tuple[Turn, ...]:
+def _of_prompt(tree: Mapping[str, Any], at: _Place) -> Query | Talk:
     text = _text(tree, "prompt", at)
     answer = _text(tree, "answer", at) if "answer" in tree else ""
     if "masks" in tree:
@@ -152,26 +149,27 @@ def _of_prompt(tree: Mapping[str, Any], at: _Place) -> Query | tuple[Turn, ...]:
     return words_only([(text, answer)], at.where)
 
 
-def _of_conversation(tree: Mapping[str, Any], at: _Place) -> Query | tuple[Turn, ...]:
+def _of_conversation(tree: Mapping[str, Any], at: _Place) -> Talk:
     turns = _turns(tree["conversations"], at)
     marks = sum(answer.count(SEG) for _, answer in turns)
-    masks = len(_masks(tree, at)) if "masks" in tree else 0
-    if marks != masks:
-        raise DataError(f"{at.where}: the answers hold {marks} {SEG}, but `masks` has {masks} entries")
+    masks = _masks(tree, at) if "masks" in tree else []
+    if marks != len(masks):
+        raise DataError(f"{at.where}: the answers hold {marks} {SEG}, but `masks` has {len(masks)} entries")
     if not marks:
         if "kind" in tree:
             raise DataError(f"{at.where}: `kind` belongs to conversations with {SEG}, and this one has none")
         return words_only(turns, at.where)
-    if marks > 1 or len(turns) > 1:
-        raise DataError(
-            f"{at.where}: has {len(turns)} turns and {marks} {SEG}: only one turn with one {SEG} can be read; write "
-            "each thing to point at as a prompt of its own"
-        )
-    question, answer = turns[0]
-    question = _REQUEST.sub("", question)
-    if not question:
-        raise DataError(f"{at.where}: the question asks for a mask, but not of what")
-    return Query(question, "sentence", _mask(tree, at), _explanation(answer, at), _kind(tree, at))
+    if not all(question and answer for question, answer in turns):
+        raise DataError(f"{at.where}: a question or an answer is empty")
+    made = tuple(partial(_union_of_masks, _several(mask), at) for mask in masks)
+    return Talk(tuple(Turn(question, answer) for question, answer in turns), made, _kind(tree, at))
+
+
+def _several(mask: Any) -> list[Any]:
+    """The masks of one `[SEG]`: a list of paths or run-length codes holds several, anything else is one."""
+    if isinstance(mask, list) and all(isinstance(each, str | dict) for each in mask):
+        return mask
+    return [mask]
 
 
 def _mask(tree: Mapping[str, Any], at: _Place) -> Callable[[], np.ndarray]:

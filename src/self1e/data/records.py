@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.random import Generator
+from PIL import Image
 
 from self1e.data.example import Conversation, Example, Turn
 from self1e.processing.images import load_image
@@ -57,20 +58,35 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Talk:
+    """An exchange whose words are given.
+
+    Attributes:
+        turns: Questions and answers.
+        masks: For each `[SEG]` in the answers, in order, what makes its mask; see `Query.mask`.
+        kind: See `Query.kind`.
+    """
+
+    turns: tuple[Turn, ...]
+    masks: tuple[Callable[[], np.ndarray], ...] = ()
+    kind: str = ""
+
+
+@dataclass(frozen=True)
 class Record:
     """All that a dataset says about one picture.
 
     Attributes:
         id: Names it in reports, unique in its source.
         image: The picture's file.
-        queries: What can be asked for by a mask.
-        conversations: Exchanges in words only; each a sequence of turns.
+        queries: What can be asked for by a mask, in words that `to_example` finds.
+        talks: Exchanges whose words are given.
     """
 
     id: str
     image: Path
     queries: tuple[Query, ...] = ()
-    conversations: tuple[tuple[Turn, ...], ...] = ()
+    talks: tuple[Talk, ...] = ()
 
 
 class Source(Protocol):
@@ -105,8 +121,8 @@ def to_example(record: Record, rng: Generator, *, at_most: int = 3, training: bo
 
     Args:
         record: What there is.
-        rng: Chooses among queries, conversations and templates.
-        at_most: How many queries, and how many conversations, are taken; the recipe takes 3 (method, section 4).
+        rng: Chooses among queries, talks and templates.
+        at_most: How many queries, and how many talks, are taken; the recipe takes 3 (method, section 4).
         training: Whether words vary. Otherwise question and answer are those of the evaluation protocol.
 
     Raises:
@@ -116,21 +132,27 @@ def to_example(record: Record, rng: Generator, *, at_most: int = 3, training: bo
         image = load_image(record.image)
     except (OSError, ValueError) as error:
         raise DataError(f"{record.id}: {error}") from error
-    talks = []
+    conversations = []
     for query in chosen(record.queries, at_most, rng):
-        try:
-            mask = query.mask()
-        except (OSError, ValueError) as error:
-            raise DataError(f"{record.id}, {query.text!r}: {error}") from error
-        if mask.shape != (image.height, image.width):
-            raise DataError(
-                f"{record.id}, {query.text!r}: the mask is {mask.shape[1]} x {mask.shape[0]}, "
-                f"the picture {image.width} x {image.height} pixels"
-            )
+        mask = _fitting(query.mask, image, f"{record.id}, {query.text!r}")
         turn = training_turn(query, rng) if training else evaluation_turn(query)
-        talks.append(Conversation((turn,), (mask,) * turn.answer.count(SEG), query.kind))
-    talks += [Conversation(turns) for turns in chosen(record.conversations, at_most, rng)]
-    return Example(image, tuple(talks), record.id)
+        conversations.append(Conversation((turn,), (mask,) * turn.answer.count(SEG), query.kind))
+    for talk in chosen(record.talks, at_most, rng):
+        masks = [_fitting(mask, image, f"{record.id}, {talk.turns[0].question!r}") for mask in talk.masks]
+        conversations.append(Conversation(talk.turns, masks, talk.kind))
+    return Example(image, tuple(conversations), record.id)
+
+
+def _fitting(make: Callable[[], np.ndarray], image: Image.Image, where: str) -> np.ndarray:
+    """A mask of the picture's size."""
+    try:
+        mask = make()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{where}: {error}") from error
+    if mask.shape != (image.height, image.width):
+        size = f"{mask.shape[1]} x {mask.shape[0]}"
+        raise DataError(f"{where}: the mask is {size}, the picture {image.width} x {image.height} pixels")
+    return mask
 
 
 def chosen(items: Sequence[Item], at_most: int, rng: Generator) -> list[Item]:

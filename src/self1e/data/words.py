@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from self1e.data.example import Turn
-from self1e.data.records import DataError, Record
+from self1e.data.records import DataError, Record, Talk
 from self1e.processing.prompts import SEG
 
 #: Name -> (file, folder of its pictures), both below the root. The tree is that of InternVL's `data` folder.
@@ -212,9 +212,9 @@ class LlavaSource:
 
     def __getitem__(self, index: int) -> Record:
         tree, where = self._records.read(index), self._records.where(index)
-        turns = words_only(exchanges(tree.get("conversations"), where), where)
+        talk = words_only(exchanges(tree.get("conversations"), where), where)
         image = self._pictures / image_name(tree, where)
-        return Record(f"{self.name}/{self._records.numbers[index]}", image, (), (turns,))
+        return Record(f"{self.name}/{self._records.numbers[index]}", image, (), (talk,))
 
     def image_path(self, index: int) -> Path:
         return self._pictures / image_name(self._records.read(index), self._records.where(index))
@@ -256,8 +256,8 @@ def exchanges(messages: Any, where: str) -> list[tuple[str, str]]:
     return list(zip(questions, (text.strip() for text in said[1::2]), strict=True))
 
 
-def words_only(pairs: Sequence[tuple[str, str]], where: str) -> tuple[Turn, ...]:
-    """Turns, once it is sure that all say something and no answer holds `[SEG]`, which would become the token.
+def words_only(pairs: Sequence[tuple[str, str]], where: str) -> Talk:
+    """A talk, once it is sure that all say something and no answer holds `[SEG]`, which would become the token.
 
     Raises:
         DataError: When it is not so.
@@ -267,7 +267,7 @@ def words_only(pairs: Sequence[tuple[str, str]], where: str) -> tuple[Turn, ...]
             raise DataError(f"{where}: {'answer' if question else 'question'} {number} is empty")
         if SEG in answer:
             raise DataError(f"{where}: answer {number} holds {SEG}, which points at a mask, but there are words only")
-    return tuple(Turn(question, answer) for question, answer in pairs)
+    return Talk(tuple(Turn(question, answer) for question, answer in pairs))
 
 
 def image_name(tree: dict[str, Any], where: str) -> str:

@@ -296,11 +296,12 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         implementation = self.config.text_config._attn_implementation
         if implementation == "sdpa":
             return visible
-        if implementation == "eager":
-            return as_attention_bias(visible, dtype)
-        raise ValueError(
-            f"attention implementation {implementation!r} cannot take the dual perception mask; use 'sdpa' or 'eager'"
-        )
+        if implementation.startswith(("flash", "flex", "paged")):
+            raise ValueError(
+                f"attention implementation {implementation!r} cannot take the dual perception mask; "
+                "use 'sdpa' or 'eager'"
+            )
+        return as_attention_bias(visible, dtype)
 
     def _mask_logits(
         self,

@@ -35,30 +35,40 @@ class MuonWithAdamW(AdamW):
             self.param_groups = everything
         for group in everything:
             if group.get("muon"):
+                shapes: dict[torch.Size, list[Tensor]] = {}
                 for parameter in group["params"]:
                     if parameter.grad is not None:
-                        self._muon_step(parameter, parameter.grad, group["lr"])
+                        shapes.setdefault(parameter.shape, []).append(parameter)
+                for parameters in shapes.values():
+                    self._muon_step(parameters, group["lr"])
         return loss
 
-    def _muon_step(self, parameter: Tensor, gradient: Tensor, learning_rate: float) -> None:
-        state = self.state[parameter]
+    def _muon_step(self, parameters: list[Tensor], learning_rate: float) -> None:
+        """Moves matrices of one shape; together, as they are many and small."""
+        directions = torch.stack([self._direction(parameter) for parameter in parameters]).to(self.precision)
+        rate = learning_rate * 0.2 * max(parameters[0].shape) ** 0.5
+        for parameter, direction in zip(parameters, orthogonalised(directions), strict=True):
+            parameter.add_(direction, alpha=-rate)
+
+    def _direction(self, parameter: Tensor) -> Tensor:
+        state, gradient = self.state[parameter], parameter.grad
+        assert gradient is not None
         if not state:  # AdamW counts steps, and looks for the count in every state it loads
             state.update(step=torch.zeros(()), momentum=torch.zeros_like(parameter))
         state["step"] += 1
-        momentum = state["momentum"]
-        momentum.lerp_(gradient, 1 - self.momentum)
-        direction = orthogonalised(gradient.lerp(momentum, self.momentum).to(self.precision))
-        parameter.add_(direction, alpha=-learning_rate * 0.2 * max(parameter.shape) ** 0.5)
+        state["momentum"].lerp_(gradient, 1 - self.momentum)
+        return gradient.lerp(state["momentum"], self.momentum)
 
 
-def orthogonalised(matrix: Tensor, steps: int = 5) -> Tensor:
-    """The matrix with all singular values moved near 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp(min=1e-7)
+def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
+    """Matrices [..., n, m] with all singular values moved near 1 (0.7 to 1.2), by a quintic Newton-Schulz iteration."""
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT if tall else matrices
+    wide = wide / wide.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(steps):
-        gram = wide @ wide.T
+        gram = wide @ wide.mT
         wide = 3.4445 * wide + (-4.7750 * gram + 2.0315 * gram @ gram) @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    return wide.mT if tall else wide
 
 
 def make_optimiser(model: nn.Module, settings: Optimisation) -> Optimizer:

@@ -15,6 +15,7 @@ from self1e.devices import choose_device
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
+from self1e.training import attention
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.raise_model import raise_model
@@ -52,7 +53,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
     chosen = settings.optimisation
     model.model.vision_tower.requires_grad_(chosen.vision_rate > 0)
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
-        model.set_attn_implementation("eager")  # the fused kernel's backward pass takes four times as long there
+        model.set_attn_implementation(attention.NAME)
     dataset = ToylandDataset(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
     trainer = SELF1ETrainer(
         model=model,
