@@ -32,7 +32,8 @@ class Collator:
         self.packed = packed
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """See the class; `masks`, `perceiving` and, where the examples have them, "dense" labels are added."""
+        """See the class; `masks` and `perceiving` are added, "skipped" (broken records: id and reason), and, where the
+        examples have them, "dense" labels."""
         tiles, grids, rows, masks, perceiving = [], [], [], [], []
         for index, example in enumerate(examples):
             picture, grid = self.processor.tiles(example.image)
@@ -58,6 +59,9 @@ class Collator:
         dense = [example.extras["dense"] for example in examples if "dense" in example.extras]
         if dense:
             inputs["dense"] = torch.utils.data.default_collate(dense)
+        skipped = [example.extras["skipped"] for example in examples if "skipped" in example.extras]
+        if skipped:
+            inputs["skipped"] = [entry for entries in skipped for entry in entries]  # type: ignore[attr-defined]
         return inputs
 
     def _encode(self, conversations: Sequence[Conversation]) -> list[EncodedConversation]:

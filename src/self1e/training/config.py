@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from self1e.modeling.configuration import Refilling
 
@@ -61,6 +61,63 @@ class ToylandData(Settings):
     curriculum: float = Field(0.0, ge=0, le=1, description="share of the run over which the weights change")
 
 
+class OwnData(Settings):
+    """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
+
+    jsonl: str | None = Field(None, description="a JSONL file, one object a line")
+    coco: str | None = Field(None, description="a COCO instances JSON; its category names become prompts")
+    masks: str | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
+    images: str | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
+    classes: str | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
+    absent_classes: int = Field(
+        0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> OwnData:
+        given = {name for name in ("jsonl", "coco", "masks", "images", "classes") if getattr(self, name) is not None}
+        if given not in ({"jsonl"}, {"coco", "images"}, {"masks", "images", "classes"}):
+            raise ValueError("give `jsonl`, or `coco` and `images`, or `masks`, `images` and `classes`")
+        if self.jsonl is not None and self.absent_classes:
+            raise ValueError('absent_classes is for `coco` and `masks`: a JSONL says by "masks": [] what is not there')
+        return self
+
+
+class PartSettings(Settings):
+    """Data sets that share a sampling rate."""
+
+    rate: float = Field(ge=0, description="how often an example comes from this part, relative to the others")
+    sets: list[str] = Field([], description="names of `self1e.data.registry.TRAINING_SETS`")
+    own: list[OwnData] = []
+
+
+class MixtureData(Settings):
+    """The field's data sets, or one's own, mixed by sampling rates."""
+
+    parts: dict[str, PartSettings]
+    root: str | None = Field(None, description="folder of the named data sets, in LISA's tree")
+    seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
+    at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
+    hold_out: bool = Field(True, description="leave out pictures of RefCOCO-family validation and test splits")
+    broken_share: float = Field(0.01, ge=0, le=1, description="broken records, of all seen, that stop the run")
+
+    @model_validator(mode="after")
+    def _has_root(self) -> MixtureData:
+        if self.root is None and any(part.sets for part in self.parts.values()):
+            raise ValueError("`root` is needed for the named data sets: the folder that holds them")
+        return self
+
+
+def _data_form(tree: Any) -> str:
+    has_parts = "parts" in tree if isinstance(tree, dict) else isinstance(tree, MixtureData)
+    return "mixture" if has_parts else "toyland"
+
+
+Data = Annotated[
+    Annotated[ToylandData, Tag("toyland")] | Annotated[MixtureData, Tag("mixture")], Discriminator(_data_form)
+]
+
+
 class Optimisation(Settings):
     """How weights move: the optimiser, its learning rate, and how much a step sees."""
 
@@ -102,7 +159,7 @@ class TrainConfig(Settings):
     ce_weight: float = Field(1.0, ge=0)
     bce_weight: float = Field(2.0, ge=0)
     dice_weight: float = Field(0.5, ge=0)
-    data: ToylandData = ToylandData()
+    data: Data = ToylandData()
     optimisation: Optimisation
     seed: int = Field(1, description="of initial weights; the data have their own")
     workers: int = Field(1, ge=0, description="processes that draw scenes")
@@ -116,6 +173,10 @@ class TrainConfig(Settings):
             raise ValueError("give either `init` (a model folder to go on from) or `architecture` (from nothing)")
         if self.vision is not None and self.architecture is None:
             raise ValueError("`vision` is for a model from `architecture`: with `init`, the whole model is taken over")
+        if self.dense_weight and not isinstance(self.data, ToylandData):
+            raise ValueError("dense_weight is for toyland, which knows the labels of every pixel")
+        if self.architecture is not None and not isinstance(self.data, ToylandData):
+            raise ValueError("a model from `architecture` has toyland's tokenizer: give `init` for other data")
         if self.packed and self.image_to_segmentation:
             raise ValueError(
                 "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"

@@ -11,13 +11,18 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
+from self1e.data.mixture import Mixture, Part
+from self1e.data.own import OwnSource
+from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
+from self1e.data.records import Source
+from self1e.data.registry import open_training_set, without_held_out
 from self1e.devices import choose_device
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.training import attention
 from self1e.training.collate import Collator
-from self1e.training.config import ConfigError, TrainConfig
+from self1e.training.config import ConfigError, MixtureData, OwnData, ToylandData, TrainConfig
 from self1e.training.raise_model import raise_model
 from self1e.training.toyland import ToylandDataset, toyland_corpus
 from self1e.training.trainer import PROBE_WEIGHTS, SELF1ETrainer, attach_probe
@@ -54,7 +59,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
     model.model.vision_tower.requires_grad_(chosen.vision_rate > 0)
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(attention.NAME)
-    dataset = ToylandDataset(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
+    dataset = training_set(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
     trainer = SELF1ETrainer(
         model=model,
         settings=settings,
@@ -67,6 +72,33 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
     finished = output / "model"
     save(model, processor, finished)
     return finished
+
+
+def training_set(data: ToylandData | MixtureData, length: int, dense_side: int = 0) -> ToylandDataset | Mixture:
+    """The examples of a run.
+
+    Raises:
+        DataError: When a data set is missing or unreadable.
+    """
+    if isinstance(data, ToylandData):
+        return ToylandDataset(data, length, dense_side)
+    parts = {}
+    for name, part in data.parts.items():
+        sources = [open_training_set(each, Path(data.root or "")) for each in part.sets if part.rate]
+        if data.hold_out and data.root is not None:
+            sources = without_held_out(sources, Path(data.root))
+        parts[name] = Part(part.rate, (*sources, *map(_own_source, part.own)))
+    return Mixture(parts, length, data.seed, data.at_most)
+
+
+def _own_source(own: OwnData) -> Source:
+    if own.jsonl is not None:
+        return OwnSource(Path(own.jsonl))
+    assert own.images is not None
+    if own.coco is not None:
+        return CocoInstancesSource(Path(own.coco), Path(own.images), absent_classes=own.absent_classes)
+    assert own.masks is not None and own.classes is not None
+    return IndexMapSource(Path(own.images), Path(own.masks), Path(own.classes), absent_classes=own.absent_classes)
 
 
 def save(model: SELF1EForSegmentation, processor: SELF1EProcessor, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,16 @@ from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
+from self1e.data.records import DataError
 from self1e.modeling.model import SELF1EForSegmentation
-from self1e.training.config import TrainConfig
+from self1e.training.config import MixtureData, TrainConfig
 from self1e.training.dense import DenseProbe, label_accuracy
 from self1e.training.optimisers import make_optimiser
+
+logger = logging.getLogger(__name__)
+
+BROKEN_COUNTED_FROM = 100
+"""Records seen before a share of broken ones means anything."""
 
 PROBE_WEIGHTS = "dense_probe.safetensors"
 PROBE_PREFIX = "dense_probe."
@@ -32,6 +39,8 @@ class SELF1ETrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.settings = settings
         self.parts: dict[str, list[float]] = {}
+        self.seen = 0
+        self.broken: list[tuple[str, str]] = []
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
@@ -49,6 +58,7 @@ class SELF1ETrainer(Trainer):
             return self._compute_loss(model, inputs, return_outputs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Tensor | tuple[Tensor, Any]:
+        self._count(inputs.pop("skipped", []))
         dense = inputs.pop("dense", None)
         outputs = None
         if self.settings.objective == "dense":
@@ -70,6 +80,21 @@ class SELF1ETrainer(Trainer):
                 accuracy = label_accuracy(model.dense_probe, features.compressed, dense)
                 self._note(**{f"accuracy_{name}": value for name, value in accuracy.items()})
         return (loss, outputs) if return_outputs else loss
+
+    def _count(self, skipped: list[tuple[str, str]]) -> None:
+        """Tells of broken records that were skipped, and stops when they are too many."""
+        self.seen += self.settings.optimisation.pictures_per_step + len(skipped)
+        for name, reason in skipped:
+            logger.warning("skipped %s: %s", name, reason)
+        self.broken += skipped
+        if isinstance(self.settings.data, MixtureData) and self.seen >= BROKEN_COUNTED_FROM:
+            most = self.settings.data.broken_share
+            if len(self.broken) > most * self.seen:
+                report = "\n".join(f"  {name}: {reason}" for name, reason in self.broken[:20])
+                raise DataError(
+                    f"{len(self.broken)} of {self.seen} records are broken, more than data.broken_share, {most:.2%}; "
+                    f"the first of them:\n{report}"
+                )
 
     def _pointed_loss(self, model: Any, inputs: dict[str, Any], states: Tensor, dense: dict[str, Tensor]) -> Tensor:
         """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""

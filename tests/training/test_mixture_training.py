@@ -1,0 +1,131 @@
+"""Training on data sets of the field and on one's own."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+from self1e.data.records import DataError
+from self1e.training.config import ConfigError, MixtureData, TrainConfig, load_config
+from self1e.training.run import train, training_set
+
+
+def config(folder: Path, data: dict[str, Any], **changes: Any) -> TrainConfig:
+    tree = {
+        "output": str(folder / "run"),
+        "data": data,
+        "optimisation": {"steps": 3, "pictures_per_step": 2, "warmup_steps": 1, "learning_rate": 1e-3},
+        "workers": 0,
+        "log_every": 1,
+        "save_every": 3,
+    }
+    (folder / "config.yaml").write_text(json.dumps(tree | changes))
+    return load_config(folder / "config.yaml")
+
+
+def own_file(folder: Path, pictures: int = 6, broken: int = 0) -> Path:
+    lines = []
+    for number in range(pictures):
+        colour = (40 * number, 0, 0)
+        Image.new("RGB", (48, 40), colour).save(folder / f"{number}.png")
+        box = [5, 5, 5 + 3 * number, 5, 5 + 3 * number, 30, 5, 30]
+        lines.append({"image": f"{number}.png", "prompt": "the red thing", "masks": [box] if number else []})
+        lines.append({"image": f"{number}.png", "prompt": "What is it?", "answer": "A box."})
+        talk = [{"question": "Where?", "answer": "Here [SEG] and there [SEG]."}]
+        lines.append({"image": f"{number}.png", "conversations": talk, "masks": [box, []]})
+    for number in range(broken):
+        lines.append({"image": f"missing-{number}.png", "prompt": "the red thing", "masks": []})
+    file = folder / "own.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return file
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_own_data_train_a_model(tmp_path: Path, tiny_model_folder: Path, packed: bool) -> None:
+    data = {"parts": {"mine": {"rate": 1, "own": [{"jsonl": str(own_file(tmp_path))}]}}}
+    changes = {"packed": packed, "image_to_segmentation": not packed}
+    settings = config(tmp_path, data, init=str(tiny_model_folder), **changes)
+    finished = train(settings, device="cpu")
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_model_folder, finished))
+    moved = [name for name in before if not np.array_equal(before[name].float().numpy(), after[name].numpy())]
+    assert any("refilling_head" in name for name in moved) and any("language_model" in name for name in moved)
+    history = json.loads((tmp_path / "run/checkpoint-3/trainer_state.json").read_text())["log_history"]
+    assert all(np.isfinite(line[part]) for line in history if "loss" in line for part in ("loss", "ce", "bce", "dice"))
+
+
+def test_too_many_broken_records_stop_the_run(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("self1e.training.trainer.BROKEN_COUNTED_FROM", 4)
+    data = {"parts": {"mine": {"rate": 1, "own": [{"jsonl": str(own_file(tmp_path, 4, broken=4))}]}}}
+    settings = config(tmp_path, data, init=str(tiny_model_folder))
+    with pytest.raises(DataError, match=r"(?s)records are broken, more than data\.broken_share, 1\.00%.*missing-"):
+        train(settings, device="cpu")
+    assert "skipped own" in caplog.text
+    tolerant = config(tmp_path, data | {"broken_share": 1.0}, init=str(tiny_model_folder), output=str(tmp_path / "b"))
+    assert train(tolerant, device="cpu").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"parts": {"a": {"rate": 1, "sets": ["ade20k"]}}}, "`root` is needed"),
+        ({"parts": {"a": {"rate": -1}}}, "data.mixture.parts.a.rate"),
+        ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "coco": "b"}]}}}, "give `jsonl`, or `coco` and `images`"),
+        ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "absent_classes": 1}]}}}, "absent_classes is for"),
+        ({"parts": {}, "scenes": 5}, "data.mixture.scenes"),
+        ({"scenes": "five"}, "data.toyland.scenes"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, data: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, data, init="somewhere")
+
+
+def test_unknown_and_missing_sets(tmp_path: Path) -> None:
+    def opened(*sets: str) -> object:
+        tree = {"parts": {"a": {"rate": 1, "sets": list(sets)}}, "root": str(tmp_path)}
+        return training_set(MixtureData.model_validate(tree), 4)
+
+    with pytest.raises(DataError, match="unknown data set 'imagenet': known are ade20k"):
+        opened("imagenet")
+    with pytest.raises(DataError, match="ADEChallengeData2016"):
+        opened("ade20k")
+
+
+def test_field_sets_leave_out_what_is_tested_on(
+    shared: Path,
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data = {
+        "root": str(shared / "real-data" / "dataset"),
+        "parts": {
+            "sem_seg": {"rate": 6, "sets": ["ade20k", "cocostuff"]},
+            "refer_seg": {"rate": 20, "sets": ["refcoco", "refcocog", "grefcoco"]},
+        },
+    }
+    settings = config(tmp_path, data, init=str(tiny_model_folder))
+    monkeypatch.setattr("self1e.data.registry.held_out_images", lambda root: frozenset({9, 9400}))
+    with caplog.at_level(logging.INFO, logger="self1e"):
+        mixture = training_set(settings.data, 400)
+    counts = {record.args[0]: record.args[1] for record in caplog.records if "left out" in record.msg}
+    assert counts == {
+        "ade20k": "0",
+        "cocostuff": "1",
+        "refcoco_unc_train": "1",
+        "refcocog_umd_train": "1",
+        "grefcoco_unc_train": "1",
+    }
+    seen = {mixture[index].id for index in range(400)}
+    assert len(seen) > 100 and not any("9400" in name or name.endswith("/000000000009.jpg") for name in seen)
+    assert train(settings, device="cpu").is_dir()
