@@ -127,5 +127,5 @@ def test_field_sets_leave_out_what_is_tested_on(
         "grefcoco_unc_train": "1",
     }
     seen = {mixture[index].id for index in range(400)}
-    assert len(seen) > 100 and not any("9400" in name or name.endswith("/000000000009.jpg") for name in seen)
+    assert len(seen) > 80 and not any("9400" in name or name.endswith("/000000000009.jpg") for name in seen)
     assert train(settings, device="cpu").is_dir()
