@@ -43,6 +43,10 @@ class Pictures:
         return Record(str(index), self.path, queries, (Talk((Turn("What is it?", "A square."),)),))
 
 
+def untold(index: int) -> Path:
+    raise DataError(f"{index} has no picture")
+
+
 @pytest.fixture
 def mixture(tmp_path: Path) -> Mixture:
     parts = {
@@ -110,8 +114,11 @@ def test_nothing_to_choose_from(tmp_path: Path) -> None:
         Mixture({"a": Part(1.0, (Pictures(tmp_path, "a", 0),))}, 5, seed=1)
 
 
-def test_pictures_can_be_held_out(tmp_path: Path) -> None:
+def test_pictures_can_be_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = without_pictures(Pictures(tmp_path, "a", 6), frozenset({1, 4, 99}))
     assert isinstance(kept, Kept) and kept.left_out == 2 and len(kept) == 4 and kept.name == "a"
     assert [kept[index].id for index in range(4)] == ["0", "2", "3", "5"]
+    nameless = Pictures(tmp_path, "b", 3)
+    monkeypatch.setattr(nameless, "image_path", untold)
+    assert len(without_pictures(nameless, frozenset({1}))) == 3
     assert [coco_id(kept.image_path(index)) for index in range(4)] == [0, 2, 3, 5]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from self1e.data.toyland.colours import RGB_OF
-from self1e.data.toyland.dense import KIND_NAMES, NO_COLOUR, PART_LABELS, dense_labels
+from self1e.data.toyland.dense import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
 from self1e.data.toyland.generate import MIN_AREA, MIN_SIZE, MIN_VISIBILITY, generate_scene
 from self1e.data.toyland.kinds import KINDS
 from self1e.data.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
@@ -134,8 +134,13 @@ def test_dense_labels_describe_every_pixel(scenes: list[Scene]) -> None:
         if thing.is_stuff:
             assert not labels["offset"][:, mask].any()
             assert not labels["extent"][:, mask].any()
-            assert (labels["colour"][mask] == NO_COLOUR).all()
+            for name in ("colour", "thing_colour", "texture", "pose", "size"):
+                assert (labels[name][mask] == UNLABELLED).all()
             continue
+        looks = {"thing_colour": (thing.colour, COLOURS), "texture": (thing.texture, TEXTURES)}
+        looks |= {"pose": (thing.pose, POSES), "size": (thing.size, SIZES)}
+        for name, (value, names) in looks.items():
+            assert (labels[name][mask] == names.index(value)).all(), name
         reached = labels["offset"][:, mask] * 448 + np.stack([xs[mask], ys[mask]]) + 0.5
         np.testing.assert_allclose(reached.T, np.broadcast_to(thing.centre, reached.T.shape), atol=1e-3)
         size = (thing.box[2] - thing.box[0], thing.box[3] - thing.box[1])
@@ -143,7 +148,7 @@ def test_dense_labels_describe_every_pixel(scenes: list[Scene]) -> None:
         for part in thing.parts:
             inside = scene.part_mask(part.id)
             assert (labels["part"][inside] == PART_LABELS.index(part.name)).all()
-            expected = COLOURS.index(part.colour) if part.colour else NO_COLOUR
+            expected = COLOURS.index(part.colour) if part.colour else UNLABELLED
             assert (labels["colour"][inside] == expected).all()
 
 

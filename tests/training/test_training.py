@@ -14,7 +14,15 @@ from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.tokens import train_tokenizer
 from self1e.training.collate import Collator
 from self1e.training.config import Architecture, ConfigError, ToylandData, TrainConfig
-from self1e.training.dense import CLASSES, DenseProbe, _losses, at_cell_centres, centre_and_spread, dense_targets
+from self1e.training.dense import (
+    CLASSES,
+    DenseProbe,
+    at_cell_centres,
+    centre_and_spread,
+    dense_losses,
+    dense_targets,
+    place_waves,
+)
 from self1e.training.raise_model import raise_model, sine_positions
 from self1e.training.run import build, train
 from self1e.training.toyland import ToylandDataset, toyland_corpus
@@ -136,8 +144,8 @@ def test_dense_targets_are_the_labels_of_cell_centres() -> None:
 
 
 def test_pixels_of_small_things_weigh_more() -> None:
-    probe = DenseProbe(8)
-    target = {name: torch.zeros(1, 8, 8, dtype=torch.long) for name in ("kind", "part", "colour")}
+    probe = DenseProbe(8, ["kind"])
+    target = {"kind": torch.zeros(1, 8, 8, dtype=torch.long)}
     target["geometry"] = torch.zeros(1, 8, 8, 4)
     target["geometry"][0, 0, 0, 2:] = 0.125  # a thing of one cell
     target["geometry"][0, 4:, 4:, 2:] = 0.5  # and one of sixteen
@@ -148,9 +156,23 @@ def test_pixels_of_small_things_weigh_more() -> None:
     for row, column in ((0, 0), (5, 5), (0, 5)):
         wrong = right.clone()
         wrong[0, row, column, 0] = -20.0
-        losses.append(_losses(wrong, target)["kind"].item())
+        losses.append(dense_losses(probe.split(wrong), target)["kind"].item())
     assert losses[0] == pytest.approx(4 * losses[1], rel=1e-3)  # 1 / sqrt(box)
     assert losses[1] > losses[2] > 0  # of 17 cells of things, or of 47 of stuff
+
+
+def test_place_waves_peak_where_places_are_the_same() -> None:
+    places = torch.rand(40, 2)
+    waves = place_waves(places)
+    likeness = waves @ waves.T
+    assert waves.shape == (40, 16) and torch.equal(likeness.argmax(dim=1), torch.arange(40))
+    scene = generate_scene(3, 96)
+    targets = dense_targets(scene, 24)
+    for thing in scene.things:
+        cells = at_cell_centres(torch.from_numpy(scene.object_map == thing.id), 24)
+        expected = torch.zeros(16) if thing.is_stuff else place_waves(torch.tensor(thing.centre) / 96)
+        for found in targets["place"][cells]:
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
 def test_masks_are_described_by_centre_and_spread() -> None:

@@ -18,7 +18,7 @@ from typing import TextIO
 
 import typer
 
-from self1e.cli import chat, convert, evaluate, export, info, segment, toyland, train
+from self1e.cli import chat, convert, data, evaluate, export, info, segment, toyland, train
 from self1e.cli.terminal import CliError, complain, notice
 
 DEBUG = "--debug"
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 for module in (segment, chat, info, convert, train, evaluate, export):
     app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
+app.add_typer(data.app, name="data")
 app.add_typer(toyland.app, name="toyland")
 
 

@@ -145,8 +145,18 @@ class Kept:
 
 
 def without_pictures(source: Source, coco_ids: frozenset[int]) -> Kept:
-    """The source without records about these COCO pictures, whatever folder they lie in."""
-    return Kept(source, [i for i in range(len(source)) if coco_id(source.image_path(i)) not in coco_ids])
+    """The source without records about these COCO pictures, whatever folder they lie in.
+
+    A record that does not tell its picture is kept: it will be found broken, and named, when it is asked for.
+    """
+
+    def held_out(index: int) -> bool:
+        try:
+            return coco_id(source.image_path(index)) in coco_ids
+        except DataError:
+            return False
+
+    return Kept(source, [index for index in range(len(source)) if not held_out(index)])
 
 
 def coco_id(path: Path) -> int | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from self1e.modeling.configuration import Refilling
+
+DenseLabel = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
 
 
 class ConfigError(ValueError):
@@ -58,7 +60,9 @@ class ToylandData(Settings):
     terse: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that are the bare prompt")
     first_weights: dict[str, float] | None = Field(None, description="weights of kinds of question at the start")
     last_weights: dict[str, float] | None = Field(None, description="weights after `curriculum` of the run")
-    curriculum: float = Field(0.0, ge=0, le=1, description="share of the run over which the weights change")
+    curriculum: float = Field(
+        0.0, ge=0, description="share of the run over which the weights change; above 1 it ends on the way"
+    )
 
 
 class OwnData(Settings):
@@ -153,6 +157,7 @@ class TrainConfig(Settings):
     )
     objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
     dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
+    dense_labels: list[DenseLabel] = Field(list(get_args(DenseLabel)), description="which per-pixel labels are taught")
     pointed_weight: float = Field(
         0.0, ge=0, description="weight of the labels of what a [SEG] points at; needs a dense_weight"
     )

@@ -9,40 +9,76 @@ spread, and whether there are any. The probes are thrown away afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from self1e.data.toyland.dense import KIND_NAMES, NO_COLOUR, PART_LABELS, dense_labels
-from self1e.data.toyland.scene import COLOURS, Scene
+from self1e.data.toyland.dense import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
+from self1e.data.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
 from self1e.modeling.refilling import as_map, pixel_unshuffle
 
-CLASSES = {"kind": len(KIND_NAMES), "part": len(PART_LABELS), "colour": len(COLOURS)}
-GEOMETRY = 4  # offset to the centre (x, y), width, height
+#: Labels that are one of several names, and how many there are.
+CLASSES = {
+    "kind": len(KIND_NAMES),
+    "part": len(PART_LABELS),
+    "colour": len(COLOURS),
+    "thing_colour": len(COLOURS),
+    "texture": len(TEXTURES),
+    "pose": len(POSES),
+    "size": len(SIZES),
+}
+WAVES = 4
+#: Labels that are numbers, and how many. "geometry": offset to the thing's centre (x, y), width and height, over the
+#: picture's side. "place": cosine and sine of pi, 2 pi, ... times its centre's x and y. Their product with those of
+#: another place peaks where the two are the same, so with them a linear reader can pick one of several alike.
+NUMBERS = {"geometry": 4, "place": 4 * WAVES}
+LABELS = (*CLASSES, *NUMBERS)
 
 
 def dense_targets(scene: Scene, side: int) -> dict[str, Tensor]:
-    """The labels of `side` x `side` evenly spaced pixels: "kind", "part", "colour" int64[side, side], and "geometry"
-    float[side, side, 4]."""
+    """All labels of `side` x `side` evenly spaced pixels: int64[side, side] of `CLASSES`, float[side, side, n] of
+    `NUMBERS`."""
     labels = dense_labels(scene)
     height, width = scene.object_map.shape
     rows = ((np.arange(side) + 0.5) * height / side).astype(int)[:, None]
     columns = ((np.arange(side) + 0.5) * width / side).astype(int)
     targets = {name: torch.from_numpy(labels[name][rows, columns]).long() for name in CLASSES}
     geometry = np.concatenate([labels["offset"], labels["extent"]])[:, rows, columns]
-    return {**targets, "geometry": torch.from_numpy(geometry).permute(1, 2, 0).contiguous()}
+    targets["geometry"] = torch.from_numpy(geometry).permute(1, 2, 0).contiguous()
+    here = np.stack(np.broadcast_arrays(columns + 0.5, rows + 0.5), axis=-1).astype(np.float32) / width
+    targets["place"] = place_waves(targets["geometry"][..., :2] + torch.from_numpy(here))
+    targets["place"] *= targets["geometry"][..., 2:3] > 0
+    return targets
+
+
+def place_waves(places: Tensor) -> Tensor:
+    """float[..., 2], x and y from 0 to 1 -> float[..., 4 WAVES]; see `NUMBERS`."""
+    angles = (places[..., None] * (torch.pi * torch.arange(1, WAVES + 1))).flatten(-2)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class DenseProbe(nn.Module):
-    """Linear readers of the per-pixel labels, at twice the patch grid and of what a `[SEG]` points at."""
+    """Linear readers of the per-pixel labels, at twice the patch grid and of what a `[SEG]` points at.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: D of the features.
+        labels: Which of `LABELS` are read.
+    """
+
+    def __init__(self, width: int, labels: Sequence[str] = LABELS) -> None:
         super().__init__()
-        outputs = sum(CLASSES.values()) + GEOMETRY
+        self.outputs = {name: count for name, count in (CLASSES | NUMBERS).items() if name in labels}
+        outputs = sum(self.outputs.values())
         self.uncompressed = nn.Linear(width, 4 * outputs)
         self.compressed = nn.Linear(width, 16 * outputs)
         self.pointed = nn.Linear(width, outputs + 1)
+
+    def split(self, read: Tensor) -> dict[str, Tensor]:
+        """What was read, float[..., outputs], by label."""
+        return dict(zip(self.outputs, read.float().split(list(self.outputs.values()), dim=-1), strict=True))
 
     def forward(self, compressed: Tensor, uncompressed: Tensor | None, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         """The loss of each label, averaged over the two probes.
@@ -52,9 +88,9 @@ class DenseProbe(nn.Module):
             uncompressed: F_V1^HQ, float[T, 4 n, D]; None for `baseline`, which has none.
             targets: From `dense_targets`, stacked: [T, 4 sqrt(n), 4 sqrt(n), ...].
         """
-        losses = [_losses(self.read_compressed(compressed), targets)]
+        losses = [dense_losses(self.split(self.read_compressed(compressed)), targets)]
         if uncompressed is not None:
-            losses.append(_losses(self.read_uncompressed(uncompressed), targets))
+            losses.append(dense_losses(self.split(self.read_uncompressed(uncompressed)), targets))
         return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
 
     def read_compressed(self, compressed: Tensor) -> Tensor:
@@ -76,18 +112,22 @@ class DenseProbe(nn.Module):
         Returns:
             Scalar, the sum over the K masks. Only the question whether there is anything counts for an empty mask.
         """
-        *classes, geometry, present = self.pointed(seg_states).float().split([*CLASSES.values(), GEOMETRY, 1], dim=-1)
+        read = self.pointed(seg_states).float()
         inside = at_cell_centres(masks, targets["kind"].shape[-1]).flatten(1).float()  # K, cells
         there = inside.sum(dim=1) > 0
-        losses = [F.binary_cross_entropy_with_logits(present[:, 0], there.float(), reduction="sum")]
-        for logits, (name, count) in zip(classes, CLASSES.items(), strict=True):
-            label = targets[name].flatten()
-            known = label != NO_COLOUR
-            histogram = inside[:, known] @ F.one_hot(label[known], count).float()
-            share = histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
-            losses.append(-(share * logits.log_softmax(dim=-1)).sum())
-        error = F.smooth_l1_loss(geometry, centre_and_spread(inside), reduction="none", beta=0.02)
-        losses.append(10 * (error.mean(dim=1) * there).sum())
+        losses = [F.binary_cross_entropy_with_logits(read[:, -1], there.float(), reduction="sum")]
+        for name, values in self.split(read[:, :-1]).items():
+            if name in CLASSES:
+                label = targets[name].flatten()
+                known = label != UNLABELLED
+                histogram = inside[:, known] @ F.one_hot(label[known], CLASSES[name]).float()
+                share = histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
+                losses.append(-(share * values.log_softmax(dim=-1)).sum())
+            elif name == "geometry":
+                losses.append((_error(name, values, centre_and_spread(inside)) * there).sum())
+            else:
+                mean = inside @ targets[name].flatten(0, 1) / inside.sum(dim=1, keepdim=True).clamp(min=1)
+                losses.append((_error(name, values, mean) * there).sum())
         return torch.stack(losses).sum()
 
 
@@ -108,23 +148,29 @@ def centre_and_spread(inside: Tensor) -> Tensor:
     return torch.cat([centre, 2 * variance.clamp(min=0).sqrt()], dim=1)
 
 
-def _losses(predicted: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of one probe, float[T, h, w, outputs].
+def dense_losses(read: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of one probe; by label float[T, h, w, outputs], and targets as `DenseProbe.forward` takes them.
 
     Things weigh as much together as the ten times as many pixels of stuff, and among things a pixel weighs 1 / sqrt of
     its thing's box: with every pixel alike, a probe is right nine times in ten without telling a dog from a cat.
     """
-    *classes, geometry = predicted.float().split([*CLASSES.values(), GEOMETRY], dim=-1)
     box = targets["geometry"][..., 2:].prod(dim=-1)
     things = torch.where(box > 0, box.clamp(min=1e-6).rsqrt(), 0)
     losses = {}
-    for name, logits in zip(CLASSES, classes, strict=True):
-        each = F.cross_entropy(logits.movedim(-1, 1), targets[name], ignore_index=NO_COLOUR, reduction="none")
-        known = targets[name] != NO_COLOUR
+    for name, values in read.items():
+        if name in NUMBERS:
+            losses[name] = _mean(_error(name, values, targets[name]), things)
+            continue
+        each = F.cross_entropy(values.movedim(-1, 1), targets[name], ignore_index=UNLABELLED, reduction="none")
+        known = targets[name] != UNLABELLED
         losses[name] = (_mean(each, things * known) + _mean(each, (box == 0) * known)) / 2
-    error = F.smooth_l1_loss(geometry, targets["geometry"], reduction="none", beta=0.02).mean(dim=-1)
-    losses["geometry"] = 10 * _mean(error, things)
     return losses
+
+
+def _error(name: str, values: Tensor, targets: Tensor) -> Tensor:
+    """float[..., n] -> float[...]: of one of `NUMBERS`, on the scale of the classes' losses."""
+    beta, weight = {"geometry": (0.02, 10.0), "place": (0.2, 4.0)}[name]
+    return weight * F.smooth_l1_loss(values, targets, reduction="none", beta=beta).mean(dim=-1)
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
@@ -132,13 +178,13 @@ def _mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-    """Share of the pixels of things whose kind, part and colour can be read rightly from the compressed features."""
+    """Share of the pixels of things whose label can be read rightly from the compressed features, for each class."""
     with torch.no_grad():
-        predicted = probe.read_compressed(compressed)
-    classes = predicted.split([*CLASSES.values(), GEOMETRY], dim=-1)[:-1]
+        read = probe.split(probe.read_compressed(compressed))
     on_thing = targets["geometry"][..., 2:].amax(dim=-1) > 0
     scores = {}
-    for name, logits in zip(CLASSES, classes, strict=True):
-        counted = on_thing & (targets[name] != NO_COLOUR)
-        scores[name] = (logits.argmax(-1) == targets[name])[counted].float().mean().item()
+    for name, logits in read.items():
+        if name in CLASSES:
+            counted = on_thing & (targets[name] != UNLABELLED)
+            scores[name] = (logits.argmax(-1) == targets[name])[counted].float().mean().item()
     return scores

@@ -53,7 +53,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
     model, processor = build(settings)
     dense_side = 0
     if settings.dense_weight:
-        attach_probe(model, settings.seed, settings.init or settings.vision)
+        attach_probe(model, settings.dense_labels, settings.seed, settings.init or settings.vision)
         dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     chosen = settings.optimisation
     model.model.vision_tower.requires_grad_(chosen.vision_rate > 0)
@@ -84,14 +84,18 @@ def training_set(data: ToylandData | MixtureData, length: int, dense_side: int =
         return ToylandDataset(data, length, dense_side)
     parts = {}
     for name, part in data.parts.items():
-        sources = [open_training_set(each, Path(data.root or "")) for each in part.sets if part.rate]
+        sources: list[Source] = []
+        if part.rate:
+            sources += [open_training_set(each, Path(data.root or "")) for each in part.sets]
+            sources += map(own_source, part.own)
         if data.hold_out and data.root is not None:
             sources = without_held_out(sources, Path(data.root))
-        parts[name] = Part(part.rate, (*sources, *map(_own_source, part.own)))
+        parts[name] = Part(part.rate, tuple(sources))
     return Mixture(parts, length, data.seed, data.at_most)
 
 
-def _own_source(own: OwnData) -> Source:
+def own_source(own: OwnData) -> Source:
+    """Opens data of one's own in the form that the settings name."""
     if own.jsonl is not None:
         return OwnSource(Path(own.jsonl))
     assert own.images is not None

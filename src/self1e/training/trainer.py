@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +142,22 @@ class SELF1ETrainer(Trainer):
         model.load_state_dict(state)
 
 
-def attach_probe(model: SELF1EForSegmentation, seed: int, init: str | None = None) -> None:
+def attach_probe(model: SELF1EForSegmentation, labels: Sequence[str], seed: int, init: str | None = None) -> None:
     """Gives the model a probe of per-pixel labels, to be trained with it and left out of what is saved.
 
     Args:
         model: Gets the attribute `dense_probe`.
+        labels: Which labels it reads.
         seed: Of a new probe's weights.
-        init: The model folder that training goes on from; if the earlier stage left its probe beside it, that is used.
+        init: The model folder that training goes on from; if the earlier stage left its probe beside it, and that reads
+            the same labels, it is used.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model.dense_probe = DenseProbe(model.config.text_config.hidden_size)
-    if init is not None and (earlier := Path(init).parent / PROBE_WEIGHTS).exists():
-        model.dense_probe.load_state_dict(load_file(earlier))
+        model.dense_probe = DenseProbe(model.config.text_config.hidden_size, labels)
+    if init is not None and (path := Path(init).parent / PROBE_WEIGHTS).exists():
+        earlier = load_file(path)
+        if {name: value.shape for name, value in earlier.items()} == {
+            name: value.shape for name, value in model.dense_probe.state_dict().items()
+        }:
+            model.dense_probe.load_state_dict(earlier)

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 
-from self1e.data.toyland.scene import COLOURS, Scene
+from self1e.data.toyland.kinds import KINDS
+from self1e.data.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
 from self1e.data.toyland.vocabulary import PART_NAMES, STUFF, THINGS
 
 #: Class names in the order of their ids. Part 0 is "no named part".
 KIND_NAMES: tuple[str, ...] = STUFF + THINGS
 PART_LABELS: tuple[str, ...] = ("", *PART_NAMES)
-NO_COLOUR = 255
+POSES: tuple[str, ...] = tuple(
+    dict.fromkeys(pose for kind in KINDS.values() for poses in kind.poses.values() for pose in poses)
+)
+UNLABELLED = 255
 
 _KIND_IDS = {name: i for i, name in enumerate(KIND_NAMES)}
 _PART_IDS = {name: i for i, name in enumerate(PART_LABELS)}
-_COLOUR_IDS: dict[str | None, int] = {None: NO_COLOUR, **{name: i for i, name in enumerate(COLOURS)}}
+
+
+def _ids(names: tuple[str, ...]) -> dict[str | None, int]:
+    return {None: UNLABELLED, **{name: i for i, name in enumerate(names)}}
+
+
+_COLOUR_IDS = _ids(COLOURS)
+_LOOKS = {"texture": _ids(TEXTURES), "pose": _ids(POSES), "size": _ids(SIZES)}
 
 
 def dense_labels(scene: Scene) -> dict[str, np.ndarray]:
@@ -26,17 +37,23 @@ def dense_labels(scene: Scene) -> dict[str, np.ndarray]:
     Returns:
         "kind": int16[H, W], index into `KIND_NAMES`.
         "part": int16[H, W], index into `PART_LABELS`.
-        "colour": int16[H, W], index into `COLOURS` of the pixel's part, or of its thing outside of parts; `NO_COLOUR`
+        "colour": int16[H, W], index into `COLOURS` of the pixel's part, or of its thing outside of parts; `UNLABELLED`
         where neither has one.
+        "thing_colour", "texture", "pose", "size": int16[H, W], index into `COLOURS`, `TEXTURES`, `POSES` and `SIZES` of
+        the whole thing, on each of its pixels; `UNLABELLED` on stuff.
         "offset": float32[2, H, W], (dx, dy) from the pixel to its thing's centre over the picture's side; 0 on stuff.
         "extent": float32[2, H, W], (width, height) of its thing's box over the picture's side; 0 on stuff.
     """
     height, width = scene.object_map.shape
     things = [t for t in scene.things if not t.is_stuff]
     owners = scene.things[-1].id + 1
-    kind, thing_colour = np.zeros(owners, np.int16), np.full(owners, NO_COLOUR, np.int16)
+    kind, thing_colour = np.zeros(owners, np.int16), np.full(owners, UNLABELLED, np.int16)
     for t in scene.things:
         kind[t.id], thing_colour[t.id] = _KIND_IDS[t.kind], _COLOUR_IDS[t.colour]
+    looks = {name: np.full(owners, UNLABELLED, np.int16) for name in _LOOKS}
+    for t in things:
+        for name, ids in _LOOKS.items():
+            looks[name][t.id] = ids[getattr(t, name)]
     parts = [part for t in things for part in t.parts]
     count = max((part.id for part in parts), default=0) + 1
     part_class, part_colour = np.zeros(count, np.int16), np.zeros(count, np.int16)
@@ -57,6 +74,8 @@ def dense_labels(scene: Scene) -> dict[str, np.ndarray]:
         "kind": kind.take(objects),
         "part": part_class.take(scene.part_map),
         "colour": np.where(scene.part_map > 0, part_colour.take(scene.part_map), thing_colour.take(objects)),
+        "thing_colour": thing_colour.take(objects),
+        **{name: look.take(objects) for name, look in looks.items()},
         "offset": np.stack([centre_x - x * on_thing, centre_y - y * on_thing]),
         "extent": np.stack([box_width, box_height]),
     }

@@ -1,0 +1,397 @@
+"""`self1e data`: a look at the data of a training run before it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from self1e.cli.options import Overwrite
+from self1e.cli.output import check_writable, make_folder
+from self1e.cli.terminal import CliError, busy, notice, progress_bar, show
+from self1e.cli.train import NEEDED, parse_override
+from self1e.files import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from self1e.data.check import CheckReport, Member, Progress
+    from self1e.data.stats import SourceStats, Spread
+    from self1e.training.config import MixtureData, TrainConfig
+
+# A paragraph in one line each: the terminal wraps them.
+CHECK_HELP = (
+    "Read all data of a training run, and say what is wrong.\n\n"
+    "Opens each picture and makes every mask, once. Tells of broken records, of masks that are empty for no stated "
+    "reason, of pictures that are there twice, and of pictures that validation or test splits of the RefCOCO family "
+    "hold, which should not be trained on."
+)
+STATS_HELP = (
+    "Describe the data of a training run in numbers.\n\n"
+    "For each source: queries, their kinds and words, how large masks are, and how often the run draws from it. "
+    "Pictures stay closed, which makes this quicker than a check."
+)
+CHECK_EXAMPLES = """[dim]Examples:[/]
+
+  self1e data check my-run.yaml
+
+  self1e data check my-run.yaml --out checked --workers 8
+
+  self1e data check my-run.yaml --limit 200
+
+[dim]Exit code: 0 training may start, 1 it should not (the last lines say why), 2 unusable settings or input.[/]"""
+STATS_EXAMPLES = """[dim]Examples:[/]
+
+  self1e data stats my-run.yaml
+
+  self1e data stats my-run.yaml --limit 2000 --json stats.json"""
+
+REPORT, SHEET = "report.json", "contact-sheet.jpg"
+SHOWN = 10
+"""Faults of each sort that the screen shows."""
+LONGEST_PHRASE = 40
+"""Letters of a phrase that the screen shows."""
+RARE_PHRASES = 3
+"""Phrases that the screen shows even if each is asked for once."""
+
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", show_default=False, help="YAML file with the settings of a training run.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", show_default=False, help="Change a setting, with dots for levels. Repeatable."
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=0, metavar="N", show_default="one a CPU core", help="Processes that read; 0 for this one alone."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=1, metavar="N", show_default="all", help="Most records to read of a source, drawn at random."),
+]
+
+app = typer.Typer(no_args_is_help=True, help="Look at the data of a training run before it starts.")
+
+
+@app.callback()
+def root() -> None:
+    """Look at the data of a training run before it starts."""
+
+
+@app.command("check", help=CHECK_HELP, epilog=CHECK_EXAMPLES)
+def check(
+    config: Config,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", show_default=False, help=f"Folder for {REPORT} (every fault) and {SHEET}."
+        ),
+    ] = None,
+    workers: Workers = None,
+    limit: Limit = None,
+    sheet: Annotated[int, typer.Option(min=0, metavar="N", help=f"Examples on {SHEET}; 0 for no sheet.")] = 24,
+    overrides: Overrides = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """See `CHECK_HELP`."""
+    _, data = _mixture_settings(config, overrides)
+    files: list[Path] = []
+    if out is not None:
+        make_folder(out)
+        files = [out / REPORT, *([out / SHEET] if sheet else [])]
+        check_writable(files, overwrite)
+
+    from self1e.data.check import check as check_members
+
+    members, held_out = _opened(data)
+    with _progress("reading") as on_progress:
+        report = check_members(
+            members,
+            held_out=held_out,
+            broken_share=data.broken_share,
+            limit=limit,
+            seed=data.seed,
+            workers=_workers(workers),
+            on_progress=on_progress,
+        )
+    show(_check_table(report))
+    _show_faults(report)
+    if out is not None:
+        write_json(out / REPORT, {"config": str(config), **report.to_dict()}, overwrite=overwrite, indent=1)
+        if sheet and any(report.usable):
+            from self1e.data.contact_sheet import contact_sheet
+
+            with busy("drawing the contact sheet"):
+                picture = contact_sheet(members, report.usable, sheet, data.seed)
+            with write_atomically(out / SHEET, overwrite) as file:
+                picture.save(file, "JPEG", quality=90)
+        written = [path for path in files if path.exists()]
+        show(f"written: {', '.join(map(str, written))}")
+    objections = report.objections
+    if not objections:
+        show("training may start" if limit is None else "training may start, by the records that were read")
+        return
+    show("training should not start:\n" + "\n".join(f"  {each}" for each in objections))
+    raise typer.Exit(1)
+
+
+@app.command("stats", help=STATS_HELP, epilog=STATS_EXAMPLES)
+def stats(
+    config: Config,
+    sample: Annotated[int, typer.Option(min=0, metavar="N", help="Records of a source whose masks are made.")] = 500,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there too.", show_default=False)
+    ] = None,
+    workers: Workers = None,
+    limit: Limit = None,
+    overrides: Overrides = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """See `STATS_HELP`."""
+    settings, data = _mixture_settings(config, overrides)
+    if json_file is not None:
+        check_writable([json_file], overwrite)
+
+    from self1e.data.stats import statistics
+
+    members, held_out = _opened(data)
+    length = settings.optimisation.steps * settings.optimisation.pictures_per_step
+    with _progress("reading") as on_progress:
+        found = statistics(
+            members,
+            length,
+            held_out=held_out,
+            sample=sample,
+            limit=limit,
+            seed=data.seed,
+            workers=_workers(workers),
+            on_progress=on_progress,
+        )
+    show(_drawing_table(found, length))
+    show(_queries_table(found))
+    show(_areas_table(found))
+    show(_words_table(found))
+    if json_file is not None:
+        tree = {"config": str(config), "examples": length, "sources": [each.to_dict() for each in found]}
+        write_json(json_file, tree, overwrite=overwrite, indent=1)
+        show(f"figures: {json_file}")
+
+
+# --------------------------------------------------------------------------------------------------------- opening
+
+
+def _mixture_settings(config: Path, overrides: Sequence[str] | None) -> tuple[TrainConfig, MixtureData]:
+    """The settings, and their data.
+
+    Raises:
+        CliError: When the data are no mixture, or packages are missing.
+        ConfigError: When the settings cannot be used.
+    """
+    changes = dict(map(parse_override, overrides or []))
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise CliError(f"training data need {', '.join(missing)}, not installed here: pip install 'self1e[train]'")
+
+    from self1e.training.config import MixtureData, load_config
+
+    settings = load_config(config, changes)
+    if not isinstance(settings.data, MixtureData):
+        raise CliError(f"{config} trains on generated scenes: there are no files to look at (no `data.parts`)")
+    return settings, settings.data
+
+
+def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
+    """The sources that a run would draw from, and ids of the COCO pictures that are tested on.
+
+    Raises:
+        DataError: When a source is missing or unreadable, or there is none.
+    """
+    from self1e.data.check import members_of
+    from self1e.data.records import Source
+    from self1e.data.refer import held_out_images
+    from self1e.data.registry import open_training_set
+    from self1e.training.run import own_source
+
+    held_out: frozenset[int] = frozenset()
+    with busy("opening the data"):
+        if data.root is not None:
+            held_out = held_out_images(Path(data.root))
+        parts: dict[str, tuple[float, list[tuple[Source, bool]]]] = {}
+        for name, part in data.parts.items():
+            sources: list[tuple[Source, bool]] = []
+            if part.rate:
+                named = [open_training_set(each, Path(data.root or "")) for each in part.sets]
+                sources += [(source, data.hold_out) for source in named]
+                sources += [(own_source(own), data.hold_out) for own in part.own]
+            parts[name] = (part.rate, sources)
+        members = members_of(parts)
+    for name, part in data.parts.items():
+        if not part.rate:
+            notice(f"the part {name!r} is left out: its rate is 0")
+    if data.root is None:
+        notice("without data.root, nothing is known of pictures that are tested on")
+    elif not held_out:
+        notice(f"{data.root} has no files of the RefCOCO family: nothing is known of pictures that are tested on")
+    return members, held_out
+
+
+def _workers(chosen: int | None) -> int:
+    return (os.cpu_count() or 1) if chosen is None else chosen
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Progress]:
+    with progress_bar() as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+# ---------------------------------------------------------------------------------------------------------- showing
+
+
+def _table(title: str | None, left: Sequence[str], right: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    for name in left:
+        table.add_column(name, overflow="fold")
+    for name in right:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+#: What a check counts; these columns are always shown, the others where they say something.
+ALWAYS = ("records", "pictures", "queries", "broken", "leaked")
+
+
+def _check_table(report: CheckReport) -> Table:
+    columns = {
+        "records": [each.records for each in report.sources],
+        "read": [each.read for each in report.sources],
+        "pictures": [each.pictures for each in report.sources],
+        "queries": [each.queries for each in report.sources],
+        "talks": [each.talks for each in report.sources],
+        "broken": [each.broken for each in report.sources],
+        "empty": [len(each.empty_masks) for each in report.sources],
+        "leaked": [len(each.leaked) for each in report.sources],
+        "left out": [each.left_out for each in report.sources],
+    }
+    if columns["read"] == columns["records"]:
+        del columns["read"]
+    columns = {name: column for name, column in columns.items() if name in ALWAYS or any(column)}
+    table = _table(None, ("source",), tuple(columns))
+    for source, *numbers in zip(report.sources, *columns.values(), strict=True):
+        table.add_row(_literal(source.name), *map(_number, numbers))
+    if len(report.sources) > 1:
+        sums = {name: sum(column) for name, column in columns.items()} | {"pictures": report.pictures}
+        table.add_section()
+        table.add_row("all", *map(_number, sums.values()), style="bold")
+    return table
+
+
+def _show_faults(report: CheckReport) -> None:
+    """The first faults of each sort, and how many there are."""
+    lists: dict[str, list[str]] = {}
+    for source in report.sources:
+        for fault in source.faults:
+            where = source.name if fault.record in fault.reason else f"{source.name}, {fault.record}"
+            lists.setdefault(f"broken: {fault.sort}", []).append(f"{where}: {fault.reason}")
+        for mask in source.empty_masks:
+            name = "empty masks, though nothing says that it is not there (no fault, but look at them)"
+            lists.setdefault(name, []).append(f"{source.name}, {mask.record}: {mask.text!r}")
+        for record in source.leaked:
+            name = "leaked: pictures of validation or test splits of the RefCOCO family"
+            lists.setdefault(name, []).append(f"{source.name}, {record}")
+    if report.duplicates:
+        lists["the same picture under several names (no fault, but it is seen more often)"] = [
+            " = ".join(paths) for paths in report.duplicates
+        ]
+    for name, lines in lists.items():
+        more = [f"... and {len(lines) - SHOWN:,} more"] if len(lines) > SHOWN else []
+        show(f"{name} ({len(lines):,})\n" + "\n".join(f"  {line}" for line in lines[:SHOWN] + more) + "\n")
+
+
+def _drawing_table(found: Sequence[SourceStats], length: int) -> Table:
+    names = ("records", "share", "examples", "times each")
+    table = _table(f"what a run of {length:,} examples draws, on average", ("part", "source"), names)
+    for each in found:
+        cells = [_number(each.records), f"{each.share:.1%}", _number(round(each.draws)), f"{each.passes:.2f}"]
+        table.add_row(_literal(each.part), _literal(each.name), *cells)
+    return table
+
+
+def _queries_table(found: Sequence[SourceStats]) -> Table:
+    names = ("read", "broken", "queries", "a picture", "at most", "talks")
+    table = _table("what there is to ask", ("source",), names)
+    for each in found:
+        queries = each.queries_per_picture
+        table.add_row(
+            _literal(each.name),
+            *map(_number, (each.read, each.broken, each.queries)),
+            f"{queries.mean:.1f}" if queries else "-",
+            f"{queries.largest:.0f}" if queries else "-",
+            _number(each.talks),
+        )
+    return table
+
+
+def _areas_table(found: Sequence[SourceStats]) -> Table:
+    from self1e.data.stats import PERCENTILES
+
+    names = ("masks", "empty", *(f"p{percent}" for percent in PERCENTILES))
+    table = _table("area of masks in a sample, percent of the picture: percentiles", ("source",), names)
+    for each in found:
+        areas = [f"{100 * each.area[percent]:.2f}" if each.area else "-" for percent in PERCENTILES]
+        table.add_row(_literal(each.name), _number(each.masks), _number(each.empty_masks), *areas)
+    return table
+
+
+def _words_table(found: Sequence[SourceStats]) -> Table:
+    names = ("a query", "an answer")
+    table = _table("words; lengths as median and most", ("source", "kinds", "most frequent phrases"), names)
+    for each in found:
+        kinds = "\n".join(f"{name} {n:,}" for name, n in each.kinds.items())
+        frequent = [pair for i, pair in enumerate(each.phrases.items()) if i < RARE_PHRASES or pair[1] > 1]
+        phrases = [f"{_cut(name)} {n:,}" for name, n in frequent]
+        if others := each.different_phrases - len(phrases):
+            phrases.append(f"and {others:,} others")
+        lengths = [_lengths(spread) for spread in (each.query_words, each.answer_words)]
+        table.add_row(*map(_literal, (each.name, kinds or "-", ", ".join(phrases) or "-")), *lengths)
+        table.add_section()
+    return table
+
+
+def _cut(phrase: str) -> str:
+    return phrase if len(phrase) <= LONGEST_PHRASE else f"{phrase[: LONGEST_PHRASE - 3]}..."
+
+
+def _lengths(spread: Spread | None) -> str:
+    return f"{spread.median:.0f}, {spread.largest:.0f}" if spread else "-"
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _literal(text: str) -> str:
+    """A text in which rich reads no markup, and a terminal no commands."""
+    from rich.markup import escape
+
+    from self1e.cli.terminal import printable
+
+    return escape(printable(text))

@@ -1,0 +1,137 @@
+"""`self1e data check` and `self1e data stats`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from command_line import Cli, assert_one_sentence, save_picture
+from PIL import Image
+
+import self1e.cli
+
+BOX = [5, 5, 45, 5, 45, 40, 5, 40]
+
+
+def own_file(folder: Path, good: int = 6, broken: int = 0, name: str = "own") -> Path:
+    lines: list[dict[str, Any]] = []
+    for number in range(good):
+        save_picture(folder / f"{name}-{number}.png", seed=number + len(name))
+        lines.append({"image": f"{name}-{number}.png", "prompt": f"box [{number}]", "masks": [BOX], "kind": "box"})
+        lines.append({"image": f"{name}-{number}.png", "prompt": "What is it?", "answer": "Noise."})
+    lines += [{"image": f"missing-{i}.png", "prompt": "the box", "masks": [BOX]} for i in range(broken)]
+    (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return folder / f"{name}.jsonl"
+
+
+def settings(folder: Path, data: dict[str, Any]) -> Path:
+    tree = {"output": str(folder / "run"), "init": "nowhere", "data": data, "optimisation": {"steps": 10}}
+    (folder / "config.yaml").write_text(json.dumps(tree))
+    return folder / "config.yaml"
+
+
+def mine(folder: Path, **more: Any) -> Path:
+    return settings(folder, {"parts": {"mine": {"rate": 2, "own": [{"jsonl": str(own_file(folder, **more))}]}}})
+
+
+def test_sound_data(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("data", "check", mine(tmp_path), "--out", tmp_path / "out", "--workers", 0)
+    assert outcome.code == 0
+    assert outcome.out.rstrip().endswith("training may start")
+    assert "records" in outcome.out and "own" in outcome.out and "broken:" not in outcome.out
+    assert outcome.err == "note: without data.root, nothing is known of pictures that are tested on\n"
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["may_start"] and report["total"]["records"] == 6 == report["total"]["talks"]
+    with Image.open(tmp_path / "out" / "contact-sheet.jpg") as sheet:
+        assert sheet.format == "JPEG" and sheet.width > 700 and sheet.height > 500
+        pixels = np.asarray(sheet.convert("RGB"), np.int16)
+    assert (pixels[..., 0] - pixels[..., 1] > 60).mean() > 0.02  # magenta over noise
+
+    again = cli("data", "check", mine(tmp_path), "--out", tmp_path / "out", "--workers", 0)
+    assert_one_sentence(again, "report.json exists already", "--overwrite")
+    outcome = cli("data", "check", mine(tmp_path), "--out", tmp_path / "out", "--overwrite", "--sheet", 0)
+    assert outcome.code == 0 and outcome.out.count("contact-sheet") == 0
+
+
+def test_broken_records(cli: Cli, tmp_path: Path) -> None:
+    config = mine(tmp_path, broken=14)
+    outcome = cli("data", "check", config)
+    assert outcome.code == 1
+    assert "broken: missing picture (14)" in outcome.out and "... and 4 more" in outcome.out
+    assert outcome.out.count("there is no file") == 10
+    assert "training should not start:\n  70.00% of the records" in outcome.out
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []  # without --out nothing is written
+    assert cli("data", "check", config, "--set", "data.broken_share=0.75").code == 0
+
+
+def test_nothing_usable(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("data", "check", mine(tmp_path, good=0, broken=2), "--out", tmp_path / "out")
+    assert outcome.code == 1 and "is empty: none of its 2 records can be used" in outcome.out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.json"]
+
+
+def test_several_sources_and_warnings(cli: Cli, tmp_path: Path) -> None:
+    first, second = own_file(tmp_path), own_file(tmp_path, name="[red]")
+    (tmp_path / "own-9.png").write_bytes((tmp_path / "own-1.png").read_bytes())
+    line = {"image": "own-9.png", "prompt": "far", "masks": [[900, 900, 950, 900, 950, 950]]}
+    first.write_text(first.read_text() + "\n" + json.dumps(line))
+    parts = {
+        "[bold]a[/]": {"rate": 3, "own": [{"jsonl": str(first)}, {"jsonl": str(second)}]},
+        "off": {"rate": 0, "own": [{"jsonl": str(first)}]},
+    }
+    outcome = cli("data", "check", settings(tmp_path, {"parts": parts}), "--workers", 0)
+    assert outcome.code == 0
+    assert "[red]" in outcome.out and "all " in outcome.out
+    assert "empty masks" in outcome.out and "own, own/own-9.png: 'far'" in outcome.out
+    assert f"{tmp_path / 'own-1.png'} = {tmp_path / 'own-9.png'}" in outcome.out
+    assert "note: the part 'off' is left out" in outcome.err
+
+
+def test_leaks(cli: Cli, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("self1e.data.refer.held_out_images", lambda root: frozenset({9}))
+    parts = {"sem_seg": {"rate": 1, "sets": ["cocostuff"]}}
+    data = {"root": str(shared / "real-data" / "dataset"), "parts": parts}
+    config = settings(tmp_path, data)
+    outcome = cli("data", "check", config, "--workers", 0)
+    assert outcome.code == 0 and "left out" in outcome.out
+    outcome = cli("data", "check", config, "--workers", 0, "--set", "data.hold_out=false")
+    assert outcome.code == 1
+    assert "cocostuff, 000000000009.jpg" in outcome.out and "1 of 100 records of cocostuff show pictures" in outcome.out
+
+
+def test_unusable_settings(cli: Cli, tmp_path: Path) -> None:
+    for command in ("check", "stats"):
+        assert_one_sentence(cli("data", command, tmp_path / "none.yaml"), "cannot read the configuration")
+        assert_one_sentence(cli("data", command, settings(tmp_path, {"scenes": 4})), "generated scenes")
+        missing = settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": [{"jsonl": "none.jsonl"}]}}})
+        assert_one_sentence(cli("data", command, missing), "none.jsonl")
+        assert_one_sentence(cli("data", command, settings(tmp_path, {"parts": {"a": {"rate": 1}}})), "no source")
+    assert_one_sentence(cli("data", "check", mine(tmp_path), "--out", tmp_path / "own.jsonl"), "it is a file")
+    assert_one_sentence(cli("data", "stats", mine(tmp_path), "--json", tmp_path / "own.jsonl"), "exists already")
+
+
+def test_stats(cli: Cli, tmp_path: Path) -> None:
+    outcome = cli("data", "stats", mine(tmp_path), "--json", tmp_path / "stats.json", "--sample", 3, "--workers", 0)
+    assert outcome.code == 0
+    assert (
+        "a run of 80 examples" in outcome.out
+        and "box [0] 1, box [1] 1, box [2] 1, and 3 others" in outcome.out
+        and "13.33" in outcome.out
+    )
+    tree = json.loads((tmp_path / "stats.json").read_text())
+    (source,) = tree["sources"]
+    assert tree["examples"] == 80 and source["masks"] == 3 and source["kinds"] == {"box": 6, "words": 6}
+    assert source["area"]["50"] == pytest.approx(40 * 35 / (80 * 60))
+
+
+@pytest.mark.parametrize("command", [["data"], ["data", "check"], ["data", "stats"]])
+def test_help(cli: Cli, command: list[str]) -> None:
+    outcome = cli(*command, "--help")
+    assert outcome.code == 0 and "Usage: self1e data" in outcome.out
+    node: Any = self1e.cli.typer.main.get_command(self1e.cli.app)
+    for name in command:
+        node = node.commands[name]
+    assert node.help and all(parameter.help for parameter in node.params)
