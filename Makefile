@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 DEMO_PICTURE := examples/pictures/lakeside.png
-DEMO_PROMPT := the water
+DEMO_PROMPT := the house with the blue roof
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help
