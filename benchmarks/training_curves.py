@@ -73,7 +73,7 @@ def draw(rows: list[dict[str, str]]) -> None:
                 axis.axvline(start, color="0.85", zorder=0)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("steps of all stages", fontsize=8)
-        axis.legend(columns, fontsize=8)
+        axis.legend(fontsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(PICTURE, metadata={"Date": None})
