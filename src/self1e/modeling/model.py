@@ -296,7 +296,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         implementation = self.config.text_config._attn_implementation
         if implementation == "sdpa":
             return visible
-        if implementation.startswith(("flash", "flex", "paged")):
+        if any(kernel in implementation for kernel in ("flash", "flex", "paged")):
             raise ValueError(
                 f"attention implementation {implementation!r} cannot take the dual perception mask; "
                 "use 'sdpa' or 'eager'"

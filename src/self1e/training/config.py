@@ -157,7 +157,9 @@ class TrainConfig(Settings):
     )
     objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
     dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
-    dense_labels: list[DenseLabel] = Field(list(get_args(DenseLabel)), description="which per-pixel labels are taught")
+    dense_labels: list[DenseLabel] = Field(
+        list(get_args(DenseLabel)), min_length=1, description="which per-pixel labels are taught"
+    )
     pointed_weight: float = Field(
         0.0, ge=0, description="weight of the labels of what a [SEG] points at; needs a dense_weight"
     )
