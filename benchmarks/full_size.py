@@ -19,49 +19,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from self1e import Segmenter, SELF1EConfig, SELF1EForSegmentation, SELF1EProcessor
-
-SHAPES = {  # width, MLP width, layers, heads, key-value heads
-    "1B": (896, 4864, 24, 14, 2),
-    "2B": (1536, 8960, 28, 12, 2),
-    "8B": (3584, 18944, 28, 28, 4),
-}
-
-
-def full_config(size: str, processor: SELF1EProcessor) -> SELF1EConfig:
-    """The configuration of an InternVL3 model with SELF1E's vocabulary of 151676 rows."""
-    width, mlp_width, layers, heads, key_value_heads = SHAPES[size]
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-    text = {
-        "model_type": "qwen2",
-        "hidden_size": width,
-        "intermediate_size": mlp_width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": key_value_heads,
-        "vocab_size": 151676,
-        "max_position_embeddings": 32768,
-        "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6},
-        "tie_word_embeddings": False,
-    }
-    seg_token_id = processor.tokenizer.convert_tokens_to_ids("[SEG]")
-    return SELF1EConfig(
-        vision_config=vision | {"attention_bias": True},
-        text_config=text,
-        tie_word_embeddings=False,
-        seg_token_id=seg_token_id,
-    )
-
-
-def random_model(config: SELF1EConfig, dtype: torch.dtype) -> SELF1EForSegmentation:
-    """The model with weights drawn once, in `dtype`, without a copy in another precision."""
-    torch.manual_seed(0)
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        return SELF1EForSegmentation(config)
-    finally:
-        torch.set_default_dtype(default)
+from self1e import Segmenter, SELF1EProcessor
+from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
 
 
 def peak_gib() -> float:
@@ -102,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="*", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with InternVL3's tokenizer")
-    parser.add_argument("--size", choices=SHAPES, default="2B")
+    parser.add_argument("--size", choices=TEXT_SHAPES, default="2B")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     chosen = parser.parse_args()
     print(json.dumps(run(chosen.size, chosen.dtype, chosen.tokenizer, chosen.pictures)))

@@ -9,42 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors.torch import load_file
+from small_runs import config, own_file
 
 from self1e.data.records import DataError
-from self1e.training.config import ConfigError, MixtureData, TrainConfig, load_config
-from self1e.training.run import train, training_set
-
-
-def config(folder: Path, data: dict[str, Any], **changes: Any) -> TrainConfig:
-    tree = {
-        "output": str(folder / "run"),
-        "data": data,
-        "optimisation": {"steps": 3, "pictures_per_step": 2, "warmup_steps": 1, "learning_rate": 1e-3},
-        "workers": 0,
-        "log_every": 1,
-        "save_every": 3,
-    }
-    (folder / "config.yaml").write_text(json.dumps(tree | changes))
-    return load_config(folder / "config.yaml")
-
-
-def own_file(folder: Path, pictures: int = 6, broken: int = 0) -> Path:
-    lines = []
-    for number in range(pictures):
-        colour = (40 * number, 0, 0)
-        Image.new("RGB", (48, 40), colour).save(folder / f"{number}.png")
-        box = [5, 5, 5 + 3 * number, 5, 5 + 3 * number, 30, 5, 30]
-        lines.append({"image": f"{number}.png", "prompt": "the red thing", "masks": [box] if number else []})
-        lines.append({"image": f"{number}.png", "prompt": "What is it?", "answer": "A box."})
-        talk = [{"question": "Where?", "answer": "Here [SEG] and there [SEG]."}]
-        lines.append({"image": f"{number}.png", "conversations": talk, "masks": [box, []]})
-    for number in range(broken):
-        lines.append({"image": f"missing-{number}.png", "prompt": "the red thing", "masks": []})
-    file = folder / "own.jsonl"
-    file.write_text("\n".join(map(json.dumps, lines)))
-    return file
+from self1e.training.config import ConfigError, MixtureData
+from self1e.training.run import train
+from self1e.training.sources import training_set
 
 
 @pytest.mark.parametrize("packed", [False, True])

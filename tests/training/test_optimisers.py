@@ -39,7 +39,8 @@ def test_orthogonalised_has_singular_values_near_one_and_keeps_directions(shape:
 
 
 def test_muon_takes_the_matrices_of_layers_only(model: torch.nn.Module) -> None:
-    optimiser = make_optimiser(model, Optimisation(steps=1, optimiser="muon", vision_rate=0.5, learning_rate=1e-2))
+    settings = Optimisation(steps=1, optimiser="muon", rates={"vision": 0.5}, learning_rate=1e-2)
+    optimiser = make_optimiser(model, settings)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     rates = {}
     for group in optimiser.param_groups:
@@ -53,7 +54,7 @@ def test_muon_takes_the_matrices_of_layers_only(model: torch.nn.Module) -> None:
 
 def test_frozen_parameters_are_left_out(model: torch.nn.Module) -> None:
     model.model.vision_tower.requires_grad_(False)
-    optimiser = make_optimiser(model, Optimisation(steps=1, vision_rate=0.0))
+    optimiser = make_optimiser(model, Optimisation(steps=1, rates={"vision": 0}))
     chosen = sum(len(group["params"]) for group in optimiser.param_groups)
     assert chosen == sum(parameter.requires_grad for parameter in model.parameters())
 

@@ -18,7 +18,7 @@ from typing import TextIO
 
 import typer
 
-from self1e.cli import chat, convert, data, evaluate, export, info, segment, toyland, train
+from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, toyland, train
 from self1e.cli.terminal import CliError, complain, notice
 
 DEBUG = "--debug"
@@ -39,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (segment, chat, info, convert, train, evaluate, export):
+for module in (segment, chat, info, convert, train, merge, evaluate, export):
     app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
 app.add_typer(toyland.app, name="toyland")

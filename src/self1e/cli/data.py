@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,7 @@ import typer
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, busy, notice, progress_bar, show
-from self1e.cli.train import NEEDED, parse_override
+from self1e.cli.train import need_training_extra, parse_override
 from self1e.files import write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -195,10 +194,7 @@ def _mixture_settings(config: Path, overrides: Sequence[str] | None) -> tuple[Tr
         ConfigError: When the settings cannot be used.
     """
     changes = dict(map(parse_override, overrides or []))
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise CliError(f"training data need {', '.join(missing)}, not installed here: pip install 'self1e[train]'")
-
+    need_training_extra("looking at training data")
     from self1e.training.config import MixtureData, load_config
 
     settings = load_config(config, changes)
@@ -216,8 +212,7 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
     from self1e.data.check import members_of
     from self1e.data.records import Source
     from self1e.data.refer import held_out_images
-    from self1e.data.registry import open_training_set
-    from self1e.training.run import own_source
+    from self1e.training.sources import open_part
 
     held_out: frozenset[int] = frozenset()
     with busy("opening the data"):
@@ -225,12 +220,8 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
             held_out = held_out_images(Path(data.root))
         parts: dict[str, tuple[float, list[tuple[Source, bool]]]] = {}
         for name, part in data.parts.items():
-            sources: list[tuple[Source, bool]] = []
-            if part.rate:
-                named = [open_training_set(each, Path(data.root or "")) for each in part.sets]
-                sources += [(source, data.hold_out) for source in named]
-                sources += [(own_source(own), data.hold_out) for own in part.own]
-            parts[name] = (part.rate, sources)
+            sources = open_part(part, Path(data.root) if data.root is not None else None)
+            parts[name] = (part.rate, [(source, data.hold_out) for source in sources])
         members = members_of(parts)
     for name, part in data.parts.items():
         if not part.rate:

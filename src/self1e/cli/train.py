@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,12 +12,14 @@ import typer
 from self1e.cli.terminal import CliError, show
 
 NAME = "train"
-NEEDED = ("accelerate", "pydantic", "tensorboard")  # the extra `train` of this package
+NEEDED = ("accelerate", "peft", "pydantic", "tensorboard")  # the extra `train` of this package
 EXAMPLES = """[dim]Examples:[/]
 
   self1e train configs/nano/1-vision.yaml
 
-  self1e train configs/nano/1-vision.yaml --set optimisation.steps=100 --set output=runs/try"""
+  self1e train configs/nano/1-vision.yaml --set optimisation.steps=100 --set output=runs/try
+
+  self1e train configs/recipes/2b.yaml --dry-run --set data.root=DATASETS"""
 
 
 def command(
@@ -31,17 +33,23 @@ def command(
         ),
     ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, or cpu to leave a GPU alone.")] = "auto",
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Take two steps, say what the run would need, and keep nothing.")
+    ] = False,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", show_default=False, help="Of a dry run: the tokenizer of a base model that is not here."
+        ),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Refuse to go on from an earlier run of that folder.")] = False,
 ) -> None:
     """Train a model as a settings file says.
 
     An interrupted run goes on from its last checkpoint when it is started again.
     """
+    need_training_extra("training")
     changes = dict(map(parse_override, overrides or []))
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise CliError(f"training needs {', '.join(missing)}, not installed here: pip install 'self1e[train]'")
-
     from self1e.training.config import load_config
 
     if device not in ("auto", "cpu"):
@@ -50,11 +58,32 @@ def command(
 
     import logging
 
-    from self1e.training.run import train
-
     logging.basicConfig(format="%(message)s")
     logging.getLogger("self1e").setLevel(logging.INFO)
-    show(f"the trained model: {train(settings, device=device, fresh=fresh)}")
+    if dry:
+        from self1e.training.dry_run import dry_run
+
+        for line in dry_run(settings, device=device, tokenizer=tokenizer).lines():
+            show(line)
+        return
+    if tokenizer is not None:
+        raise CliError("--tokenizer is for --dry-run: a real run has the tokenizer of its base model")
+    from self1e.training.run import train
+
+    model = train(settings, device=device, fresh=fresh)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        show(f"the trained model: {model}")
+
+
+def need_training_extra(what: str) -> None:
+    """Stops with advice where the packages for training are not installed.
+
+    Raises:
+        CliError: When one is missing. `what` needs them.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise CliError(f"{what} needs {', '.join(missing)}, not installed here: pip install 'self1e[train]'")
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -68,14 +97,13 @@ def parse_override(text: str) -> tuple[str, Any]:
     """
     import yaml
 
+    from self1e.training.config import read_yaml
+
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise CliError(f"--set {text!r} is not of the form KEY=VALUE, such as optimisation.steps=100")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = read_yaml(value)
     except yaml.YAMLError:
         raise CliError(f"--set {key.strip()}: {value!r} is not a YAML value") from None
-    if isinstance(parsed, str):
-        with contextlib.suppress(ValueError):  # YAML takes 1e-3 for a word, people do not
-            parsed = float(parsed)
     return key.strip(), parsed

@@ -107,10 +107,10 @@ def cell_of(member: Member, place: int, rng: np.random.Generator) -> Cell:
     masks = [make() for make in makers]
     there = sum(bool((mask == 1).any()) for mask in masks)
     note = "" if there == len(masks) else "not there: empty mask" if not there else "with an empty mask"
-    return Cell(source, _with_masks(picture, masks), text, note)
+    return Cell(source, with_masks(picture, masks), text, note)
 
 
-def _with_masks(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
+def with_masks(picture: Image.Image, masks: Sequence[np.ndarray]) -> Image.Image:
     """A thumbnail of the picture with its masks (uint8 as in `Query.mask`); what they ignore is grey."""
     thumb = picture.copy()
     thumb.thumbnail(THUMB, Image.Resampling.LANCZOS)

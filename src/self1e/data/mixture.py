@@ -45,12 +45,15 @@ class Mixture:
         length: How many examples a run sees.
         seed: Decides order, queries and words.
         at_most: Queries and talks taken of a picture.
+        training: Whether words vary; otherwise they are those of the evaluation protocol.
 
     Raises:
         DataError: When there is nothing to choose from.
     """
 
-    def __init__(self, parts: Mapping[str, Part], length: int, seed: int, at_most: int = 3) -> None:
+    def __init__(
+        self, parts: Mapping[str, Part], length: int, seed: int, at_most: int = 3, *, training: bool = True
+    ) -> None:
         used = {name: part for name, part in parts.items() if part.rate > 0}
         for name, part in used.items():
             if not part.sources or not all(len(source) for source in part.sources):
@@ -59,7 +62,7 @@ class Mixture:
             raise DataError("no part of the mixture has a rate above 0")
         self.sources = [source for part in used.values() for source in part.sources]
         shares = [part.rate / len(part.sources) for part in used.values() for _ in part.sources]
-        self.seed, self.at_most = seed, at_most
+        self.seed, self.at_most, self.training = seed, at_most, training
         rng = np.random.default_rng([seed, 0])
         self._source = rng.choice(len(self.sources), length, p=np.array(shares) / sum(shares)).astype(np.int16)
         self._visit = np.zeros(length, np.int64)  # how often the source was chosen before
@@ -91,7 +94,7 @@ class Mixture:
         for _ in range(TRIES):
             source = self.sources[number]
             try:
-                example = to_example(usable(source[place]), rng, at_most=self.at_most)
+                example = to_example(usable(source[place]), rng, at_most=self.at_most, training=self.training)
             except DataError as error:
                 skipped.append((f"{source.name} {place}", str(error)))
                 place = int(rng.integers(len(source)))

@@ -50,15 +50,23 @@ TRAINING_SETS: dict[str, Callable[[Path], Source]] = {
 }
 
 
-def open_training_set(name: str, root: Path) -> Source:
-    """One of `TRAINING_SETS`.
+def open_set(name: str, root: Path) -> Source:
+    """One of `TRAINING_SETS`, or a split of a set that is asked for by masks: "refcoco|unc|val", "reasonseg|val".
 
     Raises:
         DataError: When there is no set of this name, or it is not below `root`.
     """
-    if name not in TRAINING_SETS:
-        raise DataError(f"unknown data set {name!r}: known are {', '.join(TRAINING_SETS)}")
-    return TRAINING_SETS[name](root)
+    if name in TRAINING_SETS:
+        return TRAINING_SETS[name](root)
+    match name.split("|"):
+        case ["reasonseg", split]:
+            return ReasonSource(root, split, explained=False)
+        case [dataset, split_by, split]:
+            return ReferSource(root, dataset, split_by, split)
+    raise DataError(
+        f"unknown data set {name!r}: known are {', '.join(TRAINING_SETS)}, and splits such as refcoco|unc|val and "
+        "reasonseg|val"
+    )
 
 
 def without_held_out(sources: Iterable[Source], root: Path) -> list[Source]:

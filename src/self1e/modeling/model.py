@@ -57,7 +57,7 @@ class SELF1EOutput(ModelOutput):
         mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
             `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`. K = 0 for rows without a picture.
         low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
-        logits: float[B, N, vocabulary], only when asked for.
+        logits: float[B, N, vocabulary], or float[P, vocabulary] of chosen positions; only when asked for.
         last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
         image_features: Features of all tiles of the batch.
     """
@@ -147,7 +147,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         perceiving: Tensor | None = None,
         labels: Tensor | None = None,
         masks: Sequence[Tensor] | None = None,
-        output_logits: bool = False,
+        output_logits: bool | Tensor = False,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -170,7 +170,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             perceiving: bool[B], see `dual_perception_mask`. Rows without it give no masks.
             labels: int[B, N], -100 where nothing is to be predicted; not shifted.
             masks: Ground truth, one [K, H, W] per row with a mask for each of its `[SEG]`; 0, 1, or 255 (ignored).
-            output_logits: Also run the LM head over every position.
+            output_logits: Also run the LM head: over every position, or where this bool[B, N] is True.
             past_key_values: Of the causal forward: its cache.
             use_cache: Of the causal forward: whether to return a cache.
             logits_to_keep: Of the causal forward: positions, from the end, to run the LM head over; 0 for all.
@@ -242,7 +242,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             mask_dice_loss=dice_loss,
             mask_logits=final,
             low_resolution_mask_logits=low,
-            logits=self.lm_head(states) if output_logits else None,
+            logits=self._logits(states, output_logits),
             last_hidden_state=states,
             image_features=image_features,
         )
@@ -321,10 +321,14 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         embeddings = head.segmentation_embedding(states[before_seg]).split(counts)
         final: list[Tensor] = [states.new_zeros(0, 1, 1)] * len(row_tiles)
         low = list(final)
+        with_picture = [row for row, tiles in enumerate(row_tiles) if len(tiles)]
+        asked = [row for row in with_picture if counts[row]]
+        if self.training and not asked:
+            # No maps, but gradients of 0 for the head: processes that train together need them for the same weights.
+            asked = with_picture[:1]
         same_grid: dict[Grid, list[int]] = {}
-        for row, tiles in enumerate(row_tiles):
-            if counts[row] and len(tiles):
-                same_grid.setdefault(grids[row], []).append(row)
+        for row in asked:
+            same_grid.setdefault(grids[row], []).append(row)
         for (columns, rows), members in same_grid.items():
             tiles = torch.stack([row_tiles[row] for row in members]).to(states.device)  # int[b, rows * columns]
             llm_image = torch.stack([states[row][image_tokens[row]] for row in members])
@@ -335,6 +339,11 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
                 final[row] = head.mask_logits(pixels[index], embeddings[row])
                 low[row] = head.mask_logits(llm_map[index], embeddings[row])
         return tuple(final), tuple(low)
+
+    def _logits(self, states: Tensor, where: bool | Tensor) -> Tensor | None:
+        if isinstance(where, Tensor):
+            return self.lm_head(states[where])
+        return self.lm_head(states) if where else None
 
     def _language_loss(self, states: Tensor, labels: Tensor) -> Tensor:
         """Next-token cross-entropy; the LM head runs on the supervised positions only."""

@@ -1,22 +1,60 @@
-"""From examples to training batches: which conversations share a row, and under which pathways a row is read.
+"""From examples to training batches: which conversations share a row, and which pictures share a batch.
 
 For every picture the conversations that point at something come first, in one row each, or packed into one row behind
 the picture they share. Conversations in words only, and rehearsals (segmenting answers that are learnt as text), follow
 in one packed row that is read causally, as generation will read it.
+
+Rows of a batch are padded to the longest. The pictures of a step are therefore sorted by length before they are dealt
+out to the batches whose gradients make the step: what the step learns stays the same, and little of it is padding.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from self1e.data.example import Conversation, Example
-from self1e.processing.batch import Row, collate, pack, single
+from self1e.processing.batch import Grid, Row, collate, pack, single
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.tokens import EncodedConversation, encode_continuation
+from self1e.processing.tokens import IGNORED_LABEL, EncodedConversation, encode_continuation
+
+Counts = dict[str, int]
+"""What a batch holds: "tokens" that are learnt, "conversations", "read" tokens of all rows, "padded": the same with
+padding, and "pictures"."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """An example as the model will see it.
+
+    Attributes:
+        tiles: float[T, 3, S, S].
+        grid: (columns, rows) of the tiles.
+        rows: Rows of tokens.
+        masks: uint8[K, H, W] of each row.
+        perceiving: Of each row, whether it gives masks.
+        dense: Per-pixel labels, where there are any.
+        skipped: Broken records whose place the example took: id and reason.
+    """
+
+    tiles: Tensor
+    grid: Grid
+    rows: tuple[Row, ...]
+    masks: tuple[Tensor, ...]
+    perceiving: tuple[bool, ...]
+    dense: dict[str, Tensor] | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max((len(row.input_ids) for row in self.rows), default=0)
 
 
 class Collator:
@@ -32,48 +70,107 @@ class Collator:
         self.packed = packed
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """See the class; `masks` and `perceiving` are added, "skipped" (broken records: id and reason), and, where the
-        examples have them, "dense" labels."""
-        tiles, grids, rows, masks, perceiving = [], [], [], [], []
-        for index, example in enumerate(examples):
-            picture, grid = self.processor.tiles(example.image)
-            tiles.append(picture)
-            grids.append(grid)
-            prefix = self.processor.prefix(grid)
-            pointing = [talk for talk in example.conversations if talk.segmenting]
-            for group in [pointing] if self.packed and pointing else [[talk] for talk in pointing]:
-                rows.append(_row(prefix, self._encode(group), index))
-                masks.append(_stack([mask for talk in group for mask in talk.masks]))
-                perceiving.append(True)
-            worded = [talk for talk in example.conversations if not talk.segmenting]
-            worded += list(example.extras.get("rehearsed", ()))  # type: ignore[call-overload]
-            if worded:
-                rows.append(_row(prefix, self._encode(worded), index))
-                masks.append(torch.zeros(0, example.image.height, example.image.width, dtype=torch.uint8))
-                perceiving.append(False)
+        """One batch of all these examples, see `batch`."""
+        return self.batch(self.encode_all(examples))
+
+    def encode_all(self, examples: Sequence[Example]) -> list[Encoded]:
+        """What workers do, see `encode`."""
+        return [self.encode(example) for example in examples]
+
+    def encode(self, example: Example) -> Encoded:
+        """Cuts the picture into tiles and the words into tokens."""
+        tiles, grid = self.processor.tiles(example.image)
+        prefix = self.processor.prefix(grid)
+        rows, masks, perceiving = [], [], []
+        pointing = [talk for talk in example.conversations if talk.segmenting]
+        for group in [pointing] if self.packed and pointing else [[talk] for talk in pointing]:
+            rows.append(_row(prefix, self._continuations(group)))
+            masks.append(torch.from_numpy(np.stack([mask for talk in group for mask in talk.masks])))
+            perceiving.append(True)
+        worded = [talk for talk in example.conversations if not talk.segmenting]
+        worded += list(example.extras.get("rehearsed", ()))  # type: ignore[call-overload]
+        if worded:
+            rows.append(_row(prefix, self._continuations(worded)))
+            masks.append(torch.zeros(0, example.image.height, example.image.width, dtype=torch.uint8))
+            perceiving.append(False)
+        return Encoded(
+            tiles,
+            grid,
+            tuple(rows),
+            tuple(masks),
+            tuple(perceiving),
+            dense=example.extras.get("dense"),  # type: ignore[arg-type]
+            skipped=example.extras.get("skipped", ()),  # type: ignore[arg-type]
+        )
+
+    def batch(self, examples: Sequence[Encoded]) -> dict[str, Any]:
+        """Puts examples together.
+
+        Returns:
+            Arguments of `forward`, `masks` and `perceiving` among them; "counts"; "skipped" and "dense" where the
+            examples have them.
+        """
+        rows = [replace(row, picture=place) for place, example in enumerate(examples) for row in example.rows]
+        tiles, grids = [example.tiles for example in examples], [example.grid for example in examples]
         if rows:
             inputs = collate(tiles, grids, rows, pad_id=self.processor.pad_id).as_kwargs()
-            inputs |= {"masks": masks, "perceiving": torch.tensor(perceiving)}
+            inputs["masks"] = [mask for example in examples for mask in example.masks]
+            inputs["perceiving"] = torch.tensor([each for example in examples for each in example.perceiving])
         else:
             inputs = {"pixel_values": torch.cat(tiles)}
-        dense = [example.extras["dense"] for example in examples if "dense" in example.extras]
+        inputs["counts"] = {**counts_of(rows), "pictures": len(examples)}
+        dense = [example.dense for example in examples if example.dense is not None]
         if dense:
             inputs["dense"] = torch.utils.data.default_collate(dense)
-        skipped = [example.extras["skipped"] for example in examples if "skipped" in example.extras]
+        skipped = [entry for example in examples for entry in example.skipped]
         if skipped:
-            inputs["skipped"] = [entry for entries in skipped for entry in entries]  # type: ignore[attr-defined]
+            inputs["skipped"] = skipped
         return inputs
 
-    def _encode(self, conversations: Sequence[Conversation]) -> list[EncodedConversation]:
+    def _continuations(self, conversations: Sequence[Conversation]) -> list[EncodedConversation]:
         return [encode_continuation(self.processor.tokenizer, talk.turns) for talk in conversations]
 
 
-def _row(prefix: EncodedConversation, continuations: list[EncodedConversation], picture: int) -> Row:
+def _row(prefix: EncodedConversation, continuations: list[EncodedConversation]) -> Row:
     """One conversation keeps id 0, which leaves image-to-segmentation open to it."""
     if len(continuations) == 1:
-        return single(prefix + continuations[0], picture)
-    return pack(prefix, continuations, picture)
+        return single(prefix + continuations[0])
+    return pack(prefix, continuations)
 
 
-def _stack(masks: list[np.ndarray]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(masks))
+def counts_of(rows: Sequence[Row]) -> Counts:
+    """What a batch of these rows holds; see `Counts`."""
+    lengths = [len(row.input_ids) for row in rows]
+    return {
+        "tokens": sum(label != IGNORED_LABEL for row in rows for label in row.labels[1:]),
+        "conversations": sum(max(1, *row.conversation_ids) for row in rows),
+        "read": sum(lengths),
+        "padded": len(rows) * max(lengths, default=0),
+    }
+
+
+def dealt(examples: Sequence[Encoded], batches: int) -> list[list[Encoded]]:
+    """The examples in `batches` groups that need little padding and cost about the same.
+
+    Sorted by length and cut so that the sum of the squares of the groups' padded sizes is the least there is, which
+    keeps the largest group, the one that memory has to hold, small as well. Groups are not empty; there are fewer of
+    them when there are fewer examples.
+    """
+    order = sorted(range(len(examples)), key=lambda place: examples[place].longest)
+    longest = [examples[place].longest for place in order]
+    rows = np.cumsum([0, *(len(examples[place].rows) for place in order)])
+    batches = min(batches, len(order))
+    # best[k][j]: least cost of the first j examples in k groups; cut[k][j]: where the last of these groups starts.
+    best = np.full((batches + 1, len(order) + 1), np.inf)
+    cut = np.zeros((batches + 1, len(order) + 1), int)
+    best[0, 0] = 0
+    for group in range(1, batches + 1):
+        for end in range(group, len(order) + 1):
+            sizes = (rows[end] - rows[group - 1 : end]) * float(longest[end - 1])
+            costs = best[group - 1, group - 1 : end] + sizes**2
+            start = int(costs.argmin())
+            best[group, end], cut[group, end] = costs[start], group - 1 + start
+    ends = [len(order)]
+    for group in range(batches, 0, -1):
+        ends.append(int(cut[group, ends[-1]]))
+    return [[examples[place] for place in order[start:end]] for start, end in pairwise(reversed(ends))]

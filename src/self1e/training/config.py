@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -9,8 +10,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from self1e.modeling.configuration import Refilling
+from self1e.processing.images import MAX_TILES
 
 DenseLabel = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
+
+
+Group = Literal["vision", "projector", "language", "embeddings", "head"]
+"""Parts of a model that can have learning rates of their own: vision tower, projector, layers of the language model,
+its token embeddings and LM head, refilling head."""
 
 
 class ConfigError(ValueError):
@@ -126,18 +133,56 @@ class Optimisation(Settings):
     """How weights move: the optimiser, its learning rate, and how much a step sees."""
 
     steps: int = Field(gt=0)
-    pictures_per_step: int = Field(8, gt=0)
+    pictures_per_step: int = Field(
+        8, gt=0, description="of one process at a time; a step sees this x `accumulate` x the number of processes"
+    )
+    accumulate: int = Field(1, gt=0, description="batches whose gradients make one step")
     optimiser: Literal["adamw", "muon"] = Field("adamw", description="`muon` is for hidden matrices only")
     learning_rate: float = Field(1e-3, gt=0)
-    vision_rate: float = Field(1.0, ge=0, description="learning rate of the vision tower, relative; 0 freezes it")
+    rates: dict[Group, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="learning rates of groups of weights, relative; 0 freezes a group. Default: 1 for each"
+    )
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(100, ge=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of matrix products; weights, their updates and losses stay float32"
+        "float32",
+        description="of matrix products, and of weights that are not trained; trained weights, their updates and "
+        "losses stay float32",
     )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: less memory, a third more time"
+    )
+    ema: float = Field(
+        0.0, ge=0, lt=1, description="keep an exponential moving average of the trained weights, and finish with it"
+    )
+
+    def rate(self, group: Group) -> float:
+        """Relative learning rate of a group."""
+        return self.rates.get(group, 1.0)
+
+
+class Lora(Settings):
+    """Low-rank adapters (Hu et al., 2021) on all linear layers of attention and MLPs, by peft."""
+
+    rank: int = Field(128, gt=0)
+    alpha: int = Field(256, gt=0, description="updates are scaled by alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1)
+    targets: list[Literal["vision", "language"]] = Field(
+        ["vision", "language"],
+        min_length=1,
+        description="groups whose own weights stay as they are while adapters train; other groups train in full",
+    )
+
+
+class Validation(Settings):
+    """What is looked at whenever a checkpoint is written. The checkpoint with the best gIoU is kept."""
+
+    data: Data
+    examples: int = Field(64, gt=0, description="the first ones of `data`, in the words of the evaluation protocol")
+    shown: int = Field(8, ge=0, description="of these, pictures that are drawn with their predictions")
 
 
 class TrainConfig(Settings):
@@ -152,6 +197,9 @@ class TrainConfig(Settings):
     refilling: Refilling = "rfa"
     image_to_image: bool = True
     image_to_segmentation: bool = True
+    max_tiles: int | None = Field(
+        None, ge=1, le=MAX_TILES, description="most tiles of a picture. Default: as the model has it"
+    )
     packed: bool = Field(
         False, description="segmenting conversations of a picture share one row; needs image_to_segmentation off"
     )
@@ -168,6 +216,8 @@ class TrainConfig(Settings):
     dice_weight: float = Field(0.5, ge=0)
     data: Data = ToylandData()
     optimisation: Optimisation
+    lora: Lora | None = Field(None, description="train adapters instead of all weights of vision and language")
+    validation: Validation | None = None
     seed: int = Field(1, description="of initial weights; the data have their own")
     workers: int = Field(1, ge=0, description="processes that draw scenes")
     log_every: int = Field(20, gt=0, description="steps")
@@ -188,11 +238,38 @@ class TrainConfig(Settings):
             raise ValueError(
                 "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
             )
+        if self.lora is not None and self.optimisation.optimiser == "muon":
+            raise ValueError("optimiser: muon moves whole matrices, lora their factors: set optimiser: adamw")
+        if not any(self.optimisation.rate(group) for group in get_args(Group)):
+            raise ValueError("optimisation.rates freeze every group: nothing is left to train")
+        if self.lora is not None and not all(self.optimisation.rate(group) for group in self.lora.targets):
+            raise ValueError("optimisation.rates freeze a group of lora.targets, whose adapters are to be trained")
         if self.objective == "dense" and not self.dense_weight:
             raise ValueError("objective: dense needs a dense_weight above 0")
         if self.pointed_weight and not self.dense_weight:
             raise ValueError("pointed_weight needs a dense_weight above 0: both use the per-pixel labels")
         return self
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes 1e-4 for a number, as people and YAML 1.2 do; PyYAML wants 1.0e-4."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: list(kinds) for first, kinds in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """The value that YAML stands for.
+
+    >>> read_yaml("{rate: 1e-4, steps: 20, schedule: 1e-4 or so}")
+    {'rate': 0.0001, 'steps': 20, 'schedule': '1e-4 or so'}
+    """
+    return yaml.load(text, _Loader)
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> TrainConfig:
@@ -202,7 +279,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
         ConfigError: With every fault of the file, one a line.
     """
     try:
-        tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        tree = read_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
     except yaml.YAMLError as error:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
-from self1e.training.config import Optimisation
+from self1e.training.config import Group, Optimisation
 
 
 class MuonWithAdamW(AdamW):
@@ -71,21 +71,42 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
     return wide.mT if tall else wide
 
 
+def group_of(name: str) -> Group:
+    """Which part of the model a weight belongs to, by its name; probes of labels count as head.
+
+    >>> [group_of(f"model.{name}.weight") for name in ("vision_tower.x", "language_model.embed_tokens", "lm_head")]
+    ['vision', 'embeddings', 'embeddings']
+    """
+    for part, group in _PARTS.items():
+        if part in name:
+            return group
+    return "head"
+
+
+_PARTS: dict[str, Group] = {
+    "vision_tower": "vision",
+    "multi_modal_projector": "projector",
+    "embed_tokens": "embeddings",
+    "lm_head": "embeddings",
+    "language_model": "language",
+}
+
+
 def make_optimiser(model: nn.Module, settings: Optimisation) -> Optimizer:
     """The optimiser of a run.
 
     Args:
         model: Parameters that need no gradient are left out.
-        settings: `vision_rate` scales the learning rate of parameters under `vision_tower`. `muon` takes the matrices
-            of transformer layers; AdamW everything else.
+        settings: `rates` scale the learning rate of groups. `muon` takes the matrices of transformer layers; AdamW
+            everything else.
     """
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = settings.vision_rate if "vision_tower" in name else 1.0
             layer_matrix = parameter.ndim == 2 and (".layers." in name or ".encoder.layer." in name)
-            groups.setdefault((rate, settings.optimiser == "muon" and layer_matrix), []).append(parameter)
-    optimiser = MuonWithAdamW(
+            muon = settings.optimiser == "muon" and layer_matrix
+            groups.setdefault((settings.rate(group_of(name)), muon), []).append(parameter)
+    optimiser = (MuonWithAdamW if settings.optimiser == "muon" else AdamW)(
         [
             {"params": parameters, "lr": settings.learning_rate * rate, "muon": muon}
             for (rate, muon), parameters in groups.items()
@@ -93,5 +114,6 @@ def make_optimiser(model: nn.Module, settings: Optimisation) -> Optimizer:
         betas=settings.betas,
         weight_decay=settings.weight_decay,
     )
-    optimiser.precision = getattr(torch, settings.precision)
+    if isinstance(optimiser, MuonWithAdamW):
+        optimiser.precision = getattr(torch, settings.precision)
     return optimiser

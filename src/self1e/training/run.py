@@ -1,31 +1,35 @@
-"""One training run from its settings: build, train, resume, and leave a model folder behind."""
+"""One training run from its settings: build, train, resume, and leave a model folder behind.
+
+A run takes part in whatever its launcher sets up: one process, or several on one or many machines (torchrun,
+`accelerate launch` with DDP, FSDP or DeepSpeed). The launcher's engine is transformers' Trainer's business; what is
+ours to see to is that all processes build the same, and one writes.
+"""
 
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 
 import torch
 import yaml
-from safetensors.torch import save_file
+from torch import nn
 from transformers import PreTrainedTokenizerFast, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
-from self1e.data.mixture import Mixture, Part
-from self1e.data.own import OwnSource
-from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
-from self1e.data.records import Source
-from self1e.data.registry import open_training_set, without_held_out
 from self1e.devices import choose_device
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.training import attention
+from self1e.training.adapters import add_adapters, freeze, merge
+from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, UNFINISHED, copy_model, last_checkpoint
 from self1e.training.collate import Collator
-from self1e.training.config import ConfigError, MixtureData, OwnData, ToylandData, TrainConfig
+from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.raise_model import raise_model
-from self1e.training.toyland import ToylandDataset, toyland_corpus
-from self1e.training.trainer import PROBE_WEIGHTS, SELF1ETrainer, attach_probe
+from self1e.training.sources import training_set, validation_set
+from self1e.training.toyland import toyland_corpus
+from self1e.training.trackers import trackers
+from self1e.training.trainer import SELF1ETrainer, attach_probe
 
 logger = logging.getLogger(__name__)
 
@@ -41,78 +45,114 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         fresh: Refuse to go on from an earlier run in the same folder.
 
     Raises:
-        ConfigError: When the output folder belongs to a run with other settings.
+        ConfigError: When the output folder belongs to a run with other settings, or the settings do not suit the
+            engine that the launcher set up.
+        DataError: When data are missing, or too many records broken.
     """
     output = Path(settings.output)
-    checkpoint = get_last_checkpoint(str(output)) if output.is_dir() else None
+    checkpoint = last_checkpoint(output)
     if checkpoint and fresh:
         raise ConfigError(f"{output} holds an earlier run: choose another output, or go on with it")
-    _keep_settings(settings, output)
+    trainer = make_trainer(settings, device)
+    trainer.accelerator.wait_for_everyone()  # all have seen the same checkpoints before one writes
+    if trainer.is_world_process_zero():
+        _keep_settings(settings, output)
+        shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finished = output / "model"
+    if trainer.is_world_process_zero():
+        last = last_checkpoint(output)
+        assert last is not None  # Trainer saves at the end
+        _finish(settings, last, finished)
+        best = trainer.state.best_model_checkpoint
+        if best and Path(best).is_dir():
+            _finish(settings, Path(best), output / "best")
+    trainer.accelerator.wait_for_everyone()
+    return finished
 
+
+def make_trainer(
+    settings: TrainConfig,
+    device: str = "auto",
+    built: tuple[SELF1EForSegmentation, SELF1EProcessor] | None = None,
+) -> SELF1ETrainer:
+    """Everything that `settings` describe, ready to train.
+
+    Args:
+        settings: Of the run.
+        device: See `train`.
+        built: Model and processor to take instead of those that the settings name.
+
+    Raises:
+        ConfigError: When settings do not suit each other, the model, or the engine.
+        DataError: When data are missing.
+    """
+    arguments = training_arguments(settings, device)  # before anything else: sets up the processes
     torch.set_flush_denormal(True)  # attention weights of nearly 0 slow a CPU down by a tenth
-    model, processor = build(settings)
+    model, processor = built or build(settings)
+    chosen = settings.optimisation
     dense_side = 0
     if settings.dense_weight:
         attach_probe(model, settings.dense_labels, settings.seed, settings.init or settings.vision)
         dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
-    chosen = settings.optimisation
-    model.model.vision_tower.requires_grad_(chosen.vision_rate > 0)
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(attention.NAME)
-    dataset = training_set(settings.data, chosen.steps * chosen.pictures_per_step, dense_side)
+    data = training_set(settings.data, chosen.steps * _pictures_of_a_step(settings, arguments), dense_side)
+    looked_at = validation_set(settings.validation.data, settings.validation.examples) if settings.validation else None
     trainer = SELF1ETrainer(
-        model=model,
+        model=with_adapters(model, settings),
         settings=settings,
-        args=training_arguments(settings, device),
-        train_dataset=dataset,
-        data_collator=Collator(processor, settings.packed),
-        processing_class=processor,  # saved with every checkpoint, which makes it a model folder
+        args=arguments,
+        collator=Collator(processor, settings.packed),
+        train_dataset=data,
+        validation_set=looked_at,
     )
-    trainer.train(resume_from_checkpoint=checkpoint)
-    finished = output / "model"
-    save(model, processor, finished)
-    return finished
+    _check_engine(settings, trainer)
+    return trainer
 
 
-def training_set(data: ToylandData | MixtureData, length: int, dense_side: int = 0) -> ToylandDataset | Mixture:
-    """The examples of a run.
+def with_adapters(model: SELF1EForSegmentation, settings: TrainConfig) -> nn.Module:
+    """The model with what `settings` freeze frozen, and adapters where they ask for them.
 
-    Raises:
-        DataError: When a data set is missing or unreadable.
+    Beside adapters, weights that stay as they are take the precision of the products, and half the memory.
     """
-    if isinstance(data, ToylandData):
-        return ToylandDataset(data, length, dense_side)
-    parts = {}
-    for name, part in data.parts.items():
-        sources: list[Source] = []
-        if part.rate:
-            sources += [open_training_set(each, Path(data.root or "")) for each in part.sets]
-            sources += map(own_source, part.own)
-        if data.hold_out and data.root is not None:
-            sources = without_held_out(sources, Path(data.root))
-        parts[name] = Part(part.rate, tuple(sources))
-    return Mixture(parts, length, data.seed, data.at_most)
+    freeze(model, settings.optimisation, settings.lora)
+    if settings.lora is None:
+        return model
+    untrained = getattr(torch, settings.optimisation.precision)
+    for weight in model.parameters():
+        weight.data = weight.data.to(torch.float32 if weight.requires_grad else untrained)
+    return add_adapters(model, settings.lora, settings.seed, settings.init or "")
 
 
-def own_source(own: OwnData) -> Source:
-    """Opens data of one's own in the form that the settings name."""
-    if own.jsonl is not None:
-        return OwnSource(Path(own.jsonl))
-    assert own.images is not None
-    if own.coco is not None:
-        return CocoInstancesSource(Path(own.coco), Path(own.images), absent_classes=own.absent_classes)
-    assert own.masks is not None and own.classes is not None
-    return IndexMapSource(Path(own.images), Path(own.masks), Path(own.classes), absent_classes=own.absent_classes)
+def _pictures_of_a_step(settings: TrainConfig, arguments: TrainingArguments) -> int:
+    chosen = settings.optimisation
+    return chosen.pictures_per_step * chosen.accumulate * arguments.world_size
 
 
-def save(model: SELF1EForSegmentation, processor: SELF1EProcessor, folder: Path) -> None:
-    """Writes a model folder; a probe goes to a file beside the folder, where the next stage finds it."""
-    if hasattr(model, "dense_probe"):
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(model.dense_probe.state_dict(), folder.parent / PROBE_WEIGHTS)
-        del model.dense_probe
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
+    """Refuses what would fail late, or silently do something else."""
+    several = trainer.accelerator.num_processes > 1
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if settings.dense_weight and (several or sharded):
+        raise ConfigError("dense_weight is for one process: per-pixel labels are read outside of the model's forward")
+    if settings.optimisation.optimiser == "muon" and sharded:
+        raise ConfigError("optimiser: muon needs whole matrices, which FSDP and DeepSpeed cut up: set adamw")
+    if settings.optimisation.ema and sharded:
+        raise ConfigError("ema averages whole weights, which FSDP and DeepSpeed cut up: set optimisation.ema: 0")
+
+
+def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
+    """Makes a model folder of a checkpoint, with averaged weights where there are any; adapters are merged."""
+    weights = checkpoint / AVERAGE if settings.optimisation.ema else checkpoint
+    if settings.lora is None:
+        copy_model(weights, folder)
+    else:
+        copy_model(weights, folder.parent / ("adapter" if folder.name == "model" else f"{folder.name}-adapter"))
+        merge(weights).save_pretrained(folder)
+        SELF1EProcessor.from_pretrained(weights).save_pretrained(folder)
+    if (checkpoint / PROBE_WEIGHTS).exists():  # the next stage finds it there
+        shutil.copy(checkpoint / PROBE_WEIGHTS, folder.parent / PROBE_WEIGHTS)
 
 
 def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
@@ -124,8 +164,12 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             _take_over_vision(model, settings.vision)
     else:
         assert settings.init is not None
-        model = SELF1EForSegmentation.from_pretrained(settings.init, dtype=torch.float32)  # whatever it is stored in
+        # Weights to be trained are float32, whatever they are stored in; for adapters, `with_adapters` sees to it.
+        dtype = "auto" if settings.lora else torch.float32
+        model = SELF1EForSegmentation.from_pretrained(settings.init, dtype=dtype)
         processor = SELF1EProcessor.from_pretrained(settings.init)
+        if settings.max_tiles is not None:
+            processor.max_tiles = settings.max_tiles
         if model.config.refilling != settings.refilling:
             raise ConfigError(
                 f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
@@ -152,10 +196,13 @@ def _take_over_vision(model: SELF1EForSegmentation, folder: str) -> None:
 def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
     """What transformers' Trainer has to know."""
     chosen = settings.optimisation
+    validation = settings.validation is not None
     return TrainingArguments(
         output_dir=settings.output,
         max_steps=chosen.steps,
         per_device_train_batch_size=chosen.pictures_per_step,
+        gradient_accumulation_steps=chosen.accumulate,
+        activation_checkpointing=chosen.gradient_checkpointing,
         learning_rate=chosen.learning_rate,
         lr_scheduler_type="constant_with_warmup" if chosen.schedule == "constant" else chosen.schedule,
         warmup_steps=chosen.warmup_steps,
@@ -163,11 +210,16 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         logging_steps=settings.log_every,
         save_steps=settings.save_every,
         save_total_limit=settings.keep,
+        eval_strategy="steps" if validation else "no",
+        eval_steps=settings.save_every if validation else None,
+        metric_for_best_model="giou" if validation else None,
+        greater_is_better=True if validation else None,
         dataloader_num_workers=settings.workers,
         dataloader_persistent_workers=settings.workers > 0,
         dataloader_prefetch_factor=4 if settings.workers else None,
         remove_unused_columns=False,
-        report_to=["tensorboard"],
+        ddp_find_unused_parameters=False,  # there are none, see `SELF1EForSegmentation._mask_logits`
+        report_to=trackers(),
         seed=settings.seed,
         bf16=chosen.precision == "bfloat16",
         use_cpu=choose_device(device).type == "cpu",

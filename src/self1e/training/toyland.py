@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset, get_worker_info
 
 from self1e.data.example import Conversation, Example, Turn
-from self1e.data.toyland.dataset import DEFAULT_WEIGHTS
+from self1e.data.toyland.dataset import DEFAULT_WEIGHTS, TRAINING_SEEDS
 from self1e.data.toyland.generate import generate_scene
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL, conversation, queries, query_mask, sample_queries
 from self1e.data.toyland.scene import Scene
@@ -19,20 +19,20 @@ from self1e.processing.prompts import EVAL_ANSWER
 from self1e.training.config import ToylandData
 from self1e.training.dense import dense_targets
 
-TRAINING_SEEDS = 1 << 40
-"""Scenes with seeds from here on are for training; everything below is left to validation and tests."""
-
 
 class ToylandDataset(Dataset[Example]):
     """Args:
     settings: What to ask, and how it changes over the run.
     length: Number of examples; a run sees each of them once.
     dense_side: Side of the grid of per-pixel labels; 0 for none.
+    training: Scenes for training, in words that vary; otherwise scenes that no training run sees, in the words of the
+        evaluation protocol.
     """
 
-    def __init__(self, settings: ToylandData, length: int, dense_side: int = 0) -> None:
+    def __init__(self, settings: ToylandData, length: int, dense_side: int = 0, *, training: bool = True) -> None:
         self.settings = settings
         self.length = length
+        self.training = training
         self.dense_side = dense_side
         self.kept: dict[int, Scene] = {}
 
@@ -43,7 +43,8 @@ class ToylandDataset(Dataset[Example]):
         if get_worker_info() is not None:
             _step_back()
         settings = self.settings
-        seed = TRAINING_SEEDS + settings.seed * (1 << 24) + (index % settings.scenes if settings.scenes else index)
+        first = TRAINING_SEEDS if self.training else 0
+        seed = first + settings.seed * (1 << 24) + (index % settings.scenes if settings.scenes else index)
         scene = self._scene(seed)
         rng = np.random.default_rng([seed, 1, index])
         weights = self.weights(index)
@@ -52,10 +53,10 @@ class ToylandDataset(Dataset[Example]):
             if rng.random() < settings.terse:
                 talks.append(Conversation((Turn(query.text, EVAL_ANSWER),), (query_mask(query, scene),), query.kind))
             else:
-                talks.append(conversation(query, scene, rng, training=True))
+                talks.append(conversation(query, scene, rng, training=self.training))
         if rng.random() < settings.textual_share:
             for query in sample_queries(scene, rng, settings.textual, _only(weights, TEXTUAL)):
-                talks.append(conversation(query, scene, rng, training=True))
+                talks.append(conversation(query, scene, rng, training=self.training))
             for query in sample_queries(scene, rng, settings.rehearsed, _only(weights, SEGMENTING)):
                 rehearsed.append(conversation(query, scene, rng, training=True))
         extras: dict[str, object] = {"rehearsed": tuple(rehearsed)}

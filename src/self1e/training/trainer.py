@@ -1,45 +1,96 @@
-"""transformers' Trainer for this model: loss parts logged apart, per-pixel teaching, examples in their given order."""
+"""transformers' Trainer for this model: losses of whole steps, batches of little padding, checkpoints without gaps."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from peft import PeftModel
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.tensor import DTensor
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerControl
+from transformers.trainer_utils import rotate_checkpoints
 
+from self1e.data.mixture import Mixture
 from self1e.data.records import DataError
 from self1e.modeling.model import SELF1EForSegmentation
+from self1e.training.adapters import adapter_state, save_adapter
+from self1e.training.averaging import Averaging
+from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHEDULE, UNFINISHED, publish
+from self1e.training.collate import Collator, Counts, Encoded, dealt
 from self1e.training.config import MixtureData, TrainConfig
 from self1e.training.dense import DenseProbe, label_accuracy
 from self1e.training.optimisers import make_optimiser
+from self1e.training.toyland import ToylandDataset
+from self1e.training.trackers import show_picture
+from self1e.training.validation import before_seg, validate
+from self1e.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 BROKEN_COUNTED_FROM = 100
 """Records seen before a share of broken ones means anything."""
 
-PROBE_WEIGHTS = "dense_probe.safetensors"
+WATCHED_FROM = 5
+"""Log lines after the warm-up before anything is amiss."""
+
 PROBE_PREFIX = "dense_probe."
 
 
 class SELF1ETrainer(Trainer):
-    """Adds to `Trainer`: `settings` (what to optimise) and a probe of per-pixel labels that lives in checkpoints only.
+    """Adds to `Trainer` what `settings` say, and a probe of per-pixel labels that lives in checkpoints only.
 
     Examples come in the order of the dataset, whose item `i` is a function of (seed, i): a resumed run goes on with
     exactly the examples that an uninterrupted one would see.
+
+    The losses of a step are means over all that its batches hold together, on all processes: how the step's examples
+    are spread over batches and processes changes nothing but rounding.
+
+    Args:
+        args: Of `Trainer`.
+        settings: Of the run.
+        collator: Makes batches.
+        validation_set: Looked at with every checkpoint.
+        kwargs: Of `Trainer`.
     """
 
-    def __init__(self, *args: Any, settings: TrainConfig, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        *args: Any,
+        settings: TrainConfig,
+        collator: Collator,
+        validation_set: ToylandDataset | Mixture | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Workers encode examples; how they are put together is known when the whole step is there.
+        super().__init__(*args, data_collator=collator.encode_all, eval_dataset=validation_set, **kwargs)
         self.settings = settings
-        self.parts: dict[str, list[float]] = {}
+        self.collator = collator
+        self.averaging: Averaging | None = None
+        if settings.optimisation.ema:
+            self.averaging = Averaging(self.model, settings.optimisation.ema)
+            self.add_callback(self.averaging)
+        self.watch = Watch(settings.optimisation.warmup_steps // settings.log_every + WATCHED_FROM)
+        self.totals: dict[str, int] = {}
+        self.sums: dict[str, Tensor] = {}
+        self.shares: dict[str, list[Tensor]] = {}
+        self.read = self.padded = 0
+        self.steps = 0
         self.seen = 0
         self.broken: list[tuple[str, str]] = []
 
@@ -51,6 +102,19 @@ class SELF1ETrainer(Trainer):
         self.optimizer = make_optimiser(model or self.model, self.settings.optimisation)
         return self.optimizer
 
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[list[Encoded]], num_batches: int, device: torch.device
+    ) -> tuple[list[dict[str, Any]], None]:
+        """The batches of a step, see `dealt`, and in `totals` what they hold, with those of other processes."""
+        loaded = [examples for _, examples in zip(range(num_batches), epoch_iterator, strict=False)]
+        examples = [example for several in loaded for example in several]
+        batches = [self.collator.batch(group) for group in dealt(examples, num_batches)]
+        self.steps += 1
+        names = ("tokens", "conversations", "pictures", "padded")
+        totals = torch.tensor([sum(batch["counts"][name] for batch in batches) for name in names], device=device)
+        self.totals = dict(zip(names, self.accelerator.reduce(totals, "sum").tolist(), strict=True))
+        return batches, None
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Tensor | tuple[Tensor, Any]:
@@ -59,32 +123,57 @@ class SELF1ETrainer(Trainer):
             return self._compute_loss(model, inputs, return_outputs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Tensor | tuple[Tensor, Any]:
-        self._count(inputs.pop("skipped", []))
+        counts = inputs.pop("counts")
+        self._count(counts, inputs.pop("skipped", []))
         dense = inputs.pop("dense", None)
-        outputs = None
-        if self.settings.objective == "dense":
+        settings, outputs = self.settings, None
+        of_pictures = self._share(counts, "pictures")
+        if settings.objective == "dense":
             features = model.encode_images(inputs["pixel_values"])
             loss = features.compressed.new_zeros(())
         else:
-            outputs = model(**inputs)
-            features, loss = outputs.image_features, outputs.loss
-            self._note(ce=outputs.ce_loss, bce=outputs.mask_bce_loss, dice=outputs.mask_dice_loss)
+            due = before_seg(inputs["input_ids"], inputs["perceiving"], self._config.seg_token_id)
+            outputs = model(**inputs, output_logits=due)
+            features = outputs.image_features
+            parts = {
+                "ce": outputs.ce_loss * self._share(counts, "tokens"),
+                "bce": outputs.mask_bce_loss * self._share(counts, "conversations"),
+                "dice": outputs.mask_dice_loss * self._share(counts, "conversations"),
+            }
+            loss = self._weighted(parts)
+            self._note(**parts)
+            self._note_pointing(outputs, inputs["masks"])
         if dense is not None:
             losses = model.dense_probe(features.compressed, features.uncompressed, dense)
-            loss = loss + self.settings.dense_weight * torch.stack(list(losses.values())).sum()
-            self._note(**{f"dense_{name}": value for name, value in losses.items()})
-            if outputs is not None and self.settings.pointed_weight:
-                pointed = self._pointed_loss(model, inputs, outputs.last_hidden_state, dense)
-                loss = loss + self.settings.pointed_weight * pointed
+            loss = loss + settings.dense_weight * of_pictures * torch.stack(list(losses.values())).sum()
+            self._note(**{f"dense_{name}": value * of_pictures for name, value in losses.items()})
+            if outputs is not None and settings.pointed_weight:
+                pointed = of_pictures * _pointed_loss(model.dense_probe, inputs, outputs.last_hidden_state, due, dense)
+                loss = loss + settings.pointed_weight * pointed
                 self._note(pointed=pointed)
-            if self.state.global_step % self.settings.log_every == 0:
+            if self.state.global_step % settings.log_every == 0:
                 accuracy = label_accuracy(model.dense_probe, features.compressed, dense)
-                self._note(**{f"accuracy_{name}": value for name, value in accuracy.items()})
+                for name, value in accuracy.items():
+                    self._note_share(f"accuracy_{name}", torch.as_tensor(float(value)), torch.ones(()))
         return (loss, outputs) if return_outputs else loss
 
-    def _count(self, skipped: list[tuple[str, str]]) -> None:
-        """Tells of broken records that were skipped, and stops when they are too many."""
-        self.seen += self.settings.optimisation.pictures_per_step + len(skipped)
+    def _weighted(self, parts: Mapping[str, Any]) -> Any:
+        """The method's loss of its parts (method, section 4)."""
+        return sum(getattr(self.settings, f"{name}_weight") * parts[name] for name in ("ce", "bce", "dice"))
+
+    @property
+    def _config(self) -> Any:
+        return self.accelerator.unwrap_model(self.model).config
+
+    def _share(self, counts: Counts, name: str) -> float:
+        """What turns the mean over a batch into its part of the mean over the step; Trainer averages over processes."""
+        return counts[name] * self.accelerator.num_processes / max(self.totals[name], 1)
+
+    def _count(self, counts: Counts, skipped: list[tuple[str, str]]) -> None:
+        """Counts padding; tells of broken records that were skipped, and stops when they are too many."""
+        self.read += counts["read"]
+        self.padded += counts["padded"]
+        self.seen += counts["pictures"] + len(skipped)
         for name, reason in skipped:
             logger.warning("skipped %s: %s", name, reason)
         self.broken += skipped
@@ -97,49 +186,206 @@ class SELF1ETrainer(Trainer):
                     f"the first of them:\n{report}"
                 )
 
-    def _pointed_loss(self, model: Any, inputs: dict[str, Any], states: Tensor, dense: dict[str, Tensor]) -> Tensor:
-        """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
-        before_seg = F.pad(inputs["input_ids"][:, 1:] == model.config.seg_token_id, (0, 1))
-        losses = [
-            model.dense_probe.pointed_loss(
-                states[row][before_seg[row]],
-                masks.to(states.device),
-                {name: labels[inputs["picture_index"][row]] for name, labels in dense.items()},
-            )
-            for row, masks in enumerate(inputs["masks"])
-            if len(masks)
-        ]
-        masks = sum(map(len, inputs["masks"]))
-        return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
+    @torch.no_grad()
+    def _note_pointing(self, outputs: Any, masks: Sequence[Tensor]) -> None:
+        """Whether the model says `[SEG]` where it should, and shows something where something is."""
+        said = outputs.logits.argmax(dim=-1) == self._config.seg_token_id
+        self._note_share("seg_produced", said.sum(), torch.as_tensor(said.numel()))
+        for maps, truths in zip(outputs.mask_logits, masks, strict=True):
+            if len(truths):
+                there = (truths == 1).flatten(1).any(dim=1)
+                blank = (maps <= 0).flatten(1).all(dim=1).to(there.device)
+                self._note_share("blank", (blank & there).sum(), there.sum())
 
-    def _note(self, **parts: Tensor | float | None) -> None:
+    def _note(self, **parts: Tensor) -> None:
+        """Adds to parts of the loss of a step. Nothing waits for an accelerator here."""
         for name, value in parts.items():
-            if value is not None:
-                self.parts.setdefault(name, []).append(float(value.detach() if isinstance(value, Tensor) else value))
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+
+    def _note_share(self, name: str, part: Tensor, whole: Tensor) -> None:
+        so_far = self.shares.setdefault(name, [torch.zeros(()), torch.zeros(())])
+        for place, value in enumerate((part, whole)):
+            so_far[place] = so_far[place].to(value.device) + value.detach()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the mean of each part of the loss since the last line."""
-        logs |= {name: sum(values) / len(values) for name, values in self.parts.items()}
-        self.parts.clear()
+        """Adds to a line about training: parts of the loss, mean over its steps; shares; and how much was padding."""
+        if "loss" in logs:
+            logs |= self._figures()
+            self.watch.look(self.state.global_step, logs)
         super().log(logs, start_time)
 
+    def _figures(self) -> dict[str, float]:
+        sums = self._over_processes(list(self.sums.values()), "mean")
+        figures = {name: value / max(self.steps, 1) for name, value in zip(self.sums, sums, strict=True)}
+        pairs = self._over_processes([value for pair in self.shares.values() for value in pair], "sum")
+        for name, part, whole in zip(self.shares, pairs[::2], pairs[1::2], strict=True):
+            if whole:
+                figures[name] = part / whole
+        read, padded = self._over_processes([torch.tensor(self.read), torch.tensor(self.padded)], "sum")
+        if padded:
+            figures["padding"] = 1 - read / padded
+        self.sums, self.shares, self.steps, self.read, self.padded = {}, {}, 0, 0, 0
+        return figures
+
+    def _over_processes(self, values: Sequence[Tensor], how: str) -> list[float]:
+        """Sum or mean over processes; every process has the same values to give."""
+        if not values:
+            return []
+        together = torch.stack([value.detach().to(self.args.device, torch.float64) for value in values])
+        return self.accelerator.reduce(together, how).tolist()
+
+    # Validation
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """See `validate`. The sheet of predictions goes to `validation/` in the output folder, and to the trackers."""
+        assert self.settings.validation is not None and self.eval_dataset is not None
+        model = self.model_wrapped if self.is_deepspeed_enabled else self.model
+        model.eval()
+        with self._averaged(), self.accelerator.autocast():
+            figures, sheet = validate(
+                model,
+                self.eval_dataset if eval_dataset is None else eval_dataset,
+                self.collator,
+                seg_token_id=self._config.seg_token_id,
+                shown=self.settings.validation.shown,
+                process=self.accelerator.process_index,
+                processes=self.accelerator.num_processes,
+                prepare=self._prepare_inputs,
+            )
+        figures["loss"] = self._weighted(figures)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
+        self.log(metrics)
+        if sheet is not None and self.is_world_process_zero():
+            self._show(sheet)
+        self.watch.look(self.state.global_step, figures)
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The averaged weights in place, where there are any."""
+        return self.averaging.in_place(self.model) if self.averaging else nullcontext()
+
+    def _show(self, sheet: Image.Image) -> None:
+        folder = Path(self.args.output_dir) / "validation"
+        folder.mkdir(exist_ok=True)
+        sheet.save(folder / f"step-{self.state.global_step:06d}.png")
+        show_picture(self.callback_handler.callbacks, "validation", sheet, self.state.global_step)
+
+    # Checkpoints
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return str(Path(self.args.output_dir) / UNFINISHED)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Writes a checkpoint aside, and moves it to its place when nothing of it is missing."""
+        output, step = Path(self.args.output_dir), self.state.global_step
+        staged = output / UNFINISHED / f"checkpoint-{step}"
+        if self.state.best_global_step:
+            self.state.best_model_checkpoint = str(output / f"checkpoint-{self.state.best_global_step}")
+        super()._save_checkpoint(model, trial)
+        if self.averaging is not None and self.args.should_save:
+            with self._averaged():
+                self._save(str(staged / AVERAGE))
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            publish(staged, output / staged.name)
+            rotate_checkpoints(
+                output_dir=str(output),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+            )
+        self.accelerator.wait_for_everyone()
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Under FSDP all processes put the weights together, whatever form the engine's own checkpoints have."""
+        if not self.is_fsdp_enabled:
+            super().save_model(output_dir, _internal_call)
+            return
+        once = dict(self.model.named_parameters()) | dict(
+            self.model.named_buffers()
+        )  # without second names of a weight
+        state = {name: whole(weight) for name, weight in self.model.state_dict().items() if name in once}
+        self._save(output_dir, state)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """The model without the probe, so that a checkpoint is a model folder; the probe beside it."""
+        """A model folder, or an adapter folder, without the probe; the probe beside it."""
+        if not self.args.should_save:
+            return
         folder = Path(output_dir or self.args.output_dir)
-        state_dict = dict(state_dict or self.model.state_dict())
-        probe = {name: state_dict.pop(name) for name in list(state_dict) if name.startswith(PROBE_PREFIX)}
-        super()._save(str(folder), state_dict)
-        if probe:
-            save_file({name.removeprefix(PROBE_PREFIX): value for name, value in probe.items()}, folder / PROBE_WEIGHTS)
+        model = self.accelerator.unwrap_model(self.model)
+        if isinstance(model, PeftModel):
+            save_adapter(model, folder, state_dict)
+        else:
+            state = dict(state_dict or model.state_dict())
+            probe = {name: state.pop(name) for name in list(state) if name.startswith(PROBE_PREFIX)}
+            model.save_pretrained(folder, state_dict=state)
+            if probe:
+                own_names = {name.removeprefix(PROBE_PREFIX): value for name, value in probe.items()}
+                save_file(own_names, folder / PROBE_WEIGHTS)
+        self.collator.processor.save_pretrained(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        model = model or self.model
-        saved = SELF1EForSegmentation.from_pretrained(resume_from_checkpoint, dtype=model.dtype)
-        state = saved.state_dict()
+        folder = Path(resume_from_checkpoint)
+        if self.averaging is not None:
+            self._load(folder / AVERAGE)
+            self.averaging.load({name: weight.detach() for name, weight in self.model.named_parameters()})
+        self._load(folder)
+
+    def _load(self, folder: Path) -> None:
+        model = self.model
+        if isinstance(model, PeftModel):
+            state: dict[str, Any] = adapter_state(folder)
+        else:
+            state = SELF1EForSegmentation.from_pretrained(folder, dtype=model.dtype).state_dict()
         if hasattr(model, "dense_probe"):
-            probe = load_file(Path(resume_from_checkpoint) / PROBE_WEIGHTS)
-            state |= {PROBE_PREFIX + name: value for name, value in probe.items()}
-        model.load_state_dict(state)
+            state |= {PROBE_PREFIX + name: value for name, value in load_file(folder / PROBE_WEIGHTS).items()}
+        # Every process reads the whole file and keeps its part. Adapters come without the weights they adapt.
+        options = StateDictOptions(full_state_dict=True, strict=not isinstance(model, PeftModel))
+        set_model_state_dict(model, state, options=options)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Under FSDP the state is put together, so that a run may go on with another number of processes."""
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_optimizer_state_dict(self.model, self.optimizer, options=options)
+        if self.args.should_save:
+            torch.save(state, Path(output_dir) / OPTIMISER)
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULE)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is None or not self.is_fsdp_enabled:
+            super()._load_optimizer_and_scheduler(checkpoint)
+            return
+        # Mapped, so that the processes of a machine share one copy in memory.
+        state = torch.load(Path(checkpoint) / OPTIMISER, weights_only=True, mmap=True, map_location="cpu")
+        set_optimizer_state_dict(self.model, self.optimizer, state, options=StateDictOptions(full_state_dict=True))
+        self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULE, weights_only=True))
+
+
+def whole(weight: Tensor) -> Tensor:
+    """A weight that FSDP has cut up, put together on the CPU; others as they are. All processes have to ask."""
+    return weight.full_tensor().cpu() if isinstance(weight, DTensor) else weight
+
+
+def _pointed_loss(
+    probe: DenseProbe, inputs: dict[str, Any], states: Tensor, due: Tensor, dense: dict[str, Tensor]
+) -> Tensor:
+    """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
+    losses = [
+        probe.pointed_loss(
+            states[row][due[row]],
+            masks.to(states.device),
+            {name: labels[inputs["picture_index"][row]] for name, labels in dense.items()},
+        )
+        for row, masks in enumerate(inputs["masks"])
+        if len(masks)
+    ]
+    masks = sum(map(len, inputs["masks"]))
+    return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
 
 
 def attach_probe(model: SELF1EForSegmentation, labels: Sequence[str], seed: int, init: str | None = None) -> None:

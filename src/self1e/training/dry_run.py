@@ -1,0 +1,206 @@
+"""Two steps of a run before it is started: does everything fit together, and into memory, and how long will it take?
+
+A base model that is named by its Hub id is not downloaded: its published shapes are filled with random numbers, as
+speed and memory do not depend on what a model knows.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+from transformers.trainer_utils import SaveStrategy
+
+from self1e.data.records import DataError
+from self1e.devices import choose_device
+from self1e.loading import BUNDLED
+from self1e.modeling.model import SELF1EForSegmentation
+from self1e.modeling.shapes import full_config, random_model
+from self1e.processing.processor import SELF1EProcessor
+from self1e.training.config import ConfigError, ToylandData, TrainConfig
+from self1e.training.run import build, make_trainer
+
+KNOWN_BASE = re.compile(r"OpenGVLab/InternVL3-(1B|2B|8B)")
+STEPS = 2
+GIB = 2**30
+
+
+@dataclass
+class DryRun:
+    """What two steps have shown.
+
+    Attributes:
+        notes: What was taken in place of what is not at hand.
+        parameters: Of the model.
+        trained: Of these, how many are trained; of adapters, the adapters.
+        held: Bytes of weights, gradients, and the state of the optimiser.
+        peak: Largest memory of the process, bytes; on a GPU, of the GPU.
+        pictures: In each step here.
+        tokens: Read in each step here, padding included.
+        seconds: Of the second step.
+        losses: Of each step.
+        steps: Of the real run.
+        pictures_of_run: Of the real run, with one process.
+        checkpoint: Bytes of a checkpoint, weights and state of the optimiser.
+        checkpoints: Most that are there at a time.
+    """
+
+    notes: list[str]
+    parameters: int
+    trained: int
+    held: int
+    peak: int
+    pictures: int
+    tokens: int
+    seconds: float
+    losses: list[float]
+    steps: int
+    pictures_of_run: int
+    checkpoint: int
+    checkpoints: int
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        hours = self.seconds / self.pictures * self.pictures_of_run / 3600
+        return [
+            *self.notes,
+            f"model: {self.parameters / 1e6:,.0f} M parameters, {self.trained / 1e6:,.0f} M of them trained",
+            f"memory: {self.held / GIB:.1f} GiB of weights, gradients and optimiser; at the peak {self.peak / GIB:.1f} GiB",
+            f"steps: {STEPS}, each of {self.pictures} pictures ({self.tokens:,} tokens); the last took "
+            f"{self.seconds:.1f} s; loss {', '.join(f'{loss:.3f}' for loss in self.losses)}",
+            f"the run: {self.steps:,} steps, {self.pictures_of_run:,} pictures with one process, about {hours:,.1f} h "
+            f"here; checkpoints of {self.checkpoint / GIB:.1f} GiB, at most {self.checkpoints}",
+        ]
+
+
+class _Clock(TrainerCallback):
+    """Times steps, and what their batches hold."""
+
+    def __init__(self) -> None:
+        self.starts: list[float] = []
+        self.ends: list[float] = []
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        self.starts.append(time.perf_counter())
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.ends.append(time.perf_counter())
+
+
+def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | None = None) -> DryRun:
+    """Builds everything and takes two optimiser steps of one batch each; nothing is kept.
+
+    Args:
+        settings: Of the run. On a CPU a step has one picture.
+        device: As for `train`.
+        tokenizer: Folder with the tokenizer of the base model, when the base is not at hand. Default: nano's, which
+            cuts text a little differently.
+
+    Raises:
+        ConfigError: When the settings do not suit each other.
+    """
+    notes: list[str] = []
+    built = _base(settings, tokenizer, notes)
+    with tempfile.TemporaryDirectory() as folder:
+        small = _shortened(settings, folder, device)
+        try:
+            trainer = make_trainer(small, device, built)
+        except DataError as error:
+            notes.append(f"generated pictures in place of the data: {error}")
+            small = small.model_copy(update={"data": ToylandData(segmenting=3, textual=0, rehearsed=0)})
+            trainer = make_trainer(small, device, built)
+        trainer.args.save_strategy = SaveStrategy.NO
+        clock = _Clock()
+        trainer.add_callback(clock)
+        trainer.train()
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        weights = _sizes(model)
+        state = sum(
+            value.numel() * value.element_size()
+            for values in trainer.optimizer.state.values()
+            for value in values.values()
+            if isinstance(value, torch.Tensor)
+        )
+        losses = [line["loss"] for line in trainer.state.log_history if "loss" in line]
+        chosen = settings.optimisation
+        saved = weights["trained"] if settings.lora else weights["all"]
+        return DryRun(
+            notes,
+            sum(weight.numel() for weight in model.parameters()),
+            sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
+            weights["all"] + weights["trained"] + state,
+            _peak(trainer.args.device),
+            small.optimisation.pictures_per_step,
+            trainer.totals["padded"],
+            clock.ends[-1] - clock.starts[-1],
+            losses,
+            chosen.steps,
+            chosen.steps * chosen.pictures_per_step * chosen.accumulate,
+            saved + state,
+            settings.keep + (settings.validation is not None),
+        )
+
+
+def _base(
+    settings: TrainConfig, tokenizer: str | None, notes: list[str]
+) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """The model of the settings, or one of its shapes."""
+    known = KNOWN_BASE.fullmatch(settings.init or "")
+    if known is None or Path(settings.init or "").is_dir():
+        return build(settings)
+    if tokenizer is None:
+        notes.append("nano's tokenizer in place of the base model's, which --tokenizer FOLDER would give")
+    notes.append(f"random weights in the shapes of {settings.init}")
+    processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
+    processor.image_size, processor.tokens_per_tile = 448, 256
+    config = full_config(known[1], processor)
+    for name in ("refilling", "image_to_image", "image_to_segmentation"):
+        setattr(config, name, getattr(settings, name))
+    frozen = torch.bfloat16 if settings.lora and settings.optimisation.precision == "bfloat16" else torch.float32
+    return random_model(config, frozen), processor
+
+
+def _shortened(settings: TrainConfig, folder: str, device: str) -> TrainConfig:
+    """The settings of the two steps."""
+    chosen: dict[str, Any] = {"steps": STEPS, "accumulate": 1, "warmup_steps": 0, "ema": 0.0}
+    if choose_device(device).type == "cpu":
+        chosen["pictures_per_step"] = 1
+    if settings.dense_weight:
+        raise ConfigError("a dry run is for the method's own losses: set dense_weight: 0")
+    return settings.model_copy(
+        update={
+            "output": folder,
+            "optimisation": settings.optimisation.model_copy(update=chosen),
+            "validation": None,
+            "workers": 0,
+            "log_every": 1,
+            "save_every": 10**9,
+        }
+    )
+
+
+def _sizes(model: nn.Module) -> dict[str, int]:
+    """Bytes of all weights and of those that are trained."""
+    sizes = {"all": 0, "trained": 0}
+    for weight in model.parameters():
+        size = weight.numel() * weight.element_size()
+        sizes["all"] += size
+        sizes["trained"] += size * weight.requires_grad
+    return sizes
+
+
+def _peak(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    import resource  # not on Windows
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else largest * 1024

@@ -1,0 +1,68 @@
+"""From the `data` of a run's settings to its examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from self1e.data.mixture import Mixture, Part
+from self1e.data.own import OwnSource
+from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
+from self1e.data.records import Source
+from self1e.data.registry import open_set, without_held_out
+from self1e.training.config import MixtureData, OwnData, PartSettings, ToylandData
+from self1e.training.toyland import ToylandDataset
+
+
+def training_set(data: ToylandData | MixtureData, length: int, dense_side: int = 0) -> ToylandDataset | Mixture:
+    """The examples of a run.
+
+    Raises:
+        DataError: When a data set is missing or unreadable.
+    """
+    if isinstance(data, ToylandData):
+        return ToylandDataset(data, length, dense_side)
+    return _mixture(data, length, training=True, hold_out=data.hold_out)
+
+
+def validation_set(data: ToylandData | MixtureData, length: int) -> ToylandDataset | Mixture:
+    """Examples to look at, in the words of the evaluation protocol. Nothing is held out of them.
+
+    Raises:
+        DataError: When a data set is missing or unreadable.
+    """
+    if isinstance(data, ToylandData):
+        return ToylandDataset(data, length, training=False)
+    return _mixture(data, length, training=False, hold_out=False)
+
+
+def open_part(part: PartSettings, root: Path | None) -> list[Source]:
+    """The sources of a part; none when its rate is 0.
+
+    Raises:
+        DataError: When one is missing or unreadable.
+    """
+    if not part.rate:
+        return []
+    return [*(open_set(each, root or Path()) for each in part.sets), *map(own_source, part.own)]
+
+
+def own_source(own: OwnData) -> Source:
+    """Opens data of one's own in the form that the settings name."""
+    if own.jsonl is not None:
+        return OwnSource(Path(own.jsonl))
+    assert own.images is not None
+    if own.coco is not None:
+        return CocoInstancesSource(Path(own.coco), Path(own.images), absent_classes=own.absent_classes)
+    assert own.masks is not None and own.classes is not None
+    return IndexMapSource(Path(own.images), Path(own.masks), Path(own.classes), absent_classes=own.absent_classes)
+
+
+def _mixture(data: MixtureData, length: int, *, training: bool, hold_out: bool) -> Mixture:
+    root = Path(data.root) if data.root is not None else None
+    parts = {}
+    for name, part in data.parts.items():
+        sources = open_part(part, root)
+        if hold_out and root is not None:
+            sources = without_held_out(sources, root)
+        parts[name] = Part(part.rate, tuple(sources))
+    return Mixture(parts, length, data.seed, data.at_most, training=training)

@@ -1,0 +1,126 @@
+"""Low-rank adapters: what trains, what is saved, and that merging changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import config, history, own_data
+from torch import nn
+
+from self1e import Segmenter
+from self1e.cli import run
+from self1e.modeling.model import SELF1EForSegmentation
+from self1e.modeling.weights import CheckpointError
+from self1e.training.adapters import adapter_state, merge
+from self1e.training.config import ConfigError, Lora, Optimisation, TrainConfig
+from self1e.training.run import train, with_adapters
+
+LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
+RATES = {"projector": 0}
+
+
+def settings_for(folder: Path, init: Path, **changes: object) -> TrainConfig:
+    return config(
+        folder,
+        own_data(folder),
+        init=str(init),
+        lora=LORA,
+        optimisation={"rates": RATES, "learning_rate": 1e-2},
+        **changes,
+    )
+
+
+def test_which_weights_train(tmp_path: Path, tiny_model_folder: Path) -> None:
+    model = SELF1EForSegmentation.from_pretrained(tiny_model_folder, dtype=torch.float32)
+    linears = {name for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    adapted = with_adapters(model, settings_for(tmp_path, tiny_model_folder))
+    trained = {name for name, weight in adapted.named_parameters() if weight.requires_grad}
+    with_lora = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in trained if ".lora_" in name}
+    # All linear layers of attention and MLPs, in both; the head, embeddings and LM head in full (method, section 4).
+    inside = {name for name in linears if ".layers." in name or ".encoder.layer." in name}
+    assert with_lora == inside and any("vision" in name for name in inside) and any("k_proj" in name for name in inside)
+    rest = {name.removeprefix("base_model.model.") for name in trained if ".lora_" not in name}
+    assert {name for name in rest if not name.startswith("refilling_head.")} == {
+        "model.language_model.embed_tokens.weight"  # which is the LM head as well in this model
+    }
+
+
+def test_adapters_merge_into_the_model_they_were(tmp_path: Path, tiny_model_folder: Path) -> None:
+    settings = settings_for(tmp_path, tiny_model_folder)
+    finished = train(settings, device="cpu")
+    output = tmp_path / "run"
+    assert not (output / "checkpoint-3" / "model.safetensors").exists()
+    before, after = (load_file(folder / "model.safetensors") for folder in (tiny_model_folder, finished))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name].float(), after[name].float())}
+    assert {name for name in before if "multi_modal_projector" in name}.isdisjoint(moved)
+    adapted = ("self_attn.q_proj.weight", "mlp.down_proj.weight", "attention.projection_layer.weight", "fc1.weight")
+    for ending in (*adapted, "embed_tokens.weight", "fuse.linear_1.weight"):
+        assert all(name in moved for name in before if name.endswith(ending)), ending
+    assert not any("norm" in name for name in moved)
+
+    live = with_adapters(SELF1EForSegmentation.from_pretrained(tiny_model_folder, dtype=torch.float32), settings)
+    result = live.load_state_dict(adapter_state(output / "adapter"), strict=False)
+    assert not result.unexpected_keys
+    merged = SELF1EForSegmentation.from_pretrained(finished, dtype=torch.float32)
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        ours, theirs = (model.eval()(input_ids=ids, output_logits=True).logits for model in (live, merged))
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert (
+        Segmenter.from_pretrained(str(finished), device="cpu").segment(tmp_path / "1.png", "the red thing").mask.shape
+    )
+
+    command = ["merge", str(output / "adapter"), str(tmp_path / "merged"), "--dtype", "float32"]
+    assert run(command) == 0
+    again = load_file(tmp_path / "merged" / "model.safetensors")
+    assert all(torch.equal(again[name], after[name].float()) for name in after)
+    assert run(command) == 2
+
+
+def test_resumed_adapters_equal_uninterrupted_ones(tmp_path: Path, tiny_model_folder: Path) -> None:
+    whole = train(settings_for(tmp_path, tiny_model_folder, save_every=2), device="cpu")
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    copy = tmp_path / "second"
+    copy.mkdir()
+    checkpoint.rename(copy / "checkpoint-2")
+    resumed = train(settings_for(tmp_path, tiny_model_folder, save_every=2, output=str(copy)), device="cpu")
+    assert history(copy / "checkpoint-3")[-2]["loss"] == history(tmp_path / "run" / "checkpoint-3")[-2]["loss"]
+    first, second = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_faults_are_named(tmp_path: Path, tiny_model_folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="no adapter folder"):
+        merge(tiny_model_folder)
+    for changes, said in (
+        ({"optimisation": {"optimiser": "muon"}}, "set optimiser: adamw"),
+        ({"optimisation": {"rates": {"vision": 0}}}, "freeze a group of lora.targets"),
+        ({"optimisation": {"rates": {"head": -1}}}, "greater than or equal to 0"),
+        ({"optimisation": {"rates": {"tail": 1}}}, "rates.tail"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            config(tmp_path, own_data(tmp_path), init=str(tiny_model_folder), lora=LORA, **changes)  # type: ignore[arg-type]
+
+
+def test_frozen_weights_take_half_the_memory_beside_adapters(tmp_path: Path, tiny_model_folder: Path) -> None:
+    settings = config(
+        tmp_path,
+        own_data(tmp_path),
+        init=str(tiny_model_folder),
+        lora=LORA,
+        optimisation={"precision": "bfloat16", "gradient_checkpointing": True},
+    )
+    model = with_adapters(SELF1EForSegmentation.from_pretrained(tiny_model_folder, dtype=torch.float32), settings)
+    for name, weight in model.named_parameters():
+        assert weight.dtype == (torch.float32 if weight.requires_grad else torch.bfloat16), name
+    assert train(settings, device="cpu").is_dir()
+
+
+def test_defaults_are_the_recipe() -> None:
+    assert (Lora().rank, Lora().alpha, Lora().dropout) == (128, 256, 0.05)
+    assert Lora().targets == ["vision", "language"]
+    assert Optimisation(steps=1).betas == (0.9, 0.95)
