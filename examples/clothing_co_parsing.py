@@ -4,9 +4,9 @@
     python examples/clothing_co_parsing.py CCP OUT
 
 Reads `CCP/photos`, `CCP/annotations/pixel-level/*.mat` and `CCP/label_list.mat` of
-https://github.com/bearpaw/clothing-co-parsing, and writes `OUT/train` and `OUT/test` with `images/NAME.jpg` (links to the
-photographs), `masks/NAME.png` (class numbers) and `classes.txt`. Of every five photographs with pixel masks the fifth is
-for testing: 804 and 200.
+https://github.com/bearpaw/clothing-co-parsing, and writes `OUT/train` and `OUT/test` with `images/NAME.jpg` (links to
+the photographs), `masks/NAME.png` (class numbers) and `classes.txt`. Of every five photographs with pixel masks the
+fifth is for testing: 804 and 200.
 """
 
 from __future__ import annotations

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from self1e.cli.options import Device, Dtype, ModelArgument, Overwrite, Revision, Subfolder
-from self1e.cli.terminal import progress_bar, show
+from self1e.cli.terminal import notice, progress_bar, show
 from self1e.files import write_json
+
+if TYPE_CHECKING:
+    from self1e.evaluation.benchmarks import Benchmark
+    from self1e.segmenter import Segmenter
 
 NAME = "eval"
 EXAMPLES = """[dim]Examples:[/]
 
   self1e eval nano toyland
 
-  self1e eval runs/nano/2-packed/model toyland --seed 2 --n 500 --json nano.json
+  self1e eval models/self1e-2b "refcoco|unc|val" "reasonseg|val" --root DATASETS --out results
 
-  self1e eval nano toyland --answer generated"""
+  self1e eval models/self1e-2b "grefcoco|unc|val" --root DATASETS --answer generated --worst 100
 
+  torchrun --nproc-per-node 8 -m self1e eval models/self1e-2b "refcoco|unc|val" --root DATASETS"""
 
-class Benchmark(StrEnum):
-    """What there is to measure on."""
-
-    toyland = "toyland"
+TOYLAND = "toyland"
 
 
 class Answer(StrEnum):
@@ -37,16 +40,35 @@ class Answer(StrEnum):
 
 def command(
     model: ModelArgument,
-    benchmark: Annotated[
-        Benchmark, typer.Argument(show_default=False, help="toyland: generated scenes that no training run sees.")
+    benchmarks: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="BENCH...",
+            show_default=False,
+            help="toyland (generated scenes that no training run sees), refcoco|unc|val, refcoco+|unc|testA, "
+            "refcocog|umd|test, grefcoco|unc|val, reasonseg|val, ade20k-150, pascal-context-59, pascal-voc-20, "
+            "vqav2|val, gqa|testdev, ..., or FILE.jsonl of your own.",
+        ),
     ],
-    seed: Annotated[int, typer.Option(metavar="S", help="Which scenes; two seeds share none.")] = 1,
-    n: Annotated[
-        int, typer.Option("--n", "-n", metavar="N", help="How many scenes, of about 12 questions each.")
-    ] = 200,
+    root: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the data sets, in LISA's tree (docs/data.md).")
+    ] = Path("dataset"),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder of results: figures, a table of samples, the worst as a page."),
+    ] = Path("results"),
     answer: Annotated[
         Answer, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
     ] = Answer.given,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples on the page of the worst.")] = 50,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures.")
+    ] = None,
+    max_tiles: Annotated[int, typer.Option(metavar="N", help="Most tiles to cut a picture into.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of toyland: which scenes; two seeds share none.")] = 1,
+    n: Annotated[
+        int, typer.Option("--n", "-n", metavar="N", help="Of toyland: how many scenes, of about 12 questions each.")
+    ] = 200,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there too.", show_default=False)
     ] = None,
@@ -56,38 +78,133 @@ def command(
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure a model on a benchmark.
+    """Measure a model on benchmarks, by the published protocol or by what it writes itself.
 
-    Prints cIoU, gIoU, N-acc and T-acc of its masks, and how often its words are right. Absent things count in cIoU and
-    gIoU too (an empty mask for nothing is an IoU of 1); a mask of fewer than 50 pixels counts as empty. Captions have
-    no one right answer and are not asked.
+    Prints cIoU, gIoU, N-acc, T-acc and Pr@0.5 of masks, mIoU where classes are asked for, and how often words are
+    right. An interrupted evaluation goes on where it was when it is started again; several processes (torchrun) share
+    the pictures.
+
+    Toyland counts absent things in cIoU and gIoU too (an empty mask for nothing is an IoU of 1), and masks of fewer
+    than 50 pixels as empty. Its captions have no one right answer and are not asked.
     """
-    from self1e.cli.checkpoint import sha256
     from self1e.cli.options import load_segmenter
     from self1e.cli.output import check_writable
 
     if json_file is not None:
         check_writable([json_file], overwrite)
+    field = [name for name in benchmarks if name != TOYLAND]
+    opened = []
+    if field:
+        from self1e.evaluation.benchmarks import open_benchmark
+
+        opened = [open_benchmark(name, root) for name in field]
     segmenter = load_segmenter(model, device=device, dtype=dtype, revision=revision, subfolder=subfolder)
-    from self1e.evaluation.toyland import evaluate_toyland
+    segmenter.processor.max_tiles = max_tiles
+    facts = {
+        "model": segmenter.model_name,
+        "weights_sha256": _weights_hash(model, revision, subfolder),
+        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
+        "device": str(segmenter.model.device),
+        "versions": versions(),
+    }
+    figures: list[dict[str, Any]] = []
+    if len(field) < len(benchmarks):
+        figures.append({"benchmark": TOYLAND, **_toyland(segmenter, seed, n, answer)})
+    for benchmark in opened:
+        measured = _measured(segmenter, benchmark, out, answer, limit, worst, str(facts["weights_sha256"]))
+        if measured is not None:
+            figures.append(measured)
+    if json_file is not None and figures:
+        whole = facts | figures[0] if len(figures) == 1 else facts | {"benchmarks": figures}
+        write_json(json_file, whole, overwrite=overwrite, indent=2)
+        show(f"figures: {json_file}")
+
+
+def _weights_hash(model: str, revision: str | None, subfolder: str | None) -> str:
+    from self1e.cli.checkpoint import sha256
     from self1e.loading import find_model
     from self1e.modeling.weights import WeightFiles
 
+    return sha256(WeightFiles(find_model(model, revision, subfolder)).paths)
+
+
+def _toyland(segmenter: Segmenter, seed: int, n: int, answer: Answer) -> dict[str, Any]:
+    from self1e.evaluation.toyland import evaluate_toyland
+
     with progress_bar() as progress:
-        task = progress.add_task(f"{segmenter.model_name} on {benchmark.value}", total=n)
+        task = progress.add_task(f"{segmenter.model_name} on {TOYLAND}", total=n)
         report = evaluate_toyland(
             segmenter, seed, n, answer=answer.value, on_scene=lambda done: progress.update(task, completed=done)
         )
     show(f"{segmenter.model_name} ({segmenter.model.device}, {str(segmenter.model.dtype).removeprefix('torch.')})")
     show(report.__rich__())
-    if json_file is not None:
-        figures: dict[str, Any] = {"model": segmenter.model_name, "benchmark": benchmark.value, **report.to_dict()}
-        figures["weights_sha256"] = sha256(WeightFiles(find_model(model, revision, subfolder)).paths)
-        figures["dtype"] = str(segmenter.model.dtype).removeprefix("torch.")
-        figures["device"] = str(segmenter.model.device)
-        figures["versions"] = versions()
-        write_json(json_file, figures, overwrite=overwrite, indent=2)
-        show(f"figures: {json_file}")
+    return report.to_dict()
+
+
+def _measured(
+    segmenter: Segmenter,
+    benchmark: Benchmark,
+    out: Path,
+    answer: Answer,
+    limit: int | None,
+    worst: int,
+    weights: str,
+) -> dict[str, Any] | None:
+    """One benchmark; its figures, which of several processes only the first has."""
+    from self1e.evaluation.page import write_page
+    from self1e.evaluation.run import evaluate, records_done, summarise
+
+    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    folder = out / f"{Path(segmenter.model_name).name}-{weights[:8]}" / _file_name(benchmark.name) / answer.value
+    with progress_bar() as progress:
+        task = progress.add_task(f"{segmenter.model_name} on {benchmark.name}", total=None)
+        evaluate(
+            segmenter,
+            benchmark,
+            folder,
+            answer=answer.value,
+            limit=limit,
+            process=process,
+            processes=processes,
+            on_record=lambda done, whole: progress.update(task, completed=done, total=whole),
+        )
+    _wait_for_all(processes)
+    if process:
+        return None
+    figures = summarise(benchmark, folder, limit)
+    show(_line(benchmark.name, figures))
+    if figures["broken"]:
+        notice(f"{len(figures['broken'])} records are broken and left out, the first: {figures['broken'][0]}")
+    if worst:
+        samples = [sample for each in records_done(folder) for sample in each.samples]
+        show(f"the worst: {write_page(segmenter, benchmark, folder, samples, answer.value, worst)}")
+    show(f"figures and samples: {folder}")
+    return {"benchmark": benchmark.name, "answer": answer.value, **figures}
+
+
+def _wait_for_all(processes: int) -> None:
+    if processes == 1:
+        return
+    from torch import distributed
+
+    if not distributed.is_initialized():
+        distributed.init_process_group("gloo")
+    distributed.barrier()
+
+
+def _line(name: str, figures: dict[str, Any]) -> str:
+    shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
+    cells = [f"{figure} {100 * figures[figure]:.1f}" for figure in shown if figure in figures]
+    return f"{name}: {', '.join(cells) or 'nothing measured'} ({figures['samples']:,} samples)"
+
+
+def _file_name(name: str) -> str:
+    """A benchmark's name as a folder's.
+
+    >>> _file_name("refcoco+|unc|val"), _file_name("photos/mine.jsonl")
+    ('refcoco+_unc_val', 'mine')
+    """
+    return Path(name).stem if name.endswith(".jsonl") else name.replace("|", "_")
 
 
 def versions() -> dict[str, str]:

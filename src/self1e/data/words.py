@@ -32,6 +32,15 @@ VQA_SETS: dict[str, tuple[str, str]] = {
     "gqa": ("gqa/train_balanced.jsonl", "gqa/images"),
 }
 
+#: (name, split) -> (questions, annotations with the answers of people or None, pictures), below the root.
+VQA_TESTS: dict[tuple[str, str], tuple[str, str | None, str]] = {
+    ("vqav2", "val"): ("vqav2/vqav2_val.jsonl", "vqav2/v2_mscoco_val2014_annotations.json", "vqav2/val2014"),
+    ("okvqa", "val"): ("okvqa/okvqa_val.jsonl", "okvqa/mscoco_val2014_annotations.json", "okvqa/val2014"),
+    ("textvqa", "val"): ("textvqa/textvqa_val.jsonl", "textvqa/textvqa_val_annotations.json", "textvqa/train_images"),
+    ("vizwiz", "val"): ("vizwiz/vizwiz_val.jsonl", "vizwiz/vizwiz_val_annotations.json", "vizwiz/val"),
+    ("gqa", "testdev"): ("gqa/testdev_balanced.jsonl", None, "gqa/images"),
+}
+
 #: What InternVL adds to the questions of VQA sets, whose answers are a word or two.
 SHORT_ANSWER_PROMPT = "Answer the question using a single word or phrase."
 
@@ -237,6 +246,79 @@ def vqa_source(root: Path, name: str) -> JsonlSource:
                 f"Get it from {_VQA_PAGE}"
             )
     return JsonlSource(name, file, Path(root), without="data/")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question of a test, and what people answered: ten of them, or, with `exact`, the one right answer."""
+
+    id: str
+    image: Path
+    question: str
+    given: tuple[str, ...]
+    exact: bool
+
+
+class VqaTest:
+    """A test of `VQA_TESTS`: a JSONL file of {"image", "question", "question_id"}, and what people answered.
+
+    That is in a file of the VQA challenge: {"annotations": [{"question_id", "answers": [{"answer"}, ...]}, ...]},
+    or, as in GQA, the "answer" of the line itself, which is compared word for word.
+    """
+
+    def __init__(self, root: Path, name: str, split: str) -> None:
+        """Finds the lines, and reads the answers.
+
+        Raises:
+            DataError: When there is no such test, a file is missing, or the annotations are not of the expected form.
+        """
+        if (name, split) not in VQA_TESTS:
+            known = ", ".join("|".join(each) for each in VQA_TESTS)
+            raise DataError(f"there is no VQA test {name}|{split}: known are {known}")
+        questions, annotations, pictures = VQA_TESTS[name, split]
+        self.name = f"{name}_{split}"
+        self._root = Path(root)
+        for path in (questions, annotations, pictures):
+            if path is not None and not (self._root / path).exists():
+                raise DataError(f"there is no {self._root / path}, which {name}|{split} needs: get it from {_VQA_PAGE}")
+        self._records = JsonRecords.of_lines(self._root / questions)
+        self._given = {} if annotations is None else _answers_of_people(self._root / annotations)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index: int) -> Question:
+        """A question.
+
+        Raises:
+            DataError: When the line is broken, or nobody answered it.
+        """
+        tree, where = self._records.read(index), self._records.where(index)
+        question, number = tree.get("question"), str(tree.get("question_id", self._records.numbers[index]))
+        if not isinstance(question, str):
+            raise DataError(f"{where}: `question` has to be text")
+        given = self._given.get(number)
+        if given is None:
+            if not isinstance(tree.get("answer"), str):
+                raise DataError(f"{where}: question {number} has no `answer`, and none in the annotations")
+            given = (tree["answer"],)
+        image = self._root / image_name(tree, where).removeprefix("data/")
+        asked = question.strip()
+        if not asked.endswith(SHORT_ANSWER_PROMPT):
+            asked = f"{asked}\n{SHORT_ANSWER_PROMPT}"
+        return Question(number, image, asked, given, exact=number not in self._given)
+
+
+def _answers_of_people(path: Path) -> dict[str, tuple[str, ...]]:
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+        return {
+            str(entry["question_id"]): tuple(str(each["answer"]) for each in entry["answers"])
+            for entry in tree["annotations"]
+        }
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        form = "the VQA challenge's form (annotations, question_id, answers)"
+        raise DataError(f"{path} is not of {form}: {error}") from error
 
 
 def exchanges(messages: Any, where: str) -> list[tuple[str, str]]:

@@ -73,7 +73,7 @@ class DryRun:
         return [
             *self.notes,
             f"model: {self.parameters / 1e6:,.0f} M parameters, {self.trained / 1e6:,.0f} M of them trained",
-            f"memory: {self.held / GIB:.1f} GiB of weights, gradients and optimiser; at the peak {self.peak / GIB:.1f} GiB",
+            f"memory: weights, gradients, optimiser {self.held / GIB:.1f} GiB, at the peak {self.peak / GIB:.1f} GiB",
             f"steps: {STEPS}, each of {self.pictures} pictures ({self.tokens:,} tokens); the last took "
             f"{self.seconds:.1f} s; loss {', '.join(f'{loss:.3f}' for loss in self.losses)}",
             f"the run: {self.steps:,} steps, {self.pictures_of_run:,} pictures with one process, about {hours:,.1f} h "

@@ -1,0 +1,79 @@
+"""The field's benchmarks by name, each with its protocol (method, section 9).
+
+refcoco|unc|val  refcoco+|unc|testA  refcocog|umd|test  one sentence, one mask
+grefcoco|unc|val  ...|testA  ...|testB                  several targets or none; fewer than 50 pixels count as none
+reasonseg|val  reasonseg|test                           the first sentence of a picture; pixels of 255 ignored
+ade20k-150  pascal-context-59  pascal-voc-20            every class that is in a picture; mIoU
+vqav2|val  okvqa|val  textvqa|val  vizwiz|val           answers in words, the VQA soft score
+gqa|testdev                                             answers in words, word for word
+FILE.jsonl                                              your own, see `self1e.data.own`
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from self1e.data.open_vocabulary import Ade20k150Source, PascalContext59Source, PascalVoc20Source
+from self1e.data.own import OwnSource
+from self1e.data.reason import ReasonSource
+from self1e.data.records import DataError, Source
+from self1e.data.refer import REFER_SETS, ReferSource
+from self1e.data.words import VQA_TESTS, VqaTest
+from self1e.evaluation.metrics import GREFCOCO_MIN_AREA
+
+OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
+    "ade20k-150": Ade20k150Source,
+    "pascal-context-59": PascalContext59Source,
+    "pascal-voc-20": PascalVoc20Source,
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is asked, and how it is scored.
+
+    Attributes:
+        name: As it was asked for.
+        source: Records with queries, or `VqaTest`.
+        answers: Whether masks or words are scored.
+        min_area: Predictions of fewer pixels are empty; see `MaskScores`.
+        classes: Whether mIoU over what is asked for is a figure: class names, not sentences.
+    """
+
+    name: str
+    source: Source | VqaTest
+    answers: Literal["masks", "words"] = "masks"
+    min_area: int = 1
+    classes: bool = False
+
+
+def open_benchmark(name: str, root: Path) -> Benchmark:
+    """The benchmark of a name, its data below `root`.
+
+    Raises:
+        DataError: When there is none of this name, or its data are not there.
+    """
+    if name in OPEN_VOCABULARY:
+        return Benchmark(name, OPEN_VOCABULARY[name](root), classes=True)
+    if name.endswith(".jsonl"):
+        return Benchmark(name, OwnSource(Path(name)))
+    match name.split("|"):
+        case ["reasonseg", split]:
+            return Benchmark(name, ReasonSource(root, split, explained=False, first_text_only=True))
+        case [dataset, split] if (dataset, split) in VQA_TESTS:
+            return Benchmark(name, VqaTest(root, dataset, split), answers="words")
+        case [dataset, split_by, split] if (dataset, split_by) in REFER_SETS:
+            min_area = GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1
+            return Benchmark(name, ReferSource(root, dataset, split_by, split), min_area=min_area)
+    raise DataError(f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl of your own")
+
+
+def names() -> list[str]:
+    """All names."""
+    refer = [f"{dataset}|{by}|{split}" for (dataset, by), splits in REFER_SETS.items() for split in splits]
+    tests = [f"{dataset}|{split}" for dataset, split in VQA_TESTS]
+    splits = [split for split in refer if not split.endswith("|train")]
+    return ["toyland", *splits, "reasonseg|val", "reasonseg|test", *OPEN_VOCABULARY, *tests]

@@ -1,0 +1,83 @@
+"""The samples that a model did worst on, as a page to look at."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from self1e.data.contact_sheet import with_masks
+from self1e.data.records import Source
+from self1e.evaluation.benchmarks import Benchmark
+from self1e.evaluation.run import Answer, predicted_masks
+from self1e.evaluation.samples import Sample
+from self1e.processing.images import load_image
+from self1e.segmenter import Segmenter
+
+PAGE, PICTURES = "worst.html", "worst"
+_STYLE = """body { font: 15px system-ui, sans-serif; margin: 2rem; color: #222 }
+section { display: inline-block; vertical-align: top; width: 560px; margin: 0 1.5rem 1.5rem 0 }
+figure { display: inline-block; margin: 0 .4rem .2rem 0 } figcaption { color: #777 }
+h2 { font-size: 1rem; margin: .2rem 0 }"""
+
+
+def worst_samples(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """The lowest scores first; of equal ones, the larger mistakes."""
+    wrong = [sample for sample in samples if sample.score < 1]
+    return sorted(wrong, key=lambda sample: (sample.score, sample.intersection - sample.union))[:count]
+
+
+def write_page(
+    segmenter: Segmenter, benchmark: Benchmark, folder: Path, samples: Sequence[Sample], answer: Answer, count: int
+) -> Path:
+    """Writes `worst.html` and its pictures. Masks are asked for again, as results keep numbers only.
+
+    Args:
+        segmenter: The model that was measured.
+        benchmark: What on.
+        folder: Of the results.
+        samples: All of them.
+        answer: As in the evaluation.
+        count: How many are shown.
+    """
+    (folder / PICTURES).mkdir(exist_ok=True)
+    in_words = benchmark.answers == "words"
+    sections = [
+        _words_section(sample) if in_words else _section(segmenter, benchmark, folder, sample, answer)
+        for sample in worst_samples(samples, count)
+    ]
+    title = f"{segmenter.model_name} on {benchmark.name}: the worst {len(sections)} of {len(samples):,}"
+    page = folder / PAGE
+    page.write_text(
+        f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+        f"<h1>{html.escape(title)}</h1>\n" + "\n".join(sections) + "\n",
+        encoding="utf-8",
+    )
+    return page
+
+
+def _section(segmenter: Segmenter, benchmark: Benchmark, folder: Path, sample: Sample, answer: Answer) -> str:
+    source: Source = benchmark.source  # type: ignore[assignment]
+    record = source[sample.record]
+    picture = load_image(record.image)
+    predicted = predicted_masks(segmenter, record, answer)[sample.number][0].astype(np.uint8)
+    figures = []
+    for name, mask in (("marked", record.queries[sample.number].mask()), ("predicted", predicted)):
+        file = f"{PICTURES}/{sample.record}-{sample.number}-{name}.png"
+        drawn: Image.Image = with_masks(picture, [mask])
+        drawn.save(folder / file)
+        figures.append(f'<figure><img src="{file}"><figcaption>{name}</figcaption></figure>')
+    return (
+        f"<section><h2>{html.escape(sample.question)}</h2>{''.join(figures)}"
+        f"<p>IoU {sample.score:.3f} · {html.escape(sample.picture)} · {html.escape(sample.answer)}</p></section>"
+    )
+
+
+def _words_section(sample: Sample) -> str:
+    return (
+        f"<section><h2>{html.escape(sample.question)}</h2><p>said: {html.escape(sample.answer)}<br>"
+        f"right: {html.escape(sample.given)}<br>{html.escape(sample.picture)}</p></section>"
+    )

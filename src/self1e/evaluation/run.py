@@ -1,0 +1,217 @@
+"""A model on a benchmark: every record once, by any number of processes, and again only where it was interrupted.
+
+Processes share nothing but the folder of results: process p of P takes records p, p + P, p + 2 P, ...
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from self1e.data.records import DataError, Query, Record, evaluation_turn
+from self1e.data.words import VqaTest
+from self1e.evaluation.benchmarks import Benchmark
+from self1e.evaluation.metrics import MaskScores
+from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures, word_figures, write_csv
+from self1e.evaluation.vqa import exact_score, vqa_score
+from self1e.files import write_json
+from self1e.processing.images import load_image
+from self1e.segmenter import Segmenter
+
+Answer = Literal["given", "generated"]
+LONGEST_ANSWER = 128
+"""Tokens of a generated answer that points; explanations take less."""
+
+LONGEST_WORDS = 16
+"""Tokens of an answer "in a single word or phrase"."""
+
+SETTINGS, FIGURES, TABLE = "evaluation.json", "figures.json", "samples.csv"
+
+
+class EvaluationError(ValueError):
+    """A folder of results that belongs to another evaluation, or is not complete."""
+
+
+def evaluate(
+    segmenter: Segmenter,
+    benchmark: Benchmark,
+    folder: Path,
+    *,
+    answer: Answer = "given",
+    limit: int | None = None,
+    process: int = 0,
+    processes: int = 1,
+    on_record: Callable[[int, int], None] | None = None,
+) -> None:
+    """Does the records of one process that are not done yet.
+
+    Args:
+        segmenter: The model.
+        benchmark: What to ask.
+        folder: Of the results. Records that it holds already are not done again.
+        answer: "given": masks are read behind `[SEG].`, the published protocol. "generated": the model writes its own
+            answer; all masks of an answer count together, and none counts as an empty one. Words are always its own.
+        limit: Only the first records.
+        process: Which of the processes this is.
+        processes: How many there are.
+        on_record: Called after each record with (done, all) of this process.
+
+    Raises:
+        EvaluationError: When the folder holds the results of something else.
+    """
+    check_settings(segmenter, benchmark, folder, answer, limit)
+    done = {each.record for each in records_done(folder)}
+    file = SampleFile(folder / f"samples-{process}.jsonl")
+    own = range(process, record_count(benchmark, limit), processes)
+    for count, index in enumerate(own, start=1):
+        if index not in done:
+            try:
+                file.add(RecordDone(index, tuple(_samples(segmenter, benchmark, index, answer))))
+            except DataError as error:
+                file.add(RecordDone(index, (), str(error)))
+        if on_record is not None:
+            on_record(count, len(own))
+
+
+def record_count(benchmark: Benchmark, limit: int | None) -> int:
+    """How many records are asked about."""
+    return min(len(benchmark.source), limit or len(benchmark.source))
+
+
+def records_done(folder: Path) -> list[RecordDone]:
+    """Of all processes, in the order of the source."""
+    found = {each.record: each for path in sorted(folder.glob("samples-*.jsonl")) for each in SampleFile(path)}
+    return [found[record] for record in sorted(found)]
+
+
+def check_settings(
+    segmenter: Segmenter, benchmark: Benchmark, folder: Path, answer: Answer, limit: int | None
+) -> dict[str, Any]:
+    """Writes down what is measured, or checks that it is what was measured before.
+
+    Raises:
+        EvaluationError: When it is not.
+    """
+    settings = {
+        "benchmark": benchmark.name,
+        "records": record_count(benchmark, limit),
+        "limit": limit,
+        "answer": answer,
+        "min_area": benchmark.min_area,
+        "model": segmenter.model_name,
+        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
+        "max_tiles": segmenter.processor.max_tiles,
+    }
+    path = folder / SETTINGS
+    folder.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        write_json(path, settings, indent=1, overwrite=True)
+    earlier = json.loads(path.read_text("utf-8"))
+    if earlier != settings:
+        changed = ", ".join(
+            f"{key}: {earlier.get(key)} there, {value} now"
+            for key, value in settings.items()
+            if earlier.get(key) != value
+        )
+        raise EvaluationError(f"{folder} holds another evaluation ({changed}): choose another folder, or delete it")
+    return settings
+
+
+def summarise(benchmark: Benchmark, folder: Path, limit: int | None = None) -> dict[str, Any]:
+    """The figures of a finished evaluation; writes them, and the table of samples, into the folder.
+
+    Raises:
+        EvaluationError: When records are missing: a process is not done, or was killed.
+    """
+    done = records_done(folder)
+    missing = record_count(benchmark, limit) - len(done)
+    if missing:
+        raise EvaluationError(f"{missing} records of {folder} are not done: run the evaluation again to go on with it")
+    samples = [sample for each in done for sample in each.samples]
+    figures = figures_of(benchmark, samples)
+    kinds = sorted({sample.kind for sample in samples if sample.kind})
+    if len(kinds) > 1:
+        by_kind = ([sample for sample in samples if sample.kind == kind] for kind in kinds)
+        figures["kinds"] = {kind: figures_of(benchmark, each) for kind, each in zip(kinds, by_kind, strict=True)}
+    figures["broken"] = [f"{each.record}: {each.broken}" for each in done if each.broken]
+    write_csv(folder / TABLE, samples)
+    write_json(folder / FIGURES, json.loads((folder / SETTINGS).read_text("utf-8")) | figures, indent=1, overwrite=True)
+    return figures
+
+
+def figures_of(benchmark: Benchmark, samples: list[Sample]) -> dict[str, Any]:
+    """All figures that the benchmark has. gRefCOCO's N-acc and T-acc come by its convention and raw."""
+    if benchmark.answers == "words":
+        return word_figures(samples)
+    return mask_figures(samples, classes=benchmark.classes, min_area=benchmark.min_area)
+
+
+def _samples(segmenter: Segmenter, benchmark: Benchmark, index: int, answer: Answer) -> Iterator[Sample]:
+    """Asks all questions of a record.
+
+    Raises:
+        DataError: When the record is broken.
+    """
+    if isinstance(benchmark.source, VqaTest):
+        yield _words(segmenter, benchmark.source, index)
+        return
+    record = benchmark.source[index]
+    masks = predicted_masks(segmenter, record, answer)
+    for number, (query, (predicted, text)) in enumerate(zip(record.queries, masks, strict=True)):
+        raw = MaskScores()
+        truth = query.mask()
+        if truth.shape != predicted.shape:
+            raise DataError(f"{record.id}: the mask is {truth.shape[::-1]}, the picture {predicted.shape[::-1]} pixels")
+        raw.update(predicted, truth)
+        yield Sample(
+            index,
+            number,
+            record.image.name,
+            query.text,
+            query.kind,
+            text,
+            MaskScores(benchmark.min_area).update(predicted, truth),
+            raw.intersections[0],
+            raw.unions[0],
+            raw.predicted[0],
+            raw.targets[0],
+        )
+
+
+def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> list[tuple[np.ndarray, str]]:
+    """bool[H, W] for each query of a record, and the answer it stands behind.
+
+    Raises:
+        DataError: When the picture cannot be read.
+    """
+    try:
+        picture = segmenter.encode(load_image(record.image))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{record.id}: {error}") from error
+    questions = [question_of(query) for query in record.queries]
+    if answer == "given":
+        results = segmenter.segment(picture, questions, template="none")
+    else:
+        results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
+    return [(result.mask, result.text) for result in results]
+
+
+def question_of(query: Query) -> str:
+    """In the words of the protocol."""
+    return evaluation_turn(query).question
+
+
+def _words(segmenter: Segmenter, test: VqaTest, index: int) -> Sample:
+    asked = test[index]
+    try:
+        picture = segmenter.encode(load_image(asked.image))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{asked.id}: {error}") from error
+    text = segmenter.chat(picture, asked.question, max_new_tokens=LONGEST_WORDS).text
+    score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
+    question = asked.question.partition("\n")[0]
+    return Sample(index, 0, asked.image.name, question, "", text, score, given=" | ".join(asked.given))

@@ -1,0 +1,135 @@
+"""What was measured on each sample of a benchmark: kept as it comes in, so that an evaluation can be interrupted.
+
+A file has a line for each record, a picture with all that is asked about it. A line that was cut off when the process
+ended is not read, and its record is done again.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from self1e.evaluation.metrics import MaskScores
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question and what came of it.
+
+    Attributes:
+        record: Number of the record in its source.
+        number: Of the question in its record.
+        picture: Name of the picture's file.
+        question: What was asked for, or asked.
+        kind: Name of the kind of question, "" if it has none.
+        answer: The model's words.
+        score: IoU by the benchmark's `min_area` (1 when nothing is there or marked), or that of an answer in words.
+        intersection: Pixels; 0 for words.
+        union: Pixels.
+        predicted: Pixels, however few.
+        target: Pixels.
+        given: The right answer, or answers of people joined by " | "; "" for masks.
+    """
+
+    record: int
+    number: int
+    picture: str
+    question: str
+    kind: str
+    answer: str
+    score: float
+    intersection: int = 0
+    union: int = 0
+    predicted: int = 0
+    target: int = 0
+    given: str = ""
+
+
+@dataclass(frozen=True)
+class RecordDone:
+    """A record with its samples; none, and a reason, when it is broken."""
+
+    record: int
+    samples: tuple[Sample, ...]
+    broken: str = ""
+
+
+class SampleFile:
+    """The lines of one process, written as they come."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, done: RecordDone) -> None:
+        """Appends a record in one write."""
+        line = json.dumps(asdict(done), ensure_ascii=False)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(("" if self._ends_whole() else "\n") + line + "\n")
+
+    def __iter__(self) -> Iterator[RecordDone]:
+        if not self.path.exists():
+            return
+        for line in self.path.read_text("utf-8", errors="replace").splitlines():
+            try:
+                tree = json.loads(line)
+                samples = tuple(Sample(**each) for each in tree["samples"])
+                yield RecordDone(tree["record"], samples, tree["broken"])
+            except (ValueError, TypeError, KeyError):
+                continue
+
+    def _ends_whole(self) -> bool:
+        if not self.path.exists() or not self.path.stat().st_size:
+            return True
+        with self.path.open("rb") as file:
+            file.seek(-1, 2)
+            return file.read() == b"\n"
+
+
+def write_csv(path: Path, samples: Iterable[Sample]) -> None:
+    """A table with a row for each sample."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [each.name for each in fields(Sample)])
+        writer.writeheader()
+        writer.writerows(asdict(sample) for sample in samples)
+
+
+def mask_figures(samples: Sequence[Sample], *, classes: bool, min_area: int) -> dict[str, Any]:
+    """The figures of `MaskScores`.
+
+    With `classes` also mIoU: the mean over all that was asked for of the sum of intersections over the sum of unions.
+    With a `min_area` also N-acc and T-acc without it ("n_acc_raw", "t_acc_raw").
+    """
+    figures: dict[str, Any] = _scores(samples, min_area).compute() if samples else {}
+    if min_area > 1 and samples:
+        raw = _scores(samples, 1).compute()
+        figures |= {f"{name}_raw": raw[name] for name in ("n_acc", "t_acc") if name in raw}
+    if classes and samples:
+        sums: dict[str, np.ndarray] = {}
+        for sample in samples:
+            sums.setdefault(sample.question, np.zeros(2))[:] += (sample.intersection, sample.union)
+        figures["miou"] = float(np.mean([both / either for both, either in sums.values() if either]))
+        figures["classes"] = len(sums)
+    return figures | {"samples": len(samples)}
+
+
+def _scores(samples: Sequence[Sample], min_area: int) -> MaskScores:
+    scores = MaskScores(min_area)
+    for sample in samples:
+        empty = sample.predicted < min_area
+        scores.predicted.append(0 if empty else sample.predicted)
+        scores.intersections.append(0 if empty else sample.intersection)
+        scores.unions.append(sample.target if empty else sample.union)
+        scores.targets.append(sample.target)
+    return scores
+
+
+def word_figures(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Accuracy: the mean score."""
+    figures: dict[str, Any] = {"samples": len(samples)}
+    return figures | ({"accuracy": float(np.mean([sample.score for sample in samples]))} if samples else {})

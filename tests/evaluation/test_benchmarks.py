@@ -1,0 +1,193 @@
+"""Benchmarks by name: on real-format data, from small files, interrupted, in several processes, and what comes out."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from self1e import Segmenter
+from self1e.data.own import OwnSource
+from self1e.data.records import DataError
+from self1e.evaluation.benchmarks import Benchmark, names, open_benchmark
+from self1e.evaluation.metrics import MaskScores
+from self1e.evaluation.page import worst_samples, write_page
+from self1e.evaluation.run import EvaluationError, evaluate, question_of, records_done, summarise
+from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_model_folder: Path) -> Segmenter:
+    return Segmenter.from_pretrained(tiny_model_folder, device="cpu")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Benchmark:
+    """Four pictures with a query or two each, and one that is missing."""
+    lines = []
+    for number in range(4):
+        Image.effect_noise((30 + number, 20), 60).convert("RGB").save(tmp_path / f"{number}.png")
+        lines.append({"image": f"{number}.png", "prompt": "the thing", "masks": [[2, 2, 20, 2, 20, 15, 2, 15]]})
+        if number % 2:
+            lines.append({"image": f"{number}.png", "prompt": "the other thing", "masks": []})
+    lines.append({"image": "missing.png", "prompt": "the thing", "masks": []})
+    file = tmp_path / "own.jsonl"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    return open_benchmark(str(file), tmp_path)
+
+
+def test_figures_are_those_of_a_plain_loop(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    folder = tmp_path / "results"
+    evaluate(segmenter, own, folder)
+    figures = summarise(own, folder)
+    scores = MaskScores()
+    source = OwnSource(tmp_path / "own.jsonl")
+    for index in range(len(source) - 1):
+        for query in source[index].queries:
+            result = segmenter.segment(source[index].image, question_of(query), template="none")
+            scores.update(result.mask, query.mask())
+    assert {name: figures[name] for name in scores.compute()} == pytest.approx(scores.compute())
+    assert len(figures["broken"]) == 1 and "missing.png" in figures["broken"][0]
+    with (folder / "samples.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["intersection"]) for row in rows] == scores.intersections
+    assert json.loads((folder / "figures.json").read_text())["giou"] == figures["giou"]
+
+
+def test_interrupted_and_shared_evaluations_are_one(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    evaluate(segmenter, own, whole)
+    evaluate(segmenter, own, parts, process=1, processes=2)
+    with pytest.raises(EvaluationError, match=r"3 records of .* are not done"):
+        summarise(own, parts)
+    file = parts / "samples-1.jsonl"
+    file.write_text(file.read_text()[:-20])  # killed while it wrote
+    assert len(records_done(parts)) == 1
+    evaluate(segmenter, own, parts, process=0, processes=2)
+    seen: list[tuple[int, int]] = []
+    evaluate(segmenter, own, parts, on_record=lambda done, count: seen.append((done, count)))
+    assert seen[-1] == (5, 5)
+    assert summarise(own, parts) == summarise(own, whole)
+
+
+def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with pytest.raises(EvaluationError, match="answer: given there, generated now"):
+        evaluate(segmenter, own, tmp_path / "results", limit=1, answer="generated")
+
+
+def test_generated_answers_point_or_do_not(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=2, answer="generated")
+    for done in records_done(tmp_path / "results"):
+        for sample in done.samples:
+            query = own.source[done.record].queries[sample.number]  # type: ignore[union-attr]
+            reply = segmenter.chat(tmp_path / sample.picture, question_of(query))
+            assert sample.answer == reply.text and sample.predicted == reply.mask.sum()
+
+
+def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    folder = tmp_path / "results"
+    evaluate(segmenter, own, folder)
+    samples = [sample for each in records_done(folder) for sample in each.samples]
+    page = write_page(segmenter, own, folder, samples, "given", 3)
+    text = page.read_text()
+    worst = worst_samples(samples, 3)
+    assert text.count("<section>") == len(worst) > 0
+    assert [sample.score for sample in worst] == sorted(sample.score for sample in samples if sample.score < 1)[:3]
+    for sample in worst:
+        for name in ("marked", "predicted"):
+            file = f"worst/{sample.record}-{sample.number}-{name}.png"
+            assert file in text and Image.open(folder / file).width > 50
+
+
+def test_text_from_data_is_text_on_the_page(tmp_path: Path, segmenter: Segmenter) -> None:
+    sample = Sample(0, 0, "a.png", "<script>?", "", "<b>", 0.0, given="<i>")
+    words = Benchmark("words", source=None, answers="words")  # type: ignore[arg-type]
+    text = write_page(segmenter, words, tmp_path, [sample], "given", 1).read_text()
+    assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;i&gt;" in text
+
+
+def test_sample_files_survive_cuts(tmp_path: Path) -> None:
+    file = SampleFile(tmp_path / "samples-0.jsonl")
+    first = RecordDone(0, (Sample(0, 0, "a.png", "the ä\nthing", "", "[SEG].", 0.5, 1, 2, 1, 2),))
+    file.add(first)
+    with file.path.open("a") as raw:
+        raw.write('{"record": 1, "sam')
+    file.add(replace(first, record=2, samples=()))
+    assert list(file) == [first, RecordDone(2, ())]
+
+
+def test_small_predictions_count_by_the_convention_and_raw() -> None:
+    """gRefCOCO: 49 pixels where nothing is are right by the convention, wrong without it."""
+
+    def sample(predicted: int, target: int, both: int) -> Sample:
+        return Sample(0, 0, "", "", "", "", 0.0, both, predicted + target - both, predicted, target)
+
+    figures = mask_figures([sample(49, 0, 0), sample(50, 0, 0), sample(49, 60, 49)], classes=False, min_area=50)
+    assert (figures["n_acc"], figures["n_acc_raw"]) == (0.5, 0.0)
+    assert (figures["t_acc"], figures["t_acc_raw"]) == (0.0, 1.0)
+    assert figures["ciou"] == 0.0 and figures["giou"] == pytest.approx(1 / 3)
+
+
+def test_words_are_scored_as_the_benchmark_does(tmp_path: Path, segmenter: Segmenter) -> None:
+    (tmp_path / "textvqa" / "train_images").mkdir(parents=True)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "textvqa" / "train_images" / "a.jpg")
+    line = {"image": "data/textvqa/train_images/a.jpg", "question": "What is it?", "question_id": 7}
+    lines = map(json.dumps, (line, line | {"question_id": 8}))
+    (tmp_path / "textvqa" / "textvqa_val.jsonl").write_text("\n".join(lines))
+    reply = segmenter.chat(
+        tmp_path / "textvqa/train_images/a.jpg",
+        "What is it?\nAnswer the question using a single word or phrase.",
+        max_new_tokens=16,
+    ).text
+    people = [{"answer": reply}] * 2 + [{"answer": "something else"}] * 8
+    annotations = {"annotations": [{"question_id": 7, "answers": people}]}
+    (tmp_path / "textvqa" / "textvqa_val_annotations.json").write_text(json.dumps(annotations))
+    test = open_benchmark("textvqa|val", tmp_path)
+    evaluate(segmenter, test, tmp_path / "results")
+    figures = summarise(test, tmp_path / "results")
+    assert figures["accuracy"] == pytest.approx((2 * (1 / 3) + 8 * (2 / 3)) / 10)
+    assert len(figures["broken"]) == 1 and "question 8 has no `answer`" in figures["broken"][0]
+
+
+def test_exact_words(tmp_path: Path, segmenter: Segmenter) -> None:
+    (tmp_path / "gqa" / "images").mkdir(parents=True)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "gqa" / "images" / "a.jpg")
+    line = {"image": "gqa/images/a.jpg", "question": "Is it red?", "question_id": "x", "answer": "surely not said"}
+    (tmp_path / "gqa" / "testdev_balanced.jsonl").write_text(json.dumps(line))
+    test = open_benchmark("gqa|testdev", tmp_path)
+    evaluate(segmenter, test, tmp_path / "results")
+    assert summarise(test, tmp_path / "results")["accuracy"] == 0.0
+
+
+def test_unknown_names_and_missing_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no benchmark 'imagenet': known are toyland, .*refcoco\|unc\|val"):
+        open_benchmark("imagenet", tmp_path)
+    for name in names():
+        if name != "toyland":
+            with pytest.raises(DataError, match=str(tmp_path)):
+                open_benchmark(name, tmp_path)
+
+
+REAL = ("refcoco|unc|val", "refcocog|umd|val", "grefcoco|unc|val", "reasonseg|val", "ade20k-150")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_on_real_formats(tmp_path: Path, shared: Path, segmenter: Segmenter, name: str) -> None:
+    try:
+        benchmark = open_benchmark(name, shared / "real-data" / "dataset")
+    except DataError as error:
+        pytest.skip(f"the pieces here have no such split: {error}")
+    evaluate(segmenter, benchmark, tmp_path, limit=3)
+    figures = summarise(benchmark, tmp_path, limit=3)
+    asked = sum(len(benchmark.source[index].queries) for index in range(min(3, len(benchmark.source))))  # type: ignore[union-attr]
+    assert figures["samples"] == asked > 0 and not figures["broken"]
+    assert 0 <= figures["giou"] <= 1
+    assert ("miou" in figures) == (name == "ade20k-150")
+    assert benchmark.min_area == (50 if name.startswith("grefcoco") else 1)
+    assert all(np.isfinite(sample.score) for each in records_done(tmp_path) for sample in each.samples)
