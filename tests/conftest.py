@@ -22,25 +22,14 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     it visibly does.
     """
     import torch
+    from tiny import TINY
 
     from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
     from self1e.processing.tokens import train_tokenizer
-    from self1e.training.config import Architecture
     from self1e.training.raise_model import raise_model
 
     texts = [question.format(phrase=f"{colour} ball") for question in PHRASE_QUESTIONS for colour in ("red", "blue")]
-    architecture = Architecture(
-        image_size=64,
-        patch_size=8,
-        vision_width=32,
-        vision_layers=1,
-        vision_heads=2,
-        text_width=32,
-        text_layers=2,
-        text_heads=2,
-        text_mlp_width=64,
-    )
-    model, processor = raise_model(architecture, train_tokenizer([*texts, *SEG_ANSWERS], vocab_size=400), seed=0)
+    model, processor = raise_model(TINY, train_tokenizer([*texts, *SEG_ANSWERS], vocab_size=400), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from self1e.data.check import CheckReport, Member, SourceCheck, check, examine, list_records, members_of
+from self1e.data.check import CheckReport, SourceCheck, check, examine
 from self1e.data.contact_sheet import COLOURS, IGNORED, THUMB, choose, contact_sheet, wrapped
 from self1e.data.example import Turn
+from self1e.data.members import Member, list_records, members_of
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import IndexMapSource
 from self1e.data.records import DataError, Query, Record, Source, Talk

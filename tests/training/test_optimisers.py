@@ -4,23 +4,12 @@ import copy
 
 import pytest
 import torch
+from tiny import TINY
 
 from self1e.processing.tokens import train_tokenizer
-from self1e.training.config import Architecture, Optimisation
+from self1e.training.config import Optimisation
 from self1e.training.optimisers import make_optimiser, orthogonalised
 from self1e.training.raise_model import raise_model
-
-TINY = Architecture(
-    image_size=64,
-    patch_size=8,
-    vision_width=32,
-    vision_layers=1,
-    vision_heads=2,
-    text_width=32,
-    text_layers=1,
-    text_heads=2,
-    text_mlp_width=64,
-)
 
 
 @pytest.fixture

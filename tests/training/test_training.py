@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import TINY
 
 from self1e.data.toyland.dense import KIND_NAMES
 from self1e.data.toyland.generate import generate_scene
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.tokens import train_tokenizer
 from self1e.training.collate import Collator
-from self1e.training.config import Architecture, ConfigError, ToylandData, TrainConfig
+from self1e.training.config import ConfigError, ToylandData, TrainConfig
 from self1e.training.dense import (
     CLASSES,
     DenseProbe,
@@ -27,18 +28,6 @@ from self1e.training.raise_model import raise_model, sine_positions
 from self1e.training.run import build, train
 from self1e.training.toyland import ToylandDataset, toyland_corpus
 
-TINY = Architecture(
-    image_size=64,
-    patch_size=8,
-    vision_width=32,
-    vision_layers=1,
-    vision_heads=2,
-    text_width=32,
-    text_layers=2,
-    text_heads=2,
-    text_mlp_width=64,
-    vocabulary=500,
-)
 DATA = ToylandData(size=96, segmenting=3, textual=2, rehearsed=1)
 
 

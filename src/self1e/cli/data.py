@@ -19,7 +19,9 @@ from self1e.files import write_atomically, write_json
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from self1e.data.check import CheckReport, Member, Progress
+    from self1e.data.check import CheckReport
+    from self1e.data.members import Member
+    from self1e.data.spread import Progress
     from self1e.data.stats import SourceStats, Spread
     from self1e.training.config import MixtureData, TrainConfig
 
@@ -209,7 +211,7 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
     Raises:
         DataError: When a source is missing or unreadable, or there is none.
     """
-    from self1e.data.check import members_of
+    from self1e.data.members import members_of
     from self1e.data.records import Source
     from self1e.data.refer import held_out_images
     from self1e.training.sources import open_part

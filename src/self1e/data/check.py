@@ -7,140 +7,27 @@ called broken is what a run would skip or stumble over.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import signal
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
 from self1e.data.masks import IGNORE
-from self1e.data.mixture import coco_id, usable
+from self1e.data.members import Listing, Member, list_records, reason_of
+from self1e.data.mixture import usable
 from self1e.data.records import DataError, Query, Record, Source, Talk
+from self1e.data.spread import CHUNK, Progress, spread
 from self1e.processing.images import load_image
 from self1e.processing.prompts import SEG
-
-Common = TypeVar("Common")
-Chunk = TypeVar("Chunk")
-Result = TypeVar("Result")
 
 #: Kinds of queries for what is not in the picture.
 ABSENT_KINDS = frozenset(("no-target", "absent"))
 
-#: Records that a process takes at once.
-CHUNK = 64
-
-Progress = Callable[[int, int], None]
-"""Told of records done, and of all."""
-
 Sort = Literal["record", "missing picture", "picture", "mask", "text"]
-
-
-@dataclass(frozen=True)
-class Member:
-    """A source as a mixture uses it.
-
-    Attributes:
-        part: Name of the part that it belongs to.
-        label: What reports call it; no other member has it.
-        share: How often examples are drawn from it: all shares of a mixture add up to 1.
-        source: Its records.
-        filtered: Whether a run leaves out its pictures that are held out.
-    """
-
-    part: str
-    label: str
-    share: float
-    source: Source
-    filtered: bool
-
-
-def members_of(parts: Mapping[str, tuple[float, Sequence[tuple[Source, bool]]]]) -> list[Member]:
-    """The sources of all parts with a rate above 0.
-
-    Args:
-        parts: Name -> sampling rate, and sources, each with whether it is filtered (see `Member`).
-
-    Raises:
-        DataError: When there is nothing to draw from.
-    """
-    used = {name: (rate, sources) for name, (rate, sources) in parts.items() if rate > 0}
-    if not used:
-        raise DataError("no part of the mixture has a rate above 0")
-    for name, (rate, sources) in used.items():
-        if not sources:
-            raise DataError(f"the part {name!r} has a rate of {rate}, but no source")
-    total = sum(rate for rate, _ in used.values())
-    members: list[Member] = []
-    labels: set[str] = set()
-    for name, (rate, sources) in used.items():
-        for source, filtered in sources:
-            label, number = source.name, 1
-            while label in labels:
-                number += 1
-                label = f"{source.name} ({number})"
-            labels.add(label)
-            members.append(Member(name, label, rate / total / len(sources), source, filtered))
-    return members
-
-
-@dataclass
-class Listing:
-    """Which records of a member a run may draw.
-
-    Attributes:
-        places: Their indices, in order.
-        pictures: The path of each one's picture; an error where the record does not say it.
-        left_out: How many more there are, whose pictures are held out.
-        leaked: Which of `places` have held-out pictures all the same.
-    """
-
-    places: list[int] = field(default_factory=list)
-    pictures: list[str | DataError] = field(default_factory=list)
-    left_out: int = 0
-    leaked: list[int] = field(default_factory=list)
-
-    def some(self, count: int | None, seed: Sequence[int]) -> Listing:
-        """At most `count` of the records, at random, in order; `left_out` stays as it is."""
-        if count is None or count >= len(self.places):
-            return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self.places))[:count])
-        places = [self.places[i] for i in chosen]
-        leaked = set(self.leaked) & set(places)
-        return Listing(places, [self.pictures[i] for i in chosen], self.left_out, sorted(leaked))
-
-
-def list_records(member: Member, held_out: frozenset[int]) -> Listing:
-    """Looks up the pictures of a member without opening any.
-
-    Args:
-        member: What to list.
-        held_out: Ids of COCO pictures that are tested on.
-    """
-    listing = Listing()
-    for place in range(len(member.source)):
-        picture: str | DataError
-        try:
-            path = member.source.image_path(place)
-        except Exception as error:  # what a loader did not foresee is broken, too
-            picture, leaks = DataError(_reason(error)), False
-        else:
-            picture, leaks = os.fspath(path), coco_id(path) in held_out
-        if leaks and member.filtered:
-            listing.left_out += 1
-            continue
-        if leaks:
-            listing.leaked.append(place)
-        listing.places.append(place)
-        listing.pictures.append(picture)
-    return listing
 
 
 @dataclass(frozen=True)
@@ -437,7 +324,7 @@ def _look(sources: Sequence[Source], picture: str | DataError, places: Sequence[
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "blake2b").digest()[:16]
     except (OSError, ValueError) as error:
-        sort, wrong = sort if os.path.lexists(path) else "missing picture", _reason(error)
+        sort, wrong = sort if os.path.lexists(path) else "missing picture", reason_of(error)
     findings = []
     for member, place in places:
         name = f"record {place}"
@@ -446,7 +333,7 @@ def _look(sources: Sequence[Source], picture: str | DataError, places: Sequence[
             name = record.id
             usable(record)
         except Exception as error:  # a loader lets through what it did not foresee: a run would end there
-            findings.append(Finding(member, place, name, faults=(Fault(name, "record", _reason(error)),)))
+            findings.append(Finding(member, place, name, faults=(Fault(name, "record", reason_of(error)),)))
             continue
         if size is None:
             findings.append(Finding(member, place, name, faults=(Fault(name, sort, wrong),)))
@@ -488,7 +375,7 @@ def examine(record: Record, width: int, height: int, member: int = 0, place: int
                 mask = make()
                 _check_mask(mask, width, height)
             except Exception as error:  # as above
-                faults.append(Fault(record.id, "mask", f"{text!r}: {_reason(error)}"))
+                faults.append(Fault(record.id, "mask", f"{text!r}: {reason_of(error)}"))
             else:
                 if item.kind not in ABSENT_KINDS and not (mask == 1).any() and not _meant_empty(make):
                     empty.append(EmptyMask(record.id, text, item.kind))
@@ -509,58 +396,3 @@ def _check_mask(mask: np.ndarray, width: int, height: int) -> None:
 def _meant_empty(make: Callable[[], np.ndarray]) -> bool:
     """Whether the mask is made of an empty list of outlines: `"masks": []` says that the thing is not there."""
     return isinstance(make, partial) and bool(make.args) and isinstance(make.args[0], list) and not make.args[0]
-
-
-def _reason(error: Exception) -> str:
-    """The error in a line, with its name if the message alone says little."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, OSError | ValueError) and text else f"{type(error).__name__}: {text}"
-
-
-# ------------------------------------------------------------------------------------------------ several processes
-
-_common: Any = None
-
-
-def spread(
-    work: Callable[[Common, Chunk], Result], common: Common, chunks: Sequence[Chunk], workers: int
-) -> Iterator[Result]:
-    """`work(common, chunk)` of every chunk, in order.
-
-    Args:
-        work: A function of a module.
-        common: What all chunks need; goes to each process once.
-        chunks: What there is to do.
-        workers: Processes; 0 for this one, which also does what fits into one chunk.
-
-    Raises:
-        DataError: When a process ends before its work is done.
-    """
-    if workers == 0 or len(chunks) <= 1:
-        for chunk in chunks:
-            yield work(common, chunk)
-        return
-    # Spawned, not forked: torch may have threads by now, which a forked process would wait for in vain.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_begin, initargs=(common,))
-    try:
-        yield from pool.map(partial(_work_on, work), chunks)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that reads the data ended before its work was done, perhaps for lack of memory: try fewer "
-            "workers (0 shows the error itself)"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _begin(common: Any) -> None:
-    """What a process does first."""
-    global _common
-    _common = common
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, and ends it
-    warnings.simplefilter("ignore")
-
-
-def _work_on(work: Callable[[Any, Chunk], Result], chunk: Chunk) -> Result:
-    return work(_common, chunk)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from self1e.data.check import Member
 from self1e.data.masks import IGNORE
+from self1e.data.members import Member
 from self1e.data.records import Query, Talk
 from self1e.overlay import PALETTE, colours_for, draw_masks
 from self1e.processing.images import load_image

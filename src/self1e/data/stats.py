@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from self1e.data.check import CHUNK, Member, Progress, list_records, spread
+from self1e.data.members import Member, list_records
 from self1e.data.records import Source
+from self1e.data.spread import CHUNK, Progress, spread
 
 PERCENTILES = (5, 25, 50, 75, 95)
 TOP = 10
@@ -129,7 +130,7 @@ def statistics(
     """Reads all records, and makes the masks of some. Pictures stay closed.
 
     Args:
-        members: See `self1e.data.check.members_of`.
+        members: See `self1e.data.members.members_of`.
         length: How many examples the run sees.
         held_out: Ids of COCO pictures that are tested on, and left out of filtered members.
         sample: Of how many records of a member masks are made; they are drawn at random.

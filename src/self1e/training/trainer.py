@@ -191,6 +191,8 @@ class SELF1ETrainer(Trainer):
         """Whether the model says `[SEG]` where it should, and shows something where something is."""
         said = outputs.logits.argmax(dim=-1) == self._config.seg_token_id
         self._note_share("seg_produced", said.sum(), torch.as_tensor(said.numel()))
+        # Also when there is no mask: processes have to add up the same shares.
+        self._note_share("blank", torch.zeros(()), torch.zeros(()))
         for maps, truths in zip(outputs.mask_logits, masks, strict=True):
             if len(truths):
                 there = (truths == 1).flatten(1).any(dim=1)
