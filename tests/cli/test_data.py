@@ -73,6 +73,28 @@ def test_nothing_usable(cli: Cli, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.json"]
 
 
+def test_an_older_sheet_is_not_taken_for_a_new_one(cli: Cli, tmp_path: Path) -> None:
+    assert "contact-sheet.jpg" in cli("data", "check", mine(tmp_path), "--out", tmp_path / "out", "--workers", 0).out
+    again = cli("data", "check", mine(tmp_path, good=0, broken=2), "--out", tmp_path / "out", "--overwrite")
+    assert f"written: {tmp_path / 'out' / 'report.json'}\n" in again.out
+
+
+def test_a_fault_names_its_record(cli: Cli, tmp_path: Path) -> None:
+    """Even if the number of the record is a number in the reason, too."""
+    save_picture(tmp_path / "a.png", seed=1)
+    tree = {
+        "images": [{"id": 4, "file_name": "a.png", "width": 80, "height": 60}],
+        "annotations": [{"image_id": 4, "category_id": 1, "segmentation": [[1, 2, 3, 5]]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(tree))
+    own = [{"coco": str(tmp_path / "coco.json"), "images": str(tmp_path)}]
+    outcome = cli("data", "check", settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": own}}}))
+    assert outcome.code == 1
+    assert "coco-instances, 4: 'cat': a polygon needs three points or more" in outcome.out
+    assert "this one has 4 numbers" in outcome.out
+
+
 def test_several_sources_and_warnings(cli: Cli, tmp_path: Path) -> None:
     first, second = own_file(tmp_path), own_file(tmp_path, name="[red]")
     (tmp_path / "own-9.png").write_bytes((tmp_path / "own-1.png").read_bytes())

@@ -21,7 +21,7 @@ from self1e.data.members import Member, list_records, members_of
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import IndexMapSource
 from self1e.data.records import DataError, Query, Record, Source, Talk
-from self1e.data.registry import open_training_set
+from self1e.data.registry import open_set
 from self1e.data.stats import Spread, statistics
 from self1e.processing.images import load_image
 
@@ -157,7 +157,7 @@ def test_every_planted_fault_is_found_once(own: OwnSource, maps: IndexMapSource,
 
 
 def test_processes_find_the_same(own: OwnSource, maps: IndexMapSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("self1e.data.check.CHUNK", 3)
+    monkeypatch.setattr("self1e.data.spread.CHUNK", 3)
     members, seen = [member(own, 0.5), member(maps, 0.5)], []
     alone = check(members, held_out=HELD_OUT, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (14, 14) and [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -165,7 +165,7 @@ def test_processes_find_the_same(own: OwnSource, maps: IndexMapSource, monkeypat
 
 
 def test_a_process_that_dies_is_told_of(own: OwnSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("self1e.data.check.CHUNK", 3)
+    monkeypatch.setattr("self1e.data.spread.CHUNK", 3)
     monkeypatch.setattr("self1e.data.check.look_at", _dies)
     with pytest.raises(DataError, match="fewer workers"):
         check([member(own)], workers=1)
@@ -208,7 +208,7 @@ def test_limit_reads_some_of_each_source(own: OwnSource, maps: IndexMapSource) -
     assert first == second
     assert [(each.records, each.read) for each in first.sources] == [(9, 3), (5, 3)]
     assert any(check(members, limit=3, seed=seed).usable != first.usable for seed in range(2, 6))
-    assert len(list_records(members[0], HELD_OUT).some(100, (1,)).places) == 9
+    assert len(list_records(members[0], HELD_OUT).some(100, (1,)).pictures) == 9
 
 
 def ones() -> np.ndarray:
@@ -281,8 +281,42 @@ def test_what_a_loader_did_not_foresee_is_a_broken_record(tmp_path: Path) -> Non
     assert "nothing is said" in report.sources[0].faults[1].reason
 
 
+def nothing() -> np.ndarray:
+    raise TypeError("no mask")
+
+
+def test_what_would_end_a_run_is_objected_to(tmp_path: Path) -> None:
+    """A run takes another record only for errors that it foresees."""
+    path = picture(tmp_path / "a.png", 1)
+    sound, talk = Query("box", "phrase", ones), Talk((Turn("Where?", "Here [SEG]."),))
+    fatal = [
+        KeyError("height"),
+        Record("mask", path, (Query("box", "phrase", nothing), Query("cat", "phrase", nothing))),
+        Record("talk", path, (), (talk,)),
+        Record("text", path, (Query(None, "phrase", ones),)),  # type: ignore[arg-type]
+    ]
+    skipped = [DataError("line 7"), Record("other", path, (Query("box", "phrase", sevens),)), Record("silent", path)]
+    records = [*fatal, *skipped, *(Record(f"sound {i}", path, (sound,)) for i in range(3))]
+    report = check([member(Listed(*records))], broken_share=0.9)
+    (source,) = report.sources
+    assert {fault.record for fault in source.faults if fault.fatal} == {"record 0", "mask", "talk", "text"}
+    assert (source.broken, report.usable) == (7, ((7, 8, 9),))
+    (objection,) = report.objections
+    assert objection.startswith("4 of 10 records of listed would end the run")
+    assert check([member(Listed(*skipped, *records[-3:]))], broken_share=0.9).objections == []
+
+
+def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
+    lines = [{"image": name, "prompt": "the box", "masks": []} for name in ("a\0.png", "b.png")]
+    picture(tmp_path / "b.png", 1)
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (source,) = check([member(OwnSource(tmp_path / "own.jsonl"))]).sources
+    assert [(fault.record, fault.sort) for fault in source.faults] == [("own/a\0.png", "missing picture")]
+    assert source.pictures == 1
+
+
 def found(share: float, read: int, broken: int, **more: object) -> SourceCheck:
-    return SourceCheck("part", f"s{share}", share, read, read, 0, broken=broken, **more)  # type: ignore[arg-type]
+    return SourceCheck("part", f"s{share}", share, read, broken, 0, 0, read, **more)  # type: ignore[arg-type]
 
 
 def verdict(*sources: SourceCheck, allowed: float = 0.01) -> CheckReport:
@@ -293,6 +327,8 @@ def test_objections() -> None:
     assert verdict(found(0.5, 1000, 0), found(0.5, 1000, 1)).objections == []
     (objection,) = verdict(found(0.99, 1000, 0), found(0.01, 10, 10)).objections[:1]
     assert "s0.01 of the part 'part' is empty: none of its 10 records" in objection
+    few = verdict(replace(found(1.0, 3, 3), records=1000))  # by data check --limit 3
+    assert "none of the 3 records that were read can be used" in few.objections[0]
     (objection,) = verdict(replace(found(1.0, 0, 0), left_out=4)).objections
     assert "it has no records (4 were left out)" in objection
     (objection,) = verdict(found(1.0, 100, 2)).objections
@@ -360,8 +396,16 @@ def test_statistics_of_a_sample(own: OwnSource, maps: IndexMapSource, monkeypatc
     some = statistics(members, 100, limit=2, seed=3)
     assert [each.read + each.broken for each in some] == [2, 2] and [each.records for each in some] == [9, 5]
     whole = statistics(members, 100)
-    monkeypatch.setattr("self1e.data.stats.CHUNK", 2)
-    assert statistics(members, 100) == whole
+    monkeypatch.setattr("self1e.data.spread.CHUNK", 2)
+    assert statistics(members, 100) == statistics(members, 100, workers=2) == whole
+
+
+def test_statistics_are_about_what_a_run_draws(tmp_path: Path) -> None:
+    sound = Record("sound", tmp_path / "a.png", (Query("box", "phrase", ones), Query("cat", "phrase", ones)))
+    odd = Record("odd", tmp_path / "a.png", (Query(None, "phrase", ones),))  # type: ignore[arg-type]
+    (source,) = statistics([member(Listed(sound, Record("silent", tmp_path / "a.png"), odd, KeyError("id")))], 10)
+    assert (source.records, source.read, source.broken) == (4, 1, 3)
+    assert source.queries_per_picture == Spread(2, 2, 2) and source.kinds == {"phrase": 2}
 
 
 # ---------------------------------------------------------------------------------------------------- contact sheet
@@ -451,7 +495,7 @@ def test_wrapping() -> None:
 def test_real_data(shared: Path) -> None:
     root = shared / "real-data" / "dataset"
     names = ("refcoco", "grefcoco", "ade20k", "cocostuff")
-    sources = [open_training_set(name, root) for name in names]
+    sources = [open_set(name, root) for name in names]
     members = members_of({"all": (1.0, [(source, False) for source in sources])})
     report = check(members, limit=6, held_out=frozenset({9}))
     assert [each.broken for each in report.sources] == [0] * 4 and not any(each.empty_masks for each in report.sources)

@@ -79,7 +79,7 @@ def write(root: Path, images: list[Any], annotations: list[Any], categories: lis
     path.write_text(json.dumps({"images": images, "annotations": numbered, "categories": categories}))
     (root / "coco/train2017").mkdir(parents=True, exist_ok=True)
     for image in images:
-        if name := image.get("file_name"):
+        if isinstance(name := image.get("file_name"), str):
             Image.new("L", (WIDTH, HEIGHT)).save(root / "coco" / name)
     return root
 
@@ -181,6 +181,38 @@ def test_broken_records_are_told_apart(tmp_path: Path) -> None:
             source[index]
     with pytest.raises(DataError, match="picture 3: has no `file_name`"):
         source.image_path(2)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"file_name": 7}, "no `file_name`"),
+        ({"height": float("nan")}, "`height`"),
+        ({"width": float("inf")}, "`width`"),
+        ({"width": 12.5}, "`width`"),
+        ({"height": 10**6, "width": 10**6}, "1000000 x 1000000 pixels are more"),
+        ({"not_exhaustive_category_ids": 207}, "`not_exhaustive_category_ids` should be a list"),
+        ({"neg_category_ids": "23"}, "`neg_category_ids` should be a list"),
+    ],
+)
+def test_pictures_of_wrong_types(tmp_path: Path, more: dict[str, Any], what: str) -> None:
+    images = [picture(1, **more), picture(2, height=float(HEIGHT))]
+    source = PacoSource(write(tmp_path, images, [outline(n, 23, [box(0, 0, 2, 2)]) for n in (1, 2)]))
+    assert list(masks_of(source[1])) == ["trash can"]
+    with pytest.raises(DataError, match=rf"paco, picture 1: .*{what}"):
+        source[0]
+
+
+def test_ids_are_the_same_however_they_are_written(tmp_path: Path) -> None:
+    annotations = [
+        {"image_id": 7.0, "category_id": 23.0, "segmentation": [box(0, 0, 2, 2)]},
+        {"image_id": "7", "category_id": "23", "segmentation": [box(4, 4, 6, 6)]},
+        {"image_id": 7, "category_id": 207, "segmentation": [box(4, 4, 6, 6)]},
+    ]
+    images = [picture(7, not_exhaustive_category_ids=[207.0])]
+    masks = masks_of(PacoSource(write(tmp_path, images, annotations))[0])
+    assert list(masks) == ["trash can"]
+    assert np.array_equal(masks["trash can"], filled((0, 0, 2, 2), (4, 4, 6, 6)))
 
 
 @pytest.mark.parametrize(

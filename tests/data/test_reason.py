@@ -123,6 +123,8 @@ def test_turned_pictures(tmp_path: Path) -> None:
     record = ReasonSource(tmp_path, "val")[0]
     example = to_example(record, np.random.default_rng(0))
     assert example.image.size == (20, 30) and example.conversations[0].masks[0].shape == (30, 20)
+    Image.new("RGB", (30, 20)).save(path.with_suffix(".tif"), exif=exif)  # which Pillow turns by itself
+    assert upright_size(path.with_suffix(".tif")) == (30, 20)
     Image.new("L", (30, 20)).save(path)
     assert to_example(record, np.random.default_rng(0)).conversations[0].masks[0].shape == (20, 30)
 
@@ -139,6 +141,8 @@ def test_turned_pictures(tmp_path: Path) -> None:
         (["a"], True, [shape("flag", []), shape("target", [])], "shape 1: `points` should be"),
         (["a"], True, [shape("target", [[1, 2], [3]])], "shape 0: `points` should be"),
         (["a"], True, [shape("target", [[1, 1e30]])], "shape 0: `points` should be"),
+        (["a"], True, [shape("target", [[1, 10**400]])], "shape 0: `points` should be"),
+        (["a"], True, [shape("target", [[1, float("nan")]])], "shape 0: `points` should be"),
     ],
 )
 def test_broken_records(tmp_path: Path, texts: Any, is_sentence: Any, shapes: Any, message: str) -> None:

@@ -14,9 +14,12 @@ from self1e import Segmenter
 from self1e.cli import run
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.weights import CheckpointError
+from self1e.processing.processor import SELF1EProcessor
 from self1e.training.adapters import adapter_state, merge
+from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, Lora, Optimisation, TrainConfig
 from self1e.training.run import train, with_adapters
+from self1e.training.sources import training_set
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
 RATES = {"projector": 0}
@@ -49,7 +52,7 @@ def test_which_weights_train(tmp_path: Path, tiny_model_folder: Path) -> None:
 
 
 def test_adapters_merge_into_the_model_they_were(tmp_path: Path, tiny_model_folder: Path) -> None:
-    settings = settings_for(tmp_path, tiny_model_folder)
+    settings = settings_for(tmp_path, tiny_model_folder, packed=True, image_to_segmentation=False)
     finished = train(settings, device="cpu")
     output = tmp_path / "run"
     assert not (output / "checkpoint-3" / "model.safetensors").exists()
@@ -66,10 +69,18 @@ def test_adapters_merge_into_the_model_they_were(tmp_path: Path, tiny_model_fold
     result = live.load_state_dict(adapter_state(output / "adapter"), strict=False)
     assert not result.unexpected_keys
     merged = SELF1EForSegmentation.from_pretrained(finished, dtype=torch.float32)
-    ids = torch.arange(20)[None]
+    processor = SELF1EProcessor.from_pretrained(finished)
+    batch = Collator(processor, packed=True)([training_set(settings.data, 1)[0]])
+    batch.pop("counts")
+    live.config.image_to_segmentation = False
     with torch.no_grad():
-        ours, theirs = (model.eval()(input_ids=ids, output_logits=True).logits for model in (live, merged))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        ours, theirs = (model.eval()(**batch, output_logits=True) for model in (live, merged))
+    torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-4, rtol=1e-4)
+    assert (
+        not merged.config.image_to_segmentation
+        and SELF1EForSegmentation.from_pretrained(tiny_model_folder).config.image_to_segmentation
+    )  # the run decides the pathways, not the base
     assert (
         Segmenter.from_pretrained(str(finished), device="cpu").segment(tmp_path / "1.png", "the red thing").mask.shape
     )
@@ -86,7 +97,8 @@ def test_resumed_adapters_equal_uninterrupted_ones(tmp_path: Path, tiny_model_fo
     checkpoint = tmp_path / "run" / "checkpoint-2"
     copy = tmp_path / "second"
     copy.mkdir()
-    checkpoint.rename(copy / "checkpoint-2")
+    for path in (checkpoint, tmp_path / "run" / "config.yaml", tmp_path / "run" / "run.json"):
+        path.rename(copy / path.name)
     resumed = train(settings_for(tmp_path, tiny_model_folder, save_every=2, output=str(copy)), device="cpu")
     assert history(copy / "checkpoint-3")[-2]["loss"] == history(tmp_path / "run" / "checkpoint-3")[-2]["loss"]
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, resumed))

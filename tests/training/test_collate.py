@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from self1e.processing.batch import Row
 from self1e.training.collate import Encoded, counts_of, dealt
 
+IMAGE_TOKENS = 7
+
 
 def encoded(*lengths: int) -> Encoded:
     rows = tuple(Row([0] * length, [-100] * length, [0] * length, list(range(length))) for length in lengths)
-    return Encoded(torch.zeros(1), (1, 1), rows, (), ())
+    return Encoded(torch.zeros(1), (1, 1), IMAGE_TOKENS, rows, (), ())
 
 
 def cost(group: list[Encoded]) -> int:
-    return counts_of([row for example in group for row in example.rows])["padded"] ** 2
+    padded = counts_of([row for example in group for row in example.rows])["padded"]
+    return (padded + len(group) * IMAGE_TOKENS) ** 2
 
 
 @given(st.lists(st.lists(st.integers(1, 50), min_size=1, max_size=3), min_size=1, max_size=7), st.integers(1, 4))

@@ -1,12 +1,16 @@
 """Settings: what is accepted, and what stops before anything loads."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
+from accelerate.commands.config.config_args import ClusterConfig
+from accelerate.utils import DistributedType
 
-from self1e.training.config import ConfigError, TrainConfig, load_config
+from self1e.training.config import ConfigError, Lora, TrainConfig, load_config
 
+GROUPS = ("vision", "projector", "language", "embeddings", "head")
 SMALLEST = {"output": "runs/x", "architecture": {}, "optimisation": {"steps": 1}}
 
 
@@ -39,6 +43,9 @@ def test_what_is_saved_reads_back_the_same(tmp_path: Path) -> None:
         ({"architecture": {"text_width": 100}}, "does not divide into 3 heads"),
         ({"init": "somewhere"}, "either `init`"),
         ({"packed": True}, "image_to_segmentation: false"),
+        ({"lora": {}}, "give `init`, not `architecture`"),
+        ({"max_tiles": 4}, "max_tiles is for `init`"),
+        ({"optimisation": {"steps": 1, "rates": dict.fromkeys(GROUPS, 0)}}, "nothing is left to train"),
         ({"objective": "dense"}, "dense_weight"),
         ({"refilling": "more"}, "refilling"),
     ],
@@ -59,8 +66,42 @@ def test_unreadable_files(tmp_path: Path) -> None:
         load_config(write(tmp_path, [1]))
 
 
-@pytest.mark.parametrize(
-    "path", sorted(Path(__file__).parents[2].glob("configs/**/*.yaml")), ids=lambda path: path.stem
-)
+CONFIGS = Path(__file__).parents[2] / "configs"
+SHIPPED = [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "launch"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configurations_are_valid(path: Path) -> None:
     assert isinstance(load_config(path), TrainConfig)
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("launch/*.yaml")), ids=lambda path: path.stem)
+def test_shipped_launch_files_are_accelerates(path: Path) -> None:
+    """`accelerate launch` refuses keys that it does not know, and so does its class."""
+    config = ClusterConfig.from_yaml_file(str(path))
+    assert config.num_processes == 8
+    if config.distributed_type == DistributedType.FSDP:
+        assert config.fsdp_config["fsdp_version"] == 2
+    if config.distributed_type == DistributedType.DEEPSPEED:
+        engine = json.loads((CONFIGS.parent / config.deepspeed_config["deepspeed_config_file"]).read_text())
+        assert engine["zero_optimization"]["stage"] == int(path.stem.removeprefix("zero"))
+
+
+def test_published_recipes_are_those_of_the_method() -> None:
+    """Method, section 4."""
+    for size in ("2b", "8b"):
+        settings = load_config(CONFIGS / "recipes" / f"{size}.yaml")
+        chosen = settings.optimisation
+        assert settings.init == f"OpenGVLab/InternVL3-{size.upper()}"
+        assert (settings.ce_weight, settings.bce_weight, settings.dice_weight) == (1.0, 2.0, 0.5)
+        assert settings.lora == Lora()
+        assert (chosen.learning_rate, chosen.warmup_steps, chosen.clip, chosen.weight_decay) == (1e-4, 100, 1.0, 0.0)
+        assert (chosen.pictures_per_step, chosen.accumulate, chosen.betas) == (5, 8, (0.9, 0.95))
+        assert [part.rate for part in settings.data.parts.values()] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("key", ["output.folder", "data.parts.0"])
+def test_settings_below_a_value_are_refused(tmp_path: Path, key: str) -> None:
+    tree = SMALLEST | {"data": {"parts": [1]}}
+    with pytest.raises(ConfigError, match=f"cannot set {key}"):
+        load_config(write(tmp_path, tree), {key: 1})

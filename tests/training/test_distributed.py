@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_runs import history, own_data, write_config
+from small_runs import history, own_data, own_file, write_config
 from torch import distributed
 
 LAYERS = "Qwen2DecoderLayer,InternVLVisionLayer"
@@ -40,12 +40,13 @@ def started(command: list[str], environment: Mapping[str, str]) -> subprocess.Co
 def run(folder: Path, command: list[str], processes: int, init: Path, **changes: Any) -> Path:
     """A run of 4 steps of 4 pictures; the folder that it leaves."""
     folder.mkdir(exist_ok=True)
-    data = own_data(folder)
+    data = changes.pop("data", None) or own_data(folder)
+    optimisation = {"steps": 4, "pictures_per_step": 2 // processes, "accumulate": 2}
     settings = write_config(
         folder,
         data,
         init=str(init),
-        optimisation={"steps": 4, "pictures_per_step": 2 // processes, "accumulate": 2},
+        optimisation=optimisation | changes.pop("optimisation", {}),
         validation={"data": data, "examples": 5, "shown": 1},
         save_every=2,
         **changes,
@@ -100,6 +101,29 @@ def test_adapters_under_fsdp(tmp_path: Path, tiny_model_folder: Path) -> None:
     first = run(tmp_path / "one", ONE, 1, tiny_model_folder, lora=LORA)
     second = run(tmp_path / "two", TWO_FSDP, 2, tiny_model_folder, lora=LORA)
     assert_same(first, second)
+
+
+def test_recipe_under_fsdp(tmp_path: Path, tiny_model_folder: Path) -> None:
+    """In half precision, with activations computed again: losses are close, and of float32 as they are logged."""
+    optimisation = {"precision": "bfloat16", "gradient_checkpointing": True}
+    first = run(tmp_path / "one", ONE, 1, tiny_model_folder, lora=LORA, optimisation=optimisation)
+    second = run(tmp_path / "two", TWO_FSDP, 2, tiny_model_folder, lora=LORA, optimisation=optimisation)
+    for line, other in zip(*(history(folder / "checkpoint-4") for folder in (first, second)), strict=True):
+        for name in line.keys() & {"loss", "ce", "bce", "dice", "eval_loss"}:
+            assert line[name] == pytest.approx(other[name], rel=0.02), (name, line["step"])
+
+
+def test_processes_may_have_words_alone(tmp_path: Path, tiny_model_folder: Path) -> None:
+    """One of two processes has no mask to learn from in some steps, and neither waits for the other for ever."""
+    for name, command, processes in (("one", ONE, 1), ("two", TWO_FSDP, 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        file = own_file(folder)
+        lines = file.read_text().splitlines()
+        file.write_text("\n".join(line for line in lines if "A box." in line or '"0.png"' in line))
+        data = {"parts": {"mine": {"rate": 1, "own": [{"jsonl": str(file)}]}}, "at_most": 1}
+        run(folder, command, processes, tiny_model_folder, data=data, optimisation={"accumulate": 1})
+    assert_same(tmp_path / "one" / "run", tmp_path / "two" / "run")
 
 
 def test_what_engines_cannot_do_is_refused(tmp_path: Path, tiny_model_folder: Path) -> None:

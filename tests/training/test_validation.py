@@ -11,16 +11,18 @@ from PIL import Image
 from safetensors.torch import load_file
 from small_runs import config, history, own_data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import Trainer
 
 from self1e.data.example import Example
 from self1e.evaluation.metrics import MaskScores
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
-from self1e.training.checkpoints import last_checkpoint
+from self1e.training.checkpoints import claim, last_checkpoint
 from self1e.training.collate import Collator
-from self1e.training.config import MixtureData
+from self1e.training.config import ConfigError, MixtureData, TrainConfig, Validation
 from self1e.training.run import train
 from self1e.training.sources import validation_set
+from self1e.training.trainer import SELF1ETrainer
 from self1e.training.validation import validate
 from self1e.training.watch import SILENCE, Watch
 
@@ -29,7 +31,7 @@ def test_validation_is_a_plain_loop_over_the_examples(tmp_path: Path, tiny_model
     """Figures of one call are those of looking at every mask by itself, with `Segmenter`'s arithmetic left out."""
     model = SELF1EForSegmentation.from_pretrained(tiny_model_folder, dtype=torch.float32).eval()
     collator = Collator(SELF1EProcessor.from_pretrained(tiny_model_folder), packed=False)
-    dataset = validation_set(MixtureData.model_validate(own_data(tmp_path)), 7)
+    dataset = validation_set(Validation(data=MixtureData.model_validate(own_data(tmp_path)), examples=7))
     figures, sheet = validate(
         model,
         dataset,
@@ -67,8 +69,18 @@ def test_validation_is_a_plain_loop_over_the_examples(tmp_path: Path, tiny_model
     assert sheet is not None and sheet.width > 500
 
 
-def test_checkpoints_are_validated_and_the_best_stays(tmp_path: Path, tiny_model_folder: Path) -> None:
+@pytest.mark.parametrize("best", [2, 5])
+def test_checkpoints_are_validated_and_the_best_stays(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, best: int
+) -> None:
+    """Whether the best is an earlier one or the last: scores are as if it were so, all else is real."""
     data = own_data(tmp_path)
+
+    def scored(self: SELF1ETrainer, metrics: dict[str, float], trial: object) -> bool:
+        metrics["eval_score"] = -abs(self.state.global_step - best)
+        return Trainer._determine_best_metric(self, metrics, trial)
+
+    monkeypatch.setattr(SELF1ETrainer, "_determine_best_metric", scored)
     settings = config(
         tmp_path,
         data,
@@ -82,7 +94,6 @@ def test_checkpoints_are_validated_and_the_best_stays(tmp_path: Path, tiny_model
     run = tmp_path / "run"
     giou = {line["step"]: line["eval_giou"] for line in history(run / "checkpoint-5") if "eval_giou" in line}
     assert list(giou) == [1, 2, 3, 4, 5]
-    best = min(step for step, value in giou.items() if value == max(giou.values()))
     kept = {int(path.name.split("-")[1]) for path in run.glob("checkpoint-*")}
     assert kept == {best, 5}
     for folder, step in ((finished, 5), (run / "best", best)):
@@ -129,6 +140,50 @@ def test_half_written_checkpoints_are_not_seen(tmp_path: Path) -> None:
     assert last_checkpoint(tmp_path / "absent") is None
 
 
+def test_words_alone_are_validated_by_their_loss(tmp_path: Path, tiny_model_folder: Path) -> None:
+    data = own_data(tmp_path)
+    words = tmp_path / "words.jsonl"
+    words.write_text(
+        "\n".join(line for line in (tmp_path / "own.jsonl").read_text().splitlines() if 'answer": "A' in line)
+    )
+    validation = {"data": {"parts": {"words": {"rate": 1, "own": [{"jsonl": str(words)}]}}}, "examples": 3}
+    train(config(tmp_path, data, init=str(tiny_model_folder), validation=validation), device="cpu")
+    line = next(line for line in history(tmp_path / "run" / "checkpoint-3") if "eval_loss" in line)
+    assert line["eval_score"] == -line["eval_loss"] < 0 and "eval_giou" not in line
+    assert (tmp_path / "run" / "best").is_dir()
+
+
+def test_what_is_the_users_stays(tmp_path: Path, tiny_model_folder: Path) -> None:
+    mine = tmp_path / "run" / "model"
+    mine.mkdir(parents=True)
+    (mine / "notes.txt").write_text("mine")
+    settings = config(tmp_path, own_data(tmp_path), init=str(tiny_model_folder))
+    with pytest.raises(ConfigError, match="holds model, but not of a run of ours"):
+        train(settings, device="cpu")
+    assert (mine / "notes.txt").read_text() == "mine"
+    inside = config(tmp_path, own_data(tmp_path), init=str(mine))
+    with pytest.raises(ConfigError, match="where this run writes"):
+        train(inside, device="cpu")
+
+
+def test_what_may_change_when_a_run_goes_on(tmp_path: Path, tiny_model_folder: Path) -> None:
+    """Not what decides it, and not how many pictures make a step; but how they are dealt out."""
+    data = own_data(tmp_path)
+
+    def settings(**changes: object) -> TrainConfig:
+        optimisation = {"pictures_per_step": 2, "accumulate": 2, **changes.pop("optimisation", {})}  # type: ignore[dict-item]
+        return config(tmp_path, data, init=str(tiny_model_folder), optimisation=optimisation, **changes)
+
+    claim(settings(), processes=1)
+    claim(settings(workers=2, log_every=7, keep=5), processes=1)
+    claim(settings(optimisation={"accumulate": 1}), processes=2)
+    claim(settings(optimisation={"accumulate": 4, "pictures_per_step": 1}), processes=1)
+    with pytest.raises(ConfigError, match="has 4 pictures, and would have 8 with 2 processes"):
+        claim(settings(), processes=2)
+    with pytest.raises(ConfigError, match="seed: 1 there, 2 now"):
+        claim(settings(seed=2), processes=1)
+
+
 def test_watch_warns_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(patience=2)
     bad = {"seg_produced": 0.1, "blank": 0.95}
@@ -139,7 +194,8 @@ def test_watch_warns_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
         assert all(watch.look(step, bad) == [] for step in range(4, 3 + SILENCE))
         assert len(watch.look(99, bad)) == 2
         assert watch.look(100, {"seg_produced": 0.9, "blank": 0.2}) == watch.look(101, {}) == []
-    assert len(caplog.records) == 4
+        assert "loss" in watch.look(102, {"loss": float("nan")})[0]
+    assert len(caplog.records) == 5
 
 
 def test_training_notices_what_goes_wrong(tmp_path: Path, tiny_model_folder: Path) -> None:
@@ -147,4 +203,4 @@ def test_training_notices_what_goes_wrong(tmp_path: Path, tiny_model_folder: Pat
     settings = config(tmp_path, own_data(tmp_path), init=str(tiny_model_folder), optimisation={"learning_rate": 1e-6})
     train(settings, device="cpu")
     lines = [line for line in history(tmp_path / "run" / "checkpoint-3") if "loss" in line]
-    assert all(line["seg_produced"] == 0.0 and 0 <= line["blank"] <= 1 and 0 <= line["padding"] < 0.5 for line in lines)
+    assert all(line["seg_produced"] == 0.0 and 0 <= line["padding"] < 0.5 for line in lines)

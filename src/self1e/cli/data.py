@@ -103,16 +103,14 @@ def check(
 ) -> None:
     """See `CHECK_HELP`."""
     _, data = _mixture_settings(config, overrides)
-    files: list[Path] = []
     if out is not None:
         make_folder(out)
-        files = [out / REPORT, *([out / SHEET] if sheet else [])]
-        check_writable(files, overwrite)
+        check_writable([out / REPORT, *([out / SHEET] if sheet else [])], overwrite)
 
     from self1e.data.check import check as check_members
 
     members, held_out = _opened(data)
-    with _progress("reading") as on_progress:
+    with _progress() as on_progress:
         report = check_members(
             members,
             held_out=held_out,
@@ -126,6 +124,7 @@ def check(
     _show_faults(report)
     if out is not None:
         write_json(out / REPORT, {"config": str(config), **report.to_dict()}, overwrite=overwrite, indent=1)
+        written = [out / REPORT]
         if sheet and any(report.usable):
             from self1e.data.contact_sheet import contact_sheet
 
@@ -133,7 +132,7 @@ def check(
                 picture = contact_sheet(members, report.usable, sheet, data.seed)
             with write_atomically(out / SHEET, overwrite) as file:
                 picture.save(file, "JPEG", quality=90)
-        written = [path for path in files if path.exists()]
+            written.append(out / SHEET)
         show(f"written: {', '.join(map(str, written))}")
     objections = report.objections
     if not objections:
@@ -164,7 +163,7 @@ def stats(
 
     members, held_out = _opened(data)
     length = settings.optimisation.steps * settings.optimisation.pictures_per_step
-    with _progress("reading") as on_progress:
+    with _progress() as on_progress:
         found = statistics(
             members,
             length,
@@ -240,9 +239,9 @@ def _workers(chosen: int | None) -> int:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Progress]:
+def _progress() -> Iterator[Progress]:
     with progress_bar() as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task("reading", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
@@ -302,8 +301,8 @@ def _show_faults(report: CheckReport) -> None:
     lists: dict[str, list[str]] = {}
     for source in report.sources:
         for fault in source.faults:
-            where = source.name if fault.record in fault.reason else f"{source.name}, {fault.record}"
-            lists.setdefault(f"broken: {fault.sort}", []).append(f"{where}: {fault.reason}")
+            name = f"broken: {fault.sort}{', which would end the run' if fault.fatal else ''}"
+            lists.setdefault(name, []).append(f"{source.name}, {fault.record}: {fault.reason}")
         for mask in source.empty_masks:
             name = "empty masks, though nothing says that it is not there (no fault, but look at them)"
             lists.setdefault(name, []).append(f"{source.name}, {mask.record}: {mask.text!r}")

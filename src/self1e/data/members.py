@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,13 +43,12 @@ def members_of(parts: Mapping[str, tuple[float, Sequence[tuple[Source, bool]]]])
     used = {name: (rate, sources) for name, (rate, sources) in parts.items() if rate > 0}
     if not used:
         raise DataError("no part of the mixture has a rate above 0")
-    for name, (rate, sources) in used.items():
-        if not sources:
-            raise DataError(f"the part {name!r} has a rate of {rate}, but no source")
     total = sum(rate for rate, _ in used.values())
     members: list[Member] = []
     labels: set[str] = set()
     for name, (rate, sources) in used.items():
+        if not sources:
+            raise DataError(f"the part {name!r} has a rate of {rate}, but no source")
         for source, filtered in sources:
             label, number = source.name, 1
             while label in labels:
@@ -61,29 +60,51 @@ def members_of(parts: Mapping[str, tuple[float, Sequence[tuple[Source, bool]]]])
 
 
 @dataclass
+class SourceReport:
+    """What a check and statistics both say of a source.
+
+    Attributes:
+        part: See `Member`.
+        name: See `Member.label`.
+        share: See `Member`.
+        records: How many a run may draw.
+        broken: How many of those that were looked at are broken.
+        queries: Of all records that are not broken.
+        talks: Exchanges whose words are given, of all records that are not broken.
+    """
+
+    part: str
+    name: str
+    share: float
+    records: int
+    broken: int
+    queries: int
+    talks: int
+
+
+@dataclass(frozen=True)
 class Listing:
     """Which records of a member a run may draw.
 
     Attributes:
-        places: Their indices, in order.
-        pictures: The path of each one's picture; an error where the record does not say it.
+        records: How many.
         left_out: How many more there are, whose pictures are held out.
-        leaked: Which of `places` have held-out pictures all the same.
+        pictures: Of those that are to be read, in order: place -> path of the picture, or why the record does not say.
+        leaked: Places of records with held-out pictures all the same, in order.
     """
 
-    places: list[int] = field(default_factory=list)
-    pictures: list[str | DataError] = field(default_factory=list)
-    left_out: int = 0
-    leaked: list[int] = field(default_factory=list)
+    records: int
+    left_out: int
+    pictures: Mapping[int, str | DataError]
+    leaked: Sequence[int]
 
     def some(self, count: int | None, seed: Sequence[int]) -> Listing:
-        """At most `count` of the records, at random, in order; `left_out` stays as it is."""
-        if count is None or count >= len(self.places):
+        """At most `count` of the records to be read, at random, in order."""
+        if count is None or count >= len(self.pictures):
             return self
-        chosen = np.sort(np.random.default_rng(seed).permutation(len(self.places))[:count])
-        places = [self.places[i] for i in chosen]
-        leaked = set(self.leaked) & set(places)
-        return Listing(places, [self.pictures[i] for i in chosen], self.left_out, sorted(leaked))
+        places = np.array(list(self.pictures))
+        chosen = np.sort(np.random.default_rng(seed).permutation(places)[:count]).tolist()
+        return replace(self, pictures={place: self.pictures[place] for place in chosen})
 
 
 def list_records(member: Member, held_out: frozenset[int]) -> Listing:
@@ -93,23 +114,21 @@ def list_records(member: Member, held_out: frozenset[int]) -> Listing:
         member: What to list.
         held_out: Ids of COCO pictures that are tested on.
     """
-    listing = Listing()
+    pictures: dict[int, str | DataError] = {}
+    shown: list[int] = []  # places of held-out pictures
     for place in range(len(member.source)):
-        picture: str | DataError
         try:
             path = member.source.image_path(place)
         except Exception as error:  # what a loader did not foresee is broken, too
-            picture, leaks = DataError(reason_of(error)), False
+            pictures[place] = DataError(reason_of(error))
         else:
-            picture, leaks = os.fspath(path), coco_id(path) in held_out
-        if leaks and member.filtered:
-            listing.left_out += 1
-            continue
-        if leaks:
-            listing.leaked.append(place)
-        listing.places.append(place)
-        listing.pictures.append(picture)
-    return listing
+            pictures[place] = os.fspath(path)
+            shown += [place] if coco_id(path) in held_out else []
+    if not member.filtered:
+        return Listing(len(pictures), 0, pictures, shown)
+    for place in shown:
+        del pictures[place]
+    return Listing(len(pictures), len(shown), pictures, ())
 
 
 def reason_of(error: Exception) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from self1e.data.masks import union_of_segmentations
 from self1e.data.records import DataError, Query, Record
 from self1e.data.semantic import not_negative, require, some_of
+from self1e.processing.images import MAX_PIXELS
 
 
 class CategoryMasks:
@@ -59,19 +60,19 @@ class CategoryMasks:
         annotated: dict[str, list[list[Any]]] = defaultdict(list)
         for annotation in tree["annotations"]:
             pair = [annotation.get("category_id"), annotation.get("segmentation")]
-            annotated[str(annotation.get("image_id"))].append(pair)
-        seen = {str(category) for pairs in annotated.values() for category, _ in pairs}
+            annotated[_key(annotation.get("image_id"))].append(pair)
+        seen = {_key(category) for pairs in annotated.values() for category, _ in pairs}
         self._occurring = tuple(dict.fromkeys(n for category, n in self._names.items() if category in seen))
         entries: dict[str, list[Any]] = defaultdict(list)
         for entry in tree["images"]:
-            entries[str(entry.get("id"))].append({key: entry[key] for key in _OF_A_PICTURE if key in entry})
+            entries[_key(entry.get("id"))].append({key: entry[key] for key in _OF_A_PICTURE if key in entry})
         # Ids are numbers, rarely text: zeros in front sort both.
         self._ids = tuple(sorted(entries, key=lambda key: key.zfill(20)))
         self._files = tuple(entries[key][0].get("file_name") for key in self._ids)
         self._packed = [_pack([entries[key], annotated.pop(key, [])]) for key in self._ids]
         if not self._ids:
             raise DataError(f"{annotations} lists no pictures")
-        if not any(file and (images / file).is_file() for file in self._files):
+        if not any(isinstance(file, str) and file and (images / file).is_file() for file in self._files):
             raise DataError(f"{images} has none of the {len(self)} pictures of {annotations} ({self._files[0]}, ...)")
 
     def __len__(self) -> int:
@@ -103,11 +104,13 @@ class CategoryMasks:
         if any(entry != entries[0] for entry in entries):
             raise DataError(f"{where}: {len(entries)} entries of `images` have this id, but differ")
         height, width = (_side(entries[0], key, where) for key in ("height", "width"))
+        if height * width > MAX_PIXELS:  # masks of that size would fill the memory
+            raise DataError(f"{where}: {width} x {height} pixels are more than a picture may have, {MAX_PIXELS:,}")
 
         outlines: dict[str, list[Any]] = defaultdict(list)
         for category, segmentation in annotations:
             outlines[self._name(category, where)].append(segmentation)
-        incomplete = set(self._known(entries[0].get("not_exhaustive_category_ids")))
+        incomplete = set(self._known(entries[0], "not_exhaustive_category_ids", where))
         of_phrase: dict[tuple[str, str], list[Any]] = defaultdict(list)
         for name in dict.fromkeys(self._names.values()):
             of_phrase[self._spoken[name]] += [each for each in outlines.get(name, ()) if not _is_nothing(each)]
@@ -118,7 +121,7 @@ class CategoryMasks:
             if segmentations and (phrase, kind) not in unclear
         )
         never = entries[0].get("neg_category_ids")
-        candidates = self._occurring if never is None else self._known(never)
+        candidates = self._occurring if never is None else self._known(entries[0], "neg_category_ids", where)
         taken = {self._spoken[name][0] for name in outlines} | {phrase for phrase, _ in unclear}
         absent = dict.fromkeys(self._spoken[name][0] for name in candidates)
         chosen = some_of([phrase for phrase in absent if phrase not in taken], self._absent_classes, record_id)
@@ -127,13 +130,16 @@ class CategoryMasks:
             record_id, image, (*queries, *(Query(phrase, "phrase", nowhere, kind="absent") for phrase in chosen))
         )
 
-    def _known(self, categories: Sequence[Any] | None) -> list[str]:
+    def _known(self, entry: Mapping[str, Any], key: str, where: str) -> list[str]:
         """Names of categories; PACO's pictures come from LVIS and may list categories that only LVIS has."""
-        return [self._names[str(each)] for each in categories or () if str(each) in self._names]
+        categories = entry.get(key)
+        if not isinstance(categories, list | None):
+            raise DataError(f"{where}: its `{key}` should be a list of numbers, but is {str(categories)[:60]!r}")
+        return [self._names[_key(each)] for each in categories or () if _key(each) in self._names]
 
     def _name(self, category: Any, where: str) -> str:
         try:
-            return self._names[str(category)]
+            return self._names[_key(category)]
         except KeyError:
             raise DataError(f"{where}: category {category!r} is not among the file's `categories`") from None
 
@@ -230,15 +236,20 @@ def _read(annotations: Path) -> dict[str, list[Any]]:
 
 
 def _category_names(categories: Sequence[Mapping[str, Any]], annotations: Path) -> dict[str, str]:
-    """Names by id. Ids are compared as text: some programs write 7 here and "7" there."""
+    """Names by id."""
     names: dict[str, str] = {}
     for category in categories:
         name, number = category.get("name"), category.get("id")
         if number is None or not isinstance(name, str) or not name.strip():
             raise DataError(f"{annotations}: a category needs `id` and `name`, but one is {dict(category)}")
-        if names.setdefault(str(number), name) != name:
-            raise DataError(f"{annotations}: category {number} is both {names[str(number)]!r} and {name!r}")
+        if names.setdefault(_key(number), name) != name:
+            raise DataError(f"{annotations}: category {number} is both {names[_key(number)]!r} and {name!r}")
     return names
+
+
+def _key(number: Any) -> str:
+    """An id as text, as some programs write 7 here, and "7" or 7.0 there."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
 
 
 def _pack(content: Any) -> bytes:
@@ -247,7 +258,7 @@ def _pack(content: Any) -> bytes:
 
 def _side(entry: Mapping[str, Any], key: str, where: str) -> int:
     side = entry.get(key)
-    if not isinstance(side, int | float) or side < 1 or side != int(side):
+    if not (isinstance(side, int) or (isinstance(side, float) and side.is_integer())) or side < 1:
         raise DataError(f"{where}: its `{key}` should be a number of pixels, but is {side!r}")
     return int(side)
 

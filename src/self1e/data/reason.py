@@ -120,6 +120,9 @@ def upright_size(path: Path) -> tuple[int, int]:
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
         except Exception:  # a broken EXIF block is left aside when pictures are loaded, too
             turned = False
+        if turned and image.format == "TIFF":  # which Pillow turns by itself, some versions when they open it
+            image.load()
+            (width, height), turned = image.size, False
     return (width, height) if turned else (height, width)
 
 
@@ -127,21 +130,18 @@ def rasterise(shapes: Sequence[tuple[str, np.ndarray]], height: int, width: int)
     """Labelled polygons as the published masks have them: large ones first, each painting over those before it.
 
     Args:
-        shapes: (label, int[N, 2] of x and y); a label that contains "ignore" paints 255, "flag" is skipped, any other
-            paints 1.
+        shapes: (label, int[N, 2] of x and y); a label that contains "ignore" paints 255, any other 1.
         height: Of the picture, pixels.
         width: Of the picture, pixels.
 
     Returns:
         uint8[height, width], 0, 1 or 255.
     """
-    painted = [(label, points) for label, points in shapes if label.lower() != "flag"]
-    areas = [int(polygon_pixels(points, height, width).sum()) for _, points in painted]
     mask = np.zeros((height, width), np.uint8)
+    painted = [(label, polygon_pixels(points, height, width)) for label, points in reversed(shapes)]
     # Of two of the same size, the one that stands first in the file is painted last.
-    for i in sorted(range(len(painted)), key=lambda i: (-areas[i], -i)):
-        label, points = painted[i]
-        mask[polygon_pixels(points, height, width)] = IGNORE if "ignore" in label.lower() else 1
+    for label, pixels in sorted(painted, key=lambda each: -int(each[1].sum())):
+        mask[pixels] = IGNORE if "ignore" in label.lower() else 1
     return mask
 
 
@@ -249,7 +249,7 @@ def _points(points: Any, where: str) -> np.ndarray:
     """int[N, 2], cut off after the point as the published masks are."""
     try:
         corners = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         corners = np.empty(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or not len(corners) or not (np.abs(corners) < 1e6).all():
         raise DataError(f"{where}: `points` should be a list of [x, y] in pixels, not {str(points)[:60]}")

@@ -1,4 +1,4 @@
-"""Work on many records, spread over several processes."""
+"""Work on all records of a mixture, spread over several processes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from typing import Any, TypeVar
 
+from self1e.data.members import Listing
 from self1e.data.records import DataError
 
 Common = TypeVar("Common")
-Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
 CHUNK = 64
@@ -23,27 +23,62 @@ CHUNK = 64
 Progress = Callable[[int, int], None]
 """Told of records done, and of all."""
 
+#: Pictures (or why there is none), each with the records about it: number of the member, and place.
+Chunk = list[tuple[str | DataError, list[tuple[int, int]]]]
+
 _common: Any = None
 
 
 def spread(
-    work: Callable[[Common, Chunk], Result], common: Common, chunks: Sequence[Chunk], workers: int
+    work: Callable[[Common, Chunk], Result],
+    common: Common,
+    listings: Sequence[Listing],
+    workers: int,
+    on_progress: Progress | None,
 ) -> Iterator[Result]:
-    """`work(common, chunk)` of every chunk, in order.
+    """`work(common, chunk)` of all records, chunk by chunk, in order.
 
     Args:
         work: A function of a module.
         common: What all chunks need; goes to each process once.
-        chunks: What there is to do.
+        listings: One a member.
         workers: Processes; 0 for this one, which also does what fits into one chunk.
+        on_progress: Told of records done, and of all.
 
     Raises:
         DataError: When a process ends before its work is done.
     """
-    if workers == 0 or len(chunks) <= 1:
-        for chunk in chunks:
-            yield work(common, chunk)
-        return
+    chunks = chunked(listings)
+    alone = workers == 0 or len(chunks) <= 1
+    results = map(partial(work, common), chunks) if alone else _in_processes(work, common, chunks, workers)
+    done, total = 0, sum(len(listing.pictures) for listing in listings)
+    for chunk, result in zip(chunks, results, strict=True):
+        yield result
+        done += sum(len(places) for _, places in chunk)
+        if on_progress is not None:
+            on_progress(done, total)
+
+
+def chunked(listings: Sequence[Listing]) -> list[Chunk]:
+    """All records by picture, in chunks of about `CHUNK` records."""
+    groups: dict[str | DataError, list[tuple[int, int]]] = {}  # an error equals no other
+    for member, listing in enumerate(listings):
+        for place, picture in listing.pictures.items():
+            groups.setdefault(picture, []).append((member, place))
+    chunks: list[Chunk] = []
+    room = 0
+    for group in groups.items():
+        if room <= 0:
+            chunks.append([])
+            room = CHUNK
+        chunks[-1].append(group)
+        room -= len(group[1])
+    return chunks
+
+
+def _in_processes(
+    work: Callable[[Common, Chunk], Result], common: Common, chunks: Sequence[Chunk], workers: int
+) -> Iterator[Result]:
     # Spawned, not forked: torch may have threads by now, which a forked process would wait for in vain.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_begin, initargs=(common,))

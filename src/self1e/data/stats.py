@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from self1e.data.members import Member, list_records
-from self1e.data.records import Source
-from self1e.data.spread import CHUNK, Progress, spread
+from self1e.data.members import Member, SourceReport, list_records
+from self1e.data.mixture import usable
+from self1e.data.records import Record, Source
+from self1e.data.spread import Chunk, Progress, spread
 
 PERCENTILES = (5, 25, 50, 75, 95)
 TOP = 10
@@ -20,13 +21,13 @@ TOP = 10
 
 @dataclass
 class Tally:
-    """What is counted in some records; `a + b` counts both.
+    """What is counted in some records; `a += b` adds what is counted in others.
 
     Attributes:
         read: Records that could be read.
         broken: Records that could not.
-        per_record: Queries -> records with so many.
         talks: Exchanges whose words are given.
+        per_record: Queries -> records with so many.
         kinds: Kind -> queries and talks.
         phrases: Text of queries that are phrases -> queries.
         query_words: Words in the text of a query -> queries.
@@ -49,8 +50,13 @@ class Tally:
     unmade: int = 0
 
     def __iadd__(self, other: Tally) -> Tally:
-        for name in self.__dataclass_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, theirs in vars(other).items():
+            if isinstance(theirs, Counter):
+                getattr(self, name).update(theirs)  # in place: a sum would copy all phrases of a source each time
+            elif isinstance(theirs, list):
+                getattr(self, name).extend(theirs)
+            else:
+                setattr(self, name, getattr(self, name) + theirs)
         return self
 
 
@@ -63,19 +69,13 @@ class Spread:
     largest: float
 
 
-@dataclass(frozen=True)
-class SourceStats:
-    """A source in numbers.
+@dataclass
+class SourceStats(SourceReport):
+    """A source in numbers. Whether pictures and masks are sound, a check tells: broken here is what cannot be read.
 
     Attributes:
-        part: See `Member`.
-        name: See `Member.label`.
-        records: How many a run may draw.
-        read: How many of these were read, and are what the rest is about.
-        broken: How many more could not be read; whether pictures and masks are sound, `check` tells.
-        queries: How many there are.
+        read: How many records were read, without broken ones; the rest is about these.
         queries_per_picture: Over records.
-        talks: How many exchanges there are whose words are given.
         kinds: Kind -> queries and talks, the most frequent first.
         phrases: The most frequent class names or expressions, with how many queries ask for them.
         different_phrases: How many there are in all.
@@ -85,19 +85,12 @@ class SourceStats:
         empty_masks: How many masks of the sample cover nothing.
         broken_masks: How many masks of the sample cannot be made.
         area: Percentile -> share of the picture that a mask covers, 0 to 1, over `masks`.
-        share: Of examples that come from it.
         draws: How many examples of the run come from it, on average.
         passes: How often the run sees each of its records.
     """
 
-    part: str
-    name: str
-    records: int
     read: int
-    broken: int
-    queries: int
     queries_per_picture: Spread | None
-    talks: int
     kinds: dict[str, int]
     phrases: dict[str, int]
     different_phrases: int
@@ -107,7 +100,6 @@ class SourceStats:
     empty_masks: int
     broken_masks: int
     area: dict[int, float]
-    share: float
     draws: float
     passes: float
 
@@ -138,60 +130,58 @@ def statistics(
         seed: Of these draws.
         workers: Processes that read; 0 for this one.
         on_progress: Told of records done, and of all.
+
+    Raises:
+        DataError: When a process ends before its work is done.
     """
-    chunks: list[tuple[int, list[int], frozenset[int]]] = []
-    records = []
-    for number, member in enumerate(members):
-        listing = list_records(member, held_out)
-        records.append(len(listing.places))
-        listing = listing.some(limit, (seed, number))
-        sampled = frozenset(listing.some(sample, (seed, number, 1)).places)
-        for start in range(0, len(listing.places), CHUNK):
-            places = listing.places[start : start + CHUNK]
-            chunks.append((number, places, sampled & frozenset(places)))
+    listings = [list_records(member, held_out).some(limit, (seed, i)) for i, member in enumerate(members)]
+    sampled = [frozenset(listing.some(sample, (seed, i, 1)).pictures) for i, listing in enumerate(listings)]
     tallies = [Tally() for _ in members]
-    done, total = 0, sum(len(places) for _, places, _ in chunks)
-    for (number, places, _), tally in zip(
-        chunks, spread(count, [member.source for member in members], chunks, workers), strict=True
-    ):
-        tallies[number] += tally
-        done += len(places)
-        if on_progress is not None:
-            on_progress(done, total)
-    return [_summary(*each, length) for each in zip(members, records, tallies, strict=True)]
+    common = ([member.source for member in members], sampled)
+    for counted in spread(count, common, listings, workers, on_progress):
+        for number, tally in counted.items():
+            tallies[number] += tally
+    return [
+        _summary(member, listing.records, tally, length)
+        for member, listing, tally in zip(members, listings, tallies, strict=True)
+    ]
 
 
-def count(sources: Sequence[Source], chunk: tuple[int, Sequence[int], frozenset[int]]) -> Tally:
-    """Reads some records of a source: its number, their places, and of which of them masks are made."""
-    number, places, sampled = chunk
-    tally = Tally()
-    for place in places:
+def count(common: tuple[Sequence[Source], Sequence[Collection[int]]], chunk: Chunk) -> dict[int, Tally]:
+    """Number of a member -> what is in its records of a chunk. `common`: sources, and places whose masks are made."""
+    sources, sampled = common
+    tallies: dict[int, Tally] = defaultdict(Tally)
+    for number, place in (each for _, places in chunk for each in places):
         try:
-            record = sources[number][place]
-        except Exception:  # what a loader does not foresee is broken, too: `check` tells of it
-            tally.broken += 1
-            continue
-        tally.read += 1
-        tally.talks += len(record.talks)
-        tally.per_record[len(record.queries)] += 1
-        for query in record.queries:
-            tally.kinds[query.kind or query.form] += 1
-            tally.phrases.update([query.text] if query.form == "phrase" else [])
-            tally.query_words[len(query.text.split())] += 1
-            tally.answer_words.update([len(query.answer.split())] if query.answer else [])
-        for talk in record.talks:
-            tally.kinds[talk.kind or ("conversation" if talk.masks else "words")] += 1
-            tally.answer_words.update(len(turn.answer.split()) for turn in talk.turns)
-        if place in sampled:
-            makers = [query.mask for query in record.queries] + [mask for talk in record.talks for mask in talk.masks]
-            for make in makers:
-                try:
-                    area = float((make() == 1).mean())
-                except Exception:  # as above
-                    tally.unmade += 1
-                    continue
-                tally.areas += [area] if area else []
-                tally.empty += not area
+            tally = tally_of(usable(sources[number][place]), place in sampled[number])
+        except Exception:  # what a loader does not foresee is broken, too: a check tells of it
+            tally = Tally(broken=1)
+        tallies[number] += tally
+    return tallies
+
+
+def tally_of(record: Record, masks: bool) -> Tally:
+    """What is in a record, with the areas of its masks or without."""
+    tally = Tally(read=1, talks=len(record.talks), per_record=Counter((len(record.queries),)))
+    for query in record.queries:
+        tally.kinds[query.kind or query.form] += 1
+        tally.query_words[len(query.text.split())] += 1
+        if query.form == "phrase":
+            tally.phrases[query.text] += 1
+        if query.answer:
+            tally.answer_words[len(query.answer.split())] += 1
+    for talk in record.talks:
+        tally.kinds[talk.kind or ("conversation" if talk.masks else "words")] += 1
+        tally.answer_words.update(len(turn.answer.split()) for turn in talk.turns)
+    makers = [query.mask for query in record.queries] + [mask for talk in record.talks for mask in talk.masks]
+    for make in makers if masks else ():
+        try:
+            area = float((make() == 1).mean())
+        except Exception:  # as above
+            tally.unmade += 1
+        else:
+            tally.areas += [area] if area else []
+            tally.empty += not area
     return tally
 
 
@@ -203,34 +193,37 @@ def spread_of(counts: Counter[int]) -> Spread | None:
     """
     if not counts:
         return None
-    numbers = np.repeat(*(np.array(column) for column in zip(*counts.items(), strict=True)))
+    numbers = np.repeat(list(counts), list(counts.values()))
     return Spread(float(numbers.mean()), float(np.median(numbers)), float(numbers.max()))
 
 
 def _summary(member: Member, records: int, tally: Tally, length: int) -> SourceStats:
     draws = member.share * length
     levels = np.percentile(tally.areas, PERCENTILES).tolist() if tally.areas else []
-    # Of what is equally frequent the first in the alphabet comes first: order does not depend on who read what.
-    phrases = sorted(tally.phrases.items(), key=lambda pair: (-pair[1], pair[0]))
     return SourceStats(
         part=member.part,
         name=member.label,
+        share=member.share,
         records=records,
-        read=tally.read,
         broken=tally.broken,
-        queries=sum(number * times for number, times in tally.per_record.items()),
-        queries_per_picture=spread_of(tally.per_record),
+        queries=tally.query_words.total(),
         talks=tally.talks,
-        kinds=dict(sorted(tally.kinds.items(), key=lambda pair: (-pair[1], pair[0]))),
-        phrases=dict(phrases[:TOP]),
-        different_phrases=len(phrases),
+        read=tally.read,
+        queries_per_picture=spread_of(tally.per_record),
+        kinds=_ranked(tally.kinds),
+        phrases=dict(list(_ranked(tally.phrases).items())[:TOP]),
+        different_phrases=len(tally.phrases),
         query_words=spread_of(tally.query_words),
         answer_words=spread_of(tally.answer_words),
         masks=len(tally.areas),
         empty_masks=tally.empty,
         broken_masks=tally.unmade,
         area=dict(zip(PERCENTILES, levels, strict=False)),
-        share=member.share,
         draws=draws,
         passes=draws / records if records else 0.0,
     )
+
+
+def _ranked(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent first; of equally frequent ones the first in the alphabet, whatever order they were read in."""
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

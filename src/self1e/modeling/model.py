@@ -323,8 +323,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         low = list(final)
         with_picture = [row for row, tiles in enumerate(row_tiles) if len(tiles)]
         asked = [row for row in with_picture if counts[row]]
-        if self.training and not asked:
-            # No maps, but gradients of 0 for the head: processes that train together need them for the same weights.
+        if not asked:
+            # No maps, but a head that has run, with gradients of 0: processes that share a model have to do the same.
             asked = with_picture[:1]
         same_grid: dict[Grid, list[int]] = {}
         for row in asked:

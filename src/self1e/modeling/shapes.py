@@ -14,6 +14,8 @@ TEXT_SHAPES = {
     "2B": (1536, 8960, 28, 12, 2),
     "8B": (3584, 18944, 28, 28, 4),
 }
+#: Width, MLP width, layers and heads of the vision tower.
+VISION_SHAPE = (1024, 4096, 24, 16)
 VOCABULARY = 151_676
 """Rows of the embeddings of a SELF1E model."""
 
@@ -21,7 +23,8 @@ VOCABULARY = 151_676
 def full_config(size: str, processor: SELF1EProcessor) -> SELF1EConfig:
     """The configuration of an InternVL3 model of size "1B", "2B" or "8B" with SELF1E's vocabulary."""
     width, mlp_width, layers, heads, key_value_heads = TEXT_SHAPES[size]
-    vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+    names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    vision = dict(zip(names, VISION_SHAPE, strict=True))
     text = {
         "model_type": "qwen2",
         "hidden_size": width,

@@ -1,7 +1,8 @@
 """Low-rank adapters, by peft: given to a model, saved alone, and merged into the weights they adapt.
 
 An adapter folder holds all that training changed: peft's own two files (`adapter_model.safetensors`, what the adapters
-learnt, and `adapter_config.json`, of which model), and `trained.safetensors`, the weights that were trained in full.
+learnt, and `adapter_config.json`, of which model), `trained.safetensors`, the weights that were trained in full, and
+`config.json`, the model's own, as a run also decides the perception pathways.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.weights import CheckpointError
 from self1e.training.config import Lora, Optimisation
@@ -88,6 +90,7 @@ def save_adapter(model: PeftModel, folder: Path, state: Mapping[str, Tensor] | N
     model.save_pretrained(folder, state_dict=None if state is None else dict(state), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # peft's form to fill in
     save_file(trained_in_full(model, state), folder / TRAINED)
+    model.get_base_model().config.save_pretrained(folder)
 
 
 def adapter_state(folder: Path) -> dict[str, Tensor]:
@@ -122,6 +125,12 @@ def merge(
     if dtype == "auto":
         dtype = model.dtype
     model = model.float()
+    trained_as = SELF1EConfig.from_pretrained(folder)
+    if trained_as.refilling != model.config.refilling:
+        raise CheckpointError(
+            f"{folder} was trained with refilling: {trained_as.refilling}, {base} has {model.config.refilling}"
+        )
+    model.config.update({name: getattr(trained_as, name) for name in SELF1EConfig.__annotations__})
     _load_trained(model, folder)
     return PeftModel.from_pretrained(model, str(folder)).merge_and_unload().to(dtype)
 

@@ -1,6 +1,7 @@
 """Checkpoints of a run: written aside and moved to their place when they are whole, so that none is ever half there.
 
 output/
+  config.yaml           the settings, run.json: what else the order of examples depends on
   unfinished/           being written; thrown away by the next start
   checkpoint-500/       a model folder (or adapter folder) with the state of optimiser, schedule and random numbers
     average/            the same with averaged weights, where the settings ask for them
@@ -10,20 +11,91 @@ output/
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
+import yaml
 from transformers.trainer_utils import get_last_checkpoint
+
+from self1e.files import folder_when_complete, write_atomically, write_json
+from self1e.training.config import ConfigError, TrainConfig
 
 UNFINISHED = "unfinished"
 AVERAGE = "average"
-OPTIMISER, SCHEDULE = "optimizer.pt", "scheduler.pt"  # as Trainer calls them
+OPTIMISER, SCHEDULE, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"  # as Trainer calls them
 PROBE_WEIGHTS = "dense_probe.safetensors"
 
 #: Files of a checkpoint that are of use to the run alone.
 STATE_OF_RUN = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", PROBE_WEIGHTS, AVERAGE)
 STATE_OF_ENGINES = ("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py")
+
+
+SETTINGS, RUN = "config.yaml", "run.json"
+RESULTS = ("model", "best", "adapter", "best-adapter")
+#: Settings that may change on the way, as they decide nothing of what is learnt.
+FREE = ("output", "workers", "log_every", "keep")
+
+
+def claim(settings: TrainConfig, processes: int) -> None:
+    """Makes the output folder this run's own: writes its settings there, or sees that they are the same as before.
+
+    Args:
+        settings: Of the run.
+        processes: That take part.
+
+    Raises:
+        ConfigError: When the folder belongs to a run with other settings, or to none and holds what a run would
+            overwrite; or when the run would overwrite what it starts from.
+    """
+    output = Path(settings.output)
+    for name in ("init", "vision"):
+        start = getattr(settings, name)
+        if start is not None and Path(start).resolve().is_relative_to(output.resolve()):
+            raise ConfigError(f"{name}: {start} lies in {output}, where this run writes: choose another output")
+    path = output / SETTINGS
+    if not path.exists():
+        taken = [name for name in (*RESULTS, UNFINISHED) if (output / name).exists()]
+        taken += [found.name for found in output.glob("checkpoint-*")]
+        if taken:
+            raise ConfigError(f"{output} holds {', '.join(taken)}, but not of a run of ours: choose another output")
+        output.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as file:
+            file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
+        write_json(output / RUN, {"pictures_of_a_step": _pictures_of_a_step(settings, processes)})
+        return
+    earlier = yaml.safe_load(path.read_text("utf-8"))
+    changed = _differences(earlier, settings.model_dump(mode="json"))
+    if changed:
+        raise ConfigError(
+            f"{output} belongs to a run with other settings ({'; '.join(changed)}): choose another output"
+        )
+    pictures = json.loads((output / RUN).read_text("utf-8"))["pictures_of_a_step"]
+    now = _pictures_of_a_step(settings, processes)
+    if pictures != now:
+        raise ConfigError(
+            f"a step of the run in {output} has {pictures} pictures, and would have {now} with {processes} processes: "
+            "change optimisation.accumulate, or start as many as before"
+        )
+
+
+def _pictures_of_a_step(settings: TrainConfig, processes: int) -> int:
+    chosen = settings.optimisation
+    return chosen.pictures_per_step * chosen.accumulate * processes
+
+
+def _differences(earlier: Any, now: dict[str, Any]) -> list[str]:
+    """What decides a run and is not the same; how a step is dealt out does not."""
+    found = []
+    for tree in (earlier, now):
+        for name in ("accumulate", "pictures_per_step"):
+            tree["optimisation"].pop(name, None)
+    for key in dict.fromkeys([*earlier, *now]):
+        if key not in FREE and earlier.get(key) != now.get(key):
+            found.append(f"{key}: {earlier.get(key)} there, {now.get(key)} now")
+    return found
 
 
 def last_checkpoint(output: Path) -> Path | None:
@@ -43,5 +115,6 @@ def publish(staged: Path, place: Path) -> None:
 
 def copy_model(checkpoint: Path, folder: Path) -> None:
     """The model, or adapters, of a checkpoint without the state of its run."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns(*STATE_OF_RUN, *STATE_OF_ENGINES))
+    without_state = shutil.ignore_patterns(*STATE_OF_RUN, *STATE_OF_ENGINES)
+    with folder_when_complete(folder) as staging:
+        shutil.copytree(checkpoint, staging, ignore=without_state, dirs_exist_ok=True)

@@ -36,6 +36,7 @@ class Encoded:
     Attributes:
         tiles: float[T, 3, S, S].
         grid: (columns, rows) of the tiles.
+        image_tokens: That the language model reads of them; says what the vision tower has to do as well.
         rows: Rows of tokens.
         masks: uint8[K, H, W] of each row.
         perceiving: Of each row, whether it gives masks.
@@ -45,6 +46,7 @@ class Encoded:
 
     tiles: Tensor
     grid: Grid
+    image_tokens: int
     rows: tuple[Row, ...]
     masks: tuple[Tensor, ...]
     perceiving: tuple[bool, ...]
@@ -96,6 +98,7 @@ class Collator:
         return Encoded(
             tiles,
             grid,
+            len(tiles) * self.processor.tokens_per_tile,
             tuple(rows),
             tuple(masks),
             tuple(perceiving),
@@ -152,13 +155,15 @@ def counts_of(rows: Sequence[Row]) -> Counts:
 def dealt(examples: Sequence[Encoded], batches: int) -> list[list[Encoded]]:
     """The examples in `batches` groups that need little padding and cost about the same.
 
-    Sorted by length and cut so that the sum of the squares of the groups' padded sizes is the least there is, which
-    keeps the largest group, the one that memory has to hold, small as well. Groups are not empty; there are fewer of
-    them when there are fewer examples.
+    Sorted by length and cut so that the sum of the squares of the groups' costs is the least there is, which keeps the
+    largest, the one that memory has to hold, small as well. The cost is tokens: those of all rows with their padding,
+    and once more those of each picture, for the vision tower. Groups are not empty; there are fewer of them when there
+    are fewer examples.
     """
     order = sorted(range(len(examples)), key=lambda place: examples[place].longest)
     longest = [examples[place].longest for place in order]
     rows = np.cumsum([0, *(len(examples[place].rows) for place in order)])
+    pictures = np.cumsum([0, *(examples[place].image_tokens for place in order)])
     batches = min(batches, len(order))
     # best[k][j]: least cost of the first j examples in k groups; cut[k][j]: where the last of these groups starts.
     best = np.full((batches + 1, len(order) + 1), np.inf)
@@ -166,8 +171,9 @@ def dealt(examples: Sequence[Encoded], batches: int) -> list[list[Encoded]]:
     best[0, 0] = 0
     for group in range(1, batches + 1):
         for end in range(group, len(order) + 1):
-            sizes = (rows[end] - rows[group - 1 : end]) * float(longest[end - 1])
-            costs = best[group - 1, group - 1 : end] + sizes**2
+            starts = slice(group - 1, end)
+            sizes = (rows[end] - rows[starts]) * float(longest[end - 1]) + pictures[end] - pictures[starts]
+            costs = best[group - 1, starts] + sizes**2
             start = int(costs.argmin())
             best[group, end], cut[group, end] = costs[start], group - 1 + start
     ends = [len(order)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -149,8 +150,8 @@ class Optimisation(Settings):
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of matrix products, and of weights that are not trained; trained weights, their updates and "
-        "losses stay float32",
+        description="of matrix products, and with `lora` of weights that are not trained; trained weights, their "
+        "updates and losses are float32",
     )
     gradient_checkpointing: bool = Field(
         False, description="compute activations again in the backward pass: less memory, a third more time"
@@ -178,10 +179,10 @@ class Lora(Settings):
 
 
 class Validation(Settings):
-    """What is looked at whenever a checkpoint is written. The checkpoint with the best gIoU is kept."""
+    """What is looked at whenever a checkpoint is written. The one with the best gIoU (without masks: loss) is kept."""
 
     data: Data
-    examples: int = Field(64, gt=0, description="the first ones of `data`, in the words of the evaluation protocol")
+    examples: int = Field(64, gt=0, description="always the same ones, in the words of the evaluation protocol")
     shown: int = Field(8, ge=0, description="of these, pictures that are drawn with their predictions")
 
 
@@ -238,6 +239,10 @@ class TrainConfig(Settings):
             raise ValueError(
                 "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
             )
+        if self.lora is not None and self.init is None:
+            raise ValueError("lora adapts a model that has learnt something: give `init`, not `architecture`")
+        if self.architecture is not None and self.max_tiles is not None:
+            raise ValueError("max_tiles is for `init`: a model from `architecture` sees one tile")
         if self.lora is not None and self.optimisation.optimiser == "muon":
             raise ValueError("optimiser: muon moves whole matrices, lora their factors: set optimiser: adamw")
         if not any(self.optimisation.rate(group) for group in get_args(Group)):
@@ -291,6 +296,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
         branch = tree
         for parent in parents:
             branch = branch.setdefault(parent, {})
+            if not isinstance(branch, dict):
+                raise ConfigError(f"cannot set {key}: {parent} is {branch!r}, which has no settings of its own")
         branch[last] = value
     try:
         return TrainConfig.model_validate_json(_as_json(tree))
@@ -300,7 +307,5 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
 
 
 def _as_json(tree: dict[str, Any]) -> str:
-    """JSON has no tuples, so that strict checking takes a YAML list for one."""
-    import json
-
-    return json.dumps(tree)
+    """JSON has no tuples, so that strict checking takes a YAML list for one. What JSON lacks (dates) becomes text."""
+    return json.dumps(tree, default=str)

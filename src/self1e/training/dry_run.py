@@ -19,14 +19,14 @@ from torch import nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-from self1e.data.records import DataError
 from self1e.devices import choose_device
 from self1e.loading import BUNDLED
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.shapes import full_config, random_model
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.config import ConfigError, ToylandData, TrainConfig
-from self1e.training.run import build, make_trainer
+from self1e.training.run import build, make_trainer, training_arguments
+from self1e.training.sources import validation_set
 
 KNOWN_BASE = re.compile(r"OpenGVLab/InternVL3-(1B|2B|8B)")
 STEPS = 2
@@ -50,7 +50,7 @@ class DryRun:
         steps: Of the real run.
         pictures_of_run: Of the real run, with one process.
         checkpoint: Bytes of a checkpoint, weights and state of the optimiser.
-        checkpoints: Most that are there at a time.
+        checkpoints: Most that are there at a time, the one being written among them.
     """
 
     notes: list[str]
@@ -106,18 +106,22 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
 
     Raises:
         ConfigError: When the settings do not suit each other.
+        DataError: When a data set is missing below `data.root`.
     """
     notes: list[str] = []
     built = _base(settings, tokenizer, notes)
     with tempfile.TemporaryDirectory() as folder:
         small = _shortened(settings, folder, device)
-        try:
-            trainer = make_trainer(small, device, built)
-        except DataError as error:
-            notes.append(f"generated pictures in place of the data: {error}")
-            small = small.model_copy(update={"data": ToylandData(segmenting=3, textual=0, rehearsed=0)})
-            trainer = make_trainer(small, device, built)
-        trainer.args.save_strategy = SaveStrategy.NO
+        root = getattr(settings.data, "root", None)
+        if root is not None and not Path(root).is_dir():
+            notes.append(f"generated pictures in place of the data: there is no folder {root} (data.root)")
+            data = ToylandData(segmenting=3, textual=0, rehearsed=0)
+            small = small.model_copy(update={"data": data, "validation": None})
+        elif settings.validation is not None:
+            validation_set(settings.validation)[0]  # is it there?
+        arguments = training_arguments(small, device)
+        arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
+        trainer = make_trainer(small, device, arguments, built)
         clock = _Clock()
         trainer.add_callback(clock)
         trainer.train()
@@ -138,14 +142,14 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
             sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             weights["all"] + weights["trained"] + state,
             _peak(trainer.args.device),
-            small.optimisation.pictures_per_step,
+            trainer.totals["pictures"],
             trainer.totals["padded"],
             clock.ends[-1] - clock.starts[-1],
             losses,
             chosen.steps,
             chosen.steps * chosen.pictures_per_step * chosen.accumulate,
-            saved + state,
-            settings.keep + (settings.validation is not None),
+            saved * (2 if settings.optimisation.ema else 1) + state,
+            settings.keep + 1 + (settings.validation is not None),
         )
 
 
@@ -161,6 +165,7 @@ def _base(
     notes.append(f"random weights in the shapes of {settings.init}")
     processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
     processor.image_size, processor.tokens_per_tile = 448, 256
+    processor.max_tiles = settings.max_tiles or 1
     config = full_config(known[1], processor)
     for name in ("refilling", "image_to_image", "image_to_segmentation"):
         setattr(config, name, getattr(settings, name))
@@ -170,9 +175,9 @@ def _base(
 
 def _shortened(settings: TrainConfig, folder: str, device: str) -> TrainConfig:
     """The settings of the two steps."""
-    chosen: dict[str, Any] = {"steps": STEPS, "accumulate": 1, "warmup_steps": 0, "ema": 0.0}
+    chosen: dict[str, Any] = {"steps": STEPS, "warmup_steps": 0}
     if choose_device(device).type == "cpu":
-        chosen["pictures_per_step"] = 1
+        chosen |= {"pictures_per_step": 1, "accumulate": 1}
     if settings.dense_weight:
         raise ConfigError("a dry run is for the method's own losses: set dense_weight: 0")
     return settings.model_copy(

@@ -10,19 +10,24 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
-import yaml
+from accelerate import PartialState
 from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedTokenizerFast, TrainingArguments
 
 from self1e.devices import choose_device
+from self1e.files import folder_when_complete
+from self1e.modeling.configuration import SELF1EConfig
+from self1e.modeling.hub import read_config
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.training import attention
 from self1e.training.adapters import add_adapters, freeze, merge
-from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, UNFINISHED, copy_model, last_checkpoint
+from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, UNFINISHED, claim, copy_model, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.raise_model import raise_model
@@ -53,27 +58,30 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
     checkpoint = last_checkpoint(output)
     if checkpoint and fresh:
         raise ConfigError(f"{output} holds an earlier run: choose another output, or go on with it")
-    trainer = make_trainer(settings, device)
-    trainer.accelerator.wait_for_everyone()  # all have seen the same checkpoints before one writes
-    if trainer.is_world_process_zero():
-        _keep_settings(settings, output)
+    arguments = training_arguments(settings, device)  # before anything else: sets up the processes
+    state = PartialState()
+    with state.main_process_first():
+        claim(settings, state.num_processes)
+    trainer = make_trainer(settings, device, arguments)
+    if state.is_main_process:
         shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+    state.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finished = output / "model"
-    if trainer.is_world_process_zero():
+    if state.is_main_process:
         last = last_checkpoint(output)
         assert last is not None  # Trainer saves at the end
         _finish(settings, last, finished)
-        best = trainer.state.best_model_checkpoint
-        if best and Path(best).is_dir():
-            _finish(settings, Path(best), output / "best")
-    trainer.accelerator.wait_for_everyone()
+        if best := trainer.best_checkpoint():
+            _finish(settings, best, output / "best")
+    state.wait_for_everyone()
     return finished
 
 
 def make_trainer(
     settings: TrainConfig,
     device: str = "auto",
+    arguments: TrainingArguments | None = None,
     built: tuple[SELF1EForSegmentation, SELF1EProcessor] | None = None,
 ) -> SELF1ETrainer:
     """Everything that `settings` describe, ready to train.
@@ -81,13 +89,14 @@ def make_trainer(
     Args:
         settings: Of the run.
         device: See `train`.
+        arguments: Of `Trainer`, where there are some already.
         built: Model and processor to take instead of those that the settings name.
 
     Raises:
         ConfigError: When settings do not suit each other, the model, or the engine.
         DataError: When data are missing.
     """
-    arguments = training_arguments(settings, device)  # before anything else: sets up the processes
+    arguments = arguments or training_arguments(settings, device)
     torch.set_flush_denormal(True)  # attention weights of nearly 0 slow a CPU down by a tenth
     model, processor = built or build(settings)
     chosen = settings.optimisation
@@ -97,15 +106,14 @@ def make_trainer(
         dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(attention.NAME)
-    data = training_set(settings.data, chosen.steps * _pictures_of_a_step(settings, arguments), dense_side)
-    looked_at = validation_set(settings.validation.data, settings.validation.examples) if settings.validation else None
+    examples = chosen.steps * chosen.pictures_per_step * chosen.accumulate * arguments.world_size
     trainer = SELF1ETrainer(
         model=with_adapters(model, settings),
         settings=settings,
         args=arguments,
         collator=Collator(processor, settings.packed),
-        train_dataset=data,
-        validation_set=looked_at,
+        train_dataset=training_set(settings.data, examples, dense_side),
+        validation_set=validation_set(settings.validation) if settings.validation else None,
     )
     _check_engine(settings, trainer)
     return trainer
@@ -125,13 +133,8 @@ def with_adapters(model: SELF1EForSegmentation, settings: TrainConfig) -> nn.Mod
     return add_adapters(model, settings.lora, settings.seed, settings.init or "")
 
 
-def _pictures_of_a_step(settings: TrainConfig, arguments: TrainingArguments) -> int:
-    chosen = settings.optimisation
-    return chosen.pictures_per_step * chosen.accumulate * arguments.world_size
-
-
 def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
-    """Refuses what would fail late, or silently do something else."""
+    """Refuses what would fail late, or silently do something else, and sets what engines leave open."""
     several = trainer.accelerator.num_processes > 1
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if settings.dense_weight and (several or sharded):
@@ -140,6 +143,17 @@ def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
         raise ConfigError("optimiser: muon needs whole matrices, which FSDP and DeepSpeed cut up: set adamw")
     if settings.optimisation.ema and sharded:
         raise ConfigError("ema averages whole weights, which FSDP and DeepSpeed cut up: set optimisation.ema: 0")
+    if trainer.is_fsdp_enabled:
+        plugin = trainer.accelerator.state.fsdp_plugin
+        if plugin.fsdp_version != 2:
+            raise ConfigError("this is FSDP1: set fsdp_version: 2, as configs/launch/fsdp2.yaml does")
+        if settings.optimisation.precision == "bfloat16":  # by default outputs and gradients would be cut to it, too
+            plugin.mixed_precision_policy = MixedPrecisionPolicy(
+                param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
+            )
+    several_tiles = (settings.max_tiles or trainer.collator.processor.max_tiles) > 1
+    if several_tiles and trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3:
+        raise ConfigError("ZeRO-3 needs every process to do the same, and grids of tiles differ: set max_tiles: 1")
 
 
 def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
@@ -148,11 +162,12 @@ def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
     if settings.lora is None:
         copy_model(weights, folder)
     else:
-        copy_model(weights, folder.parent / ("adapter" if folder.name == "model" else f"{folder.name}-adapter"))
-        merge(weights).save_pretrained(folder)
-        SELF1EProcessor.from_pretrained(weights).save_pretrained(folder)
-    if (checkpoint / PROBE_WEIGHTS).exists():  # the next stage finds it there
-        shutil.copy(checkpoint / PROBE_WEIGHTS, folder.parent / PROBE_WEIGHTS)
+        copy_model(weights, folder.with_name("adapter" if folder.name == "model" else f"{folder.name}-adapter"))
+        with folder_when_complete(folder) as staging:
+            merge(weights).save_pretrained(staging)
+            SELF1EProcessor.from_pretrained(weights).save_pretrained(staging)
+    if folder.name == "model" and (weights / PROBE_WEIGHTS).exists():  # the next stage finds it there
+        shutil.copy(weights / PROBE_WEIGHTS, folder.with_name(PROBE_WEIGHTS))
 
 
 def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
@@ -165,8 +180,10 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
     else:
         assert settings.init is not None
         # Weights to be trained are float32, whatever they are stored in; for adapters, `with_adapters` sees to it.
-        dtype = "auto" if settings.lora else torch.float32
-        model = SELF1EForSegmentation.from_pretrained(settings.init, dtype=dtype)
+        options: dict[str, Any] = {"dtype": "auto" if settings.lora else torch.float32}
+        if read_config(settings.init).get("model_type") != SELF1EConfig.model_type:  # a base, which gets a new head
+            options |= {"refilling": settings.refilling, "seed": settings.seed}
+        model = SELF1EForSegmentation.from_pretrained(settings.init, **options)
         processor = SELF1EProcessor.from_pretrained(settings.init)
         if settings.max_tiles is not None:
             processor.max_tiles = settings.max_tiles
@@ -197,7 +214,7 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
     """What transformers' Trainer has to know."""
     chosen = settings.optimisation
     validation = settings.validation is not None
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=settings.output,
         max_steps=chosen.steps,
         per_device_train_batch_size=chosen.pictures_per_step,
@@ -212,7 +229,7 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         save_total_limit=settings.keep,
         eval_strategy="steps" if validation else "no",
         eval_steps=settings.save_every if validation else None,
-        metric_for_best_model="giou" if validation else None,
+        metric_for_best_model="score" if validation else None,
         greater_is_better=True if validation else None,
         dataloader_num_workers=settings.workers,
         dataloader_persistent_workers=settings.workers > 0,
@@ -224,17 +241,13 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         bf16=chosen.precision == "bfloat16",
         use_cpu=choose_device(device).type == "cpu",
         disable_tqdm=not logger.isEnabledFor(logging.INFO),
+        logging_nan_inf_filter=False,  # or a loss that is no number would be logged as the mean of those before
+        dataloader_pin_memory=False,  # batches are put together behind the loader
     )
-
-
-def _keep_settings(settings: TrainConfig, output: Path) -> None:
-    """Writes the settings beside the checkpoints, and refuses to mix two runs in one folder."""
-    path = output / "config.yaml"
-    tree = settings.model_dump(mode="json")
-    if path.exists() and yaml.safe_load(path.read_text()) != tree:
-        raise ConfigError(f"{output} belongs to a run with other settings ({path}): choose another output")
-    output.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(tree, sort_keys=False))
+    if arguments.n_gpu > 1:  # Trainer would cut each batch in pieces that do not know their pictures
+        logger.warning("one of %d GPUs is used: start the run with torchrun to use all", arguments.n_gpu)
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _toyland_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:

@@ -9,7 +9,7 @@ from self1e.data.own import OwnSource
 from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
 from self1e.data.records import Source
 from self1e.data.registry import open_set, without_held_out
-from self1e.training.config import MixtureData, OwnData, PartSettings, ToylandData
+from self1e.training.config import MixtureData, OwnData, PartSettings, ToylandData, Validation
 from self1e.training.toyland import ToylandDataset
 
 
@@ -24,15 +24,15 @@ def training_set(data: ToylandData | MixtureData, length: int, dense_side: int =
     return _mixture(data, length, training=True, hold_out=data.hold_out)
 
 
-def validation_set(data: ToylandData | MixtureData, length: int) -> ToylandDataset | Mixture:
+def validation_set(settings: Validation) -> ToylandDataset | Mixture:
     """Examples to look at, in the words of the evaluation protocol. Nothing is held out of them.
 
     Raises:
         DataError: When a data set is missing or unreadable.
     """
-    if isinstance(data, ToylandData):
-        return ToylandDataset(data, length, training=False)
-    return _mixture(data, length, training=False, hold_out=False)
+    if isinstance(settings.data, ToylandData):
+        return ToylandDataset(settings.data, settings.examples, training=False)
+    return _mixture(settings.data, settings.examples, training=False, hold_out=False)
 
 
 def open_part(part: PartSettings, root: Path | None) -> list[Source]:

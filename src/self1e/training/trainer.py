@@ -29,7 +29,7 @@ from self1e.data.records import DataError
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
-from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHEDULE, UNFINISHED, publish
+from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHEDULE, STATE, UNFINISHED, publish
 from self1e.training.collate import Collator, Counts, Encoded, dealt
 from self1e.training.config import MixtureData, TrainConfig
 from self1e.training.dense import DenseProbe, label_accuracy
@@ -45,7 +45,7 @@ BROKEN_COUNTED_FROM = 100
 """Records seen before a share of broken ones means anything."""
 
 WATCHED_FROM = 5
-"""Log lines after the warm-up before anything is amiss."""
+"""Log lines after the warm-up before anything counts as amiss."""
 
 PROBE_PREFIX = "dense_probe."
 
@@ -85,7 +85,7 @@ class SELF1ETrainer(Trainer):
         if settings.optimisation.ema:
             self.averaging = Averaging(self.model, settings.optimisation.ema)
             self.add_callback(self.averaging)
-        self.watch = Watch(settings.optimisation.warmup_steps // settings.log_every + WATCHED_FROM)
+        self.watch = Watch(settings.optimisation.warmup_steps + WATCHED_FROM * settings.log_every)
         self.totals: dict[str, int] = {}
         self.sums: dict[str, Tensor] = {}
         self.shares: dict[str, list[Tensor]] = {}
@@ -196,13 +196,13 @@ class SELF1ETrainer(Trainer):
         for maps, truths in zip(outputs.mask_logits, masks, strict=True):
             if len(truths):
                 there = (truths == 1).flatten(1).any(dim=1)
-                blank = (maps <= 0).flatten(1).all(dim=1).to(there.device)
+                blank = (~(maps > 0)).flatten(1).all(dim=1).to(there.device)  # NaN shows nothing
                 self._note_share("blank", (blank & there).sum(), there.sum())
 
     def _note(self, **parts: Tensor) -> None:
         """Adds to parts of the loss of a step. Nothing waits for an accelerator here."""
         for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach()
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
 
     def _note_share(self, name: str, part: Tensor, whole: Tensor) -> None:
         so_far = self.shares.setdefault(name, [torch.zeros(()), torch.zeros(())])
@@ -213,7 +213,7 @@ class SELF1ETrainer(Trainer):
         """Adds to a line about training: parts of the loss, mean over its steps; shares; and how much was padding."""
         if "loss" in logs:
             logs |= self._figures()
-            self.watch.look(self.state.global_step, logs)
+            self._look(logs)
         super().log(logs, start_time)
 
     def _figures(self) -> dict[str, float]:
@@ -233,7 +233,9 @@ class SELF1ETrainer(Trainer):
         """Sum or mean over processes; every process has the same values to give."""
         if not values:
             return []
-        together = torch.stack([value.detach().to(self.args.device, torch.float64) for value in values])
+        device = self.args.device
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        together = torch.stack([value.detach().to(device, dtype) for value in values])
         return self.accelerator.reduce(together, how).tolist()
 
     # Validation
@@ -257,13 +259,18 @@ class SELF1ETrainer(Trainer):
                 prepare=self._prepare_inputs,
             )
         figures["loss"] = self._weighted(figures)
+        figures["score"] = figures.get("giou", -figures["loss"])  # the best has the highest
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
         if sheet is not None and self.is_world_process_zero():
             self._show(sheet)
-        self.watch.look(self.state.global_step, figures)
+        self._look(figures)
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _look(self, figures: Mapping[str, float]) -> None:
+        if self.is_world_process_zero():
+            self.watch.look(self.state.global_step, figures)
 
     def _averaged(self) -> AbstractContextManager[None]:
         """The averaged weights in place, where there are any."""
@@ -282,11 +289,13 @@ class SELF1ETrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Writes a checkpoint aside, and moves it to its place when nothing of it is missing."""
-        output, step = Path(self.args.output_dir), self.state.global_step
-        staged = output / UNFINISHED / f"checkpoint-{step}"
-        if self.state.best_global_step:
-            self.state.best_model_checkpoint = str(output / f"checkpoint-{self.state.best_global_step}")
+        output = Path(self.args.output_dir)
+        staged = output / UNFINISHED / f"checkpoint-{self.state.global_step}"
         super()._save_checkpoint(model, trial)
+        best = self.state.best_global_step
+        self.state.best_model_checkpoint = str(output / f"checkpoint-{best}") if best else None
+        if self.args.should_save:  # again, as the best may be this one, which is not in its place yet
+            self.state.save_to_json(str(staged / STATE))
         if self.averaging is not None and self.args.should_save:
             with self._averaged():
                 self._save(str(staged / AVERAGE))
@@ -308,8 +317,20 @@ class SELF1ETrainer(Trainer):
         once = dict(self.model.named_parameters()) | dict(
             self.model.named_buffers()
         )  # without second names of a weight
-        state = {name: whole(weight) for name, weight in self.model.state_dict().items() if name in once}
+        if isinstance(self.accelerator.unwrap_model(self.model), PeftModel):
+            once = {name: weight for name, weight in once.items() if weight.requires_grad}
+        state = {}
+        for name, weight in self.model.state_dict().items():
+            if name in once:
+                together = whole(weight)  # all processes have to take part
+                if self.args.should_save:
+                    state[name] = together.cpu()
         self._save(output_dir, state)
+
+    def best_checkpoint(self) -> Path | None:
+        """The one with the best score in validation; None without validation."""
+        best = self.state.best_model_checkpoint
+        return Path(best) if best else None
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """A model folder, or an adapter folder, without the probe; the probe beside it."""
@@ -369,8 +390,8 @@ class SELF1ETrainer(Trainer):
 
 
 def whole(weight: Tensor) -> Tensor:
-    """A weight that FSDP has cut up, put together on the CPU; others as they are. All processes have to ask."""
-    return weight.full_tensor().cpu() if isinstance(weight, DTensor) else weight
+    """A weight that FSDP has cut up, put together; others as they are. All processes have to ask."""
+    return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
 def _pointed_loss(

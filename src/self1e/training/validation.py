@@ -6,6 +6,7 @@ results are put together in the order of the examples, so that any number of pro
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,8 @@ from self1e.evaluation.metrics import MaskScores
 from self1e.modeling.losses import resize
 from self1e.training.collate import Collator
 from self1e.training.toyland import ToylandDataset
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -82,6 +85,8 @@ def validate(
     for start in range(0, count, processes):  # each process takes as many, as they may have to work together
         index = min(start + process, count - 1)
         example = dataset[index]
+        for name, reason in example.extras.get("skipped", ()):  # type: ignore[attr-defined]
+            logger.warning("another validation example in place of %s: %s", name, reason)
         inputs = prepare(collator([example]))
         own.append(_judged(model, inputs, example, index, seg_token_id, index < shown))
     by_index = {each.index: each for each in (gather_object(own) if processes > 1 else own)}

@@ -1,8 +1,9 @@
-"""Two ways in which training goes wrong without the loss saying so: `[SEG]` is no longer said, and masks go blank."""
+"""Ways in which training goes wrong: `[SEG]` is no longer said, masks go blank, figures are no numbers any more."""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ class Watch:
     """Warns early, and not all the time.
 
     Args:
-        patience: Looks before the first warning: a model starts without either skill.
+        patience: Steps before the first warning: a model starts without either skill.
     """
 
     def __init__(self, patience: int) -> None:
@@ -34,9 +35,12 @@ class Watch:
                 masks that should have pixels, the share predicted without any.
         """
         self.looks += 1
-        if self.looks <= self.patience:
-            return []
         warnings = []
+        if not all(math.isfinite(value) for value in figures.values() if isinstance(value, float)):
+            lost = ", ".join(name for name, value in figures.items() if isinstance(value, float) and value != value)
+            warnings.append(("finite", f"not a number any more: {lost or 'a figure'}: lower learning_rate"))
+        if step <= self.patience:
+            figures = {}
         produced, blank = figures.get("seg_produced"), figures.get("blank")
         if produced is not None and produced < FEWEST_PRODUCED:
             warnings.append(
