@@ -75,6 +75,34 @@ def test_interrupted_and_shared_evaluations_are_one(tmp_path: Path, segmenter: S
     assert summarise(own, parts) == summarise(own, whole)
 
 
+def test_what_was_broken_is_done_when_it_is_mended(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    folder = tmp_path / "results"
+    evaluate(segmenter, own, folder)
+    assert len(summarise(own, folder)["broken"]) == 1
+    Image.new("RGB", (20, 20)).save(tmp_path / "missing.png")
+    evaluate(segmenter, own, folder, process=1, processes=2)
+    evaluate(segmenter, own, folder, process=0, processes=2)
+    figures = summarise(own, folder)
+    assert not figures["broken"] and figures["samples"] == 7
+
+
+def test_changed_data_are_another_evaluation(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    file = tmp_path / "own.jsonl"
+    file.write_text(file.read_text().replace("the thing", "the thinG"))
+    with pytest.raises(EvaluationError, match="data: "):
+        evaluate(segmenter, open_benchmark(str(file), tmp_path), tmp_path / "results", limit=1)
+
+
+def test_a_sentence_that_is_too_long_breaks_its_record_only(tmp_path: Path, segmenter: Segmenter) -> None:
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    lines = [{"image": "a.png", "prompt": prompt, "masks": []} for prompt in ("word " * 100_000, "the thing")]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    benchmark = open_benchmark(str(tmp_path / "own.jsonl"), tmp_path)
+    evaluate(segmenter, benchmark, tmp_path / "results")
+    assert "tokens" in " ".join(summarise(benchmark, tmp_path / "results")["broken"])
+
+
 def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     with pytest.raises(EvaluationError, match="answer: given there, generated now"):
@@ -114,7 +142,7 @@ def test_text_from_data_is_text_on_the_page(tmp_path: Path, segmenter: Segmenter
 
 def test_sample_files_survive_cuts(tmp_path: Path) -> None:
     file = SampleFile(tmp_path / "samples-0.jsonl")
-    first = RecordDone(0, (Sample(0, 0, "a.png", "the ä\nthing", "", "[SEG].", 0.5, 1, 2, 1, 2),))
+    first = RecordDone(0, (Sample(0, 0, "a.png", "the ä\u2028\nthing", "", "[SEG].", 0.5, 1, 2, 1, 2),))
     file.add(first)
     with file.path.open("a") as raw:
         raw.write('{"record": 1, "sam')

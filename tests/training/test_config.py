@@ -43,6 +43,8 @@ def test_what_is_saved_reads_back_the_same(tmp_path: Path) -> None:
         ({"architecture": {"text_width": 100}}, "does not divide into 3 heads"),
         ({"init": "somewhere"}, "either `init`"),
         ({"packed": True}, "image_to_segmentation: false"),
+        ({"data": {"first_weights": {"clas": 1}}}, "no kind of question clas"),
+        ({"data": {"segmenting": 0, "textual_share": 0.5}}, "some scenes would have no question"),
         ({"lora": {}}, "give `init`, not `architecture`"),
         ({"max_tiles": 4}, "max_tiles is for `init`"),
         ({"optimisation": {"steps": 1, "rates": dict.fromkeys(GROUPS, 0)}}, "nothing is left to train"),
@@ -98,6 +100,15 @@ def test_published_recipes_are_those_of_the_method() -> None:
         assert (chosen.learning_rate, chosen.warmup_steps, chosen.clip, chosen.weight_decay) == (1e-4, 100, 1.0, 0.0)
         assert (chosen.pictures_per_step, chosen.accumulate, chosen.betas) == (5, 8, (0.9, 0.95))
         assert [part.rate for part in settings.data.parts.values()] == [1, 1, 1, 1]
+
+
+def test_validation_data_lie_where_training_data_do(tmp_path: Path) -> None:
+    part = {"parts": {"a": {"rate": 1, "sets": ["reasonseg|val"]}}}
+    tree = {"output": "x", "init": "y", "data": part | {"root": "here"}, "optimisation": {"steps": 1}}
+    given = load_config(write(tmp_path, tree | {"validation": {"data": part}}), {"data.root": "there"})
+    assert given.validation is not None and given.validation.data.root == given.data.root == "there"
+    own = load_config(write(tmp_path, tree | {"validation": {"data": part | {"root": "elsewhere"}}}))
+    assert own.validation is not None and own.validation.data.root == "elsewhere"
 
 
 @pytest.mark.parametrize("key", ["output.folder", "data.parts.0"])

@@ -17,7 +17,7 @@ from self1e.data.example import Example
 from self1e.evaluation.metrics import MaskScores
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
-from self1e.training.checkpoints import claim, last_checkpoint
+from self1e.training.checkpoints import claim, clean, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, MixtureData, TrainConfig, Validation
 from self1e.training.run import train
@@ -166,7 +166,18 @@ def test_what_is_the_users_stays(tmp_path: Path, tiny_model_folder: Path) -> Non
         train(inside, device="cpu")
 
 
-def test_what_may_change_when_a_run_goes_on(tmp_path: Path, tiny_model_folder: Path) -> None:
+def test_leftovers_of_a_kill_are_cleaned_up(tmp_path: Path) -> None:
+    for name in (".model.12ab.partial", ".model.34cd.old", ".best.56ef.old", "best", "unfinished", ".mine.old"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".model.34cd.old" / "kept").touch()
+    clean(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model", "best", ".mine.old"}
+    assert (tmp_path / "model" / "kept").exists()
+
+
+def test_what_may_change_when_a_run_goes_on(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not what decides it, and not how many pictures make a step; but how they are dealt out."""
     data = own_data(tmp_path)
 
@@ -180,6 +191,10 @@ def test_what_may_change_when_a_run_goes_on(tmp_path: Path, tiny_model_folder: P
     claim(settings(optimisation={"accumulate": 4, "pictures_per_step": 1}), processes=1)
     with pytest.raises(ConfigError, match="has 4 pictures, and would have 8 with 2 processes"):
         claim(settings(), processes=2)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="started with no sharding, and cannot go on with FSDP"):
+        claim(settings(), processes=1)
+    monkeypatch.delenv("ACCELERATE_USE_FSDP")
     with pytest.raises(ConfigError, match="seed: 1 there, 2 now"):
         claim(settings(seed=2), processes=1)
 

@@ -98,6 +98,9 @@ def command(
         from self1e.evaluation.benchmarks import open_benchmark
 
         opened = [open_benchmark(name, root) for name in field]
+    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and device == "auto":
+        device = _own_device()
     segmenter = load_segmenter(model, device=device, dtype=dtype, revision=revision, subfolder=subfolder)
     segmenter.processor.max_tiles = max_tiles
     facts = {
@@ -108,16 +111,26 @@ def command(
         "versions": versions(),
     }
     figures: list[dict[str, Any]] = []
-    if len(field) < len(benchmarks):
+    if len(field) < len(benchmarks) and process == 0:
         figures.append({"benchmark": TOYLAND, **_toyland(segmenter, seed, n, answer)})
     for benchmark in opened:
-        measured = _measured(segmenter, benchmark, out, answer, limit, worst, str(facts["weights_sha256"]))
+        folder = out / f"{Path(segmenter.model_name).name}-{str(facts['weights_sha256'])[:8]}" / benchmark.folder
+        folder /= answer.value
+        measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes)
         if measured is not None:
             figures.append(measured)
-    if json_file is not None and figures:
+    if json_file is not None and process == 0:
         whole = facts | figures[0] if len(figures) == 1 else facts | {"benchmarks": figures}
         write_json(json_file, whole, overwrite=overwrite, indent=2)
         show(f"figures: {json_file}")
+
+
+def _own_device() -> str:
+    """Of several processes on a machine, each has a GPU of its own."""
+    from self1e.devices import choose_device
+
+    device = choose_device("auto")
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device.type == "cuda" else str(device)
 
 
 def _weights_hash(model: str, revision: str | None, subfolder: str | None) -> str:
@@ -144,18 +157,17 @@ def _toyland(segmenter: Segmenter, seed: int, n: int, answer: Answer) -> dict[st
 def _measured(
     segmenter: Segmenter,
     benchmark: Benchmark,
-    out: Path,
+    folder: Path,
     answer: Answer,
     limit: int | None,
     worst: int,
-    weights: str,
+    process: int,
+    processes: int,
 ) -> dict[str, Any] | None:
     """One benchmark; its figures, which of several processes only the first has."""
     from self1e.evaluation.page import write_page
     from self1e.evaluation.run import evaluate, records_done, summarise
 
-    process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    folder = out / f"{Path(segmenter.model_name).name}-{weights[:8]}" / _file_name(benchmark.name) / answer.value
     with progress_bar() as progress:
         task = progress.add_task(f"{segmenter.model_name} on {benchmark.name}", total=None)
         evaluate(
@@ -185,10 +197,12 @@ def _measured(
 def _wait_for_all(processes: int) -> None:
     if processes == 1:
         return
+    from datetime import timedelta
+
     from torch import distributed
 
-    if not distributed.is_initialized():
-        distributed.init_process_group("gloo")
+    if not distributed.is_initialized():  # one may have hours to do when the others are done
+        distributed.init_process_group("gloo", timeout=timedelta(days=7))
     distributed.barrier()
 
 
@@ -196,15 +210,6 @@ def _line(name: str, figures: dict[str, Any]) -> str:
     shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
     cells = [f"{figure} {100 * figures[figure]:.1f}" for figure in shown if figure in figures]
     return f"{name}: {', '.join(cells) or 'nothing measured'} ({figures['samples']:,} samples)"
-
-
-def _file_name(name: str) -> str:
-    """A benchmark's name as a folder's.
-
-    >>> _file_name("refcoco+|unc|val"), _file_name("photos/mine.jsonl")
-    ('refcoco+_unc_val', 'mine')
-    """
-    return Path(name).stem if name.endswith(".jsonl") else name.replace("|", "_")
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ FILE.jsonl                                              your own, see `self1e.da
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ class Benchmark:
         answers: Whether masks or words are scored.
         min_area: Predictions of fewer pixels are empty; see `MaskScores`.
         classes: Whether mIoU over what is asked for is a figure: class names, not sentences.
+        data: Where the data are, and of a file of one's own what is in it: results of other data are not gone on with.
     """
 
     name: str
@@ -48,6 +50,18 @@ class Benchmark:
     answers: Literal["masks", "words"] = "masks"
     min_area: int = 1
     classes: bool = False
+    data: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Name of a folder for results.
+
+        >>> Benchmark("refcoco+|unc|val", ()).folder, Benchmark("photos/mine.jsonl", (), data="/photos 1f0c").folder
+        ('refcoco+_unc_val', 'mine-407dd20b')
+        """
+        if self.name.endswith(".jsonl"):
+            return f"{Path(self.name).stem}-{hashlib.sha256(self.data.split()[0].encode()).hexdigest()[:8]}"
+        return self.name.replace("|", "_")
 
 
 def open_benchmark(name: str, root: Path) -> Benchmark:
@@ -56,18 +70,20 @@ def open_benchmark(name: str, root: Path) -> Benchmark:
     Raises:
         DataError: When there is none of this name, or its data are not there.
     """
+    data = str(root.resolve())
     if name in OPEN_VOCABULARY:
-        return Benchmark(name, OPEN_VOCABULARY[name](root), classes=True)
+        return Benchmark(name, OPEN_VOCABULARY[name](root), classes=True, data=data)
     if name.endswith(".jsonl"):
-        return Benchmark(name, OwnSource(Path(name)))
+        source, path = OwnSource(Path(name)), Path(name).resolve()
+        return Benchmark(name, source, data=f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}")
     match name.split("|"):
         case ["reasonseg", split]:
-            return Benchmark(name, ReasonSource(root, split, explained=False, first_text_only=True))
+            return Benchmark(name, ReasonSource(root, split, explained=False, first_text_only=True), data=data)
         case [dataset, split] if (dataset, split) in VQA_TESTS:
-            return Benchmark(name, VqaTest(root, dataset, split), answers="words")
+            return Benchmark(name, VqaTest(root, dataset, split), answers="words", data=data)
         case [dataset, split_by, split] if (dataset, split_by) in REFER_SETS:
             min_area = GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1
-            return Benchmark(name, ReferSource(root, dataset, split_by, split), min_area=min_area)
+            return Benchmark(name, ReferSource(root, dataset, split_by, split), min_area=min_area, data=data)
     raise DataError(f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl of your own")
 
 

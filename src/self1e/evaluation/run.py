@@ -64,7 +64,7 @@ def evaluate(
         EvaluationError: When the folder holds the results of something else.
     """
     check_settings(segmenter, benchmark, folder, answer, limit)
-    done = {each.record for each in records_done(folder)}
+    done = {each.record for each in records_done(folder) if not each.broken}  # what was broken may be mended
     file = SampleFile(folder / f"samples-{process}.jsonl")
     own = range(process, record_count(benchmark, limit), processes)
     for count, index in enumerate(own, start=1):
@@ -84,13 +84,15 @@ def record_count(benchmark: Benchmark, limit: int | None) -> int:
 
 def records_done(folder: Path) -> list[RecordDone]:
     """Of all processes, in the order of the source."""
-    found = {each.record: each for path in sorted(folder.glob("samples-*.jsonl")) for each in SampleFile(path)}
+    found: dict[int, RecordDone] = {}
+    for path in sorted(folder.glob("samples-*.jsonl")):
+        for each in SampleFile(path):
+            if each.record not in found or not each.broken:
+                found[each.record] = each
     return [found[record] for record in sorted(found)]
 
 
-def check_settings(
-    segmenter: Segmenter, benchmark: Benchmark, folder: Path, answer: Answer, limit: int | None
-) -> dict[str, Any]:
+def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, answer: Answer, limit: int | None) -> None:
     """Writes down what is measured, or checks that it is what was measured before.
 
     Raises:
@@ -98,6 +100,7 @@ def check_settings(
     """
     settings = {
         "benchmark": benchmark.name,
+        "data": benchmark.data,
         "records": record_count(benchmark, limit),
         "limit": limit,
         "answer": answer,
@@ -118,7 +121,6 @@ def check_settings(
             if earlier.get(key) != value
         )
         raise EvaluationError(f"{folder} holds another evaluation ({changed}): choose another folder, or delete it")
-    return settings
 
 
 def summarise(benchmark: Benchmark, folder: Path, limit: int | None = None) -> dict[str, Any]:
@@ -186,17 +188,17 @@ def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> lis
     """bool[H, W] for each query of a record, and the answer it stands behind.
 
     Raises:
-        DataError: When the picture cannot be read.
+        DataError: When the picture cannot be read, or a question is longer than the model can read.
     """
     try:
         picture = segmenter.encode(load_image(record.image))
+        questions = [question_of(query) for query in record.queries]
+        if answer == "given":
+            results = segmenter.segment(picture, questions, template="none")
+        else:
+            results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
     except (OSError, ValueError) as error:
         raise DataError(f"{record.id}: {error}") from error
-    questions = [question_of(query) for query in record.queries]
-    if answer == "given":
-        results = segmenter.segment(picture, questions, template="none")
-    else:
-        results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
     return [(result.mask, result.text) for result in results]
 
 
@@ -208,10 +210,9 @@ def question_of(query: Query) -> str:
 def _words(segmenter: Segmenter, test: VqaTest, index: int) -> Sample:
     asked = test[index]
     try:
-        picture = segmenter.encode(load_image(asked.image))
+        text = segmenter.chat(load_image(asked.image), asked.question, max_new_tokens=LONGEST_WORDS).text
     except (OSError, ValueError) as error:
         raise DataError(f"{asked.id}: {error}") from error
-    text = segmenter.chat(picture, asked.question, max_new_tokens=LONGEST_WORDS).text
     score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
     question = asked.question.partition("\n")[0]
     return Sample(index, 0, asked.image.name, question, "", text, score, given=" | ".join(asked.given))

@@ -68,14 +68,14 @@ class SampleFile:
 
     def add(self, done: RecordDone) -> None:
         """Appends a record in one write."""
-        line = json.dumps(asdict(done), ensure_ascii=False)
+        line = json.dumps(asdict(done))
         with self.path.open("a", encoding="utf-8") as file:
             file.write(("" if self._ends_whole() else "\n") + line + "\n")
 
     def __iter__(self) -> Iterator[RecordDone]:
         if not self.path.exists():
             return
-        for line in self.path.read_text("utf-8", errors="replace").splitlines():
+        for line in self.path.read_text("utf-8", errors="replace").split("\n"):
             try:
                 tree = json.loads(line)
                 samples = tuple(Sample(**each) for each in tree["samples"])
@@ -93,7 +93,7 @@ class SampleFile:
 
 def write_csv(path: Path, samples: Iterable[Sample]) -> None:
     """A table with a row for each sample."""
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.DictWriter(file, [each.name for each in fields(Sample)])
         writer.writeheader()
         writer.writerows(asdict(sample) for sample in samples)

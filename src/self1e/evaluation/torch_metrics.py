@@ -1,7 +1,7 @@
 """The figures of `self1e.evaluation.metrics` and `vqa` as torchmetrics, for training loops of one's own.
 
 They keep sums only, which torchmetrics adds up over processes: any way to share the samples gives the same figures.
-Needs the extra `eval`.
+Sums are float64, which Apple's MPS does not have: keep them on the CPU there. Needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class MaskFigures(Metric):
             self.found += there and scores.predicted[-1] > 0
             self.said_absent += not there and scores.predicted[-1] == 0
             if there:
-                self.precise += torch.tensor([iou >= threshold for threshold in PRECISION_THRESHOLDS])
+                self.precise += torch.tensor([iou >= each for each in PRECISION_THRESHOLDS], device=self.precise.device)
         self.samples += len(scores)
         self.intersection += sum(scores.intersections)
         self.union += sum(scores.unions)

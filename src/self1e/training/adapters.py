@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from self1e.modeling.configuration import SELF1EConfig
+from self1e.modeling.hub import read_config
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.weights import CheckpointError
 from self1e.training.config import Lora, Optimisation
@@ -53,7 +54,7 @@ def add_adapters(model: SELF1EForSegmentation, lora: Lora, seed: int, base: str)
         target_modules=adapted_modules(model, lora),
         base_model_name_or_path=base,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = get_peft_model(model, config)
     for parameter in trained:  # peft has frozen them
@@ -71,14 +72,19 @@ def adapted_modules(model: nn.Module, lora: Lora) -> list[str]:
 
 
 def trained_in_full(model: PeftModel, state: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """The weights that are trained beside the adapters, by their names in the model itself.
+    """The weights that are trained beside the adapters, and the head, by their names in the model itself.
 
     Args:
         model: Says which they are.
         state: All weights, where the model holds only a part of each (FSDP, ZeRO).
     """
     state = model.state_dict() if state is None else state
-    wanted = {name for name, weight in model.named_parameters() if weight.requires_grad and "lora_" not in name}
+    wanted = {
+        name
+        for name, weight in model.named_parameters()
+        # The head always: that of a base without one was made for this run.
+        if (weight.requires_grad or group_of(name) == "head") and "lora_" not in name
+    }
     return {
         name.removeprefix(_PREFIX): weight.detach().contiguous() for name, weight in state.items() if name in wanted
     }
@@ -121,11 +127,14 @@ def merge(
     base = base or config.base_model_name_or_path
     if not base:
         raise CheckpointError(f"{folder} does not say which model it was trained on: name it")
-    model = SELF1EForSegmentation.from_pretrained(base, dtype="auto")
+    trained_as = SELF1EConfig.from_pretrained(folder)
+    options = {}
+    if read_config(base).get("model_type") != SELF1EConfig.model_type:  # whose head came with the run
+        options["refilling"] = trained_as.refilling
+    model = SELF1EForSegmentation.from_pretrained(base, dtype="auto", **options)
     if dtype == "auto":
         dtype = model.dtype
     model = model.float()
-    trained_as = SELF1EConfig.from_pretrained(folder)
     if trained_as.refilling != model.config.refilling:
         raise CheckpointError(
             f"{folder} was trained with refilling: {trained_as.refilling}, {base} has {model.config.refilling}"

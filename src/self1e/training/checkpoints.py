@@ -62,9 +62,9 @@ def claim(settings: TrainConfig, processes: int) -> None:
         if taken:
             raise ConfigError(f"{output} holds {', '.join(taken)}, but not of a run of ours: choose another output")
         output.mkdir(parents=True, exist_ok=True)
-        with write_atomically(path) as file:
+        write_json(output / RUN, _run(settings, processes), overwrite=True)
+        with write_atomically(path) as file:  # whose presence makes the claim
             file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
-        write_json(output / RUN, {"pictures_of_a_step": _pictures_of_a_step(settings, processes)})
         return
     earlier = yaml.safe_load(path.read_text("utf-8"))
     changed = _differences(earlier, settings.model_dump(mode="json"))
@@ -72,18 +72,29 @@ def claim(settings: TrainConfig, processes: int) -> None:
         raise ConfigError(
             f"{output} belongs to a run with other settings ({'; '.join(changed)}): choose another output"
         )
-    pictures = json.loads((output / RUN).read_text("utf-8"))["pictures_of_a_step"]
-    now = _pictures_of_a_step(settings, processes)
-    if pictures != now:
+    before, now = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
+    if before["engine"] != now["engine"]:
         raise ConfigError(
-            f"a step of the run in {output} has {pictures} pictures, and would have {now} with {processes} processes: "
-            "change optimisation.accumulate, or start as many as before"
+            f"the run in {output} was started with {before['engine']}, and cannot go on with {now['engine']}: their "
+            "checkpoints differ"
+        )
+    name = "pictures_of_a_step"
+    if before[name] != now[name]:
+        raise ConfigError(
+            f"a step of the run in {output} has {before[name]} pictures, and would have {now[name]} with {processes} "
+            "processes: change optimisation.accumulate, or start as many as before"
         )
 
 
-def _pictures_of_a_step(settings: TrainConfig, processes: int) -> int:
+def _run(settings: TrainConfig, processes: int) -> dict[str, Any]:
+    """What has to stay as it is beside the settings: the pictures of a step, and who writes the optimiser's state."""
     chosen = settings.optimisation
-    return chosen.pictures_per_step * chosen.accumulate * processes
+    engine = "no sharding"
+    if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
+        engine = "FSDP"
+    elif os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
+        engine = f"DeepSpeed on {processes} processes"
+    return {"pictures_of_a_step": chosen.pictures_per_step * chosen.accumulate * processes, "engine": engine}
 
 
 def _differences(earlier: Any, now: dict[str, Any]) -> list[str]:
@@ -104,11 +115,21 @@ def last_checkpoint(output: Path) -> Path | None:
     return Path(found) if found else None
 
 
+def clean(output: Path) -> None:
+    """Takes away what an earlier start was writing when it was killed, and puts back what it was about to replace."""
+    shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+    for name in RESULTS:
+        for left in output.glob(f".{name}.*.old"):
+            if not (output / name).exists():
+                left.rename(output / name)
+        for left in (*output.glob(f".{name}.*.old"), *output.glob(f".{name}.*.partial")):
+            shutil.rmtree(left, ignore_errors=True)
+
+
 def publish(staged: Path, place: Path) -> None:
     """Moves a checkpoint that is whole to its place, in one step of the file system."""
     if hasattr(os, "sync"):
         os.sync()  # or its files could be empty after a power failure, though it is in its place
-    shutil.rmtree(place, ignore_errors=True)
     staged.rename(place)
     shutil.rmtree(staged.parent, ignore_errors=True)
 

@@ -10,11 +10,14 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from self1e.data.toyland.language import SEGMENTING, TEXTUAL
 from self1e.modeling.configuration import Refilling
 from self1e.processing.images import MAX_TILES
 
 DenseLabel = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
 
+
+QUESTIONS = (*SEGMENTING, *TEXTUAL)
 
 Group = Literal["vision", "projector", "language", "embeddings", "head"]
 """Parts of a model that can have learning rates of their own: vision tower, projector, layers of the language model,
@@ -72,6 +75,19 @@ class ToylandData(Settings):
         0.0, ge=0, description="share of the run over which the weights change; above 1 it ends on the way"
     )
 
+    @property
+    def asks_always(self) -> bool:
+        """Whether every scene has a question."""
+        return bool(self.segmenting or (self.textual_share == 1 and self.textual + self.rehearsed))
+
+    @model_validator(mode="after")
+    def _known_kinds(self) -> ToylandData:
+        for weights in (self.first_weights, self.last_weights):
+            unknown = sorted(set(weights or ()) - set(QUESTIONS))
+            if unknown:
+                raise ValueError(f"there is no kind of question {', '.join(unknown)}: known are {', '.join(QUESTIONS)}")
+        return self
+
 
 class OwnData(Settings):
     """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
@@ -111,7 +127,12 @@ class MixtureData(Settings):
     seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
     at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
     hold_out: bool = Field(True, description="leave out pictures of RefCOCO-family validation and test splits")
-    broken_share: float = Field(0.01, ge=0, le=1, description="broken records, of all seen, that stop the run")
+    broken_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="broken records that stop the run, of those that a process has seen since it started",
+    )
 
     @model_validator(mode="after")
     def _has_root(self) -> MixtureData:
@@ -225,6 +246,17 @@ class TrainConfig(Settings):
     save_every: int = Field(500, gt=0, description="steps")
     keep: int = Field(2, gt=0, description="checkpoints to keep")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_root(cls, tree: Any) -> Any:
+        """Validation data lie where training data do, unless it is said otherwise."""
+        data, validation = (tree.get(name) for name in ("data", "validation"))
+        if isinstance(data, dict) and isinstance(validation, dict) and isinstance(validation.get("data"), dict):
+            root, looked_at = data.get("root"), validation["data"]
+            if root is not None and "parts" in looked_at and "root" not in looked_at:
+                tree = tree | {"validation": validation | {"data": looked_at | {"root": root}}}
+        return tree
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if (self.init is None) == (self.architecture is None):
@@ -239,6 +271,9 @@ class TrainConfig(Settings):
             raise ValueError(
                 "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
             )
+        for data in (self.data, self.validation.data if self.validation else None):
+            if isinstance(data, ToylandData) and self.objective == "full" and not data.asks_always:
+                raise ValueError("some scenes would have no question: set segmenting above 0, or textual_share: 1")
         if self.lora is not None and self.init is None:
             raise ValueError("lora adapts a model that has learnt something: give `init`, not `architecture`")
         if self.architecture is not None and self.max_tiles is not None:
@@ -285,8 +320,9 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
     """
     try:
         tree = read_yaml(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):

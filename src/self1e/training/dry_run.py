@@ -149,7 +149,7 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
             chosen.steps,
             chosen.steps * chosen.pictures_per_step * chosen.accumulate,
             saved * (2 if settings.optimisation.ema else 1) + state,
-            settings.keep + 1 + (settings.validation is not None),
+            max(settings.keep, 1 + (settings.validation is not None)) + 1,
         )
 
 

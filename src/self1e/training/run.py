@@ -27,7 +27,7 @@ from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.training import attention
 from self1e.training.adapters import add_adapters, freeze, merge
-from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, UNFINISHED, claim, copy_model, last_checkpoint
+from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, claim, clean, copy_model, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.raise_model import raise_model
@@ -64,7 +64,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         claim(settings, state.num_processes)
     trainer = make_trainer(settings, device, arguments)
     if state.is_main_process:
-        shutil.rmtree(output / UNFINISHED, ignore_errors=True)
+        clean(output)
     state.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finished = output / "model"

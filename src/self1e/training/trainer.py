@@ -33,7 +33,7 @@ from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHED
 from self1e.training.collate import Collator, Counts, Encoded, dealt
 from self1e.training.config import MixtureData, TrainConfig
 from self1e.training.dense import DenseProbe, label_accuracy
-from self1e.training.optimisers import make_optimiser
+from self1e.training.optimisers import group_of, make_optimiser
 from self1e.training.toyland import ToylandDataset
 from self1e.training.trackers import show_picture
 from self1e.training.validation import before_seg, validate
@@ -192,7 +192,7 @@ class SELF1ETrainer(Trainer):
         said = outputs.logits.argmax(dim=-1) == self._config.seg_token_id
         self._note_share("seg_produced", said.sum(), torch.as_tensor(said.numel()))
         # Also when there is no mask: processes have to add up the same shares.
-        self._note_share("blank", torch.zeros(()), torch.zeros(()))
+        self._note_share("blank", said.new_zeros(()), said.new_zeros(()))
         for maps, truths in zip(outputs.mask_logits, masks, strict=True):
             if len(truths):
                 there = (truths == 1).flatten(1).any(dim=1)
@@ -200,7 +200,7 @@ class SELF1ETrainer(Trainer):
                 self._note_share("blank", (blank & there).sum(), there.sum())
 
     def _note(self, **parts: Tensor) -> None:
-        """Adds to parts of the loss of a step. Nothing waits for an accelerator here."""
+        """Adds to parts of the loss of a step."""
         for name, value in parts.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
 
@@ -317,8 +317,8 @@ class SELF1ETrainer(Trainer):
         once = dict(self.model.named_parameters()) | dict(
             self.model.named_buffers()
         )  # without second names of a weight
-        if isinstance(self.accelerator.unwrap_model(self.model), PeftModel):
-            once = {name: weight for name, weight in once.items() if weight.requires_grad}
+        if isinstance(self.accelerator.unwrap_model(self.model), PeftModel):  # which saves little else
+            once = {name: weight for name, weight in once.items() if weight.requires_grad or group_of(name) == "head"}
         state = {}
         for name, weight in self.model.state_dict().items():
             if name in once:
@@ -421,7 +421,7 @@ def attach_probe(model: SELF1EForSegmentation, labels: Sequence[str], seed: int,
         init: The model folder that training goes on from; if the earlier stage left its probe beside it, and that reads
             the same labels, it is used.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.dense_probe = DenseProbe(model.config.text_config.hidden_size, labels)
     if init is not None and (path := Path(init).parent / PROBE_WEIGHTS).exists():
