@@ -246,17 +246,6 @@ class TrainConfig(Settings):
     save_every: int = Field(500, gt=0, description="steps")
     keep: int = Field(2, gt=0, description="checkpoints to keep")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_root(cls, tree: Any) -> Any:
-        """Validation data lie where training data do, unless it is said otherwise."""
-        data, validation = (tree.get(name) for name in ("data", "validation"))
-        if isinstance(data, dict) and isinstance(validation, dict) and isinstance(validation.get("data"), dict):
-            root, looked_at = data.get("root"), validation["data"]
-            if root is not None and "parts" in looked_at and "root" not in looked_at:
-                tree = tree | {"validation": validation | {"data": looked_at | {"root": root}}}
-        return tree
-
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if (self.init is None) == (self.architecture is None):
@@ -335,11 +324,20 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
             if not isinstance(branch, dict):
                 raise ConfigError(f"cannot set {key}: {parent} is {branch!r}, which has no settings of its own")
         branch[last] = value
+    _share_root(tree)
     try:
         return TrainConfig.model_validate_json(_as_json(tree))
     except ValidationError as error:
         faults = [f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
         raise ConfigError(f"{path} cannot be used:\n" + "\n".join(faults)) from None
+
+
+def _share_root(tree: dict[str, Any]) -> None:
+    """Validation data lie where training data do, unless it is said otherwise."""
+    data, validation = tree.get("data"), tree.get("validation")
+    looked_at = validation.get("data") if isinstance(validation, dict) else None
+    if isinstance(data, dict) and "root" in data and isinstance(looked_at, dict) and "parts" in looked_at:
+        looked_at.setdefault("root", data["root"])
 
 
 def _as_json(tree: dict[str, Any]) -> str:

@@ -147,10 +147,9 @@ def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
         plugin = trainer.accelerator.state.fsdp_plugin
         if plugin.fsdp_version != 2:
             raise ConfigError("this is FSDP1: set fsdp_version: 2, as configs/launch/fsdp2.yaml does")
-        if settings.optimisation.precision == "bfloat16":  # by default outputs and gradients would be cut to it, too
-            plugin.mixed_precision_policy = MixedPrecisionPolicy(
-                param_dtype=torch.bfloat16, reduce_dtype=torch.float32, output_dtype=torch.float32
-            )
+        # Autocast sees to the precision of products, as in one process. accelerate's policy would cut down outputs,
+        # losses and gradients as well.
+        plugin.mixed_precision_policy = MixedPrecisionPolicy()
     several_tiles = (settings.max_tiles or trainer.collator.processor.max_tiles) > 1
     if several_tiles and trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3:
         raise ConfigError("ZeRO-3 needs every process to do the same, and grids of tiles differ: set max_tiles: 1")
