@@ -154,9 +154,10 @@ def polygon_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:
     inclusive, to its lower end, exclusive. One or two points are a dot or a line.
 
     OpenCV computes crossings with 16 binary digits after the point; that cannot show, as the pixel nearest to a
-    crossing belongs to the outline. Differences that remain, reasoned and not measured: OpenCV 4.7 to 4.10 also set
-    the pixel right of the outline where a right edge passes exactly half way between two pixels (their issue 26130);
-    and of an edge that leaves the picture, OpenCV draws the clipped rest, which may be a pixel off.
+    crossing belongs to the outline. Polygons inside of the picture have the same pixels as in OpenCV 5.0 (tested).
+    OpenCV 4.7 to 4.10 also set the pixel right of the outline where a right edge passes exactly half way between two
+    pixels (their issue 26130, reasoned). Of edges that leave the picture OpenCV draws the clipped rest, which may be a
+    pixel off: here, pixels are those of the same polygon on a larger canvas (tested).
 
     Args:
         points: int[N, 2], x and y of the corners, N >= 1; may lie outside of the picture.
