@@ -60,18 +60,20 @@ def measure(variant: str, seed: int, steps: int | None) -> dict[str, Any]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: mean over seeds, with the lowest and highest."""
-    lines = ["| variant | cIoU | gIoU | runs |", "|---|---|---|---|"]
+    """Markdown: mean over seeds, with the lowest and highest where there are several."""
+    lines = ["| variant | gIoU | of things by name | cIoU | Pr@0.5 | runs |", "|---|---|---|---|---|---|"]
     for variant in VARIANTS:
         runs = [result for result in results if result["variant"] == variant]
         if runs:
-            cells = [_spread([100 * run[name] for run in runs]) for name in ("ciou", "giou")]
-            lines.append(f"| {variant} | {cells[0]} | {cells[1]} | {len(runs)} |")
+            columns = [[100 * run[name] for run in runs] for name in ("giou", "ciou", "pr@0.5")]
+            columns.insert(1, [100 * run["kinds"]["class"]["giou"] for run in runs])
+            lines.append(f"| {variant} | {' | '.join(map(_spread, columns))} | {len(runs)} |")
     return "\n".join(lines)
 
 
 def _spread(values: list[float]) -> str:
-    return f"{statistics.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
 
 
 def main() -> None:
@@ -79,8 +81,12 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--steps", type=int, default=None, help="instead of what the settings say")
+    parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
     chosen = parser.parse_args()
     results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    if chosen.table:
+        print(table(results))
+        return
     for seed in chosen.seeds:
         for variant in chosen.variants:
             result = measure(variant, seed, chosen.steps)
