@@ -121,8 +121,9 @@ def merge(
     Raises:
         CheckpointError: When the folder is no adapter folder, or does not fit the base.
     """
-    if not (folder / ADAPTER_CONFIG).is_file() or not (folder / TRAINED).is_file():
-        raise CheckpointError(f"{folder} is no adapter folder: it lacks {ADAPTER_CONFIG} or {TRAINED}")
+    missing = [name for name in (ADAPTER_CONFIG, ADAPTERS, TRAINED, "config.json") if not (folder / name).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder} is no adapter folder: it lacks {', '.join(missing)}")
     config = LoraConfig.from_pretrained(str(folder))
     base = base or config.base_model_name_or_path
     if not base:

@@ -29,9 +29,8 @@ OPTIMISER, SCHEDULE, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json
 PROBE_WEIGHTS = "dense_probe.safetensors"
 
 #: Files of a checkpoint that are of use to the run alone.
-STATE_OF_RUN = ("optimizer*", "scheduler.pt", "scaler.pt", "rng_state*", "trainer_state.json", PROBE_WEIGHTS, AVERAGE)
+STATE_OF_RUN = ("optimizer*", SCHEDULE, "scaler.pt", "rng_state*", STATE, PROBE_WEIGHTS, AVERAGE)
 STATE_OF_ENGINES = ("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py")
-
 
 SETTINGS, RUN = "config.yaml", "run.json"
 RESULTS = ("model", "best", "adapter", "best-adapter")

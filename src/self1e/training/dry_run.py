@@ -82,7 +82,7 @@ class DryRun:
 
 
 class _Clock(TrainerCallback):
-    """Times steps, and what their batches hold."""
+    """When each step began and ended."""
 
     def __init__(self) -> None:
         self.starts: list[float] = []
@@ -96,10 +96,10 @@ class _Clock(TrainerCallback):
 
 
 def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | None = None) -> DryRun:
-    """Builds everything and takes two optimiser steps of one batch each; nothing is kept.
+    """Builds everything and takes two optimiser steps; nothing is kept.
 
     Args:
-        settings: Of the run. On a CPU a step has one picture.
+        settings: Of the run. On a CPU a step has one picture, elsewhere as many as the settings say.
         device: As for `train`.
         tokenizer: Folder with the tokenizer of the base model, when the base is not at hand. Default: nano's, which
             cuts text a little differently.

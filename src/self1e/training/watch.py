@@ -32,13 +32,13 @@ class Watch:
         Args:
             step: Where training is.
             figures: "seg_produced": share of `[SEG]`s that the model would say where they are due; "blank": of the
-                masks that should have pixels, the share predicted without any.
+                masks that should have pixels, the share predicted without any. All have to be finite.
         """
         self.looks += 1
         warnings = []
-        if not all(math.isfinite(value) for value in figures.values() if isinstance(value, float)):
-            lost = ", ".join(name for name, value in figures.items() if isinstance(value, float) and value != value)
-            warnings.append(("finite", f"not a number any more: {lost or 'a figure'}: lower learning_rate"))
+        lost = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
+        if lost:
+            warnings.append(("finite", f"not a number any more: {', '.join(lost)}: lower learning_rate"))
         if step <= self.patience:
             figures = {}
         produced, blank = figures.get("seg_produced"), figures.get("blank")
