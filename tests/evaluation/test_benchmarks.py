@@ -14,6 +14,7 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.own import OwnSource
 from self1e.data.records import DataError
+from self1e.data.words import VqaTest
 from self1e.evaluation.benchmarks import Benchmark, names, open_benchmark
 from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.page import worst_samples, write_page
@@ -135,7 +136,7 @@ def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: Benchmark)
 
 def test_text_from_data_is_text_on_the_page(tmp_path: Path, segmenter: Segmenter) -> None:
     sample = Sample(0, 0, "a.png", "<script>?", "", "<b>", 0.0, given="<i>")
-    words = Benchmark("words", source=None, answers="words")  # type: ignore[arg-type]
+    words = Benchmark("words", object.__new__(VqaTest), answers="words")
     text = write_page(segmenter, words, tmp_path, [sample], "given", 1).read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;i&gt;" in text
 

@@ -119,6 +119,10 @@ def command(
         measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes)
         if measured is not None:
             figures.append(measured)
+    if processes > 1 and opened:
+        from torch import distributed
+
+        distributed.destroy_process_group()
     if json_file is not None and process == 0:
         whole = facts | figures[0] if len(figures) == 1 else facts | {"benchmarks": figures}
         write_json(json_file, whole, overwrite=overwrite, indent=2)

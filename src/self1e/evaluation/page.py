@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from self1e.data.contact_sheet import with_masks
-from self1e.data.records import Source
+from self1e.data.records import Record
+from self1e.data.words import VqaTest
 from self1e.evaluation.benchmarks import Benchmark
 from self1e.evaluation.run import Answer, predicted_masks
 from self1e.evaluation.samples import Sample
@@ -44,11 +44,16 @@ def write_page(
         count: How many are shown.
     """
     (folder / PICTURES).mkdir(exist_ok=True)
-    in_words = benchmark.answers == "words"
-    sections = [
-        _words_section(sample) if in_words else _section(segmenter, benchmark, folder, sample, answer)
-        for sample in worst_samples(samples, count)
-    ]
+    sections = []
+    asked: dict[int, list[np.ndarray]] = {}  # several of the worst may be of one picture
+    for sample in worst_samples(samples, count):
+        if isinstance(benchmark.source, VqaTest):
+            sections.append(_words_section(sample))
+            continue
+        record = benchmark.source[sample.record]
+        if sample.record not in asked:
+            asked[sample.record] = [mask for mask, _ in predicted_masks(segmenter, record, answer)]
+        sections.append(_section(folder, sample, record, asked[sample.record][sample.number]))
     title = f"{segmenter.model_name} on {benchmark.name}: the worst {len(sections)} of {len(samples):,}"
     page = folder / PAGE
     page.write_text(
@@ -59,16 +64,13 @@ def write_page(
     return page
 
 
-def _section(segmenter: Segmenter, benchmark: Benchmark, folder: Path, sample: Sample, answer: Answer) -> str:
-    source: Source = benchmark.source  # type: ignore[assignment]
-    record = source[sample.record]
+def _section(folder: Path, sample: Sample, record: Record, predicted: np.ndarray) -> str:
     picture = load_image(record.image)
-    predicted = predicted_masks(segmenter, record, answer)[sample.number][0].astype(np.uint8)
     figures = []
-    for name, mask in (("marked", record.queries[sample.number].mask()), ("predicted", predicted)):
+    masks = {"marked": record.queries[sample.number].mask(), "predicted": predicted.astype(np.uint8)}
+    for name, mask in masks.items():
         file = f"{PICTURES}/{sample.record}-{sample.number}-{name}.png"
-        drawn: Image.Image = with_masks(picture, [mask])
-        drawn.save(folder / file)
+        with_masks(picture, [mask]).save(folder / file)
         figures.append(f'<figure><img src="{file}"><figcaption>{name}</figcaption></figure>')
     return (
         f"<section><h2>{html.escape(sample.question)}</h2>{''.join(figures)}"
