@@ -11,34 +11,30 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import resource
 import time
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from self1e import Segmenter, SELF1EProcessor
-from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
-
-
-def peak_gib() -> float:
-    """Largest resident memory of this process so far, GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+from benchmarks.machine import machine_facts, peak_gib
+from benchmarks.subjects import DTYPES, build
+from self1e import Segmenter
+from self1e.modeling.folding import fold
+from self1e.modeling.shapes import TEXT_SHAPES
 
 
 def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[str, object]:
     """Builds the model, asks one and four prompts of each picture, and generates an answer."""
-    processor = SELF1EProcessor.from_pretrained(tokenizer)
     start = time.perf_counter()
-    model = random_model(full_config(size, processor), getattr(torch, dtype))
+    model, processor = build(size, dtype, tokenizer)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    fold(model)
     facts: dict[str, object] = {
         "size": size,
         "dtype": dtype,
-        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "parameters": parameters,
         "seconds_to_build": round(time.perf_counter() - start, 1),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+        "machine": machine_facts(),
     }
     segmenter = Segmenter(model, processor, model_name=f"random-{size}")
     prompts = ["the left guy", "What could be used to cut bread?", "red car", "the sky"]
@@ -54,7 +50,7 @@ def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[st
     start = time.perf_counter()
     segmenter.chat(images[0], "What is in this picture?", max_new_tokens=8)
     facts["seconds_for_8_tokens"] = round(time.perf_counter() - start, 2)
-    return facts | {"pictures": len(images), "peak_gib": round(peak_gib(), 2)}
+    return facts | {"pictures": len(images), "peak_gib": peak_gib()}
 
 
 def main() -> None:
@@ -62,7 +58,7 @@ def main() -> None:
     parser.add_argument("pictures", nargs="*", type=Path)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder with InternVL3's tokenizer")
     parser.add_argument("--size", choices=TEXT_SHAPES, default="2B")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
     chosen = parser.parse_args()
     print(json.dumps(run(chosen.size, chosen.dtype, chosen.tokenizer, chosen.pictures)))
 

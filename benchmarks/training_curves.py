@@ -14,10 +14,7 @@ import csv
 import json
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt
+from benchmarks.plots import panels
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "nano-training.csv"
@@ -58,25 +55,21 @@ def smooth(values: list[float]) -> list[float]:
 
 def draw(rows: list[dict[str, str]]) -> None:
     """One panel for each group of columns, over the steps of all stages."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6), layout="constrained")
-    for axis, (title, columns) in zip(axes.flat, PANELS.items(), strict=True):
-        for column in columns:
-            start = 0
-            for number, stage in enumerate(dict.fromkeys(row["stage"] for row in rows)):
-                lines = [row for row in rows if row["stage"] == stage]
-                shown = [row for row in lines if row.get(column)]
-                steps = [start + int(row["step"]) for row in shown]
-                colour = f"C{columns.index(column)}"
-                values = smooth([float(row[column]) for row in shown])
-                axis.plot(steps, values, color=colour, label=None if number else column)
-                start += int(lines[-1]["step"])
-                axis.axvline(start, color="0.85", zorder=0)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel("steps of all stages", fontsize=8)
-        axis.legend(fontsize=8)
-        axis.spines[["top", "right"]].set_visible(False)
-    PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    with panels(PICTURE, list(PANELS)) as plots:
+        for title, axis in plots.items():
+            columns = PANELS[title]
+            for column in columns:
+                start = 0
+                for number, stage in enumerate(dict.fromkeys(row["stage"] for row in rows)):
+                    lines = [row for row in rows if row["stage"] == stage]
+                    shown = [row for row in lines if row.get(column)]
+                    steps = [start + int(row["step"]) for row in shown]
+                    colour = f"C{columns.index(column)}"
+                    values = smooth([float(row[column]) for row in shown])
+                    axis.plot(steps, values, color=colour, label=None if number else column)
+                    start += int(lines[-1]["step"])
+                    axis.axvline(start, color="0.85", zorder=0)
+            axis.set_xlabel("steps of all stages", fontsize=8)
 
 
 def main() -> None:

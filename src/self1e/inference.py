@@ -30,6 +30,21 @@ from self1e.processing.tokens import (
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class TiledPicture:
+    """A picture that is ready for the model; `Segmenter.read` makes it.
+
+    Attributes:
+        image: RGB, at its own size.
+        tiles: float32[columns * rows, 3, S, S], on the CPU.
+        grid: (columns, rows) of its tiles.
+    """
+
+    image: Image.Image
+    tiles: Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class EncodedPicture:
     """A picture with everything that depends on it alone; `Segmenter.encode` makes it.
 
@@ -64,17 +79,20 @@ class Answer:
     marks: int
 
 
-def encode_picture(model: SELF1EForSegmentation, processor: SELF1EProcessor, image: Image.Image) -> EncodedPicture:
+def encode_picture(
+    model: SELF1EForSegmentation, processor: SELF1EProcessor, picture: Image.Image | TiledPicture
+) -> EncodedPicture:
     """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it).
 
     Raises:
         ValueError: If it has more tiles than the model can read.
     """
-    tiles, grid = processor.tiles(image)
-    check_length(model, len(processor.prefix(grid)), 0)  # before the work is done, not after
-    features = model.encode_images(tiles.to(model.device, model.dtype))
+    if not isinstance(picture, TiledPicture):
+        picture = TiledPicture(picture, *processor.tiles(picture))
+    check_length(model, len(processor.prefix(picture.grid)), 0)  # before the work is done, not after
+    features = model.encode_images(picture.tiles.to(model.device, model.dtype))
     # The mask pass reads `vision`, not the uncompressed features that it was made of.
-    return EncodedPicture(image, grid, replace(features, uncompressed=None), model)
+    return EncodedPicture(picture.image, picture.grid, replace(features, uncompressed=None), model)
 
 
 def mask_pass(
@@ -157,6 +175,15 @@ def write_answer(
     return Answer(decode_answer(tokenizer, written), ids + written + ending, written.count(special[SEG]))
 
 
+def up_to_last_seg(conversation: EncodedConversation, seg_token_id: int) -> EncodedConversation:
+    """A conversation without what follows its last `[SEG]`, which no mask depends on.
+
+    Words see only what stands before them, and the picture, beyond itself, only `[SEG]`.
+    """
+    after = conversation.input_ids[::-1].index(seg_token_id)
+    return conversation[: len(conversation) - after]
+
+
 def answer_masks(
     model: SELF1EForSegmentation, processor: SELF1EProcessor, picture: EncodedPicture, answer: Answer
 ) -> Tensor:
@@ -164,7 +191,8 @@ def answer_masks(
 
     Marks of earlier answers are read along, as the picture looks at them, too; their masks are left out.
     """
-    conversation = EncodedConversation(answer.input_ids, answer.input_ids)
+    finished = EncodedConversation(answer.input_ids, answer.input_ids)
+    conversation = up_to_last_seg(finished, model.config.seg_token_id)
     logits = mask_pass(model, processor, [picture], [single(conversation)])[0]
     return logits[logits.shape[0] - answer.marks :]
 

@@ -14,6 +14,7 @@ import torch
 from self1e.calibration import Calibration
 from self1e.devices import choose_device, choose_dtype
 from self1e.files import expand_user
+from self1e.modeling.folding import fold
 from self1e.modeling.hub import HUB_ID, read_config, resolve_folder
 from self1e.modeling.layouts import has_head
 from self1e.modeling.model import SELF1EForSegmentation
@@ -21,6 +22,7 @@ from self1e.modeling.weights import CheckpointError, WeightFiles, read_json
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import IMG_CONTEXT, SEG
 from self1e.processing.tokens import special_ids
+from self1e.quantization import Quantization, Samples, check_scheme, quantize_checked
 
 BUNDLED = {"nano": Path(__file__).parent / "assets" / "nano"}
 """Models that come with the package. A folder of the same name is given as "./nano"."""
@@ -36,12 +38,16 @@ class ModelError(ValueError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model on its device, in eval mode, with what belongs to it. `calibration` is None where there is none."""
+    """A model on its device, in eval mode, with what belongs to it.
+
+    `calibration` is None where there is none, `quantization` where the model is as it was stored.
+    """
 
     model: SELF1EForSegmentation
     processor: SELF1EProcessor
     calibration: Calibration | None
     name: str
+    quantization: Quantization | None = None
 
 
 def load_model(
@@ -51,8 +57,13 @@ def load_model(
     dtype: str | torch.dtype = "auto",
     revision: str | None = None,
     subfolder: str | None = None,
+    quantize: str | None = None,
+    quantize_check: Samples | None = None,
+    folded: bool = True,
 ) -> LoadedModel:
     """Loads a model of this package, or a release of SELF1E in its original layout (converted in memory).
+
+    It is folded for inference, see `self1e.modeling.folding`.
 
     Args:
         name: One of `BUNDLED`, a folder, or a Hub id ("owner/name").
@@ -60,12 +71,20 @@ def load_model(
         dtype: See `choose_dtype`.
         revision: Branch, tag or commit on the Hub.
         subfolder: Folder of the model inside of `name`.
+        quantize: See `self1e.quantization`.
+        quantize_check: Pictures to compare masks on; see `quantize_checked`.
+        folded: False for a model that is to be saved.
 
     Raises:
         ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
-        ValueError: If the device or the type is unknown or not to be had here.
+        QuantizationError: If quantisation changes its masks.
+        ValueError: If the device, the type or the quantisation is unknown or not to be had here.
     """
     chosen_device = choose_device(device)
+    if quantize is not None:
+        check_scheme(quantize, chosen_device)
+    elif quantize_check is not None:
+        raise ValueError("quantize_check is for quantised models only: say quantize='int8', or leave it out")
     folder = find_model(name, revision, subfolder)
     try:
         files = WeightFiles(folder)
@@ -81,7 +100,11 @@ def load_model(
     if not has_head(files.shapes):
         warnings.warn(f"{name} was never trained to segment: its masks mean nothing; train it first", stacklevel=3)
     full_name = "/".join(filter(None, [str(name), subfolder])) + (f"@{revision}" if revision else "")
-    return LoadedModel(model.to(chosen_device).eval(), processor, calibration, full_name)
+    model = model.to(chosen_device).eval()
+    quantization = quantize_checked(model, processor, quantize, quantize_check) if quantize is not None else None
+    if folded:
+        fold(model)
+    return LoadedModel(model, processor, calibration, full_name, quantization)
 
 
 def find_model(name: str | Path, revision: str | None = None, subfolder: str | None = None) -> Path:

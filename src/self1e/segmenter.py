@@ -13,7 +13,7 @@ tower once, however much is asked about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,17 +24,28 @@ from torch import Tensor
 
 from self1e.calibration import Calibration
 from self1e.data.example import Turn
-from self1e.inference import EncodedPicture, answer_masks, check_length, encode_picture, mask_pass, write_answer
+from self1e.inference import (
+    EncodedPicture,
+    TiledPicture,
+    answer_masks,
+    check_length,
+    encode_picture,
+    mask_pass,
+    up_to_last_seg,
+    write_answer,
+)
 from self1e.loading import load_model
 from self1e.modeling.model import SELF1EForSegmentation
-from self1e.processing.batch import Row, pack, single
+from self1e.pipeline import THREADS, Done, Finish, segment_files
+from self1e.processing.batch import Row, pack_tightly, single
 from self1e.processing.images import ImageSource, check_max_tiles, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
 from self1e.processing.tokens import EncodedConversation, encode_continuation
+from self1e.quantization import Quantization, Samples
 from self1e.results import Segmentation
 
-Picture = ImageSource | EncodedPicture
+Picture = ImageSource | TiledPicture | EncodedPicture
 Prompts = list[str] | tuple[str, ...]
 History = Sequence[Turn | tuple[str, str]]
 
@@ -64,6 +75,7 @@ class Segmenter:
         processor: The model's.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
+        quantization: How the model was quantised; None: it was not.
     """
 
     def __init__(
@@ -73,11 +85,13 @@ class Segmenter:
         *,
         calibration: Calibration | None = None,
         model_name: str = "",
+        quantization: Quantization | None = None,
     ) -> None:
         self.model = model.eval()
         self.processor = processor
         self.calibration = calibration
         self.model_name = model_name
+        self.quantization = quantization
         self._picture: EncodedPicture | None = None
 
     @classmethod
@@ -90,6 +104,8 @@ class Segmenter:
         revision: str | None = None,
         subfolder: str | None = None,
         max_tiles: int = 1,
+        quantize: str | None = None,
+        quantize_check: Samples | None = None,
     ) -> Segmenter:
         """Loads a model.
 
@@ -101,34 +117,70 @@ class Segmenter:
             subfolder: Folder of the model inside of `name`.
             max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer; the
                 published results are with one.
+            quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.quantization`. The masks are
+                compared with the unquantised model's; `quantization` keeps the figure.
+            quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: generated scenes.
 
         Raises:
             ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
-            ValueError: If device, type or `max_tiles` are not possible.
+            QuantizationError: If quantisation changes its masks.
+            ValueError: If device, type, quantisation or `max_tiles` are not possible.
         """
         check_max_tiles(max_tiles)
-        loaded = load_model(name, device=device, dtype=dtype, revision=revision, subfolder=subfolder)
+        loaded = load_model(
+            name,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            subfolder=subfolder,
+            quantize=quantize,
+            quantize_check=quantize_check,
+        )
         loaded.processor.max_tiles = max_tiles
-        return cls(loaded.model, loaded.processor, calibration=loaded.calibration, model_name=loaded.name)
+        return cls(
+            loaded.model,
+            loaded.processor,
+            calibration=loaded.calibration,
+            model_name=loaded.name,
+            quantization=loaded.quantization,
+        )
 
     def __repr__(self) -> str:
         dtype = str(self.model.dtype).removeprefix("torch.")
-        return f"Segmenter({self.model_name!r}, device={str(self.model.device)!r}, dtype={dtype!r})"
+        scheme = f", quantize={self.quantization.scheme!r}" if self.quantization else ""
+        return f"Segmenter({self.model_name!r}, device={str(self.model.device)!r}, dtype={dtype!r}{scheme})"
 
     # ---------------------------------------------------------------------------------------------------- pictures
 
-    @torch.inference_mode()
-    def encode(self, image: ImageSource) -> EncodedPicture:
-        """Does once what depends on the picture alone. The result stands for the image in all other methods.
+    def read(self, image: ImageSource) -> TiledPicture:
+        """Does what comes before the model: reads a picture and cuts it into tiles. Safe in any thread.
 
         Args:
             image: A path, the bytes of a file, an open binary file, a PIL picture, or an array; see `load_image`.
+
+        Returns:
+            The picture with its tiles, which stands for the image in all other methods.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        picture = load_image(image)
+        return TiledPicture(picture, *self.processor.tiles(picture))
+
+    @torch.inference_mode()
+    def encode(self, image: ImageSource | TiledPicture) -> EncodedPicture:
+        """Does once what depends on the picture alone. The result stands for the image in all other methods.
+
+        Args:
+            image: A picture, read or not (see `read`).
 
         Raises:
             ImageError: If it cannot be read.
             ValueError: If it has more tiles than the model can read.
         """
-        return encode_picture(self.model, self.processor, load_image(image))
+        return encode_picture(
+            self.model, self.processor, image if isinstance(image, TiledPicture) else self.read(image)
+        )
 
     def set_image(self, image: Picture) -> EncodedPicture:
         """Encodes a picture and keeps it for calls that name none: `segment(prompt=...)`, `chat(question=...)`."""
@@ -249,6 +301,7 @@ class Segmenter:
             for prompt, question in prompts:
                 words = encode_continuation(self.processor.tokenizer, [Turn(question, EVAL_ANSWER)])
                 check_length(self.model, len(prefix), len(words))
+                words = up_to_last_seg(words, self.model.config.seg_token_id)
                 yield _Job(number, picture, prompt, prefix, words)
 
     def _result(self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
@@ -262,6 +315,38 @@ class Segmenter:
             calibration=self.calibration,
             keep_logits=logits,
         )
+
+    def segment_files(
+        self,
+        sources: Iterable[ImageSource],
+        prompts: str | list[str],
+        *,
+        finish: Finish[Any] | None = None,
+        batch: int = 1,
+        threads: int = THREADS,
+        **options: Unpack[SegmentOptions],
+    ) -> Generator[Done[Any], None, None]:
+        """Segments any number of pictures, with reading ahead and finishing behind the model in threads.
+
+        A handful of pictures are in memory at a time. Stopping early, by `close()` or an error, lets what is being
+        finished come to its end and drops the rest. For several processes see `self1e.pipeline.segment_in_processes`.
+
+        Args:
+            sources: Paths, or anything else that `load_image` reads.
+            prompts: See `segment`; the same for all pictures.
+            finish: Is called in a thread with the index of a picture and its results, to draw and write files, say.
+                What it returns takes their place.
+            batch: Pictures that share forward passes. More use a GPU better and take more memory; on a CPU, 1 does.
+            threads: How many read and finish.
+            options: See `segment`.
+
+        Yields:
+            A `Done` for each source, in their order. A picture that cannot be read has its error there.
+
+        Raises:
+            ValueError: If a number is less than 1, or as in `segment`.
+        """
+        return segment_files(self, sources, prompts, finish=finish, batch=batch, threads=threads, **options)
 
     # -------------------------------------------------------------------------------------------------------- chat
 
@@ -382,7 +467,7 @@ def _passes(jobs: Iterable[_Job], batch_size: int, packed: bool) -> Iterator[lis
 def _rows(jobs: Sequence[_Job], picture: int, packed: bool) -> list[Row]:
     """The conversations about one picture: a row each, or one behind the other in one row."""
     if packed and len(jobs) > 1:
-        return [pack(jobs[0].prefix, [job.words for job in jobs], picture)]
+        return [pack_tightly(jobs[0].prefix, [job.words for job in jobs], picture)]
     return [single(job.prefix + job.words, picture) for job in jobs]
 
 

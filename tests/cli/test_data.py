@@ -13,7 +13,15 @@ from PIL import Image
 
 import self1e.cli
 
+pytestmark = pytest.mark.usefixtures("own_place")
+
 BOX = [5, 5, 45, 5, 45, 40, 5, 40]
+
+
+@pytest.fixture
+def own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the test's own to run in: a check writes into it."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
 
 
 def own_file(folder: Path, good: int = 6, broken: int = 0, name: str = "own") -> Path:
@@ -60,11 +68,13 @@ def test_broken_records(cli: Cli, tmp_path: Path) -> None:
     config = mine(tmp_path, broken=14)
     outcome = cli("data", "check", config)
     assert outcome.code == 1
+    assert f"written: {Path('data-check', 'report.json')}" in outcome.out
+    assert sorted(path.name for path in Path("data-check").iterdir()) == ["contact-sheet.jpg", "report.json"]
     assert "broken: missing picture (14)" in outcome.out and "... and 4 more" in outcome.out
     assert outcome.out.count("there is no file") == 10
     assert "training should not start:\n  70.00% of the records" in outcome.out
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == []  # without --out nothing is written
-    assert cli("data", "check", config, "--set", "data.broken_share=0.75").code == 0
+    assert_one_sentence(cli("data", "check", config), "report.json exists already", "--overwrite")
+    assert cli("data", "check", config, "--set", "data.broken_share=0.75", "--overwrite").code == 0
 
 
 def test_nothing_usable(cli: Cli, tmp_path: Path) -> None:
@@ -119,9 +129,40 @@ def test_leaks(cli: Cli, shared: Path, tmp_path: Path, monkeypatch: pytest.Monke
     config = settings(tmp_path, data)
     outcome = cli("data", "check", config, "--workers", 0)
     assert outcome.code == 0 and "left out" in outcome.out
-    outcome = cli("data", "check", config, "--workers", 0, "--set", "data.hold_out=false")
+    outcome = cli("data", "check", config, "--workers", 0, "--set", "data.hold_out=false", "--overwrite")
     assert outcome.code == 1
     assert "cocostuff, 000000000009.jpg" in outcome.out and "1 of 100 records of cocostuff show pictures" in outcome.out
+
+
+def test_validation_data_are_read_too(cli: Cli, tmp_path: Path) -> None:
+    config = mine(tmp_path)
+    val = own_file(tmp_path, good=2, broken=1, name="val")
+
+    def looked_at(file: Path) -> str:
+        return f"validation={{data: {{parts: {{a: {{rate: 1, own: [{{jsonl: {file}}}]}}}}}}}}"
+
+    outcome = cli("data", "check", config, "--set", looked_at(tmp_path / "lost.jsonl"))
+    assert outcome.code == 2 and "lost.jsonl" in outcome.err
+    outcome = cli("data", "check", config, "--workers", 0, "--set", looked_at(val))
+    assert outcome.code == 0  # a run draws none of the broken ones
+    assert "val (validation), val/missing-0.png: there is no file" in outcome.out
+    first, second = json.loads(Path("data-check", "report.json").read_text())["sources"]
+    assert (first["name"], first["share"]) == ("own", 1)
+    assert (second["name"], second["part"]) == ("val (validation)", "validation")
+    assert (second["share"], second["read"], second["broken"]) == (0, 3, 1)
+
+
+def test_class_counts(cli: Cli, tmp_path: Path) -> None:
+    file = own_file(tmp_path, good=13)
+    line = {"image": "own-0.png", "prompt": "box [7]", "masks": [BOX]}
+    file.write_text(file.read_text() + "\n" + json.dumps(line))
+    config = settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": [{"jsonl": str(file)}]}}})
+    outcome = cli("data", "check", config, "--workers", 0)
+    assert "box [7] 2, box [0] 1, box [10] 1, and 10 others" in outcome.out
+    (source,) = json.loads(Path("data-check", "report.json").read_text())["sources"]
+    assert source["phrases"] == {f"box [{number}]": 1 + (number == 7) for number in range(13)}
+    cli("data", "stats", config, "--json", tmp_path / "stats.json", "--workers", 0)
+    assert json.loads((tmp_path / "stats.json").read_text())["sources"][0]["phrases"] == source["phrases"]
 
 
 def test_unusable_settings(cli: Cli, tmp_path: Path) -> None:

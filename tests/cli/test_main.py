@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from command_line import Cli, assert_one_sentence
+from command_line import Cli, assert_one_sentence, save_picture
 
 import self1e.cli
 from self1e.version import __version__
@@ -52,6 +54,33 @@ def test_help_is_fast() -> None:
         "sys.exit(sorted({'torch', 'transformers', 'numpy', 'PIL'} & set(sys.modules)) or 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+
+
+#: Packages that are installed for training, evaluation and tests, or come with others, and have no part in a mask.
+NO_PART = {"accelerate", "matplotlib", "pandas", "peft", "scipy", "sklearn", "tensorboard", "torchao"}
+NO_PART |= {"torchmetrics", "torchvision", "self1e.training", "self1e.evaluation"}
+
+
+def test_import_is_light() -> None:
+    heavy = "{'torch', 'transformers', 'numpy', 'PIL', 'rich'}"
+    script = f"import sys, self1e; sys.exit(sorted({heavy} & set(sys.modules)) or 0)"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_segmenting_imports_what_it_uses(tmp_path: Path) -> None:
+    script = (
+        "import sys; from self1e.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print(*(name for name, module in sys.modules.items() if module is not None), file=sys.stderr)"
+    )
+    picture = save_picture(tmp_path / "picture.png")
+    arguments = ["segment", str(picture), "-p", "the cow", "--format", "json"]
+    ran = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True)
+    assert ran.returncode in (0, 1), ran.stderr
+    assert json.loads(ran.stdout)["prompt"] == "the cow"
+    imported = set(ran.stderr.splitlines()[-1].split())
+    assert "torch" in imported
+    assert not NO_PART & imported
 
 
 def test_version(cli: Cli) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools import mask as coco_mask
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from self1e.cli.nano import is_toyland
 from self1e.data.toyland import toyland_example
@@ -207,6 +209,24 @@ def test_eval(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--json", path), "--overwrite")
 
 
+def test_figures_say_what_they_are_of(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Settings, weights and versions stand beside the figures, in the folder of results and in the file asked for."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"image": "a.png", "prompt": "the thing", "masks": []}))
+    out, path = tmp_path / "results", tmp_path / "all.json"
+    outcome = cli("eval", tiny_model_folder, own, "--out", out, "--limit", 1, "--worst", 0, "--json", path)
+    assert outcome.code == 0, outcome.err
+    (file,) = out.rglob("figures.json")
+    figures = json.loads(file.read_text())
+    assert figures == json.loads(path.read_text())
+    digest = hashlib.sha256((tiny_model_folder / "model.safetensors").read_bytes()).hexdigest()
+    assert figures["weights_sha256"] == digest and digest[:8] in str(file)
+    assert set(figures["versions"]) == {"self1e", "python", "torch", "transformers", "numpy"}
+    settings = {"benchmark": str(own), "answer": "given", "limit": 1, "max_tiles": 1, "min_area": 1, "samples": 1}
+    assert settings.items() <= figures.items()
+
+
 # ----------------------------------------------------------------------------------------------------------- export
 
 
@@ -222,6 +242,19 @@ def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "model"), "exists")
     assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "other", "--dtype", "int3"), "int3")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_export_of_an_average(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "later")
+    weights = load_file(tiny_model_folder / "model.safetensors")
+    later = {name: weight + 1 for name, weight in weights.items()}
+    save_file(later, tmp_path / "later" / "model.safetensors", metadata={"format": "pt"})
+    mixing = ("--average", tmp_path / "later", "--share", 0.25, "--dtype", "float32", "--scenes", 0)
+    assert cli("export", tiny_model_folder, tmp_path / "model", *mixing).code == 0
+    averaged = load_file(tmp_path / "model" / "model.safetensors")
+    for name, weight in weights.items():
+        torch.testing.assert_close(averaged[name], weight + 0.25)
+    assert_one_sentence(cli("export", "nano", tmp_path / "other", *mixing), "not of one shape")
 
 
 # ---------------------------------------------------------------------------------------------------------- toyland

@@ -12,6 +12,7 @@ from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools.coco import COCO
 
+from self1e.inference import TiledPicture
 from self1e.results import Segmentation
 from self1e.segmenter import Segmenter
 
@@ -34,13 +35,14 @@ def finds(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
     """Says which prompts are to be found; a random model finds what it likes."""
     wanted: dict[str, bool] = {}
 
-    def results(self: Segmenter, image: Image.Image, prompts: list[str], **options: object) -> list[Segmentation]:
-        width, height = image.size
-        masks = [np.full((1, height, width), wanted.get(prompt, True)) for prompt in prompts]
-        return [
-            Segmentation(mask, [0.9], prompt, "[SEG].", image, "tiny")
-            for mask, prompt in zip(masks, prompts, strict=True)
-        ]
+    def result(image: Image.Image, prompt: str) -> Segmentation:
+        mask = np.full((1, image.height, image.width), wanted.get(prompt, True))
+        return Segmentation(mask, [0.9], prompt, "[SEG].", image, "tiny")
+
+    def results(
+        self: Segmenter, requests: list[tuple[TiledPicture, list[str]]], **options: object
+    ) -> list[list[Segmentation]]:
+        return [[result(picture.image, prompt) for prompt in prompts] for picture, prompts in requests]
 
     monkeypatch.setattr(Segmenter, "segment", results)
     return wanted
@@ -139,6 +141,52 @@ def test_one_bad_picture_among_many(segment: Segment, finds: dict[str, bool], pi
     assert [line.partition(" ")[0] for line in outcome.err.splitlines()] == ["error:"] * 2
     assert "broken.png" in outcome.err and "missing.png" in outcome.err
     assert "1 of 1 found" in outcome.out
+
+
+def test_processes_give_what_one_gives(segment: Segment, picture: Path, tmp_path: Path) -> None:
+    folder = picture.parent
+    for seed in range(3):
+        save_picture(folder / f"{seed}.png", seed)
+    broken = folder / "1.png"
+    broken.write_bytes(b"not a picture")
+    outcomes = []
+    for out, processes in (("one", 1), ("two", 2)):
+        outcome = segment(
+            folder, "-p", "a dog", "-p", "a cat", "--format", "mask,json,coco", "--out", out, "--processes", processes
+        )
+        assert outcome.code == 2
+        assert "1.png" in outcome.err
+        outcomes.append((outcome.out.replace(out, "OUT"), outcome.err))
+    assert outcomes[0] == outcomes[1]
+    one, two = ({file.name: file.read_bytes() for file in Path(out).iterdir()} for out in ("one", "two"))
+    assert len(one) == 1 + 3 * 2 * 2
+    assert one == two
+
+
+def test_ctrl_c_leaves_whole_files_only(
+    segment: Segment, tmp_path: Path, finds: dict[str, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "many"
+    for number in range(20):
+        save_picture(folder / f"{number:02}.png", number)
+    calls = 0
+
+    def interrupted(self: Segmenter, requests: object, **options: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return found(self, requests, **options)
+
+    found = Segmenter.segment
+    monkeypatch.setattr(Segmenter, "segment", interrupted)
+    outcome = segment(folder, "-p", "a dog")
+    assert (outcome.code, outcome.err) == (130, "")
+    names = sorted(path.name for path in Path("segmented").iterdir())
+    assert names == [f"{number:02}.a-dog.overlay.png" for number in range(len(names))]
+    assert len(names) <= 7
+    for name in names:
+        Image.open(Path("segmented") / name).load()
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture"])

@@ -21,6 +21,7 @@ from self1e.data.members import Member, list_records, members_of
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import IndexMapSource
 from self1e.data.records import DataError, Query, Record, Source, Talk
+from self1e.data.refer import held_out_pictures
 from self1e.data.registry import open_set
 from self1e.data.stats import Spread, statistics
 from self1e.processing.images import load_image
@@ -122,6 +123,7 @@ def test_every_planted_fault_is_found_once(own: OwnSource, maps: IndexMapSource,
     assert "line 11: `image`" in reasons[f"record {len(own) - 1}"]
     assert (mine.records, mine.read, mine.broken, mine.left_out) == (9, 9, 5, 0)
     assert (mine.queries, mine.talks) == (5, 1)  # of the four that are sound
+    assert list(mine.phrases.items()) == [("the box", 3), ("the far box", 1), ("the unicorn", 1)]
     assert mine.pictures == 6  # neither the missing, nor the broken one
     assert [(each.record, each.text) for each in mine.empty_masks] == [("own/far.png", "the far box")]
     assert mine.leaked == ["own/000000000139.jpg"]
@@ -200,6 +202,28 @@ def test_a_picture_of_several_records_is_opened_once(
 def test_hold_out_counts_what_it_leaves_out(own: OwnSource) -> None:
     (source,) = check([member(own, filtered=True)], held_out=HELD_OUT).sources
     assert (source.records, source.read, source.left_out, source.leaked) == (8, 8, 1, [])
+
+
+def test_held_out_pictures_are_known_by_their_bytes(own: OwnSource, tmp_path: Path) -> None:
+    """Under other names, and in members whose held-out names are left out; not in those that are validated on."""
+    file = tmp_path / "own" / "far.png"
+    members = [member(own, 0.5, filtered=True), member(own, 0.5), replace(member(own, 0.0), learnt=False)]
+    report = check(members, held_out=HELD_OUT, held_out_files=[file], broken_share=1.0)
+    assert [each.leaked for each in report.sources] == [
+        ["own/far.png"],
+        ["own/000000000139.jpg", "own/far.png"],
+        [],
+    ]
+    assert report.objections[0].startswith("1 of 8 records of own show pictures of validation or test splits")
+
+
+def test_held_out_files(tmp_path: Path) -> None:
+    folder = "refer_seg/images/mscoco/images/train2014"
+    places = (f"{folder}/COCO_train2014_000000000139.jpg", "coco/train2017/000000000139.jpg")
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    assert held_out_pictures(tmp_path, [139, 140]) == [tmp_path / place for place in places]
 
 
 def test_limit_reads_some_of_each_source(own: OwnSource, maps: IndexMapSource) -> None:
@@ -316,7 +340,7 @@ def test_a_path_that_no_file_can_have(tmp_path: Path) -> None:
 
 
 def found(share: float, read: int, broken: int, **more: object) -> SourceCheck:
-    return SourceCheck("part", f"s{share}", share, read, broken, 0, 0, read, **more)  # type: ignore[arg-type]
+    return SourceCheck("part", f"s{share}", share, read, broken, 0, {}, 0, read, **more)  # type: ignore[arg-type]
 
 
 def verdict(*sources: SourceCheck, allowed: float = 0.01) -> CheckReport:
@@ -377,7 +401,7 @@ def test_statistics(own: OwnSource, maps: IndexMapSource) -> None:
     assert (mine.records, mine.read, mine.broken) == (9, 7, 2)  # pictures stay closed: two more are broken
     assert (mine.queries, mine.talks, mine.queries_per_picture) == (8, 1, Spread(8 / 7, 1, 2))
     assert mine.kinds == {"phrase": 8, "words": 1}
-    assert mine.phrases == {"the box": 6, "the far box": 1, "the unicorn": 1} and mine.different_phrases == 3
+    assert mine.phrases == {"the box": 6, "the far box": 1, "the unicorn": 1}
     assert mine.query_words == Spread(17 / 8, 2, 3) and mine.answer_words == Spread(3, 3, 3)
     # Not those of the missing picture and of the small mask; of the broken one the head can be read. Two are empty.
     assert (mine.masks, mine.empty_masks, mine.broken_masks) == (4, 2, 2)

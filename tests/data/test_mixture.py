@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from functools import partial
@@ -122,3 +123,27 @@ def test_pictures_can_be_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(nameless, "image_path", untold)
     assert len(without_pictures(nameless, frozenset({1}))) == 3
     assert [coco_id(kept.image_path(index)) for index in range(4)] == [0, 2, 3, 5]
+
+
+def test_pictures_of_gqa_are_held_out_by_visual_genomes_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def source(folder: Path) -> Pictures:
+        pictures = Pictures(tmp_path, "gqa", 4)
+        monkeypatch.setattr(pictures, "image_path", lambda index: folder / "gqa" / "images" / f"{2000 + index}.jpg")
+        return pictures
+
+    known, unknown, torn = (tmp_path / name for name in ("known", "unknown", "torn"))
+    for folder in (known, unknown, torn):
+        (folder / "gqa").mkdir(parents=True)
+    ids = [{"image_id": 2000, "coco_id": None}, {"image_id": 2001, "coco_id": 7}, {"image_id": 2002, "coco_id": 8}]
+    (known / "gqa" / "image_data.json").write_text(json.dumps(ids))
+    kept = without_pictures(source(known), frozenset({7, 2002}))
+    assert (kept.left_out, kept.image_path(1).stem) == (1, "2002") and not caplog.records
+    assert without_pictures(source(unknown), frozenset()).left_out == 0 and not caplog.records
+    assert without_pictures(source(unknown), frozenset({7})).left_out == 0
+    (message,) = caplog.messages
+    assert "cannot be checked" in message and str(unknown / "gqa") in message
+    (torn / "gqa" / "image_data.json").write_text("[{}]")
+    with pytest.raises(DataError, match="no list of pictures with `image_id`"):
+        without_pictures(source(torn), frozenset({7}))

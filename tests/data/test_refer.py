@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from pycocotools.coco import COCO
 
 from self1e.data.records import DataError, to_example
-from self1e.data.refer import REFER_SETS, GReferSource, ReferSource, held_out_images
+from self1e.data.refer import REFER_SETS, ReferSource, held_out_images
 from self1e.data.unpickle import load_refs
 
 SQUARE = [[2.0, 3.0, 12.0, 3.0, 12.0, 9.0, 2.0, 9.0]]  # rows 3..8, columns 2..11
@@ -191,14 +191,15 @@ def test_grefcoco(tmp_path: Path) -> None:
             annotation(31, 3, crowd, iscrowd=1),
         ],
     )
-    queries = GReferSource(tmp_path, "val")[0].queries
+    queries = ReferSource(tmp_path, "grefcoco", "unc", "val")[0].queries
     assert [query.kind for query in queries] == ["refer", "multi-target", "no-target"]
     union = square()
     union[:, 0] = 1
     assert np.array_equal(queries[1].mask(), union)
     empty = queries[2].mask()
     assert empty.shape == (20, 30) and empty.dtype == np.uint8 and not empty.any()
-    assert [query.kind for query in GReferSource(tmp_path, "testA")[0].queries] == ["no-target"] * 2
+    queries = ReferSource(tmp_path, "grefcoco", "unc", "testA")[0].queries
+    assert [query.kind for query in queries] == ["no-target"] * 2
 
 
 @pytest.mark.parametrize(

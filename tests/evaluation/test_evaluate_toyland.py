@@ -22,7 +22,7 @@ from self1e.evaluation.toyland import (
 )
 from self1e.results import Segmentation
 
-SIZE, SEED, N = 224, 2, 3
+SIZE, SEED, N = 224, 2, 8
 
 
 class KnowsAll:
@@ -55,7 +55,9 @@ class KnowsAll:
     def segment(self, picture: Any, questions: list[str], **options: Any) -> list[Segmentation]:
         return [self.reply(picture, question) for question in questions]
 
-    def chat(self, picture: Any, question: str, **options: Any) -> Segmentation:
+    def chat(self, picture: Any, question: str, history: Any = (), **options: Any) -> Segmentation:
+        for turn in history:  # is what was asked before, with its right answer
+            assert self.reply(picture, turn.question).text == turn.answer.upper()
         return self.reply(picture, question)
 
 
@@ -65,6 +67,9 @@ class KnowsNothing(KnowsAll):
     def reply(self, picture: Any, question: str) -> Segmentation:
         height, width = np.asarray(picture).shape[:2]
         return Segmentation(np.zeros((0, height, width), bool), [], question, "Hm.")
+
+    def chat(self, picture: Any, question: str, history: Any = (), **options: Any) -> Segmentation:
+        return self.reply(picture, question)
 
 
 def evaluate(segmenter: Any, **options: Any) -> ToylandReport:
@@ -80,10 +85,11 @@ def test_the_right_answers_score_one(answer: Any) -> None:
         assert figures[name] == 1.0, name
     chat = figures["chat"]
     assert chat["n"] > 0
-    assert chat["points"] == 1.0
+    assert chat["explains"] == chat["points"] == 1.0
+    assert figures["second_turn"]["accuracy"] == 1.0 and 0 < figures["second_turn"]["n"] < figures["questions"]
     assert figures["questions"] == 12 * N == sum(kind["n"] for kind in figures["kinds"].values())
     assert set(figures["kinds"]) <= set(WEIGHTS)
-    assert done == [1, 2, 3]
+    assert done == list(range(1, N + 1))
     assert segmenter.mode_after is True
 
 
@@ -93,6 +99,7 @@ def test_saying_nothing_is_right_about_absent_things_only() -> None:
     absent = figures["kinds"]["absent"]
     assert absent["giou"] == absent["n_acc"] == figures["n_acc"] == 1.0
     assert figures["ciou"] == figures["t_acc"] == figures["vqa_accuracy"] == figures["chat"]["both"] == 0.0
+    assert figures["second_turn"]["accuracy"] == 0.0
     assert figures["giou"] == pytest.approx(absent["n"] / len(report.total))
 
 
@@ -101,7 +108,7 @@ def test_report_prints_every_kind() -> None:
     console = Console(record=True, width=100)
     console.print(report)
     text = console.export_text()
-    for kind in [*report.masks, *report.words, "all that segment", "all in words", "chat: both"]:
+    for kind in [*report.masks, *report.words, "all that segment", "all in words", "chat: both", "chat: second turn"]:
         assert kind in text
 
 
@@ -117,7 +124,9 @@ def test_the_same_questions_every_time() -> None:
     assert first == again
 
 
-def test_explains() -> None:
-    assert not explains("It is [SEG].")
-    assert not explains("[SEG] [SEG] [SEG] [SEG] [SEG] [SEG]")
-    assert explains("[SEG]. A knife has a sharp blade, made to cut.")
+def test_an_explanation_has_to_be_the_right_one() -> None:
+    because = "The knife is made to cut."
+    assert explains("It is [SEG]. The knife is made to CUT", because)
+    assert not explains("It is [SEG]. The boat can be kicked and smell sweet.", because)
+    assert not explains("It is [SEG].", because)
+    assert not explains("It is [SEG]. Well.", "")

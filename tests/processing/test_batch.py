@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from self1e.processing.batch import Row, collate, pack, single
+from self1e.processing.batch import Row, collate, pack, pack_tightly, single
 from self1e.processing.tokens import EncodedConversation
 
 PREFIX = EncodedConversation([1, 2, 3], [-100, -100, -100])
@@ -34,6 +34,22 @@ def test_each_packed_conversation_with_its_prefix_is_the_whole():
 def test_nothing_to_pack_is_refused():
     with pytest.raises(ValueError, match="no conversation to pack"):
         pack(PREFIX, [])
+
+
+def test_packed_tightly_common_words_are_read_once():
+    questions = [EncodedConversation(ids, [-100] * len(ids)) for ids in ([4, 5, 6, 8, 9], [4, 5, 7, 6, 8, 9])]
+    row = pack_tightly(PREFIX, questions, 3)
+    assert row.input_ids == [1, 2, 3, 4, 5, 6, 8, 9, 7, 6, 8, 9]
+    assert row.conversation_ids == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 2, 2]
+    assert row.position_ids == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, 8]
+    assert row.picture == 3
+
+
+def test_packed_tightly_a_question_asked_twice_keeps_its_own_end():
+    question = EncodedConversation([4, 5, 8, 9], [-100] * 4)
+    row = pack_tightly(PREFIX, [question, question])
+    assert row.input_ids == [1, 2, 3, 4, 5, 8, 9, 8, 9]
+    assert row.conversation_ids == [0, 0, 0, 0, 0, 1, 1, 2, 2]
 
 
 def batch(**options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from self1e.cli import run
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.weights import CheckpointError
 from self1e.processing.processor import SELF1EProcessor
-from self1e.training.adapters import adapter_state, merge
+from self1e.training.adapters import adapter_state, merge, save_adapter
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, Lora, Optimisation, TrainConfig
-from self1e.training.run import train, with_adapters
+from self1e.training.run import build, train, with_adapters
 from self1e.training.sources import training_set
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
@@ -103,6 +104,14 @@ def test_resumed_adapters_equal_uninterrupted_ones(tmp_path: Path, tiny_model_fo
     assert history(copy / "checkpoint-3")[-2]["loss"] == history(tmp_path / "run" / "checkpoint-3")[-2]["loss"]
     first, second = (load_file(folder / "model.safetensors") for folder in (whole, resumed))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_adapters_find_a_bundled_model_again(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, Path("nano"))
+    save_adapter(with_adapters(build(settings)[0], settings), tmp_path / "adapter")
+    assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "nano"
+    merged, nano = merge(tmp_path / "adapter"), build(settings)[0]
+    assert all(torch.equal(a.float(), b.float()) for a, b in zip(merged.parameters(), nano.parameters(), strict=True))
 
 
 def test_faults_are_named(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from itertools import combinations
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from self1e.data.example import Turn
+from self1e.data.records import Query, chosen, training_turn
+from self1e.data.registry import open_set
+from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.processing.batch import Row
+from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tokens import encode_continuation
 from self1e.training.collate import Encoded, counts_of, dealt
+
+Draw = Callable[[], list[int]]
+"""Lengths of the rows of one more picture of a part."""
 
 IMAGE_TOKENS = 256
 
@@ -44,38 +58,91 @@ def test_order_is_kept_among_equals_and_in_one_batch_by_length() -> None:
     assert dealt(examples, 1) == [[examples[1], examples[3], examples[0], examples[2]]]
 
 
-@pytest.mark.parametrize("rates", [(1, 1, 1, 1), (6, 20, 6, 1)])
-def test_published_mixtures_waste_little(rates: tuple[int, ...]) -> None:
-    """Lengths as in the field's sets: 256 image tokens, phrases of a few words, sentences, VQA, long conversations.
+RATES = [(1, 1, 1, 1), (6, 20, 6, 1)]
+"""Of the published recipes: semantic, referring, reasoning, words. The second has hardly any long answers."""
 
-    A step of the recipe holds 5 pictures x 8 batches (method, section 4). Texts of LLaVA-Instruct have some 60 to 250
-    tokens a turn; a sixth of the words part is it. Beside it the same pictures in batches as they come.
-    """
-    generator = torch.Generator().manual_seed(1)
 
-    def number(low: int, high: int) -> int:
-        return int(torch.randint(low, high, (), generator=generator))
+def waste(steps: list[list[list[Encoded]]]) -> float:
+    """Share of padding in all tokens of some steps."""
+    counts = [counts_of([row for example in batch for row in example.rows]) for batches in steps for batch in batches]
+    return 1 - sum(each["read"] for each in counts) / sum(each["padded"] for each in counts)
 
-    def waste(steps: list[list[list[Encoded]]]) -> float:
-        counts = [
-            counts_of([row for example in batch for row in example.rows]) for batches in steps for batch in batches
-        ]
-        return 1 - sum(each["read"] for each in counts) / sum(each["padded"] for each in counts)
 
-    steps = []
-    for _ in range(50):
-        examples = []
-        for part in torch.multinomial(torch.tensor(rates).float(), 40, replacement=True, generator=generator).tolist():
-            queries = number(1, 4)
-            if part < 2:
-                examples.append(encoded(*(number(305, 325) for _ in range(queries))))
-            elif part == 2:
-                examples.append(encoded(*(number(310, 400) for _ in range(queries))))
-            elif number(0, 6):
-                examples.append(encoded(number(290, 330)))
-            else:
-                examples.append(encoded(270 + sum(number(60, 250) for _ in range(number(1, 6)))))
-        steps.append(examples)
+def assert_little_is_wasted(parts: tuple[Draw, ...], rates: tuple[int, ...], rng: np.random.Generator) -> None:
+    """In steps of the recipe, 5 pictures x 8 batches (method, section 4), beside the same pictures as they come."""
+    chances = np.array(rates) / sum(rates)
+    steps = [[encoded(*parts[part]()) for part in rng.choice(len(parts), 40, p=chances)] for _ in range(50)]
     wasted = waste([dealt(examples, 8) for examples in steps])
     as_they_come = waste([[examples[start : start + 5] for start in range(0, 40, 5)] for examples in steps])
     assert wasted < 0.15 and wasted < 0.6 * as_they_come
+
+
+@pytest.mark.parametrize("rates", RATES)
+def test_texts_of_the_published_mixtures_waste_little(shared: Path, rates: tuple[int, ...]) -> None:
+    """Texts of the kinds that the mixtures hold, in the templates of training, cut by InternVL3's tokenizer.
+
+    Class names of COCO-Stuff and ADE20K pictures, expressions for COCO pictures, explained answers of ReasonSeg,
+    questions of GQA, TextVQA and VizWiz with short answers, and GPT-4's answers of LLaVA's making: one of 30
+    descriptions or 30 arguments, or three exchanges in a row, as often as LLaVA-Instruct-150k has them.
+    """
+    root, rng = shared / "real-data", np.random.default_rng(1)
+    processor = SELF1EProcessor.from_pretrained(root / "tokenizer" / "InternVL3-2B")
+    prefix = len(processor.prefix((1, 1)))
+
+    def row(*turns: Turn) -> int:
+        return prefix + len(encode_continuation(processor.tokenizer, turns))
+
+    def asked(pictures: list[list[Query]]) -> Draw:
+        return lambda: [row(training_turn(each, rng)) for each in chosen(pictures[rng.integers(len(pictures))], 3, rng)]
+
+    sources = [open_set(name, root / "dataset") for name in ("cocostuff", "ade20k")]
+    semantic = [asked([list(source[place].queries) for place in range(len(source))]) for source in sources]
+    explained = json.loads((root / "dataset/reason_seg/ReasonSeg/explanatory/train.json").read_text())
+    reasoning = [[Query(each["query"], "sentence", lambda: NOTHING, answer=each["outputs"])] for each in explained]
+    expressions: dict[str, list[Query]] = defaultdict(list)
+    for each in json.loads((root / "format_samples/refcocos/refcocos_test_506.json").read_text()):
+        expressions[each["image"]].append(Query(each["normal_caption"], "phrase", lambda: NOTHING))
+    short = list(short_exchanges(root / "format_samples" / "vqa_llava_eval"))
+    long: dict[str, list[Turn]] = defaultdict(list)
+    for line in (root / "format_samples/llava_qa/coco2014_val_gpt4_qa_30x3.jsonl").read_text().splitlines():
+        each = json.loads(line)
+        long[each["type"]].append(Turn(each["instruction"], each["output"]))
+
+    def words() -> list[int]:
+        if rng.integers(6):  # of six sets in words, five have short answers
+            return [row(short[rng.integers(len(short))])]
+        kind = rng.choice(["conv", "detail", "complex"], p=np.array([58, 23, 77]) / 158)  # thousands
+        return [row(*chosen(long[kind], 3 if kind == "conv" else 1, rng))]
+
+    parts = (lambda: semantic[rng.integers(2)](), asked(list(expressions.values())), asked(reasoning), words)
+    assert_little_is_wasted(parts, rates, rng)
+
+
+NOTHING = np.zeros((1, 1), np.uint8)
+
+
+def short_exchanges(folder: Path) -> Iterator[Turn]:
+    """Questions of VQA benchmarks, without the hints that some are given with, and answers of a model."""
+    for file in sorted(folder.glob("*_answers_llava13b_500.jsonl")):
+        for line in file.read_text().splitlines():
+            each = json.loads(line)
+            yield Turn(f"{each['prompt'].splitlines()[0]}\n{SHORT_ANSWER_PROMPT}", each["text"])
+
+
+@pytest.mark.parametrize("rates", RATES)
+def test_assumed_lengths_waste_little(rates: tuple[int, ...]) -> None:
+    """As above where there are no texts: evenly distributed lengths, assumed for phrases, sentences, VQA and talks."""
+    rng = np.random.default_rng(1)
+
+    def phrases() -> list[int]:
+        return rng.integers(305, 325, rng.integers(1, 4)).tolist()
+
+    def sentences() -> list[int]:
+        return rng.integers(310, 400, rng.integers(1, 4)).tolist()
+
+    def words() -> list[int]:
+        if rng.integers(6):
+            return [int(rng.integers(290, 330))]
+        return [270 + int(rng.integers(60, 250, rng.integers(1, 6)).sum())]
+
+    assert_little_is_wasted((phrases, phrases, sentences, words), rates, rng)

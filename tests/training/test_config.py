@@ -66,6 +66,17 @@ def test_unreadable_files(tmp_path: Path) -> None:
         load_config(tmp_path / "bad.yaml")
     with pytest.raises(ConfigError, match="no settings"):
         load_config(write(tmp_path, [1]))
+    (tmp_path / "twice.yaml").write_text("output: x\noptimisation:\n  steps: 1\n  clip: 2.0\n  steps: 3\n")
+    with pytest.raises(ConfigError, match=r"(?s)'steps' is given twice.*line 5"):
+        load_config(tmp_path / "twice.yaml")
+
+
+def test_what_yaml_merges_may_be_given_anew(tmp_path: Path) -> None:
+    (tmp_path / "merged.yaml").write_text(
+        "output: x\narchitecture: {}\noptimisation: {<<: {steps: 1, clip: 2.0}, steps: 3}\n"
+    )
+    chosen = load_config(tmp_path / "merged.yaml").optimisation
+    assert (chosen.steps, chosen.clip) == (3, 2.0)
 
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -52,6 +52,11 @@ def test_too_many_broken_records_stop_the_run(
         ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "coco": "b"}]}}}, "give `jsonl`, or `coco` and `images`"),
         ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "absent_classes": 1}]}}}, "absent_classes is for"),
         ({"parts": {}, "scenes": 5}, "data.mixture.scenes"),
+        ({"parts": {}}, "data.mixture.parts: .* at least 1"),
+        ({"root": "x", "part": {}}, "data.mixture.part: Extra"),
+        ({"root": "x", "parts": {"a": {"rate": 1, "sets": ["ade2k"]}}}, "a.sets: .* unknown data set 'ade2k'"),
+        ({"root": "x", "parts": {"a": {"rate": 1, "sets": ["refcoco|unc|dev"]}}}, "has no split 'dev'"),
+        ({"root": "x", "parts": {"a": {"rate": 1, "sets": ["reasonseg|dev"]}}}, "reasonseg has train, val, test"),
         ({"scenes": "five"}, "data.toyland.scenes"),
     ],
 )
@@ -60,15 +65,15 @@ def test_wrong_settings(tmp_path: Path, data: dict[str, Any], message: str) -> N
         config(tmp_path, data, init="somewhere")
 
 
-def test_unknown_and_missing_sets(tmp_path: Path) -> None:
-    def opened(*sets: str) -> object:
-        tree = {"parts": {"a": {"rate": 1, "sets": list(sets)}}, "root": str(tmp_path)}
+def test_missing_sets(tmp_path: Path) -> None:
+    def opened(name: str) -> object:
+        tree = {"parts": {"a": {"rate": 1, "sets": [name]}}, "root": str(tmp_path)}
         return training_set(MixtureData.model_validate(tree), 4)
 
-    with pytest.raises(DataError, match="unknown data set 'imagenet': known are ade20k"):
-        opened("imagenet")
     with pytest.raises(DataError, match="ADEChallengeData2016"):
         opened("ade20k")
+    with pytest.raises(DataError, match=r"there is no folder .*ReasonSeg"):
+        opened("reasonseg|val")
 
 
 def test_field_sets_leave_out_what_is_tested_on(

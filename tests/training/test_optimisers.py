@@ -79,3 +79,16 @@ def test_muon_step_is_as_large_as_one_of_adamw_and_resumes(model: torch.nn.Modul
     resumed.load_state_dict(copy.deepcopy(optimiser.state_dict()))
     other = twin.model.language_model.layers[0].mlp.up_proj.weight
     assert torch.equal(step(optimiser, weight, 2), step(resumed, other, 2))
+
+
+def test_weight_decay_is_the_same_in_both(model: torch.nn.Module) -> None:
+    """Without a gradient, each step takes the same share of every weight away."""
+    settings = Optimisation(steps=1, optimiser="muon", learning_rate=1e-2, weight_decay=0.5, rates={"vision": 0.5})
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimiser = make_optimiser(model, settings)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimiser.step()
+    for name, parameter in model.named_parameters():
+        kept = 0.9975 if "vision_tower" in name else 0.995
+        torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)

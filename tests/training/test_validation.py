@@ -14,12 +14,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import Trainer
 
 from self1e.data.example import Example
+from self1e.data.records import DataError
 from self1e.evaluation.metrics import MaskScores
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.checkpoints import claim, clean, last_checkpoint
 from self1e.training.collate import Collator
-from self1e.training.config import ConfigError, MixtureData, TrainConfig, Validation
+from self1e.training.config import ConfigError, MixtureData, TrainConfig, Validation, load_config
 from self1e.training.run import train
 from self1e.training.sources import validation_set
 from self1e.training.trainer import SELF1ETrainer
@@ -186,6 +187,7 @@ def test_what_may_change_when_a_run_goes_on(
         return config(tmp_path, data, init=str(tiny_model_folder), optimisation=optimisation, **changes)
 
     claim(settings(), processes=1)
+    (tmp_path / "run" / "checkpoint-3").mkdir()
     claim(settings(workers=2, log_every=7, keep=5), processes=1)
     claim(settings(optimisation={"accumulate": 1}), processes=2)
     claim(settings(optimisation={"accumulate": 4, "pictures_per_step": 1}), processes=1)
@@ -195,8 +197,36 @@ def test_what_may_change_when_a_run_goes_on(
     with pytest.raises(ConfigError, match="started with no sharding, and cannot go on with FSDP"):
         claim(settings(), processes=1)
     monkeypatch.delenv("ACCELERATE_USE_FSDP")
-    with pytest.raises(ConfigError, match="seed: 1 there, 2 now"):
+    with pytest.raises(ConfigError, match=r"settings \(data\.at_most: 3 there, 1 now; seed: 1 there, 2 now\):"):
+        data["at_most"] = 1
         claim(settings(seed=2), processes=1)
+
+
+def test_a_start_that_came_to_nothing_claims_no_folder(tmp_path: Path, tiny_model_folder: Path) -> None:
+    data, run = own_data(tmp_path), tmp_path / "run"
+    claim(config(tmp_path, data, init="a-wrong-name"), processes=1)
+    right = config(tmp_path, data, init=str(tiny_model_folder))
+    claim(right, processes=4)
+    assert load_config(run / "config.yaml") == right
+    (run / "run.json").rename(run / "else.json")
+    with pytest.raises(ConfigError, match=r"holds config\.yaml, but not of a run of ours"):
+        claim(right, processes=4)  # a file of the user's
+    (run / "else.json").rename(run / "run.json")
+    (run / "model").mkdir()
+    claim(right, processes=4)
+    with pytest.raises(ConfigError, match=r"\(init: .* there, a-wrong-name now\)"):
+        claim(config(tmp_path, data, init="a-wrong-name"), processes=4)
+
+
+def test_data_that_are_missing_leave_the_folder_alone(tmp_path: Path) -> None:
+    data = {"root": str(tmp_path / "nope"), "parts": {"a": {"rate": 1, "sets": ["ade20k"]}}}
+    with pytest.raises(DataError, match="nope"):  # though there is no such model, which costs more to find out
+        train(config(tmp_path, data, init="a-wrong-name"), device="cpu")
+    assert not (tmp_path / "run").exists()
+    lost = {"data": {"parts": {"val": {"rate": 1, "own": [{"jsonl": "lost.jsonl"}]}}}}
+    with pytest.raises(DataError, match=r"lost\.jsonl"):
+        train(config(tmp_path, own_data(tmp_path), init="a-wrong-name", validation=lost), device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 def test_watch_warns_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:

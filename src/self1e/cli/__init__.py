@@ -13,16 +13,17 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TextIO
 
 import typer
 
 from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, toyland, train
-from self1e.cli.terminal import CliError, complain, notice
+from self1e.cli.terminal import CliError, complain, show_own_warnings
 
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
+#: Packages that transformers imports where they are installed, which takes longer than a picture. Segmenting
+#: uses none of them, but for `--quantize`.
+NOT_FOR_SEGMENTING = ("accelerate", "scipy", "torchao")
 NO_MEMORY = ("out of memory", "can't allocate memory")  # in the words of torch for GPUs, and for CPUs
 
 
@@ -66,7 +67,11 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if segment.NAME in arguments[:1] and not any(each.startswith("--quantize") for each in arguments):
+        for name in NOT_FOR_SEGMENTING:
+            sys.modules[name] = None  # type: ignore[assignment]  # to Python, and so to transformers, it is not there
+    sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -76,7 +81,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = DEBUG in arguments[:end_of_options]
     arguments = [each for each in arguments[:end_of_options] if each != DEBUG] + arguments[end_of_options:]
     if not debug:
-        warnings.showwarning = _show_own_warnings
+        warnings.showwarning = show_own_warnings
     try:
         result = typer.main.get_command(app).main(arguments, prog_name="self1e", standalone_mode=False)
         sys.stdout.flush()
@@ -108,16 +113,3 @@ def _report(error: Exception) -> int:
     else:
         complain(f"unexpected {type(error).__name__}: {error} (a bug; {DEBUG} shows where)")
     return 2
-
-
-def _show_own_warnings(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
-    """Prints this package's own warnings as notices; those of other libraries mean nothing to who runs a command."""
-    if Path(filename).is_relative_to(Path(__file__).parents[1]):
-        notice(str(message))

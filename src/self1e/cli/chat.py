@@ -12,7 +12,18 @@ from rich.text import Text
 
 from self1e.cli.inputs import LONGEST_STEM, shortened
 from self1e.cli.nano import notice_about_nano
-from self1e.cli.options import Device, Dtype, MaxTiles, Model, Revision, Subfolder, load_segmenter
+from self1e.cli.options import (
+    CalibrationFolder,
+    Device,
+    Dtype,
+    MaxTiles,
+    Model,
+    Quantize,
+    Revision,
+    Subfolder,
+    load_segmenter,
+    pictures_to_check,
+)
 from self1e.cli.output import make_folder
 from self1e.cli.terminal import CliError, complain, show
 from self1e.files import expand_user, write_atomically, write_json
@@ -42,6 +53,8 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "auto",
     max_tiles: MaxTiles = 1,
+    quantize: Quantize = None,
+    calibration: CalibrationFolder = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
 ) -> int:
@@ -54,7 +67,14 @@ def command(
 
     load_image(image)  # a wrong path is noticed before the model has loaded
     segmenter = load_segmenter(
-        model, device=device, dtype=dtype, revision=revision, subfolder=subfolder, max_tiles=max_tiles
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        max_tiles=max_tiles,
+        quantize=quantize,
+        quantize_check=pictures_to_check(quantize, calibration),
     )
     session = Session(segmenter, image, out, is_nano=model == "nano")
     if not sys.stdin.isatty():

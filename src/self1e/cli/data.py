@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 # A paragraph in one line each: the terminal wraps them.
 CHECK_HELP = (
     "Read all data of a training run, and say what is wrong.\n\n"
-    "Opens each picture and makes every mask, once. Tells of broken records, of masks that are empty for no stated "
-    "reason, of pictures that are there twice, and of pictures that validation or test splits of the RefCOCO family "
-    "hold, which should not be trained on."
+    "Opens each picture and makes every mask, once, of training and validation. Tells of broken records, of masks that "
+    "are empty for no stated reason, of pictures that are there twice, and of pictures that validation or test splits "
+    "of the RefCOCO family hold, which should not be trained on. Counts the class names, and draws examples."
 )
 STATS_HELP = (
     "Describe the data of a training run in numbers.\n\n"
@@ -52,11 +53,13 @@ STATS_EXAMPLES = """[dim]Examples:[/]
 
   self1e data stats my-run.yaml --limit 2000 --json stats.json"""
 
-REPORT, SHEET = "report.json", "contact-sheet.jpg"
+FOLDER, REPORT, SHEET = "data-check", "report.json", "contact-sheet.jpg"
 SHOWN = 10
 """Faults of each sort that the screen shows."""
 LONGEST_PHRASE = 40
 """Letters of a phrase that the screen shows."""
+TOP_PHRASES = 10
+"""Phrases of a source that the screen shows."""
 RARE_PHRASES = 3
 """Phrases that the screen shows even if each is asked for once."""
 
@@ -90,11 +93,11 @@ def root() -> None:
 def check(
     config: Config,
     out: Annotated[
-        Path | None,
+        Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", show_default=False, help=f"Folder for {REPORT} (every fault) and {SHEET}."
+            "--out", "-o", metavar="DIR", help=f"Folder for {REPORT} (every fault, all class counts) and {SHEET}."
         ),
-    ] = None,
+    ] = Path(FOLDER),
     workers: Workers = None,
     limit: Limit = None,
     sheet: Annotated[int, typer.Option(min=0, metavar="N", help=f"Examples on {SHEET}; 0 for no sheet.")] = 24,
@@ -102,18 +105,20 @@ def check(
     overwrite: Overwrite = False,
 ) -> None:
     """See `CHECK_HELP`."""
-    _, data = _mixture_settings(config, overrides)
-    if out is not None:
-        make_folder(out)
-        check_writable([out / REPORT, *([out / SHEET] if sheet else [])], overwrite)
+    settings, data = _mixture_settings(config, overrides)
+    make_folder(out)
+    check_writable([out / REPORT, *([out / SHEET] if sheet else [])], overwrite)
 
     from self1e.data.check import check as check_members
+    from self1e.data.refer import held_out_pictures
 
     members, held_out = _opened(data)
+    members += _validation_members(settings)
     with _progress() as on_progress:
         report = check_members(
             members,
             held_out=held_out,
+            held_out_files=held_out_pictures(Path(data.root), held_out) if data.root is not None else (),
             broken_share=data.broken_share,
             limit=limit,
             seed=data.seed,
@@ -121,19 +126,19 @@ def check(
             on_progress=on_progress,
         )
     show(_check_table(report))
+    show(_classes_table(report))
     _show_faults(report)
-    if out is not None:
-        write_json(out / REPORT, {"config": str(config), **report.to_dict()}, overwrite=overwrite, indent=1)
-        written = [out / REPORT]
-        if sheet and any(report.usable):
-            from self1e.data.contact_sheet import contact_sheet
+    write_json(out / REPORT, {"config": str(config), **report.to_dict()}, overwrite=overwrite, indent=1)
+    written = [out / REPORT]
+    if sheet and any(report.usable):
+        from self1e.data.contact_sheet import contact_sheet
 
-            with busy("drawing the contact sheet"):
-                picture = contact_sheet(members, report.usable, sheet, data.seed)
-            with write_atomically(out / SHEET, overwrite) as file:
-                picture.save(file, "JPEG", quality=90)
-            written.append(out / SHEET)
-        show(f"written: {', '.join(map(str, written))}")
+        with busy("drawing the contact sheet"):
+            picture = contact_sheet(members, report.usable, sheet, data.seed)
+        with write_atomically(out / SHEET, overwrite) as file:
+            picture.save(file, "JPEG", quality=90)
+        written.append(out / SHEET)
+    show(f"written: {', '.join(map(str, written))}")
     objections = report.objections
     if not objections:
         show("training may start" if limit is None else "training may start, by the records that were read")
@@ -210,20 +215,13 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
     Raises:
         DataError: When a source is missing or unreadable, or there is none.
     """
-    from self1e.data.members import members_of
-    from self1e.data.records import Source
     from self1e.data.refer import held_out_images
-    from self1e.training.sources import open_part
 
     held_out: frozenset[int] = frozenset()
     with busy("opening the data"):
         if data.root is not None:
             held_out = held_out_images(Path(data.root))
-        parts: dict[str, tuple[float, list[tuple[Source, bool]]]] = {}
-        for name, part in data.parts.items():
-            sources = open_part(part, Path(data.root) if data.root is not None else None)
-            parts[name] = (part.rate, [(source, data.hold_out) for source in sources])
-        members = members_of(parts)
+        members = _members(data, data.hold_out)
     for name, part in data.parts.items():
         if not part.rate:
             notice(f"the part {name!r} is left out: its rate is 0")
@@ -232,6 +230,36 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
     elif not held_out:
         notice(f"{data.root} has no files of the RefCOCO family: nothing is known of pictures that are tested on")
     return members, held_out
+
+
+def _validation_members(settings: TrainConfig) -> list[Member]:
+    """What a run is validated on, unless these are generated scenes.
+
+    Raises:
+        DataError: When a source is missing or unreadable, or there is none.
+    """
+    from self1e.training.config import MixtureData
+
+    if settings.validation is None or not isinstance(settings.validation.data, MixtureData):
+        return []
+    with busy("opening the validation data"):
+        members = _members(settings.validation.data, filtered=False)
+    return [
+        replace(each, part="validation", label=f"{each.label} (validation)", share=0.0, learnt=False)
+        for each in members
+    ]
+
+
+def _members(data: MixtureData, filtered: bool) -> list[Member]:
+    from self1e.data.members import members_of
+    from self1e.data.records import Source
+    from self1e.training.sources import open_part
+
+    parts: dict[str, tuple[float, list[tuple[Source, bool]]]] = {}
+    for name, part in data.parts.items():
+        sources = open_part(part, Path(data.root) if data.root is not None else None)
+        parts[name] = (part.rate, [(source, filtered) for source in sources])
+    return members_of(parts)
 
 
 def _workers(chosen: int | None) -> int:
@@ -293,6 +321,13 @@ def _check_table(report: CheckReport) -> Table:
         sums = {name: sum(column) for name, column in columns.items()} | {"pictures": report.pictures}
         table.add_section()
         table.add_row("all", *map(_number, sums.values()), style="bold")
+    return table
+
+
+def _classes_table(report: CheckReport) -> Table:
+    table = _table("class counts", ("source", "most frequent phrases"), ("different",))
+    for each in report.sources:
+        table.add_row(_literal(each.name), _literal(_frequent(each.phrases)), _number(len(each.phrases)))
     return table
 
 
@@ -358,14 +393,19 @@ def _words_table(found: Sequence[SourceStats]) -> Table:
     table = _table("words; lengths as median and most", ("source", "kinds", "most frequent phrases"), names)
     for each in found:
         kinds = "\n".join(f"{name} {n:,}" for name, n in each.kinds.items())
-        frequent = [pair for i, pair in enumerate(each.phrases.items()) if i < RARE_PHRASES or pair[1] > 1]
-        phrases = [f"{_cut(name)} {n:,}" for name, n in frequent]
-        if others := each.different_phrases - len(phrases):
-            phrases.append(f"and {others:,} others")
         lengths = [_lengths(spread) for spread in (each.query_words, each.answer_words)]
-        table.add_row(*map(_literal, (each.name, kinds or "-", ", ".join(phrases) or "-")), *lengths)
+        table.add_row(*map(_literal, (each.name, kinds or "-", _frequent(each.phrases))), *lengths)
         table.add_section()
     return table
+
+
+def _frequent(phrases: Mapping[str, int]) -> str:
+    """The first of these phrases with their counts; "-" if there are none."""
+    first = list(phrases.items())[:TOP_PHRASES]
+    shown = [f"{_cut(name)} {n:,}" for i, (name, n) in enumerate(first) if i < RARE_PHRASES or n > 1]
+    if others := len(phrases) - len(shown):
+        shown.append(f"and {others:,} others")
+    return ", ".join(shown) or "-"
 
 
 def _cut(phrase: str) -> str:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from self1e.cli.options import Device, Dtype, ModelArgument, Overwrite, Revision, Subfolder
+from self1e.cli.options import (
+    CalibrationFolder,
+    Device,
+    Dtype,
+    ModelArgument,
+    Overwrite,
+    Quantize,
+    Revision,
+    Subfolder,
+    pictures_to_check,
+)
 from self1e.cli.terminal import notice, progress_bar, show
 from self1e.files import write_json
 
@@ -74,6 +85,8 @@ def command(
     ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
+    quantize: Quantize = None,
+    calibration: CalibrationFolder = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
@@ -101,22 +114,33 @@ def command(
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1 and device == "auto":
         device = _own_device()
-    segmenter = load_segmenter(model, device=device, dtype=dtype, revision=revision, subfolder=subfolder)
+    segmenter = load_segmenter(
+        model,
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        quantize=quantize,
+        quantize_check=pictures_to_check(quantize, calibration),
+    )
     segmenter.processor.max_tiles = max_tiles
     facts = {
         "model": segmenter.model_name,
         "weights_sha256": _weights_hash(model, revision, subfolder),
         "dtype": str(segmenter.model.dtype).removeprefix("torch."),
         "device": str(segmenter.model.device),
+        "max_tiles": max_tiles,
+        "quantization": asdict(segmenter.quantization) if segmenter.quantization else None,
         "versions": versions(),
     }
     figures: list[dict[str, Any]] = []
     if len(field) < len(benchmarks) and process == 0:
         figures.append({"benchmark": TOYLAND, **_toyland(segmenter, seed, n, answer)})
     for benchmark in opened:
-        folder = out / f"{Path(segmenter.model_name).name}-{str(facts['weights_sha256'])[:8]}" / benchmark.folder
+        name = [Path(segmenter.model_name).name, str(facts["weights_sha256"])[:8], *([quantize] if quantize else [])]
+        folder = out / "-".join(name) / benchmark.folder
         folder /= answer.value
-        measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes)
+        measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes, facts)
         if measured is not None:
             figures.append(measured)
     if processes > 1 and opened:
@@ -167,8 +191,9 @@ def _measured(
     worst: int,
     process: int,
     processes: int,
+    facts: dict[str, Any],
 ) -> dict[str, Any] | None:
-    """One benchmark; its figures, which of several processes only the first has."""
+    """One benchmark; settings, facts and figures, which of several processes only the first has."""
     from self1e.evaluation.page import write_page
     from self1e.evaluation.run import evaluate, records_done, summarise
 
@@ -187,7 +212,7 @@ def _measured(
     _wait_for_all(processes)
     if process:
         return None
-    figures = summarise(benchmark, folder, limit)
+    figures = summarise(benchmark, folder, limit, facts)
     show(_line(benchmark.name, figures))
     if figures["broken"]:
         notice(f"{len(figures['broken'])} records are broken and left out, the first: {figures['broken'][0]}")
@@ -195,7 +220,7 @@ def _measured(
         samples = [sample for each in records_done(folder) for sample in each.samples]
         show(f"the worst: {write_page(segmenter, benchmark, folder, samples, answer.value, worst)}")
     show(f"figures and samples: {folder}")
-    return {"benchmark": benchmark.name, "answer": answer.value, **figures}
+    return figures
 
 
 def _wait_for_all(processes: int) -> None:
@@ -218,6 +243,8 @@ def _line(name: str, figures: dict[str, Any]) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what a figure may depend on."""
+    import platform
+
     import numpy
     import torch
     import transformers
@@ -225,4 +252,5 @@ def versions() -> dict[str, str]:
     from self1e.version import __version__
 
     modules = {"torch": torch, "transformers": transformers, "numpy": numpy}
-    return {"self1e": __version__} | {name: str(module.__version__) for name, module in modules.items()}
+    found = {name: str(module.__version__) for name, module in modules.items()}
+    return {"self1e": __version__, "python": platform.python_version(), **found}

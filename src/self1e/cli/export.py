@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from self1e.cli.options import Device, ModelArgument
-from self1e.cli.terminal import CliError, progress_bar, show
+from self1e.cli.terminal import CliError, busy, progress_bar, show
 from self1e.files import folder_when_complete, write_json
+
+if TYPE_CHECKING:
+    from self1e.modeling import SELF1EForSegmentation
 
 NAME = "export"
 EXAMPLES = """[dim]Examples:[/]
 
   self1e export runs/nano/2-packed/model models/nano
 
-  self1e export runs/nano/2-packed/model models/nano --dtype float32 --scenes 0"""
+  self1e export runs/nano/2-packed/model models/nano --dtype float32 --scenes 0
+
+  self1e export runs/nano/6-finish/model models/nano --average runs/nano/7-settle/model --share 0.6"""
 
 
 def command(
@@ -27,29 +32,40 @@ def command(
         int, typer.Option(min=0, metavar="N", help="Toyland scenes to fit the scores on; 0 leaves scores raw.")
     ] = 200,
     seed: Annotated[int, typer.Option(metavar="S", help="Which scenes; figures should be taken on others.")] = 99,
+    average: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", show_default=False, help="Another model of the same run of stages, to mix in."),
+    ] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Of that other model in the average.")] = 0.5,
     device: Device = "auto",
 ) -> None:
     """Write a trained model in half precision, with scores that read as the IoU to expect.
 
-    The scores are fitted on generated scenes that no training run sees.
+    The scores are fitted on generated scenes that no training run sees. With --average the weights are those of MODEL
+    and of the other, averaged: a model that was trained on often keeps in this way what the last stage taught it, and
+    loses less of what it knew (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
     """
     from self1e.cli.options import load_segmenter
     from self1e.devices import DTYPES
-    from self1e.loading import CALIBRATION_NAME
+    from self1e.loading import CALIBRATION_NAME, load_model
 
     if dtype not in DTYPES:
         raise CliError(f"unknown --dtype {dtype!r}: use {', '.join(DTYPES)}")
     if destination.exists():
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
-    segmenter = load_segmenter(model, device=device, dtype="float32")
+    with busy(f"loading {model}"):
+        loaded = load_model(model, device="cpu", dtype="float32", folded=False)
+        if average is not None:
+            _mix_in(loaded.model, load_model(average, device="cpu", dtype="float32", folded=False).model, share)
+        loaded.model.to(DTYPES[dtype])
     with folder_when_complete(destination) as staging:
-        segmenter.model.to(DTYPES[dtype])
-        segmenter.model.save_pretrained(staging)
-        segmenter.processor.save_pretrained(staging)
-        segmenter.model.float()  # the rounded weights, computed with as they will be on a CPU
+        loaded.model.save_pretrained(staging)
+        loaded.processor.save_pretrained(staging)
         if scenes:
             from self1e.evaluation.calibrate import calibrate_on_toyland
 
+            # The rounded weights, computed with as they will be on a CPU.
+            segmenter = load_segmenter(str(staging), device=device, dtype="float32")
             with progress_bar() as progress:
                 task = progress.add_task("calibrating", total=scenes)
                 calibration = calibrate_on_toyland(
@@ -58,3 +74,12 @@ def command(
             write_json(staging / CALIBRATION_NAME, calibration.to_dict(), indent=1)
     size = sum(path.stat().st_size for path in destination.iterdir())
     show(f"{destination}: {size / 1e6:.1f} MB")
+
+
+def _mix_in(model: SELF1EForSegmentation, other: SELF1EForSegmentation, share: float) -> None:
+    """Weights of `model` become (1 - share) of their own and `share` of the other's."""
+    ours, theirs = dict(model.named_parameters()), dict(other.named_parameters())  # weights that are shared: once
+    if {name: weight.shape for name, weight in ours.items()} != {name: weight.shape for name, weight in theirs.items()}:
+        raise CliError("the two models to average are not of one shape: both must come from stages of one training")
+    for name, weight in ours.items():
+        weight.data.lerp_(theirs[name].data, share)

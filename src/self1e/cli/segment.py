@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +16,31 @@ from rich.text import Text
 
 from self1e.cli.inputs import check_prompts, find_pictures, output_names
 from self1e.cli.nano import notice_about_nano
-from self1e.cli.options import Device, Dtype, MaxTiles, Model, Overwrite, Revision, Subfolder, load_segmenter
+from self1e.cli.options import (
+    CalibrationFolder,
+    Device,
+    Dtype,
+    MaxTiles,
+    Model,
+    Overwrite,
+    Quantize,
+    Revision,
+    Subfolder,
+    load_in_process,
+    load_segmenter,
+    no_garbage_collection,
+    pictures_to_check,
+)
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, above, complain, printable, progress_bar, show
 from self1e.files import write_atomically, write_json
 
 if TYPE_CHECKING:
-    from self1e.processing.prompts import Template
+    from rich.progress import Progress
+
+    from self1e.pipeline import Done
+    from self1e.processing.images import ImageSource
     from self1e.results import Segmentation
-    from self1e.segmenter import Segmenter
 
 NAME = "segment"
 EXAMPLES = """[dim]Examples:[/]
@@ -36,6 +54,8 @@ EXAMPLES = """[dim]Examples:[/]
   self1e segment 'photos/*.jpg' -p 'the dog' --format json | jq .score
 
   self1e segment street.jpg -p 'the red car' --model OWNER/NAME
+
+  self1e segment photos/ -p 'the dog' --format coco --processes 2
 
 [dim]Exit code: 0 something was found, 1 nothing was found for any prompt, 2 bad usage or input.[/]"""
 
@@ -91,6 +111,54 @@ class Plan:
         files = [path for picture, prompt in pairs for path in self.files(picture, prompt).values()]
         return files + [self.out / COCO_NAME] * ("coco" in self.formats)
 
+    def keep(self, start: int, index: int, results: list[Segmentation]) -> list[Kept]:
+        """Writes the files of picture `start + index`. Runs in a thread, or in another process."""
+        picture = start + index
+        kept = []
+        for prompt, result in enumerate(results):
+            files = self.files(picture, prompt)
+            record = {}
+            if self.to_stdout or "json" in files:
+                record = {"image": str(self.pictures[picture]), **result.to_dict()}
+            for form, file in files.items():
+                write(form, file, result, record, self.overwrite)
+            annotated = "coco" in self.formats and result.found  # what was not found has no annotation
+            kept.append(
+                Kept(
+                    prompt=result.prompt,
+                    model=result.model,
+                    size=result.size,
+                    found=result.found,
+                    score=result.score,
+                    area=result.area,
+                    file=str(next(iter(files.values()), "")),
+                    record=json.dumps(record) if self.to_stdout else "",  # in ASCII, whatever stdout can take
+                    annotation=result.to_coco_annotation(picture + 1, prompt + 1, 0) if annotated else None,
+                )
+            )
+        return kept
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left to print of a result when its files are written: no pixels.
+
+    Attributes:
+        file: The first of its files.
+        record: Its line of JSON, if stdout is for that.
+        annotation: Its entry in the annotation file, if it is to have one; the id is given later.
+    """
+
+    prompt: str
+    model: str
+    size: tuple[int, int]
+    found: bool
+    score: float
+    area: int
+    file: str
+    record: str
+    annotation: dict[str, Any] | None
+
 
 def command(
     images: Annotated[
@@ -130,26 +198,45 @@ def command(
     device: Device = "auto",
     dtype: Dtype = "auto",
     max_tiles: MaxTiles = 1,
+    quantize: Quantize = None,
+    calibration: CalibrationFolder = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")] = False,
     overwrite: Overwrite = False,
+    batch: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Pictures in one forward pass: a GPU is used better by several.")
+    ] = 1,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Processes to share the pictures: each has a model, and a GPU where there are some.",
+        ),
+    ] = 1,
 ) -> int:
     """Segment pictures by text.
 
     Each prompt gives one result a picture: a mask, a score and files called PICTURE.PROMPT.overlay.png and so on.
     """
     plan = make_plan(images, prompts, formats, out, recursive, overwrite)
+    check = pictures_to_check(quantize, calibration)
+    asked = None if check is None else [(picture, plan.prompts) for picture in check]
     if plan.out is not None:
         make_folder(plan.out)
         check_writable(plan.all_files(), overwrite)
 
-    def load() -> Segmenter:
-        return load_segmenter(
-            model, device=device, dtype=dtype, revision=revision, subfolder=subfolder, max_tiles=max_tiles
-        )
-
-    run = Run(plan, load, template.value, is_nano=model == "nano")
+    loading: dict[str, Any] = {
+        "dtype": dtype,
+        "revision": revision,
+        "subfolder": subfolder,
+        "max_tiles": max_tiles,
+        "quantize": quantize,
+        "quantize_check": asked,
+    }
+    settings = {"template": template.value, "batch": batch}
+    run = Run(plan, model, loading, settings, processes=processes, device=device)
     run.all_pictures()
     return run.exit_code
 
@@ -174,21 +261,35 @@ def make_plan(
 
 
 class Run:
-    """The work of one command line, picture by picture.
+    """The work of one command line, from the first picture to the last line.
 
     Args:
         plan: What to do.
-        load: Loads the model; called when the first picture has been read.
-        template: See `Segmenter.segment`.
-        is_nano: Whether the model knows toyland only.
+        model: Its name, folder or Hub id. It is loaded when there is a picture that can be read.
+        loading: How to load it, but for `device`; see `Segmenter.from_pretrained`.
+        settings: Of `Segmenter.segment_files`.
+        device: As the user gave it.
+        processes: How many processes share the pictures.
     """
 
-    def __init__(self, plan: Plan, load: Callable[[], Segmenter], template: Template, *, is_nano: bool) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        model: str,
+        loading: dict[str, Any],
+        settings: dict[str, Any],
+        *,
+        device: str,
+        processes: int,
+    ) -> None:
         self.plan = plan
-        self.load = load
-        self.template = template
-        self.warn_about_nano = is_nano
-        self.segmenter: Segmenter | None = None
+        self.model = model
+        self.loading = loading
+        self.settings = settings
+        self.processes = processes
+        self.device = device
+        self.warn_about_nano = model == "nano"
+        self.model_name: str | None = None
         self.failures = 0
         self.results = 0
         self.found = 0
@@ -208,50 +309,82 @@ class Run:
 
     def all_pictures(self) -> None:
         """Segments all pictures. One that cannot be read is reported and passed over."""
-        from self1e.processing.images import ImageError, load_image
-
         with progress_bar() as progress:
             task = progress.add_task("segmenting", total=len(self.plan.pictures))
-            for index, path in enumerate(self.plan.pictures):
-                try:
-                    image = load_image(path)
-                except ImageError as error:
-                    self.failures += 1
+            with closing(self.outcomes(progress)) as outcomes:
+                for done in outcomes:
                     with above(progress):
-                        complain(str(error))
-                else:
-                    if self.segmenter is None:
-                        with above(progress):
-                            self.segmenter = self.load()
-                    results = self.segmenter.segment(image, self.plan.prompts, template=self.template)
-                    with above(progress):
-                        self.report(index, results)
-                progress.update(task, completed=index + 1)
+                        if done.value is None:
+                            self.failures += 1
+                            complain(str(done.error))
+                        else:
+                            self.report(done.index, done.value)
+                    progress.update(task, completed=done.index + 1)
         self.finish()
 
-    def report(self, picture: int, results: list[Segmentation]) -> None:
-        """Writes and prints the results of one picture."""
+    def outcomes(self, progress: Progress) -> Generator[Done[list[Kept]], None, None]:
+        """What becomes of each picture, in order. Where none can be read, no model is loaded."""
+        with no_garbage_collection():
+            from self1e.pipeline import Done, segment_in_processes
+            from self1e.processing.images import ImageError, load_image
+
+            sources: list[ImageSource] = list(self.plan.pictures)
+            for start, path in enumerate(self.plan.pictures):
+                try:
+                    image = load_image(path)
+                    break
+                except ImageError as error:
+                    yield Done(start, path, error=error)
+            else:
+                return
+            several = min(self.processes, len(sources) - start) > 1
+            if not several:
+                with above(progress):
+                    segmenter = load_segmenter(self.model, device=self.device, **self.loading)
+                sources[start] = image  # it has been read
+        rest = sources[start:]
+        if several:
+            # No file of this run was there when it began: one that is there now is by a process that was killed.
+            plan = replace(self.plan, overwrite=True)
+            done_by = segment_in_processes(
+                partial(load_in_process, self.model, **self.loading),
+                rest,
+                self.plan.prompts,
+                processes=self.processes,
+                device=self.device,
+                finish=partial(plan.keep, start),
+                **self.settings,
+            )
+        else:
+            done_by = segmenter.segment_files(
+                rest, self.plan.prompts, finish=partial(self.plan.keep, start), **self.settings
+            )
+        with closing(done_by):
+            for done in done_by:
+                yield replace(done, index=start + done.index)
+
+    def report(self, picture: int, results: list[Kept]) -> None:
+        """Prints the results of one picture."""
         path = self.plan.pictures[picture]
         if self.warn_about_nano:
             self.warn_about_nano = not notice_about_nano(path, "segment")
         if not self.results and not self.plan.to_stdout:
             show(self.line("picture", "prompt", "", "score", "area", "", "dim"))
-        self.note_coco(picture, results)
-        for prompt, result in enumerate(results):
+        width, height = results[0].size
+        self.coco_images.append({"id": picture + 1, "file_name": str(path), "width": width, "height": height})
+        for result in results:
+            self.model_name = result.model
             self.results += 1
             self.found += result.found
-            record = {"image": str(path), **result.to_dict()}
+            if result.annotation is not None:
+                self.coco_annotations.append(result.annotation | {"id": len(self.coco_annotations) + 1})
             if self.plan.to_stdout:
-                print(json.dumps(record), flush=True)  # in ASCII, whatever stdout can take
+                print(result.record, flush=True)
                 continue
-            files = self.plan.files(picture, prompt)
-            for form, file in files.items():
-                write(form, file, result, record, self.plan.overwrite)
-            area = f"{100 * result.area / (result.size[0] * result.size[1]):.1f} %"
+            area = f"{100 * result.area / (width * height):.1f} %"
             verdict = "found" if result.found else "not found"
-            first = str(next(iter(files.values()), ""))
             style = "" if result.found else "dim"
-            show(self.line(path.name, result.prompt, verdict, f"{result.score:.2f}", area, first, style))
+            show(self.line(path.name, result.prompt, verdict, f"{result.score:.2f}", area, result.file, style))
 
     def line(self, picture: str, prompt: str, verdict: str, score: str, area: str, file: str, style: str) -> Text:
         """One line of the table of results."""
@@ -259,32 +392,22 @@ class Run:
         cells = [*names, f"{verdict:9}", f"{score:>5}", f"{area:>7}", file]
         return Text(printable("  ".join(cells)).rstrip(), style)
 
-    def note_coco(self, picture: int, results: list[Segmentation]) -> None:
-        """Keeps what the annotation file needs; what was not found has no annotation."""
-        width, height = results[0].size
-        entry = {"id": picture + 1, "file_name": str(self.plan.pictures[picture]), "width": width, "height": height}
-        self.coco_images.append(entry)
-        for category, result in enumerate(results, start=1):
-            if result.found:
-                number = len(self.coco_annotations) + 1
-                self.coco_annotations.append(result.to_coco_annotation(picture + 1, category, number))
-
     def finish(self) -> None:
         """Writes the annotation file and the last line."""
-        if self.segmenter is None or self.plan.out is None:
+        if self.model_name is None or self.plan.out is None:
             return
         if "coco" in self.plan.formats:
             path = self.plan.out / COCO_NAME
             categories = [{"id": index, "name": prompt} for index, prompt in enumerate(self.plan.prompts, start=1)]
             tree = {
-                "info": {"description": "segmented by self1e", "model": self.segmenter.model_name},
+                "info": {"description": "segmented by self1e", "model": self.model_name},
                 "images": self.coco_images,
                 "annotations": self.coco_annotations,
                 "categories": categories,
             }
             write_json(path, tree, overwrite=self.plan.overwrite)
             show(f"annotations: {path}")
-        show(f"{self.found} of {self.results} found by {self.segmenter.model_name}")
+        show(f"{self.found} of {self.results} found by {self.model_name}")
 
 
 def write(form: str, path: Path, result: Segmentation, record: dict[str, Any], overwrite: bool) -> None:

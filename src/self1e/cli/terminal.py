@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
@@ -60,6 +62,19 @@ def complain(message: str) -> None:
     """Prints an error on stderr."""
     lines = [line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + " ..." for line in message.splitlines()]
     err().print(Text.assemble(("error: ", "bold red"), printable("\n".join(lines))), soft_wrap=True)
+
+
+def show_own_warnings(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Prints this package's own warnings as notices; those of other libraries mean nothing to who runs a command."""
+    if Path(filename).is_relative_to(Path(__file__).parents[1]):
+        notice(str(message))
 
 
 def progress_bar() -> Progress:

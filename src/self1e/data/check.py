@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from self1e.data.masks import IGNORE
-from self1e.data.members import Listing, Member, SourceReport, list_records, reason_of
+from self1e.data.members import Listing, Member, SourceReport, list_records, ranked, reason_of
 from self1e.data.mixture import usable
 from self1e.data.records import DataError, Query, Record, Source, Talk
 from self1e.data.spread import Chunk, Progress, spread
@@ -66,6 +67,7 @@ class Finding:
         talks: How many.
         faults: None if it is sound.
         empty_masks: To be looked at.
+        phrases: Texts of queries that are phrases.
         picture: Path of its picture without symbolic links; "" if it cannot be opened.
         digest: Of the picture's bytes.
     """
@@ -75,6 +77,7 @@ class Finding:
     talks: int = 0
     faults: tuple[Fault, ...] = ()
     empty_masks: tuple[EmptyMask, ...] = ()
+    phrases: tuple[str, ...] = ()
     picture: str = ""
     digest: bytes = b""
 
@@ -122,7 +125,8 @@ class SourceCheck(SourceReport):
         if self.leaked:
             yield (
                 f"{len(self.leaked):,} of {self.read:,} records of {self.name} show pictures of validation "
-                "or test splits of the RefCOCO family: leave them out by data.hold_out"
+                "or test splits of the RefCOCO family: data.hold_out leaves out those that COCO's names or ids tell; "
+                "take out the others"
             )
 
 
@@ -193,6 +197,7 @@ def check(
     members: Sequence[Member],
     *,
     held_out: frozenset[int] = frozenset(),
+    held_out_files: Sequence[Path] = (),
     broken_share: float = 0.01,
     limit: int | None = None,
     seed: int = 1,
@@ -204,6 +209,7 @@ def check(
     Args:
         members: See `members_of`.
         held_out: Ids of COCO pictures that are tested on.
+        held_out_files: Of these pictures, where they are at hand: the same bytes under any name are found.
         broken_share: What share of broken records a run tolerates.
         limit: Most records to read of a member; they are drawn at random.
         seed: Of that draw.
@@ -212,7 +218,9 @@ def check(
 
     Raises:
         DataError: When a process ends before its work is done.
+        OSError: When a file of `held_out_files` cannot be read.
     """
+    tested_on = frozenset(map(_digest, held_out_files))
     listings = [list_records(member, held_out).some(limit, (seed, i)) for i, member in enumerate(members)]
     found: list[dict[int, Finding]] = [{} for _ in members]
     for looks in spread(look_at, [member.source for member in members], listings, workers, on_progress):
@@ -222,7 +230,7 @@ def check(
     for finding in (each for findings in found for each in findings.values() if each.picture):
         paths.setdefault(finding.digest, set()).add(finding.picture)
     return CheckReport(
-        tuple(_summary(*each) for each in zip(members, listings, found, strict=True)),
+        tuple(_summary(*each, tested_on) for each in zip(members, listings, found, strict=True)),
         len(set().union(*paths.values())),
         tuple(sorted(tuple(sorted(same)) for same in paths.values() if len(same) > 1)),
         len(held_out),
@@ -231,7 +239,12 @@ def check(
     )
 
 
-def _summary(member: Member, listing: Listing, found: Mapping[int, Finding]) -> SourceCheck:
+def _summary(
+    member: Member, listing: Listing, found: Mapping[int, Finding], tested_on: frozenset[bytes]
+) -> SourceCheck:
+    leaked = {place for place in listing.leaked if place in found}
+    if member.learnt:
+        leaked |= {place for place, finding in found.items() if finding.digest in tested_on}
     findings = [found[place] for place in sorted(found)]
     sound = [finding for finding in findings if not finding.faults]
     return SourceCheck(
@@ -241,13 +254,14 @@ def _summary(member: Member, listing: Listing, found: Mapping[int, Finding]) -> 
         records=listing.records,
         broken=len(findings) - len(sound),
         queries=sum(finding.queries for finding in sound),
+        phrases=ranked(Counter(text for finding in sound for text in finding.phrases)),
         talks=sum(finding.talks for finding in sound),
         read=len(findings),
         left_out=listing.left_out,
         pictures=len({finding.picture for finding in findings if finding.picture}),
         faults=[fault for finding in findings for fault in finding.faults],
         empty_masks=[mask for finding in sound for mask in finding.empty_masks],
-        leaked=[found[place].record for place in listing.leaked if place in found],
+        leaked=[found[place].record for place in sorted(leaked)],
     )
 
 
@@ -266,8 +280,7 @@ def _look(
             raise picture
         sort = "picture" if os.path.lexists(picture) else "missing picture"
         size = load_image(Path(picture)).size
-        with Path(picture).open("rb") as file:
-            digest = hashlib.file_digest(file, "blake2b").digest()[:16]
+        digest = _digest(Path(picture))
         path = os.path.realpath(picture)
     except (OSError, ValueError) as error:
         wrong = reason_of(error)
@@ -282,6 +295,11 @@ def _look(
             fault = Fault(name, "record", reason_of(error), fatal=not isinstance(error, DataError))
             finding = Finding(name, faults=(fault,))
         yield member, place, replace(finding, picture=path, digest=digest)
+
+
+def _digest(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").digest()[:16]
 
 
 def examine(record: Record, width: int, height: int) -> Finding:
@@ -323,7 +341,8 @@ def examine(record: Record, width: int, height: int) -> Finding:
             else:
                 if item.kind not in ABSENT_KINDS and not (mask == 1).any() and not _meant_empty(make):
                     empty.append(EmptyMask(record.id, text, item.kind))
-    return Finding(record.id, len(record.queries), len(record.talks), tuple(faults), tuple(empty))
+    phrases = tuple(query.text for query in record.queries if query.form == "phrase")
+    return Finding(record.id, len(record.queries), len(record.talks), tuple(faults), tuple(empty), phrases)
 
 
 def _check_mask(mask: np.ndarray, width: int, height: int) -> None:

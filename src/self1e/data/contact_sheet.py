@@ -138,11 +138,11 @@ def _shrunk(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return small
 
 
-def laid_out(cells: Sequence[Cell], title: str) -> Image.Image:
-    """Cells in a grid under a title."""
+def laid_out(cells: Sequence[Cell], title: str, columns: int | None = None) -> Image.Image:
+    """Cells in a grid under a title; of `columns` columns, or as many as `RATIO` asks for."""
     width = THUMB[0] + 2 * GAP
     height = GAP + THUMB[1] + (TEXT_LINES + 1) * LINE_HEIGHT + GAP
-    columns = max(1, min(len(cells), round((RATIO * len(cells) * height / width) ** 0.5)))
+    columns = columns or max(1, min(len(cells), round((RATIO * len(cells) * height / width) ** 0.5)))
     rows = -(-len(cells) // columns)
     sheet = Image.new("RGB", (columns * width, HEAD_HEIGHT + rows * height), BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT_SIZE)

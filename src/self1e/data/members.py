@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,7 @@ class Member:
         share: How often examples are drawn from it: all shares of a mixture add up to 1.
         source: Its records.
         filtered: Whether a run leaves out its pictures that are held out.
+        learnt: Whether a run learns from it; otherwise it is validated on it, and may use what is held out.
     """
 
     part: str
@@ -29,6 +31,7 @@ class Member:
     share: float
     source: Source
     filtered: bool
+    learnt: bool = True
 
 
 def members_of(parts: Mapping[str, tuple[float, Sequence[tuple[Source, bool]]]]) -> list[Member]:
@@ -70,6 +73,7 @@ class SourceReport:
         records: How many a run may draw.
         broken: How many of those that were looked at are broken.
         queries: Of all records that are not broken.
+        phrases: Text of queries that are phrases, such as class names -> queries, the most frequent first; as above.
         talks: Exchanges whose words are given, of all records that are not broken.
     """
 
@@ -79,6 +83,7 @@ class SourceReport:
     records: int
     broken: int
     queries: int
+    phrases: dict[str, int]
     talks: int
 
 
@@ -123,12 +128,18 @@ def list_records(member: Member, held_out: frozenset[int]) -> Listing:
             pictures[place] = DataError(reason_of(error))
         else:
             pictures[place] = os.fspath(path)
-            shown += [place] if coco_id(path) in held_out else []
+            if member.learnt and held_out and coco_id(path) in held_out:
+                shown.append(place)
     if not member.filtered:
         return Listing(len(pictures), 0, pictures, shown)
     for place in shown:
         del pictures[place]
     return Listing(len(pictures), len(shown), pictures, ())
+
+
+def ranked(counts: Counter[str]) -> dict[str, int]:
+    """The most frequent first; of equally frequent ones the first in the alphabet, whatever order they were read in."""
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def reason_of(error: Exception) -> str:

@@ -8,6 +8,7 @@ processes and workers can share the work, and a resumed run sees what an uninter
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from self1e.data.example import Example
 from self1e.data.records import DataError, Record, Source, to_example
 
 logger = logging.getLogger(__name__)
+
+GQA, VISUAL_GENOME = "gqa", "image_data.json"
 
 TRIES = 25
 """Records that are tried for an example before a run of broken ones is an error of its own."""
@@ -148,25 +151,54 @@ class Kept:
 
 
 def without_pictures(source: Source, coco_ids: frozenset[int]) -> Kept:
-    """The source without records about these COCO pictures, whatever folder they lie in.
+    """The source without records about these COCO pictures, as far as `coco_id` knows them.
 
     A record that does not tell its picture is kept: it will be found broken, and named, when it is asked for.
     """
 
     def held_out(index: int) -> bool:
         try:
-            return coco_id(source.image_path(index)) in coco_ids
+            path = source.image_path(index)
         except DataError:
             return False
+        return coco_id(path) in coco_ids
 
-    return Kept(source, [index for index in range(len(source)) if not held_out(index)])
+    return Kept(source, [index for index in range(len(source)) if not (coco_ids and held_out(index))])
 
 
 def coco_id(path: Path) -> int | None:
-    """The id of a COCO picture, by its file name; None for others.
+    """The id of a COCO picture, by its file name, or for pictures of GQA by Visual Genome's list; None for others.
+
+    Raises:
+        DataError: When that list is there, but unreadable.
 
     >>> [coco_id(Path(name)) for name in ("COCO_val2014_000000000139.jpg", "000000000139.jpg", "ADE_val_00000139.jpg")]
     [139, 139, None]
     """
     found = re.fullmatch(r"(?:COCO_\w+?_)?(\d{12})", path.stem)
-    return int(found[1]) if found else None
+    if found:
+        return int(found[1])
+    if path.parent.parent.name == GQA and path.stem.isdecimal():
+        return _coco_ids_of_visual_genome(path.parent.parent).get(int(path.stem))
+    return None
+
+
+@lru_cache
+def _coco_ids_of_visual_genome(folder: Path) -> dict[int, int]:
+    """Ids in Visual Genome, whose pictures GQA has -> ids in COCO, which has about half of them."""
+    path = folder / VISUAL_GENOME
+    if not path.exists():
+        logger.warning(
+            "pictures in %s cannot be checked: which of them are COCO's, and tested on, says Visual Genome's %s, to be "
+            "put there",
+            folder,
+            VISUAL_GENOME,
+        )
+        return {}
+    try:
+        pictures = json.loads(path.read_bytes())
+        return {each["image_id"]: each["coco_id"] for each in pictures if each["coco_id"] is not None}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{path} is no list of pictures with `image_id` and `coco_id` ({error}): get it again"
+        ) from error

@@ -22,6 +22,8 @@ from self1e.data.masks import IGNORE
 from self1e.data.records import DataError, Query, Record
 from self1e.processing.prompts import SEG
 
+REASON_SPLITS = ("train", "val", "test")
+
 _PAGE = "https://github.com/dvlab-research/LISA#dataset"
 
 _EXIF_ORIENTATION = 0x0112
@@ -54,9 +56,9 @@ class ReasonSource:
         self._folder = base / split
         self._names = sorted(path.name for path in self._folder.glob("*.jpg"))
         if not self._names:
-            missing = "no pictures (*.jpg) in" if self._folder.is_dir() else "no folder"
+            missing = "are no pictures (*.jpg) in" if self._folder.is_dir() else "is no folder"
             raise DataError(
-                f"there are {missing} {self._folder}: ReasonSeg is expected as\n"
+                f"there {missing} {self._folder}: ReasonSeg is expected as\n"
                 f"  {base}/\n    train/*.jpg, *.json\n    val/*.jpg, *.json\n    explanatory/train.json\n"
                 f"Get it from {_PAGE}"
             )

@@ -38,6 +38,9 @@ REFER_SETS: dict[tuple[str, str], tuple[str, ...]] = {
 
 _NO_TARGET = -1
 
+_TRAIN2014 = "images/mscoco/images/train2014"
+_COCO_PICTURES = (f"refer_seg/{_TRAIN2014}/COCO_train2014_{{:012d}}.jpg", "coco/train2017/{:012d}.jpg")
+
 _PAGES = {"grefcoco": "https://github.com/henghuiding/gRefCOCO"}
 _PAGE = "https://github.com/lichengunc/refer"
 
@@ -61,7 +64,8 @@ class _Annotation:
 class ReferSource:
     """The pictures of one split with all their expressions, as phrases, in the order of the picture ids.
 
-    Kinds of queries: "refer" (one target), "multi-target" and "no-target" (gRefCOCO).
+    Kinds of queries: "refer" (one target), "multi-target" (their union) and "no-target" (an empty mask), both of
+    gRefCOCO.
     """
 
     def __init__(self, root: Path, dataset: str, split_by: str, split: str) -> None:
@@ -76,16 +80,11 @@ class ReferSource:
         Raises:
             DataError: When there is no such split, a file or folder is missing, or a file as a whole unreadable.
         """
-        splits = REFER_SETS.get((dataset, split_by))
-        if splits is None:
-            known = ", ".join(f"{name}({by})" for name, by in REFER_SETS)
-            raise DataError(f"there is no {dataset}({split_by}): known are {known}")
-        if split not in (*splits, "test"):
-            raise DataError(f"{dataset}({split_by}) has no split {split!r}: it has {', '.join(splits)}")
+        check_split(dataset, split_by, split)
         self.name = f"{dataset}_{split_by}_{split}"
         base = Path(root) / "refer_seg"
         self._refers_to_coco = dataset != "refclef"
-        pictures = "images/mscoco/images/train2014" if self._refers_to_coco else "images/saiapr_tc-12"
+        pictures = _TRAIN2014 if self._refers_to_coco else "images/saiapr_tc-12"
         self._pictures = base / pictures
         refs_file, instances_file = _refs_file(Path(root), dataset, split_by), base / dataset / "instances.json"
         for path in (refs_file, instances_file, self._pictures):
@@ -167,12 +166,14 @@ class ReferSource:
         return json.loads(annotation.segmentation)
 
 
-class GReferSource(ReferSource):
-    """A split of gRefCOCO: expressions for one target, for several (their union), or for none (an empty mask)."""
-
-    def __init__(self, root: Path, split: str, split_by: str = "unc") -> None:
-        """As `ReferSource`."""
-        super().__init__(root, "grefcoco", split_by, split)
+def check_split(dataset: str, split_by: str, split: str) -> None:
+    """Raises DataError if `ReferSource` knows no such split."""
+    splits = REFER_SETS.get((dataset, split_by))
+    if splits is None:
+        known = ", ".join(f"{name}({by})" for name, by in REFER_SETS)
+        raise DataError(f"there is no {dataset}({split_by}): known are {known}")
+    if split not in (*splits, "test"):
+        raise DataError(f"{dataset}({split_by}) has no split {split!r}: it has {', '.join(splits)}")
 
 
 def held_out_images(root: Path) -> frozenset[int]:
@@ -190,6 +191,16 @@ def held_out_images(root: Path) -> frozenset[int]:
         if dataset != "refclef" and path.exists():
             held_out.update(ref["image_id"] for ref in _read_refs(path) if ref["split"] != "train")
     return frozenset(held_out)
+
+
+def held_out_pictures(root: Path, image_ids: Iterable[int]) -> list[Path]:
+    """Files of these COCO pictures, of those that are below `root`."""
+    return [
+        path
+        for image_id in image_ids
+        for path in (Path(root) / each.format(image_id) for each in _COCO_PICTURES)
+        if path.is_file()
+    ]
 
 
 def _refs_file(root: Path, dataset: str, split_by: str) -> Path:

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from self1e.data.mixture import without_pictures
 from self1e.data.parts import PacoSource, PascalPartSource
-from self1e.data.reason import ReasonSource
+from self1e.data.reason import REASON_SPLITS, ReasonSource
 from self1e.data.records import DataError, Source
-from self1e.data.refer import ReferSource, held_out_images
+from self1e.data.refer import ReferSource, check_split, held_out_images
 from self1e.data.semantic import Ade20kSource, CocoStuffSource
 from self1e.data.words import VQA_SETS, LlavaSource, vqa_source
 
@@ -56,16 +56,28 @@ def open_set(name: str, root: Path) -> Source:
     Raises:
         DataError: When there is no set of this name, or it is not below `root`.
     """
-    if name in TRAINING_SETS:
-        return TRAINING_SETS[name](root)
+    check_name(name)
     match name.split("|"):
         case ["reasonseg", split]:
             return ReasonSource(root, split, explained=False)
         case [dataset, split_by, split]:
             return ReferSource(root, dataset, split_by, split)
+    return TRAINING_SETS[name](root)
+
+
+def check_name(name: str) -> None:
+    """Raises DataError if there is no set of this name, of those that `open_set` opens."""
+    match name.split("|"):
+        case [whole] if whole in TRAINING_SETS:
+            return
+        case ["reasonseg", split] if split in REASON_SPLITS:
+            return
+        case [dataset, split_by, split]:
+            check_split(dataset, split_by, split)
+            return
     raise DataError(
         f"unknown data set {name!r}: known are {', '.join(TRAINING_SETS)}, and splits such as refcoco|unc|val and "
-        "reasonseg|val"
+        f"reasonseg|val (reasonseg has {', '.join(REASON_SPLITS)})"
     )
 
 

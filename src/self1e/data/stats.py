@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from self1e.data.members import Member, SourceReport, list_records
+from self1e.data.members import Member, SourceReport, list_records, ranked
 from self1e.data.mixture import usable
 from self1e.data.records import Record, Source
 from self1e.data.spread import Chunk, Progress, spread
 
 PERCENTILES = (5, 25, 50, 75, 95)
-TOP = 10
-"""Class names that are listed."""
 
 
 @dataclass
@@ -77,8 +75,6 @@ class SourceStats(SourceReport):
         read: How many records were read, without broken ones; the rest is about these.
         queries_per_picture: Over records.
         kinds: Kind -> queries and talks, the most frequent first.
-        phrases: The most frequent class names or expressions, with how many queries ask for them.
-        different_phrases: How many there are in all.
         query_words: Length of the text of queries, words.
         answer_words: Length of answers of talks, and of explanations, words.
         masks: How many masks of the sample cover anything.
@@ -92,8 +88,6 @@ class SourceStats(SourceReport):
     read: int
     queries_per_picture: Spread | None
     kinds: dict[str, int]
-    phrases: dict[str, int]
-    different_phrases: int
     query_words: Spread | None
     answer_words: Spread | None
     masks: int
@@ -207,12 +201,11 @@ def _summary(member: Member, records: int, tally: Tally, length: int) -> SourceS
         records=records,
         broken=tally.broken,
         queries=tally.query_words.total(),
+        phrases=ranked(tally.phrases),
         talks=tally.talks,
         read=tally.read,
         queries_per_picture=spread_of(tally.per_record),
-        kinds=_ranked(tally.kinds),
-        phrases=dict(list(_ranked(tally.phrases).items())[:TOP]),
-        different_phrases=len(tally.phrases),
+        kinds=ranked(tally.kinds),
         query_words=spread_of(tally.query_words),
         answer_words=spread_of(tally.answer_words),
         masks=len(tally.areas),
@@ -222,8 +215,3 @@ def _summary(member: Member, records: int, tally: Tally, length: int) -> SourceS
         draws=draws,
         passes=draws / records if records else 0.0,
     )
-
-
-def _ranked(counts: Counter[str]) -> dict[str, int]:
-    """The most frequent first; of equally frequent ones the first in the alphabet, whatever order they were read in."""
-    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

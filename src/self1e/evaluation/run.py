@@ -6,7 +6,7 @@ Processes share nothing but the folder of results: process p of P takes records 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,8 +123,19 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, ans
         raise EvaluationError(f"{folder} holds another evaluation ({changed}): choose another folder, or delete it")
 
 
-def summarise(benchmark: Benchmark, folder: Path, limit: int | None = None) -> dict[str, Any]:
-    """The figures of a finished evaluation; writes them, and the table of samples, into the folder.
+def summarise(
+    benchmark: Benchmark, folder: Path, limit: int | None = None, facts: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Writes the figures of a finished evaluation, and the table of samples, into the folder.
+
+    Args:
+        benchmark: As in the evaluation.
+        folder: Of the results.
+        limit: As in the evaluation.
+        facts: What else to write down with the figures: which weights, which versions.
+
+    Returns:
+        What the file of figures holds: settings, facts, and figures.
 
     Raises:
         EvaluationError: When records are missing: a process is not done, or was killed.
@@ -141,8 +152,9 @@ def summarise(benchmark: Benchmark, folder: Path, limit: int | None = None) -> d
         figures["kinds"] = {kind: figures_of(benchmark, each) for kind, each in zip(kinds, by_kind, strict=True)}
     figures["broken"] = [f"{each.record}: {each.broken}" for each in done if each.broken]
     write_csv(folder / TABLE, samples)
-    write_json(folder / FIGURES, json.loads((folder / SETTINGS).read_text("utf-8")) | figures, indent=1, overwrite=True)
-    return figures
+    whole = json.loads((folder / SETTINGS).read_text("utf-8")) | dict(facts or {}) | figures
+    write_json(folder / FIGURES, whole, indent=1, overwrite=True)
+    return whole
 
 
 def figures_of(benchmark: Benchmark, samples: list[Sample]) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """How well a model does on toyland scenes that no training run has seen: `evaluate_toyland`.
 
 Segmenting questions are scored by their masks, questions answered in words by exact answers, and reasoning questions
-asked freely ("... Explain.") by whether the model explains and points. Captions have no one right answer and are left
-out.
+asked freely ("... Explain.") by whether the explanation is the right one and whether the model points right. What is
+answered in words is also asked as a second turn, behind another question and its right answer. Captions have no one
+right answer and are left out.
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +18,13 @@ from PIL import Image
 from rich import box
 from rich.table import Table
 
-from self1e.data.example import Conversation
+from self1e.data.example import Conversation, Turn
 from self1e.data.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
 from self1e.data.toyland.dataset import TRAINING_SEEDS
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL, Query
 from self1e.data.toyland.language.chat import EXPLAIN_SUFFIX, query_mask
 from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union
 from self1e.inference import EncodedPicture
-from self1e.processing.prompts import SEG, SEG_ANSWERS
 from self1e.segmenter import Segmenter
 
 SCENES_PER_SEED = 1_000_000
@@ -54,6 +53,7 @@ class ToylandReport:
         masks: Scores of each kind of segmenting question.
         words: For each kind of question answered in words, whether each answer was right.
         chat: For each reasoning question asked freely, whether the answer explains and whether it points right.
+        second_turns: For each question in words asked behind another, whether the answer was right.
         seconds: How long it took.
     """
 
@@ -63,6 +63,7 @@ class ToylandReport:
     masks: dict[str, MaskScores] = field(default_factory=dict)
     words: dict[str, list[bool]] = field(default_factory=dict)
     chat: list[tuple[bool, bool]] = field(default_factory=list)
+    second_turns: list[bool] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -92,6 +93,7 @@ class ToylandReport:
                 "points": _share([points for _, points in self.chat]),
                 "both": _share([explains and points for explains, points in self.chat]),
             },
+            "second_turn": {"n": len(self.second_turns), "accuracy": _share(self.second_turns)},
             "kinds": kinds | vqa,
             "seconds": round(self.seconds, 1),
         }
@@ -117,6 +119,8 @@ class ToylandReport:
         table.add_section()
         for name in ("explains", "points", "both"):
             table.add_row(f"chat: {name}", str(chat["n"]), "", "", "", "", _percent(chat[name]))
+        second = figures["second_turn"]
+        table.add_row("chat: second turn", str(second["n"]), "", "", "", "", _percent(second["accuracy"]))
         return table
 
     def _title(self) -> str:
@@ -200,15 +204,24 @@ def _score_scene(
     segmenting = [talk for _, talk in talks if talk.segmenting]
     for talk, mask in zip(segmenting, _masks(report.answer, segmenter, picture, segmenting), strict=True):
         report.masks.setdefault(talk.kind, MaskScores(GREFCOCO_MIN_AREA)).update(mask, talk.masks[0])
+    before: list[Turn] = []  # at most one: the question in words that was asked last
     for query, talk in talks:
         if not talk.segmenting:
             turn = talk.turns[0]
-            reply = segmenter.chat(picture, turn.question, max_new_tokens=LONGEST_ANSWER)
-            report.words.setdefault(query.kind, []).append(_normalised(reply.text) == _normalised(turn.answer))
+            report.words.setdefault(query.kind, []).append(_answers(segmenter, picture, turn))
+            if before:
+                report.second_turns.append(_answers(segmenter, picture, turn, before))
+            before = [turn]
         elif query.kind == "reasoning":
             reply = segmenter.chat(picture, query.text + EXPLAIN_SUFFIX, max_new_tokens=LONGEST_ANSWER)
             intersection, union = intersection_and_union(reply.mask, query_mask(query, scene))
-            report.chat.append((explains(reply.text), 2 * intersection > union))
+            report.chat.append((explains(reply.text, query.answer), 2 * intersection > union))
+
+
+def _answers(segmenter: Segmenter, picture: EncodedPicture, turn: Turn, history: Sequence[Turn] = ()) -> bool:
+    """Whether the model gives the answer of a turn."""
+    reply = segmenter.chat(picture, turn.question, history, max_new_tokens=LONGEST_ANSWER)
+    return _normalised(reply.text) == _normalised(turn.answer)
 
 
 def _masks(
@@ -223,17 +236,15 @@ def _masks(
             yield segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER).mask
 
 
-def explains(answer: str) -> bool:
-    """Whether an answer has more words than the wordiest one that only points.
+def explains(answer: str, reason: str) -> bool:
+    """Whether an answer gives the reason that the scene has for it.
 
-    >>> explains("Sure, the segmentation result is [SEG]."), explains("It is [SEG]. The kite can fly in the wind.")
-    (False, True)
+    >>> explains("It is [SEG]. The kite can fly in the wind.", "The kite can fly in the wind.")
+    True
+    >>> explains("Sure, the segmentation result is [SEG].", "The kite can fly in the wind.")
+    False
     """
-    return _words(answer) > max(map(_words, SEG_ANSWERS))
-
-
-def _words(answer: str) -> int:
-    return len(re.findall(r"\w+", answer.replace(SEG, " ")))
+    return bool(reason) and _normalised(reason) in _normalised(answer)
 
 
 def _normalised(answer: str) -> str:

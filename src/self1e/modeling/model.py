@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
@@ -82,6 +82,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     def __init__(self, config: SELF1EConfig) -> None:
         super().__init__(config)
         self.refilling_head = RefillingHead(config)
+        self.folded_projector: nn.Module | None = None
         self.post_init()
 
     @classmethod
@@ -123,6 +124,21 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
                 raise CheckpointError(f"the weights of {name} do not fit: {kind} are {sorted(info[f'{kind}_keys'])}")
         return (model, info) if asked_for_info else model
 
+    @property
+    def folded(self) -> bool:
+        """Whether `self1e.modeling.folding.fold` has made this a model for inference only."""
+        return self.folded_projector is not None
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """As in transformers.
+
+        Raises:
+            ValueError: If the model is folded: what it was folded from cannot be told any more.
+        """
+        if self.folded:
+            raise ValueError("a folded model cannot be saved: load it again with SELF1EForSegmentation.from_pretrained")
+        super().save_pretrained(*args, **kwargs)
+
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
         """Vision tower, projector, and the vision side of the head: float[T, 3, S, S] -> `ImageFeatures`."""
         vision = self.model.get_image_features(pixel_values, return_dict=True)
@@ -130,8 +146,10 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         uncompressed = None
         if self.config.refilling != "baseline":
             patch_features = vision.last_hidden_state[:, 1:]  # without the class token
-            replicated = patch_features.repeat(1, 1, 4)
-            uncompressed = self.model.multi_modal_projector(replicated)
+            if self.folded_projector is None:
+                uncompressed = self.model.multi_modal_projector(patch_features.repeat(1, 1, 4))
+            else:
+                uncompressed = self.folded_projector(patch_features)
         return ImageFeatures(compressed, uncompressed, self.refilling_head.vision_side(compressed, uncompressed))
 
     def forward(
@@ -228,8 +246,9 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         final, low = None, None
         if image_features is not None:
             seg_tokens = seg_tokens & perceiving[:, None]
+            pictures = picture_of_rows(picture_index, input_ids.shape[0])
             grids = grids_of_rows(tile_grids, picture_index, input_ids.shape[0])
-            final, low = self._mask_logits(states, image_tokens, seg_tokens, row_tiles, image_features, grids)
+            final, low = self._mask_logits(states, image_tokens, seg_tokens, row_tiles, image_features, pictures, grids)
         ce_loss, bce_loss, dice_loss = None, None, None
         if labels is not None:
             ce_loss = self._language_loss(states, labels)
@@ -310,9 +329,10 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         seg_tokens: Tensor,
         row_tiles: list[Tensor],
         image_features: ImageFeatures,
+        pictures: list[int],
         grids: list[Grid],
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Final and low-resolution mask logits of each row; rows whose pictures have one shape go together."""
+        """Final and low-resolution mask logits of each row; rows about one picture go together."""
         if bool(seg_tokens[:, 0].any()):
             raise ValueError("a row starts with [SEG]: there is no position before it that predicts it")
         head = self.refilling_head
@@ -321,23 +341,21 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         embeddings = head.segmentation_embedding(states[before_seg]).split(counts)
         final: list[Tensor] = [states.new_zeros(0, 1, 1)] * len(row_tiles)
         low = list(final)
-        with_picture = [row for row, tiles in enumerate(row_tiles) if len(tiles)]
-        asked = [row for row in with_picture if counts[row]]
-        if not asked:
-            # No maps, but a head that has run, with gradients of 0: processes that share a model have to do the same.
-            asked = with_picture[:1]
-        same_grid: dict[Grid, list[int]] = {}
+        with_picture = [row for row, picture in enumerate(pictures) if picture >= 0]
+        # Without a [SEG] no maps, but a head that has run, with gradients of 0: processes that share a model have to do
+        # the same.
+        asked = [row for row in with_picture if counts[row]] or with_picture[:1]
+        about: dict[int, list[int]] = {}
         for row in asked:
-            same_grid.setdefault(grids[row], []).append(row)
-        for (columns, rows), members in same_grid.items():
-            tiles = torch.stack([row_tiles[row] for row in members]).to(states.device)  # int[b, rows * columns]
+            about.setdefault(pictures[row], []).append(row)
+        for members in about.values():
+            columns, rows = grids[members[0]]
+            vision = image_features.vision.of_tiles(row_tiles[members[0]].to(states.device))
             llm_image = torch.stack([states[row][image_tokens[row]] for row in members])
             llm_image = llm_image.unflatten(1, (rows * columns, -1))
-            llm_map = head.llm_map(llm_image, columns, rows)
-            pixels = head.refilled_pixels(llm_map, image_features.vision.of_tiles(tiles), columns, rows)
-            for index, row in enumerate(members):
-                final[row] = head.mask_logits(pixels[index], embeddings[row])
-                low[row] = head.mask_logits(llm_map[index], embeddings[row])
+            maps = head(llm_image, vision, [embeddings[row] for row in members], columns, rows)
+            for row, (fine, coarse) in zip(members, maps, strict=True):
+                final[row], low[row] = fine, coarse
         return tuple(final), tuple(low)
 
     def _logits(self, states: Tensor, where: bool | Tensor) -> Tensor | None:
@@ -363,6 +381,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         """BCE and Dice on the final and the low-resolution logits, per conversation of the batch."""
         if final is None or low is None:
             raise ValueError("masks were given but no picture: pass pixel_values or image_features")
+        if self.folded:
+            raise ValueError("a folded model has no losses: load it with SELF1EForSegmentation.from_pretrained")
         conversations = len(masks) if conversation_ids is None else int(conversation_ids.amax(dim=1).clamp(min=1).sum())
         bce = dice = final[0].new_zeros(())
         for row, (target, *row_logits) in enumerate(zip(masks, final, low, strict=True)):

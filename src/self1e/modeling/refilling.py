@@ -12,6 +12,7 @@ unshuffle (`rfr`), the residual (`uncompressed`), or everything but F_IMG (`base
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -49,13 +50,18 @@ def as_map(features: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Linear-GELU-Linear, `width` -> `width` -> `out`."""
+    """Linear-GELU-Linear."""
 
-    def __init__(self, width: int, out: int) -> None:
+    def __init__(self, linear_1: nn.Linear, linear_2: nn.Linear) -> None:
         super().__init__()
-        self.linear_1 = nn.Linear(width, width)
+        self.linear_1 = linear_1
         self.act = nn.GELU()
-        self.linear_2 = nn.Linear(width, out)
+        self.linear_2 = linear_2
+
+    @classmethod
+    def of_width(cls, width: int, out: int) -> MLP:
+        """`width` -> `width` -> `out`."""
+        return cls(nn.Linear(width, width), nn.Linear(width, out))
 
     def forward(self, features: Tensor) -> Tensor:
         """float[..., width] -> float[..., out]."""
@@ -90,9 +96,9 @@ class RefillingHead(nn.Module):
         self.refilling = config.refilling
         self.scale = width**-0.5
         if self.refilling == "rfa":
-            self.amplify_llm = MLP(width, 4 * width)
-            self.amplify_vit = MLP(width, 4 * width)
-        self.fuse = MLP(width, width)
+            self.amplify_llm = MLP.of_width(width, 4 * width)
+            self.amplify_vit = MLP.of_width(width, 4 * width)
+        self.fuse = MLP.of_width(width, width)
 
     def vision_side(self, compressed: Tensor, uncompressed: Tensor | None) -> VisionSide:
         """The part of the head that depends on the picture alone.
@@ -121,15 +127,15 @@ class RefillingHead(nn.Module):
         return stitch(features, columns, rows)
 
     def refilled_pixels(self, llm_map: Tensor, vision: VisionSide, columns: int, rows: int) -> Tensor:
-        """P: float[B, H, W, D] of `llm_map` and the vision side of the same B pictures -> float[B, H', W', D]."""
+        """P: float[B, H, W, D] of `llm_map`, all about the picture with this vision side -> float[B, H', W', D]."""
         if self.refilling == "baseline":
             return self.fuse(llm_map)
         assert vision.uncompressed is not None
         pixels = stitch(vision.uncompressed, columns, rows)
-        if vision.compressed is not None:
-            residual = llm_map - stitch(vision.compressed, columns, rows)
-            pixels = pixels + upsample_x2(residual)
-        return self.fuse(pixels)
+        if vision.compressed is None:
+            return self.fuse(pixels).expand(len(llm_map), *pixels.shape)
+        residual = llm_map - stitch(vision.compressed, columns, rows)
+        return self.fuse(pixels + upsample_x2(residual))
 
     def segmentation_embedding(self, seg_states: Tensor) -> Tensor:
         """s: F_SEG, float[K, D] -> float[K, D]."""
@@ -140,3 +146,25 @@ class RefillingHead(nn.Module):
     def mask_logits(self, pixels: Tensor, embedding: Tensor) -> Tensor:
         """float[H, W, D] and float[K, D] -> float[K, H, W]."""
         return (embedding @ pixels.flatten(0, 1).T).unflatten(-1, pixels.shape[:2]) * self.scale
+
+    def forward(
+        self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Masks of B rows that are about one picture.
+
+        Args:
+            llm_image_features: F_IMG of each row, float[B, rows * columns, n, D].
+            vision: Of the picture's tiles, from `vision_side`.
+            embeddings: float[K, D] of each row, from `segmentation_embedding`.
+            columns: Of the picture's grid of tiles.
+            rows: Of the picture's grid of tiles.
+
+        Returns:
+            For each row the mask logits float[K, H', W'], and the low-resolution ones float[K, H, W].
+        """
+        llm_map = self.llm_map(llm_image_features, columns, rows)
+        pixels = self.refilled_pixels(llm_map, vision, columns, rows)
+        return [
+            (self.mask_logits(fine, embedding), self.mask_logits(coarse, embedding))
+            for fine, coarse, embedding in zip(pixels, llm_map, embeddings, strict=True)
+        ]

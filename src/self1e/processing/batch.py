@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -66,6 +67,17 @@ def pack(prefix: EncodedConversation, continuations: Sequence[EncodedConversatio
             picture,
         )
     return row
+
+
+def pack_tightly(prefix: EncodedConversation, continuations: Sequence[EncodedConversation], picture: int = 0) -> Row:
+    """As `pack`, for masks only: the words that all continuations begin with join the prefix and are read once.
+
+    Labels of these words are lost. What is left of each continuation is at least its last two tokens, the `[SEG]` and
+    the one that predicts it.
+    """
+    starts = zip(*(continuation.input_ids[:-2] for continuation in continuations), strict=False)
+    common = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, starts))
+    return pack(prefix + continuations[0][:common], [each[common:] for each in continuations], picture)
 
 
 @dataclass(frozen=True)

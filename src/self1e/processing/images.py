@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import warnings
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,9 @@ MAX_TILES = 256
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+_filtering_warnings = threading.Lock()  # warnings have one set of filters for all threads
 
 
 class ImageError(ValueError):
@@ -158,7 +162,7 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
         raise ImageError(f"{name} is empty: give a picture file")
     file.seek(0)
     try:
-        with warnings.catch_warnings():
+        with _filtering_warnings, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
             image = Image.open(file)
     except Image.DecompressionBombError as error:

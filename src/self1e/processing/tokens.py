@@ -48,6 +48,9 @@ class EncodedConversation:
     def __len__(self) -> int:
         return len(self.input_ids)
 
+    def __getitem__(self, part: slice) -> EncodedConversation:
+        return EncodedConversation(self.input_ids[part], self.labels[part])
+
     def __add__(self, other: EncodedConversation) -> EncodedConversation:
         return EncodedConversation(self.input_ids + other.input_ids, self.labels + other.labels)
 

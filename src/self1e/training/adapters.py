@@ -17,6 +17,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from self1e.loading import find_model
 from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.hub import read_config
 from self1e.modeling.model import SELF1EForSegmentation
@@ -44,7 +45,7 @@ def add_adapters(model: SELF1EForSegmentation, lora: Lora, seed: int, base: str)
         model: Its linear layers inside the transformer layers of `lora.targets` are replaced in place.
         lora: Rank, scale, dropout, and groups.
         seed: Of the adapters' weights.
-        base: What the model was loaded from, for `self1e merge`.
+        base: Name of the model, as its user gave it, for `self1e merge`.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     config = LoraConfig(
@@ -52,8 +53,8 @@ def add_adapters(model: SELF1EForSegmentation, lora: Lora, seed: int, base: str)
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=adapted_modules(model, lora),
-        base_model_name_or_path=base,
     )
+    model.name_or_path = base  # which peft writes down; a name of the Hub is good on other machines, too
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         adapted = get_peft_model(model, config)
@@ -120,6 +121,7 @@ def merge(
 
     Raises:
         CheckpointError: When the folder is no adapter folder, or does not fit the base.
+        ModelError: When there is no such base.
     """
     missing = [name for name in (ADAPTER_CONFIG, ADAPTERS, TRAINED, "config.json") if not (folder / name).is_file()]
     if missing:
@@ -128,11 +130,12 @@ def merge(
     base = base or config.base_model_name_or_path
     if not base:
         raise CheckpointError(f"{folder} does not say which model it was trained on: name it")
+    start = str(find_model(base))
     trained_as = SELF1EConfig.from_pretrained(folder)
     options = {}
-    if read_config(base).get("model_type") != SELF1EConfig.model_type:  # whose head came with the run
+    if read_config(start).get("model_type") != SELF1EConfig.model_type:  # whose head came with the run
         options["refilling"] = trained_as.refilling
-    model = SELF1EForSegmentation.from_pretrained(base, dtype="auto", **options)
+    model = SELF1EForSegmentation.from_pretrained(start, dtype="auto", **options)
     if dtype == "auto":
         dtype = model.dtype
     model = model.float()

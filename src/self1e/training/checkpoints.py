@@ -41,6 +41,8 @@ FREE = ("output", "workers", "log_every", "keep")
 def claim(settings: TrainConfig, processes: int) -> None:
     """Makes the output folder this run's own: writes its settings there, or sees that they are the same as before.
 
+    Settings of a start that came to no checkpoint bind nobody, and are written afresh.
+
     Args:
         settings: Of the run.
         processes: That take part.
@@ -55,32 +57,34 @@ def claim(settings: TrainConfig, processes: int) -> None:
         if start is not None and Path(start).resolve().is_relative_to(output.resolve()):
             raise ConfigError(f"{name}: {start} lies in {output}, where this run writes: choose another output")
     path = output / SETTINGS
-    if not path.exists():
-        taken = [name for name in (*RESULTS, UNFINISHED) if (output / name).exists()]
-        taken += [found.name for found in output.glob("checkpoint-*")]
-        if taken:
-            raise ConfigError(f"{output} holds {', '.join(taken)}, but not of a run of ours: choose another output")
+    ours = path.exists() and (output / RUN).exists()
+    taken = [name for name in (*RESULTS, UNFINISHED) if (output / name).exists()]
+    taken += [found.name for found in output.glob("checkpoint-*")]
+    if not ours and (taken or path.exists()):
+        held = ", ".join([*taken, *([SETTINGS] if path.exists() else [])])
+        raise ConfigError(f"{output} holds {held}, but not of a run of ours: choose another output")
+    if not taken:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / RUN, _run(settings, processes), overwrite=True)
-        with write_atomically(path) as file:  # whose presence makes the claim
+        with write_atomically(path, overwrite=ours) as file:  # whose presence makes the claim
             file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
         return
-    earlier = yaml.safe_load(path.read_text("utf-8"))
-    changed = _differences(earlier, settings.model_dump(mode="json"))
+    earlier, now = yaml.safe_load(path.read_text("utf-8")), settings.model_dump(mode="json")
+    changed = _differences(_deciding(earlier), _deciding(now))
     if changed:
         raise ConfigError(
             f"{output} belongs to a run with other settings ({'; '.join(changed)}): choose another output"
         )
-    before, now = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
-    if before["engine"] != now["engine"]:
+    before, here = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
+    if before["engine"] != here["engine"]:
         raise ConfigError(
-            f"the run in {output} was started with {before['engine']}, and cannot go on with {now['engine']}: their "
+            f"the run in {output} was started with {before['engine']}, and cannot go on with {here['engine']}: their "
             "checkpoints differ"
         )
     name = "pictures_of_a_step"
-    if before[name] != now[name]:
+    if before[name] != here[name]:
         raise ConfigError(
-            f"a step of the run in {output} has {before[name]} pictures, and would have {now[name]} with {processes} "
+            f"a step of the run in {output} has {before[name]} pictures, and would have {here[name]} with {processes} "
             "processes: change optimisation.accumulate, or start as many as before"
         )
 
@@ -96,15 +100,22 @@ def _run(settings: TrainConfig, processes: int) -> dict[str, Any]:
     return {"pictures_of_a_step": chosen.pictures_per_step * chosen.accumulate * processes, "engine": engine}
 
 
-def _differences(earlier: Any, now: dict[str, Any]) -> list[str]:
-    """What decides a run and is not the same; how a step is dealt out does not."""
+def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide a run; how a step is dealt out does not."""
+    dealing = ("accumulate", "pictures_per_step")
+    optimisation = {name: value for name, value in settings["optimisation"].items() if name not in dealing}
+    return {name: value for name, value in settings.items() if name not in FREE} | {"optimisation": optimisation}
+
+
+def _differences(earlier: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+    """Each setting that is not the same, by its dotted name, with both values."""
     found = []
-    for tree in (earlier, now):
-        for name in ("accumulate", "pictures_per_step"):
-            tree["optimisation"].pop(name, None)
-    for key in dict.fromkeys([*earlier, *now]):
-        if key not in FREE and earlier.get(key) != now.get(key):
-            found.append(f"{key}: {earlier.get(key)} there, {now.get(key)} now")
+    for name in dict.fromkeys([*earlier, *now]):
+        before, here = earlier.get(name), now.get(name)
+        if isinstance(before, dict) and isinstance(here, dict):
+            found += _differences(before, here, f"{above}{name}.")
+        elif before != here:
+            found.append(f"{above}{name}: {before} there, {here} now")
     return found
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from yaml.constructor import ConstructorError
 
+from self1e.data.registry import check_name
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL
 from self1e.modeling.configuration import Refilling
 from self1e.processing.images import MAX_TILES
@@ -69,6 +71,8 @@ class ToylandData(Settings):
     rehearsed: int = Field(4, ge=0, description="segmenting answers a picture that are learnt as text, causally")
     textual_share: float = Field(1.0, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
     terse: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that are the bare prompt")
+    capitals: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that name things in capitals")
+    history: float = Field(0.0, ge=0, le=1, description="share of conversations that go on from another, as in a chat")
     first_weights: dict[str, float] | None = Field(None, description="weights of kinds of question at the start")
     last_weights: dict[str, float] | None = Field(None, description="weights after `curriculum` of the run")
     curriculum: float = Field(
@@ -115,14 +119,21 @@ class PartSettings(Settings):
     """Data sets that share a sampling rate."""
 
     rate: float = Field(ge=0, description="how often an example comes from this part, relative to the others")
-    sets: list[str] = Field([], description="names of `self1e.data.registry.TRAINING_SETS`")
+    sets: list[str] = Field([], description="names that `self1e.data.registry.open_set` knows")
     own: list[OwnData] = []
+
+    @field_validator("sets")
+    @classmethod
+    def _known_sets(cls, names: list[str]) -> list[str]:
+        for name in names:
+            check_name(name)
+        return names
 
 
 class MixtureData(Settings):
     """The field's data sets, or one's own, mixed by sampling rates."""
 
-    parts: dict[str, PartSettings]
+    parts: dict[str, PartSettings] = Field(min_length=1)
     root: str | None = Field(None, description="folder of the named data sets, in LISA's tree")
     seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
     at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
@@ -142,8 +153,9 @@ class MixtureData(Settings):
 
 
 def _data_form(tree: Any) -> str:
-    has_parts = "parts" in tree if isinstance(tree, dict) else isinstance(tree, MixtureData)
-    return "mixture" if has_parts else "toyland"
+    if isinstance(tree, dict):  # "part": a slip that should be called one
+        return "toyland" if tree.keys().isdisjoint(("parts", "part", "root")) else "mixture"
+    return "mixture" if isinstance(tree, MixtureData) else "toyland"
 
 
 Data = Annotated[
@@ -211,10 +223,12 @@ class TrainConfig(Settings):
     """Everything that decides a run; saved beside what it makes."""
 
     output: str = Field(description="folder of checkpoints, logs, and `model`, the result")
-    init: str | None = Field(None, description="model folder to go on from; instead of `architecture`")
+    init: str | None = Field(
+        None, description="model to go on from, by its name: `nano`, a folder, or a Hub id; instead of `architecture`"
+    )
     architecture: Architecture | None = None
     vision: str | None = Field(
-        None, description="model folder whose vision tower and projector a model from `architecture` takes over"
+        None, description="model whose vision tower and projector a model from `architecture` takes over"
     )
     refilling: Refilling = "rfa"
     image_to_image: bool = True
@@ -249,7 +263,7 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if (self.init is None) == (self.architecture is None):
-            raise ValueError("give either `init` (a model folder to go on from) or `architecture` (from nothing)")
+            raise ValueError("give either `init` (a model to go on from) or `architecture` (from nothing)")
         if self.vision is not None and self.architecture is None:
             raise ValueError("`vision` is for a model from `architecture`: with `init`, the whole model is taken over")
         if self.dense_weight and not isinstance(self.data, ToylandData):
@@ -281,7 +295,17 @@ class TrainConfig(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes 1e-4 for a number, as people and YAML 1.2 do; PyYAML wants 1.0e-4."""
+    """Takes 1e-4 for a number, as people and YAML 1.2 do; PyYAML wants 1.0e-4. Refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -26,7 +26,7 @@ from self1e.modeling.shapes import full_config, random_model
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.config import ConfigError, ToylandData, TrainConfig
 from self1e.training.run import build, make_trainer, training_arguments
-from self1e.training.sources import validation_set
+from self1e.training.sources import datasets, validation_set
 
 KNOWN_BASE = re.compile(r"OpenGVLab/InternVL3-(1B|2B|8B)")
 STEPS = 2
@@ -109,19 +109,19 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
         DataError: When a data set is missing below `data.root`.
     """
     notes: list[str] = []
-    built = _base(settings, tokenizer, notes)
     with tempfile.TemporaryDirectory() as folder:
         small = _shortened(settings, folder, device)
         root = getattr(settings.data, "root", None)
         if root is not None and not Path(root).is_dir():
             notes.append(f"generated pictures in place of the data: there is no folder {root} (data.root)")
-            data = ToylandData(segmenting=3, textual=0, rehearsed=0)
-            small = small.model_copy(update={"data": data, "validation": None})
+            scenes = ToylandData(segmenting=3, textual=0, rehearsed=0)
+            small = small.model_copy(update={"data": scenes, "validation": None})
         elif settings.validation is not None:
             validation_set(settings.validation)[0]  # is it there?
         arguments = training_arguments(small, device)
         arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
-        trainer = make_trainer(small, device, arguments, built)
+        data = datasets(small, arguments.world_size)  # before gigabytes of weights are made
+        trainer = make_trainer(small, device, arguments, _base(settings, tokenizer, notes), data)
         clock = _Clock()
         trainer.add_callback(clock)
         trainer.train()

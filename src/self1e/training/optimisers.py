@@ -40,15 +40,15 @@ class MuonWithAdamW(AdamW):
                     if parameter.grad is not None:
                         shapes.setdefault(parameter.shape, []).append(parameter)
                 for parameters in shapes.values():
-                    self._muon_step(parameters, group["lr"])
+                    self._muon_step(parameters, group["lr"], group["weight_decay"])
         return loss
 
-    def _muon_step(self, parameters: list[Tensor], learning_rate: float) -> None:
-        """Moves matrices of one shape; together, as they are many and small."""
+    def _muon_step(self, parameters: list[Tensor], learning_rate: float, weight_decay: float) -> None:
+        """Moves matrices of one shape; together, as they are many and small. They decay as AdamW's do."""
         directions = torch.stack([self._direction(parameter) for parameter in parameters]).to(self.precision)
         rate = learning_rate * 0.2 * max(parameters[0].shape) ** 0.5
         for parameter, direction in zip(parameters, orthogonalised(directions), strict=True):
-            parameter.add_(direction, alpha=-rate)
+            parameter.mul_(1 - learning_rate * weight_decay).add_(direction, alpha=-rate)
 
     def _direction(self, parameter: Tensor) -> Tensor:
         state, gradient = self.state[parameter], parameter.grad

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ import torch
 from accelerate import PartialState
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers import PreTrainedTokenizerFast, TrainingArguments
+from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 from self1e.devices import choose_device
 from self1e.files import folder_when_complete
+from self1e.loading import find_model
 from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.hub import read_config
 from self1e.modeling.model import SELF1EForSegmentation
@@ -31,15 +33,17 @@ from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, claim, clean, co
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.raise_model import raise_model
-from self1e.training.sources import training_set, validation_set
-from self1e.training.toyland import toyland_corpus
+from self1e.training.sources import Datasets, datasets
+from self1e.training.toyland import ToylandDataset, toyland_corpus
 from self1e.training.trackers import trackers
 from self1e.training.trainer import SELF1ETrainer, attach_probe
 
 logger = logging.getLogger(__name__)
 
 
-def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -> Path:
+def train(
+    settings: TrainConfig, *, device: str = "auto", fresh: bool = False, callbacks: Sequence[TrainerCallback] = ()
+) -> Path:
     """Trains as `settings` say and returns the folder of the finished model (`output/model`).
 
     A run that was interrupted goes on from its last checkpoint.
@@ -48,6 +52,7 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         settings: See `TrainConfig`.
         device: "auto", or "cpu" to leave an accelerator alone.
         fresh: Refuse to go on from an earlier run in the same folder.
+        callbacks: Of transformers' Trainer, beside its own.
 
     Raises:
         ConfigError: When the output folder belongs to a run with other settings, or the settings do not suit the
@@ -60,9 +65,12 @@ def train(settings: TrainConfig, *, device: str = "auto", fresh: bool = False) -
         raise ConfigError(f"{output} holds an earlier run: choose another output, or go on with it")
     arguments = training_arguments(settings, device)  # before anything else: sets up the processes
     state = PartialState()
+    data = datasets(settings, arguments.world_size)  # may be missing: then the folder stays as it is
     with state.main_process_first():
         claim(settings, state.num_processes)
-    trainer = make_trainer(settings, device, arguments)
+    trainer = make_trainer(settings, device, arguments, data=data)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     if state.is_main_process:
         clean(output)
     state.wait_for_everyone()
@@ -83,6 +91,7 @@ def make_trainer(
     device: str = "auto",
     arguments: TrainingArguments | None = None,
     built: tuple[SELF1EForSegmentation, SELF1EProcessor] | None = None,
+    data: Datasets | None = None,
 ) -> SELF1ETrainer:
     """Everything that `settings` describe, ready to train.
 
@@ -91,29 +100,30 @@ def make_trainer(
         device: See `train`.
         arguments: Of `Trainer`, where there are some already.
         built: Model and processor to take instead of those that the settings name.
+        data: Of the run, where they are open already.
 
     Raises:
         ConfigError: When settings do not suit each other, the model, or the engine.
         DataError: When data are missing.
     """
     arguments = arguments or training_arguments(settings, device)
+    data = data or datasets(settings, arguments.world_size)  # before gigabytes of weights are read
     torch.set_flush_denormal(True)  # attention weights of nearly 0 slow a CPU down by a tenth
     model, processor = built or build(settings)
     chosen = settings.optimisation
-    dense_side = 0
     if settings.dense_weight:
+        assert isinstance(data.training, ToylandDataset)  # `TrainConfig` sees to it
         attach_probe(model, settings.dense_labels, settings.seed, settings.init or settings.vision)
-        dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
+        data.training.dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(attention.NAME)
-    examples = chosen.steps * chosen.pictures_per_step * chosen.accumulate * arguments.world_size
     trainer = SELF1ETrainer(
         model=with_adapters(model, settings),
         settings=settings,
         args=arguments,
         collator=Collator(processor, settings.packed),
-        train_dataset=training_set(settings.data, examples, dense_side),
-        validation_set=validation_set(settings.validation) if settings.validation else None,
+        train_dataset=data.training,
+        validation_set=data.validation,
     )
     _check_engine(settings, trainer)
     return trainer
@@ -170,7 +180,12 @@ def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
 
 
 def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
-    """The model to start from: raised from nothing, or the one `init` names; with the rung and pathways asked for."""
+    """The model to start from: raised from nothing, or the one `init` names; with the rung and pathways asked for.
+
+    Raises:
+        ConfigError: When the settings do not suit the model.
+        ModelError: When there is no model of the name in `init` or `vision`.
+    """
     if settings.architecture is not None:
         tokenizer = _toyland_tokenizer(settings.architecture.vocabulary)
         model, processor = raise_model(settings.architecture, tokenizer, settings.seed, settings.refilling)
@@ -178,12 +193,13 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             _take_over_vision(model, settings.vision)
     else:
         assert settings.init is not None
+        start = str(find_model(settings.init))
         # Weights to be trained are float32, whatever they are stored in; for adapters, `with_adapters` sees to it.
         options: dict[str, Any] = {"dtype": "auto" if settings.lora else torch.float32}
-        if read_config(settings.init).get("model_type") != SELF1EConfig.model_type:  # a base, which gets a new head
+        if read_config(start).get("model_type") != SELF1EConfig.model_type:  # a base, which gets a new head
             options |= {"refilling": settings.refilling, "seed": settings.seed}
-        model = SELF1EForSegmentation.from_pretrained(settings.init, **options)
-        processor = SELF1EProcessor.from_pretrained(settings.init)
+        model = SELF1EForSegmentation.from_pretrained(start, **options)
+        processor = SELF1EProcessor.from_pretrained(start)
         if settings.max_tiles is not None:
             processor.max_tiles = settings.max_tiles
         if model.config.refilling != settings.refilling:
@@ -199,14 +215,14 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
     return model, processor
 
 
-def _take_over_vision(model: SELF1EForSegmentation, folder: str) -> None:
-    """Copies the vision tower and the projector of the model in `folder`."""
-    taught = SELF1EForSegmentation.from_pretrained(folder, dtype=torch.float32)
+def _take_over_vision(model: SELF1EForSegmentation, name: str) -> None:
+    """Copies the vision tower and the projector of the model that is called `name`."""
+    taught = SELF1EForSegmentation.from_pretrained(str(find_model(name)), dtype=torch.float32)
     for part in ("vision_tower", "multi_modal_projector"):
         try:
             getattr(model.model, part).load_state_dict(getattr(taught.model, part).state_dict())
         except RuntimeError as error:
-            raise ConfigError(f"the {part} of {folder} does not fit `architecture`: {error}") from None
+            raise ConfigError(f"the {part} of {name} does not fit `architecture`: {error}") from None
 
 
 def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:

@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from self1e.data.mixture import Mixture, Part
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
 from self1e.data.records import Source
 from self1e.data.registry import open_set, without_held_out
-from self1e.training.config import MixtureData, OwnData, PartSettings, ToylandData, Validation
+from self1e.training.config import MixtureData, OwnData, PartSettings, ToylandData, TrainConfig, Validation
 from self1e.training.toyland import ToylandDataset
+
+
+class Datasets(NamedTuple):
+    """What a run learns from, and what it is judged by."""
+
+    training: ToylandDataset | Mixture
+    validation: ToylandDataset | Mixture | None
+
+
+def datasets(settings: TrainConfig, processes: int) -> Datasets:
+    """All data of a run. Per-pixel labels get their size with the model.
+
+    Raises:
+        DataError: When a data set is missing or unreadable.
+    """
+    chosen = settings.optimisation
+    examples = chosen.steps * chosen.pictures_per_step * chosen.accumulate * processes
+    return Datasets(
+        training_set(settings.data, examples),
+        validation_set(settings.validation) if settings.validation else None,
+    )
 
 
 def training_set(data: ToylandData | MixtureData, length: int, dense_side: int = 0) -> ToylandDataset | Mixture:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -18,6 +19,8 @@ from self1e.data.toyland.scene import Scene
 from self1e.processing.prompts import EVAL_ANSWER
 from self1e.training.config import ToylandData
 from self1e.training.dense import dense_targets
+
+MOST_TURNS = 4
 
 
 class ToylandDataset(Dataset[Example]):
@@ -48,18 +51,26 @@ class ToylandDataset(Dataset[Example]):
         scene = self._scene(seed)
         rng = np.random.default_rng([seed, 1, index])
         weights = self.weights(index)
-        talks, rehearsed = [], []
+        segmenting, worded = [], []
         for query in sample_queries(scene, rng, settings.segmenting, _only(weights, SEGMENTING)):
+            if settings.capitals and rng.random() < settings.capitals:
+                query = replace(query, text=_in_capitals(query.text, rng))
             if rng.random() < settings.terse:
-                talks.append(Conversation((Turn(query.text, EVAL_ANSWER),), (query_mask(query, scene),), query.kind))
+                segmenting.append(
+                    Conversation((Turn(query.text, EVAL_ANSWER),), (query_mask(query, scene),), query.kind)
+                )
             else:
-                talks.append(conversation(query, scene, rng, training=self.training))
+                segmenting.append(conversation(query, scene, rng, training=self.training))
         if rng.random() < settings.textual_share:
             for query in sample_queries(scene, rng, settings.textual, _only(weights, TEXTUAL)):
-                talks.append(conversation(query, scene, rng, training=self.training))
+                worded.append(conversation(query, scene, rng, training=self.training))
             for query in sample_queries(scene, rng, settings.rehearsed, _only(weights, SEGMENTING)):
-                rehearsed.append(conversation(query, scene, rng, training=True))
-        extras: dict[str, object] = {"rehearsed": tuple(rehearsed)}
+                worded.append(conversation(query, scene, rng, training=True))
+        if settings.history:
+            rng.shuffle(worded)
+            segmenting, worded = (_chained(talks, settings.history, rng) for talks in (segmenting, worded))
+        talks = segmenting + [talk for talk in worded if not talk.segmenting]
+        extras: dict[str, object] = {"rehearsed": tuple(talk for talk in worded if talk.segmenting)}
         if self.dense_side:
             extras["dense"] = dense_targets(scene, self.dense_side)
         return Example(Image.fromarray(scene.picture), tuple(talks), f"toyland-{seed}", extras)
@@ -80,6 +91,23 @@ class ToylandDataset(Dataset[Example]):
         progress = min(1.0, index / span) if span else 1.0
         kinds = dict.fromkeys([*first, *last])
         return {kind: (1 - progress) * first.get(kind, 0.0) + progress * last.get(kind, 0.0) for kind in kinds}
+
+
+def _chained(talks: Sequence[Conversation], share: float, rng: np.random.Generator) -> list[Conversation]:
+    """Lets some conversations go on from the one before: its turns and masks come first."""
+    chained: list[Conversation] = []
+    for talk in talks:
+        if chained and len(chained[-1].turns) < MOST_TURNS and rng.random() < share:
+            before = chained.pop()
+            talk = Conversation((*before.turns, *talk.turns), (*before.masks, *talk.masks), talk.kind)
+        chained.append(talk)
+    return chained
+
+
+def _in_capitals(text: str, rng: np.random.Generator) -> str:
+    """As people type: mostly the first letter, sometimes that of each word, or all of them."""
+    drawn = rng.random()
+    return text[:1].upper() + text[1:] if drawn < 0.6 else text.title() if drawn < 0.8 else text.upper()
 
 
 @cache

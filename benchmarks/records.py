@@ -1,0 +1,35 @@
+"""Results as JSON: a list of rows, each known by its settings, so that a long table can be filled run by run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from self1e.files import write_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """All rows; none where nothing was measured yet."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+
+def record(path: Path, settings: Mapping[str, Any], **measured: Any) -> None:
+    """Sets what was measured with these settings. Anything else in the file stays.
+
+    Args:
+        path: Is made where it is missing.
+        settings: Names the row.
+        measured: Parts of the row; parts that it has beside these are kept.
+    """
+    rows = read(path)
+    row = next((row for row in rows if row["settings"] == settings), None)
+    if row is None:
+        row = {"settings": dict(settings)}
+        rows.append(row)
+    row |= measured
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, rows, overwrite=True, indent=1)

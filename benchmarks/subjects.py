@@ -1,0 +1,77 @@
+"""What the benchmarks run on: a model of some size, a picture of some tiles, and things to ask for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from self1e import SELF1EProcessor
+from self1e.loading import BUNDLED
+from self1e.modeling import SELF1EForSegmentation
+from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
+from self1e.processing.images import load_image
+
+SIZES = (*BUNDLED, *TEXT_SHAPES)
+DTYPES = ("float32", "bfloat16")
+PICTURE = Path(__file__).parents[1] / "examples" / "pictures" / "lakeside.png"
+THINGS = ("white cow", "house", "boat with a sail", "tree", "window", "fence", "person", "bridge over the water")
+PLACES = ("", " on the left", " on the right", " behind the lake")
+
+
+def add_model_options(parser: argparse.ArgumentParser, size: str) -> None:
+    """`--size`, `--dtype` and `--tokenizer`."""
+    parser.add_argument("--size", choices=SIZES, default=size, help="a bundled model, or shapes with random weights")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
+    parser.add_argument("--tokenizer", type=Path, help="InternVL3's, for 1B, 2B and 8B; default: nano's")
+
+
+def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """A model as it is trained, nothing folded, with its processor.
+
+    Args:
+        size: One of `SIZES`. Those of InternVL3 get random weights at the published shapes.
+        dtype: Of the weights.
+        tokenizer: Folder with InternVL3's. Without, nano's cuts the text, which makes it a few tokens longer.
+    """
+    if size in BUNDLED:
+        model = SELF1EForSegmentation.from_pretrained(BUNDLED[size], dtype=getattr(torch, dtype))
+        return model.eval(), SELF1EProcessor.from_pretrained(BUNDLED[size])
+    processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
+    processor.image_size, processor.tokens_per_tile = 448, 256
+    return random_model(full_config(size, processor), getattr(torch, dtype)).eval(), processor
+
+
+def picture(processor: SELF1EProcessor, columns: int, rows: int) -> Image.Image:
+    """A picture that `processor` cuts into columns x rows tiles; it is set to allow them."""
+    processor.max_tiles = columns * rows
+    side = processor.image_size
+    return load_image(PICTURE).resize((columns * side, rows * side))
+
+
+def prompts(number: int) -> list[str]:
+    """Noun phrases of the usual length, each but once.
+
+    Raises:
+        ValueError: If there are not so many.
+    """
+    known = [f"the {thing}{place}" for place, thing in product(PLACES, THINGS)]
+    if not 1 <= number <= len(known):
+        raise ValueError(f"there are 1 to {len(known)} prompts, not {number}")
+    return known[:number]
+
+
+@contextmanager
+def pathway(model: SELF1EForSegmentation, image_to_segmentation: bool) -> Iterator[None]:
+    """Image-to-segmentation open (the exact method) or closed (a shared prefix), for as long as this lasts."""
+    before = model.config.image_to_segmentation
+    model.config.image_to_segmentation = image_to_segmentation
+    try:
+        yield
+    finally:
+        model.config.image_to_segmentation = before

@@ -1,0 +1,52 @@
+"""Rivals measured side by side: on a machine with other work on it only ratios within one run mean something."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
+
+
+def interleaved(
+    rivals: Mapping[Name, Callable[[], Any]], passes: int
+) -> tuple[dict[Name, list[float]], dict[Name, Any]]:
+    """Runs all rivals once in every pass, each time beginning with another.
+
+    Args:
+        rivals: What to run, warmed up.
+        passes: How often.
+
+    Returns:
+        The seconds of each rival, pass by pass, and what it returned last.
+
+    Raises:
+        ValueError: If there are no passes.
+    """
+    if passes < 1:
+        raise ValueError(f"passes must be at least 1, got {passes}")
+    names = list(rivals)
+    seconds: dict[Name, list[float]] = {name: [] for name in names}
+    results: dict[Name, Any] = {}
+    for number in range(passes):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            results[name] = None  # what the pass before left would add to the memory of this one
+            gc.collect()
+            start = time.perf_counter()
+            results[name] = rivals[name]()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds, results
+
+
+def ratio(seconds: Sequence[float], other: Sequence[float]) -> float:
+    """Median over passes of how many times as long as `other` it took."""
+    return round(statistics.median(one / two for one, two in zip(seconds, other, strict=True)), 3)
+
+
+def medians(seconds: Mapping[Any, Sequence[float]]) -> dict[str, float]:
+    """Median seconds of each rival."""
+    return {str(name): round(statistics.median(values), 4) for name, values in seconds.items()}

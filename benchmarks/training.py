@@ -1,0 +1,177 @@
+"""How long a training step takes, and how much memory, with several expressions about one picture.
+
+    python -m benchmarks.training --size 1B --dtype bfloat16 --tokenizer FOLDER
+    python -m benchmarks.training --size nano --dtype float32 --passes 5
+    python -m benchmarks.training --size 1B --memory                       # peak memory, a process for each rival
+
+Forward and backward through all weights; `--optimiser` adds AdamW's step. Rivals, pass by pass in one process:
+
+    reference    the release's way (`benchmarks.reference`): the picture, and logits of every token, for each expression
+    exact        ours, the method as published
+    packed       ours with image-to-segmentation off: all expressions in one row behind one picture (`packed: true`)
+    products     the matrix products with weights of `exact`, forward and backward, and nothing else
+    activations  its products of activations, in the same way
+
+Checks that losses and gradients are those of the reference. Results go to `benchmarks/results/training.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.machine import machine_facts, peak_gib, peak_of_child
+from benchmarks.matrix_products import MatrixProducts
+from benchmarks.records import RESULTS, record
+from benchmarks.reference import Reference
+from benchmarks.subjects import add_model_options, build, pathway, picture, prompts
+from benchmarks.timing import interleaved, medians, ratio
+from self1e import SELF1EProcessor
+from self1e.data.example import Turn
+from self1e.modeling import SELF1EForSegmentation
+from self1e.modeling.model import SELF1EOutput
+from self1e.processing.prompts import SEG_ANSWERS, question_for
+from self1e.training import attention
+
+WAYS = ("reference", "exact", "packed")
+
+
+class Steps:
+    """Training steps of one model about one picture.
+
+    Args:
+        model: All of its weights are trained. In bfloat16 on a CPU it gets the attention that `self1e train` gives it.
+        processor: The model's.
+        expressions: About the picture, each with a mask.
+        optimiser: A step is not over before the weights are updated.
+    """
+
+    def __init__(
+        self, model: SELF1EForSegmentation, processor: SELF1EProcessor, expressions: int, optimiser: bool = False
+    ) -> None:
+        torch.set_flush_denormal(True)  # as `self1e train` does
+        self.model = model.train()
+        self.theirs = Reference(model)
+        if model.dtype == torch.bfloat16 and model.device.type == "cpu":
+            model.set_attn_implementation(attention.NAME)
+        image = picture(processor, 1, 1)
+        asked = [[Turn(question_for(each), SEG_ANSWERS[0])] for each in prompts(expressions)]
+        inputs = {
+            "reference": processor([image] * expressions, [[turns] for turns in asked]),
+            "exact": processor([image], [asked]),
+            "packed": processor([image], [asked], pack_rows=True),
+        }
+        masks = torch.zeros(expressions, 1, image.height, image.width)
+        for number, mask in enumerate(masks):
+            mask[:, :, : 20 * (number + 1)] = 1
+        self.inputs: dict[str, dict[str, Any]] = {
+            name: each.to(model.device, model.dtype).as_kwargs() | {"masks": list(masks)}
+            for name, each in inputs.items()
+        }
+        self.inputs["packed"]["masks"] = [masks[:, 0]]
+        # A rate of 0 costs as much as any other, and every pass finds the same weights.
+        self.optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.95)) if optimiser else None
+
+    def loss(self, way: str, image_to_segmentation: bool | None = None) -> Tensor:
+        """The loss in one of `WAYS`; by default the pathway is closed for `packed` only."""
+        forward: Callable[..., SELF1EOutput] = self.theirs if way == "reference" else self.model
+        with pathway(self.model, way != "packed" if image_to_segmentation is None else image_to_segmentation):
+            loss = forward(**self.inputs[way]).loss
+        assert loss is not None  # there are labels and masks
+        return loss
+
+    def step(self, way: str, image_to_segmentation: bool | None = None) -> float:
+        """Forward and backward; the loss. Gradients stay until the next step."""
+        self.model.zero_grad(set_to_none=True)
+        loss = self.loss(way, image_to_segmentation)
+        loss.backward()
+        if self.optimiser:
+            self.optimiser.step()
+        return loss.item()
+
+    def signature(self, way: str, image_to_segmentation: bool | None = None) -> dict[str, float]:
+        """The loss of a step, and the norm of every gradient by the name of its weight."""
+        loss = self.step(way, image_to_segmentation)
+        gradients = {name: weight.grad for name, weight in self.model.named_parameters()}
+        norms = {name: 0.0 if each is None else each.float().norm().item() for name, each in gradients.items()}
+        return {"loss": loss} | norms
+
+
+def measure(steps: Steps, passes: int) -> dict[str, Any]:
+    """Times the rivals, and compares losses and gradients."""
+    agreement = {
+        "exact": difference(steps.signature("exact"), steps.signature("reference")),
+        "packed": difference(steps.signature("packed"), steps.signature("reference", image_to_segmentation=False)),
+    }
+    products, _ = MatrixProducts.of(steps.model, lambda: steps.loss("exact"), backward=True)
+    with_weights, of_activations = products.with_weights(), products.of_activations()
+    with_weights.run()
+    of_activations.run()
+    rivals: dict[str, Callable[[], Any]] = {way: lambda way=way: steps.step(way) for way in WAYS}  # type: ignore[misc]
+    rivals |= {"products": with_weights.run, "activations": of_activations.run}
+    seconds, _ = interleaved(rivals, passes)
+    both = [one + two for one, two in zip(seconds["products"], seconds["activations"], strict=True)]
+    return {
+        "passes": passes,
+        "seconds": medians(seconds),
+        "ratios": {
+            "reference / exact": ratio(seconds["reference"], seconds["exact"]),
+            "reference / packed": ratio(seconds["reference"], seconds["packed"]),
+            "exact / products": ratio(seconds["exact"], seconds["products"]),
+            "exact / all products": ratio(seconds["exact"], both),
+        },
+        "tflop": {"exact": round(products.tflop, 3), "products": round(with_weights.tflop, 3)},
+        "agreement": agreement,
+        "machine": machine_facts(),
+    }
+
+
+def difference(ours: dict[str, float], theirs: dict[str, float]) -> dict[str, float]:
+    """Relative differences of the loss, and of the norms of all gradients together."""
+    names = [name for name in theirs if name != "loss"]
+    apart = math.sqrt(sum((ours[name] - theirs[name]) ** 2 for name in names))
+    size = math.sqrt(sum(theirs[name] ** 2 for name in names))
+    return {
+        "loss": float(f"{abs(ours['loss'] / theirs['loss'] - 1):.3g}"),
+        "gradient_norms": float(f"{apart / size:.3g}"),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_options(parser, "1B")
+    parser.add_argument("--expressions", type=int, default=3)
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--optimiser", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
+    parser.add_argument("--results", type=Path, default=RESULTS / "training.json")
+    parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
+    chosen = parser.parse_args(arguments)
+    key = {name: getattr(chosen, name) for name in ("size", "dtype", "expressions", "optimiser")}
+    if chosen.memory:
+        options = ["--size", chosen.size, "--dtype", chosen.dtype, "--expressions", chosen.expressions]
+        options += ["--optimiser"] if chosen.optimiser else []
+        options += ["--tokenizer", chosen.tokenizer] if chosen.tokenizer else []
+        gib = {way: peak_of_child("benchmarks.training", [*options, "--peak-of", way]) for way in WAYS}
+        record(chosen.results, key, memory={"gib": gib, "machine": machine_facts()})
+        print(json.dumps(key | gib))
+        return
+    steps = Steps(*build(chosen.size, chosen.dtype, chosen.tokenizer), chosen.expressions, chosen.optimiser)
+    if chosen.peak_of:
+        steps.step(chosen.peak_of)
+        print(peak_gib())
+        return
+    found = measure(steps, chosen.passes)
+    record(chosen.results, key, timing=found)
+    print(json.dumps(key | found["ratios"] | found["agreement"]))
+
+
+if __name__ == "__main__":
+    main()

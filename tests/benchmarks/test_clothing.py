@@ -1,0 +1,160 @@
+"""Clothing Co-Parsing, from MATLAB files through both trainings to figures; ten drawn photographs, tiny models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from scipy.io import savemat
+
+from benchmarks import clothing
+from examples.clothing_co_parsing import WORN_IN_PAIRS, convert, two_of
+from self1e.data.own import OwnSource
+from self1e.training.config import ConfigError
+
+NAMES = ["null", "dress", "hair", *WORN_IN_PAIRS]
+SHOES = NAMES.index("shoes")
+SIZE = 60, 40
+
+
+def drawn(*boxes: Sequence[int]) -> np.ndarray:
+    """bool[60, 40] of boxes (left, top, right, bottom)."""
+    mask = np.zeros(SIZE, bool)
+    for left, top, right, bottom in boxes:
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Path:
+    """Ten photographs of a dress, hair and two shoes, which in every other one touch."""
+    source = tmp_path / "CCP"
+    (source / "photos").mkdir(parents=True)
+    (source / "annotations" / "pixel-level").mkdir(parents=True)
+    savemat(source / "label_list.mat", {"label_list": np.array([NAMES], dtype=object)})
+    for number in range(1, 11):
+        labels = np.zeros(SIZE, np.uint8)
+        labels[15:40, 10:30], labels[2:12, 15:25] = 1, 2
+        labels[drawn((8, 50, 18, 56), (18 + 4 * (number % 2), 50, 32, 56))] = SHOES
+        savemat(source / "annotations" / "pixel-level" / f"{number:04d}.mat", {"groundtruth": labels})
+        colours = np.array(
+            [[250, 250, 250], [200, 30, 30], [90, 60, 20], *[[20, 20, 20]] * len(WORN_IN_PAIRS)], np.uint8
+        )
+        Image.fromarray(colours[labels]).save(source / "photos" / f"{number:04d}.jpg")
+    assert convert(source, tmp_path / "ccp") == {"train": (8, 8), "test": (2, 2)}
+    return tmp_path / "ccp"
+
+
+def test_every_fifth_photograph_is_for_testing(converted: Path) -> None:
+    assert [path.name for path in sorted((converted / "test" / "masks").iterdir())] == ["0005.png", "0010.png"]
+    garments = clothing.garments_of(converted / "test")
+    asked = {query.text: query.mask().any() for query in garments[0].queries}
+    assert [text for text, there in asked.items() if there] == ["the dress", "the hair", "the shoes"]
+    assert len(asked) == 3 + clothing.ABSENT
+
+
+def test_left_is_that_of_the_picture(converted: Path) -> None:
+    (record,) = list(OwnSource(converted / "test" / "pairs.jsonl"))
+    masks = {query.text: query.mask() for query in record.queries}
+    assert list(masks) == ["the left shoe", "the right shoe"] and record.image.is_file()
+    assert np.array_equal(masks["the left shoe"] == 1, drawn((8, 50, 18, 56)))
+    assert np.array_equal(masks["the right shoe"] == 1, drawn((22, 50, 32, 56)))
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [],
+        [(0, 0, 10, 10)],
+        [(0, 0, 10, 10), (10, 10, 20, 20)],  # touch at a corner
+        [(0, 0, 10, 10), (20, 0, 24, 10)],  # unlike in size
+        [(0, 0, 10, 10), (9, 20, 19, 30)],  # one above the other
+        [(0, 0, 10, 10), (15, 0, 25, 10), (30, 0, 35, 5)],  # a third
+    ],
+)
+def test_what_is_no_clear_pair(boxes: list[tuple[int, ...]]) -> None:
+    assert two_of(drawn(*boxes)) == []
+
+
+def test_a_speck_does_not_spoil_a_pair() -> None:
+    left, right = two_of(drawn((20, 0, 30, 9), (0, 5, 10, 15), (35, 0, 36, 1)))
+    assert np.array_equal(left, drawn((0, 5, 10, 15))) and np.array_equal(right, drawn((20, 0, 30, 9)))
+
+
+def test_pictures_and_labels_are_varied_alike() -> None:
+    labels = torch.zeros(16, 48, 48, dtype=torch.uint8)
+    labels[:, 10:30, 5:20] = 1
+    pixels = 255 * labels.repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None].expand(-1, 3, -1, -1)
+    seen, truth = clothing.varied(pixels, labels, np.random.default_rng(0))
+    half = torch.nn.functional.avg_pool2d(seen, 2)[:, 0] > 127
+    assert (half == (truth == 1)).float().mean() > 0.99
+    assert len({int(each.sum()) for each in truth}) > 4 and (truth != labels).any()
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is shipped, for a tiny model and small pictures."""
+    monkeypatch.setattr(clothing, "SIDE", 64)
+    tree = yaml.safe_load(clothing.CONFIG.read_text())
+    tree |= {"init": str(tiny_model_folder), "workers": 0, "save_every": 1}
+    tree["optimisation"]["pictures_per_step"] = 2
+    path = tmp_path / "clothing.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_from_training_to_figures_and_again(tmp_path: Path, converted: Path, config: Path) -> None:
+    run = tmp_path / "run"
+    results, picture = clothing.compare(converted, 2, run, config)
+    ours, rival = results[clothing.OURS], results[clothing.RIVAL]
+    assert (ours["steps"], ours["photographs"]) == (2, 4) and rival["photographs"] == rival["steps"] * 8
+    assert rival["minutes"] >= ours["minutes"] > 0
+    for figures in (ours, rival):
+        assert figures["garments"]["named"] == 6 and figures["garments"]["absent"] == 4
+        assert set(figures["garments"]["by_prompt"]) == {"the dress", "the hair", "the shoes"}
+        assert figures["pairs"]["named"] == 2 and 0 <= figures["pairs"]["giou"] <= 1
+        assert 0 <= figures["garments"]["n_acc"] <= 1
+    assert picture.width > picture.height
+    assert len(clothing.tables(results).splitlines()) == 9
+
+    trained = (run / "segformer" / "model.safetensors").stat().st_mtime_ns
+    again, _ = clothing.compare(converted, 2, run, config)
+    assert {name: again[name] for name in (clothing.OURS, clothing.RIVAL)} == {
+        clothing.OURS: ours,
+        clothing.RIVAL: rival,
+    }
+    assert (run / "segformer" / "model.safetensors").stat().st_mtime_ns == trained
+    with pytest.raises(ConfigError, match="other settings"):
+        clothing.train_ours(converted, 3, run, config)
+    with pytest.raises(ValueError, match="was trained with"):
+        clothing.train_rival(converted, 1.0, len(NAMES), run / "segformer")
+
+    shutil.rmtree(run / "checkpoint-2")  # as if it had been killed after a first step of 100 minutes
+    state = run / "checkpoint-1" / "trainer_state.json"
+    tree = json.loads(state.read_text())
+    tree["stateful_callbacks"]["Stopwatch"]["attributes"]["seconds"] = 6000.0
+    state.write_text(json.dumps(tree))
+    _, resumed = clothing.train_ours(converted, 2, run, config)
+    assert 100 < resumed["minutes"] < 200
+
+
+def test_one_of_a_pair_is_the_class_for_the_rival(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clothing, "SIDE", 64)
+    garments, pairs = clothing.garments_of(converted / "test"), OwnSource(converted / "test" / "pairs.jsonl")
+    torch.manual_seed(0)
+    model = clothing.SegformerForSemanticSegmentation(clothing.SegformerConfig(num_labels=len(garments.classes))).eval()
+    with torch.no_grad():
+        model.decode_head.classifier.bias[SHOES] = model.decode_head.classifier.bias.max()
+    masks = clothing.rival_masks(model, garments.classes)
+    record = garments[0]
+    place = [query.text for query in record.queries].index("the shoes")
+    left, right = masks(pairs[0])
+    assert pairs[0].image.resolve() == record.image.resolve()
+    assert np.array_equal(left, right) and np.array_equal(left, masks(record)[place])

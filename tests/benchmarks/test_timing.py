@@ -1,0 +1,31 @@
+"""Interleaving, and what is made of the seconds."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.timing import interleaved, medians, ratio
+
+
+def test_every_rival_runs_in_every_pass() -> None:
+    order: list[str] = []
+
+    def rival(name: str) -> str:
+        order.append(name)
+        return f"{name}{len(order)}"
+
+    seconds, results = interleaved({name: lambda name=name: rival(name) for name in "abc"}, 2)
+    assert order == list("abcbca")
+    assert results == {"a": "a6", "b": "b4", "c": "c5"}
+    assert all(len(values) == 2 and min(values) >= 0 for values in seconds.values())
+
+
+def test_ratios_are_those_of_passes() -> None:
+    """A pass in which everything is slow counts as any other."""
+    assert ratio([2.0, 60.0, 4.0], [1.0, 20.0, 1.0]) == 3.0
+    assert medians({("tiles", 2): [3.0, 1.0, 2.0]}) == {"('tiles', 2)": 2.0}
+
+
+def test_no_passes() -> None:
+    with pytest.raises(ValueError, match="got 0"):
+        interleaved({"a": lambda: None}, 0)
