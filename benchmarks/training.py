@@ -39,6 +39,7 @@ from self1e.modeling import SELF1EForSegmentation
 from self1e.modeling.model import SELF1EOutput
 from self1e.processing.prompts import SEG_ANSWERS, question_for
 from self1e.training import attention
+from self1e.training.run import denormals_flushed
 
 WAYS = ("reference", "exact", "packed")
 
@@ -56,7 +57,6 @@ class Steps:
     def __init__(
         self, model: SELF1EForSegmentation, processor: SELF1EProcessor, expressions: int, optimiser: bool = False
     ) -> None:
-        torch.set_flush_denormal(True)  # as `self1e train` does
         self.model = model.train()
         self.theirs = Reference(model)
         if model.dtype == torch.bfloat16 and model.device.type == "cpu":
@@ -116,7 +116,8 @@ def measure(steps: Steps, passes: int) -> dict[str, Any]:
     of_activations.run()
     rivals: dict[str, Callable[[], Any]] = {way: lambda way=way: steps.step(way) for way in WAYS}  # type: ignore[misc]
     rivals |= {"products": with_weights.run, "activations": of_activations.run}
-    seconds, _ = interleaved(rivals, passes)
+    with denormals_flushed():  # as in `self1e train`
+        seconds, _ = interleaved(rivals, passes)
     both = [one + two for one, two in zip(seconds["products"], seconds["activations"], strict=True)]
     return {
         "passes": passes,

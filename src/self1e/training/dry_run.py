@@ -25,7 +25,7 @@ from self1e.modeling.model import SELF1EForSegmentation
 from self1e.modeling.shapes import full_config, random_model
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.config import ConfigError, ToylandData, TrainConfig
-from self1e.training.run import build, make_trainer, training_arguments
+from self1e.training.run import build, denormals_flushed, make_trainer, training_arguments
 from self1e.training.sources import datasets, validation_set
 
 KNOWN_BASE = re.compile(r"OpenGVLab/InternVL3-(1B|2B|8B)")
@@ -124,7 +124,8 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
         trainer = make_trainer(small, device, arguments, _base(settings, tokenizer, notes), data)
         clock = _Clock()
         trainer.add_callback(clock)
-        trainer.train()
+        with denormals_flushed():
+            trainer.train()
         model = trainer.accelerator.unwrap_model(trainer.model)
         weights = _sizes(model)
         state = sum(
