@@ -122,8 +122,8 @@ def command(
         subfolder=subfolder,
         quantize=quantize,
         quantize_check=pictures_to_check(quantize, calibration),
+        max_tiles=max_tiles,
     )
-    segmenter.processor.max_tiles = max_tiles
     facts = {
         "model": segmenter.model_name,
         "weights_sha256": _weights_hash(model, revision, subfolder),
