@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from self1e.data.example import Turn
-from self1e.inference import check_length, encode_picture, mask_pass
+from self1e.inference import check_length, encode_picture, mask_pass, up_to_last_seg
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.batch import single
 from self1e.processing.images import ImageSource, load_image
@@ -284,6 +284,7 @@ def mask_maps(
         for prompt in prompts:
             words = encode_continuation(processor.tokenizer, [Turn(question_for(prompt), EVAL_ANSWER)])
             check_length(model, len(prefix), len(words))
+            words = up_to_last_seg(words, model.config.seg_token_id)
             [logits] = mask_pass(model, processor, [picture], [single(prefix + words)])
             maps.append((logits.cpu(), picture.image.size))
     return maps

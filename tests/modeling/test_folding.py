@@ -85,3 +85,4 @@ def test_a_folded_model_is_not_saved_or_trained(tmp_path):
     batch = batch_of([conversation(1, 1)])
     with pytest.raises(ValueError, match="no losses"):
         folded(**batch, pixel_values=pixels(1), masks=[torch.ones(1, 8, 8)])
+    assert folded(**batch, pixel_values=pixels(1)).low_resolution_mask_logits is None

@@ -32,7 +32,8 @@ def fold(model: SELF1EForSegmentation) -> SELF1EForSegmentation:
     """Folds a model in place, and returns it.
 
     Rungs of the ladder below `rfa` keep their head, which has no amplifiers, and `baseline` has nothing to fold.
-    Products are made in float32 and rounded to the model's type once. A folded model stays as it is.
+    Products are made in float32 and rounded to the model's type once. A folded model stays as it is. Masks are those of
+    equations 1 to 5 of the method (section 2), whose linear steps are only done in another order.
     """
     if model.folded:
         return model
@@ -110,9 +111,8 @@ class FoldedHead(nn.Module):
         amplified = pixel_unshuffle(self.amplify_llm(as_map(llm_image_features)))
         compressed, uncompressed = (stitch(each, columns, rows) for each in (vision.compressed, vision.uncompressed))
         maps: list[tuple[Tensor, None]] = []
-        for tiles, embedding in zip(
-            amplified, embeddings, strict=True
-        ):  # one at a time: the pixels are the largest maps
+        # One row at a time: the pixels are the largest maps.
+        for tiles, embedding in zip(amplified, embeddings, strict=True):
             residual = stitch(tiles, columns, rows) - compressed
             pixels = self.act(uncompressed + upsample_x2(residual[None])[0])
             weights, bias = embedding[:, :-1], embedding[:, -1:]

@@ -35,14 +35,14 @@ def datasets(settings: TrainConfig, processes: int) -> Datasets:
     )
 
 
-def training_set(data: ToylandData | MixtureData, length: int, dense_side: int = 0) -> ToylandDataset | Mixture:
+def training_set(data: ToylandData | MixtureData, length: int) -> ToylandDataset | Mixture:
     """The examples of a run.
 
     Raises:
         DataError: When a data set is missing or unreadable.
     """
     if isinstance(data, ToylandData):
-        return ToylandDataset(data, length, dense_side)
+        return ToylandDataset(data, length)
     return _mixture(data, length, training=True, hold_out=data.hold_out)
 
 

@@ -21,6 +21,7 @@ from self1e.training.config import ToylandData
 from self1e.training.dense import dense_targets
 
 MOST_TURNS = 4
+"""The longest conversation that others are put before."""
 
 
 class ToylandDataset(Dataset[Example]):
