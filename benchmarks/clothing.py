@@ -240,7 +240,8 @@ def measure(source: Source, masks: Masks) -> dict[str, Any]:
     cIoU, gIoU and Pr@0.5 are of what is there, N-acc of what is not (fewer than 50 pixels are none). mIoU is the mean
     over prompts of cIoU, in which pixels that are found where nothing is count, too.
     """
-    named, absent, prompts = MaskScores(), MaskScores(GREFCOCO_MIN_AREA), {}
+    named, absent = MaskScores(), MaskScores(GREFCOCO_MIN_AREA)
+    prompts: dict[str, MaskScores] = {}
     for record in (source[index] for index in range(len(source))):
         for query, mask in zip(record.queries, masks(record), strict=True):
             truth = query.mask()

@@ -18,13 +18,16 @@ from typing import Any
 
 from self1e import Segmenter
 from self1e.evaluation.toyland import evaluate_toyland
-from self1e.training.config import TrainConfig, load_config
+from self1e.training.config import ToylandData, TrainConfig, load_config
 from self1e.training.run import train
 
 ROOT = Path(__file__).parents[1]
+CONFIG = ROOT / "configs" / "ladder.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "ladder.json"
 SCENES = 150
 EVALUATION_SEED = 5
+KEY = ("variant", "seed", "steps")
+"""What makes a run one of its own."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "baseline": {"refilling": "baseline"},
@@ -37,33 +40,32 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings_of(variant: str, seed: int, steps: int | None) -> TrainConfig:
-    """The settings of one run."""
+def settings_of(variant: str, seed: int, steps: int) -> TrainConfig:
+    """The settings of one run, which has a folder of its own for every budget."""
     folder = variant.replace(", ", "-").replace(" ", "-").replace("[", "").replace("]", "")
-    changes = VARIANTS[variant] | {"seed": seed, "output": f"runs/ladder/{folder}-{seed}"}
-    if steps is not None:
-        changes["optimisation.steps"] = steps
-    return load_config(ROOT / "configs" / "ladder.yaml", changes)
+    changes = {"seed": seed, "optimisation.steps": steps, "output": f"runs/ladder/{folder}-{steps}-steps-{seed}"}
+    return load_config(CONFIG, VARIANTS[variant] | changes)
 
 
-def measure(variant: str, seed: int, steps: int | None) -> dict[str, Any]:
+def measure(variant: str, seed: int, steps: int) -> dict[str, Any]:
     """Trains and evaluates one variant."""
     settings = settings_of(variant, seed, steps)
     finished = Path(settings.output) / "model"
     if not finished.is_dir():
         train(settings, device="cpu")
-    assert settings.data.last_weights is not None
+    data = settings.data
+    assert isinstance(data, ToylandData)
     report = evaluate_toyland(
-        Segmenter.from_pretrained(str(finished)), EVALUATION_SEED, SCENES, weights=settings.data.last_weights
+        Segmenter.from_pretrained(str(finished)), EVALUATION_SEED, SCENES, weights=data.last_weights
     ).to_dict()
-    return {"variant": variant, "seed": seed, "steps": settings.optimisation.steps, **report}
+    return {"variant": variant, "seed": seed, "steps": steps, **report}
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """Markdown: mean over seeds, with the lowest and highest where there are several."""
+def table(results: list[dict[str, Any]], steps: int) -> str:
+    """Markdown of one budget: mean over seeds, with the lowest and highest where there are several."""
     lines = ["| variant | gIoU | of things by name | cIoU | Pr@0.5 | runs |", "|---|---|---|---|---|---|"]
     for variant in VARIANTS:
-        runs = [result for result in results if result["variant"] == variant]
+        runs = [result for result in results if (result["variant"], result["steps"]) == (variant, steps)]
         if runs:
             columns = [[100 * run[name] for run in runs] for name in ("giou", "ciou", "pr@0.5")]
             columns.insert(1, [100 * run["kinds"]["class"]["giou"] for run in runs])
@@ -80,20 +82,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--steps", type=int, default=None, help="instead of what the settings say")
+    parser.add_argument("--steps", type=int, default=load_config(CONFIG).optimisation.steps, help="of each run")
     parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
     chosen = parser.parse_args()
     results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     if chosen.table:
-        print(table(results))
+        print(table(results, chosen.steps))
         return
     for seed in chosen.seeds:
         for variant in chosen.variants:
             result = measure(variant, seed, chosen.steps)
-            results = [old for old in results if (old["variant"], old["seed"]) != (variant, seed)] + [result]
+            run = [result[key] for key in KEY]
+            results = [old for old in results if [old[key] for key in KEY] != run] + [result]
             RESULTS.parent.mkdir(exist_ok=True)
             RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(table(results), flush=True)
+            print(table(results, chosen.steps), flush=True)
 
 
 if __name__ == "__main__":

@@ -328,6 +328,20 @@ def test_a_chat_goes_on_and_gives_the_masks_of_its_last_answer(scripted):
     assert np.array_equal(same.logits, reply.logits)
 
 
+@pytest.mark.parametrize(
+    ("history", "says"),
+    [
+        ("Hello.", "not a text"),
+        ([("Hello.",)], "turn 0 of the history is"),
+        ([("Who?", "I."), ("Who?", None)], "turn 1 of the history is"),
+        (["ab"], "turn 0 of the history is 'ab'"),
+    ],
+)
+def test_a_history_that_is_none(segmenter, history, says):
+    with pytest.raises(ValueError, match=says):
+        segmenter.chat(picture(), "Why?", history)
+
+
 def test_a_failed_question_leaves_the_chat_as_it_was(scripted):
     segmenter, _ = scripted
     chat = segmenter.start_chat(picture(), [("Hello.", "Hello!")])

@@ -19,7 +19,7 @@ from self1e.modeling.model import ImageFeatures, SELF1EForSegmentation
 from self1e.modeling.refilling import VisionSide
 from self1e.processing.batch import Grid, Row, collate, single
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.prompts import END_OF_TEXT, IM_END, SEG
+from self1e.processing.prompts import END_OF_TEXT, IM_END, SEG, PromptError
 from self1e.processing.tokens import (
     EncodedConversation,
     decode_answer,
@@ -201,15 +201,15 @@ def check_length(model: SELF1EForSegmentation, picture: int, words: int) -> int:
     """How many tokens a conversation can still grow by, when the picture takes `picture` and the rest `words`.
 
     Raises:
-        ValueError: If it is longer than the model's context.
+        PromptError: If it is longer than the model's context.
     """
     context = model.config.text_config.max_position_embeddings
     if picture > context:
-        raise ValueError(
+        raise PromptError(
             f"the picture takes {picture} tokens, but the model reads no more than {context}: use fewer tiles"
         )
     if picture + words > context:
-        raise ValueError(
+        raise PromptError(
             f"too long: the text takes {words} tokens and the picture {picture}, but the model reads no more than "
             f"{context} in all; shorten the text by {picture + words - context} tokens"
             + (", or use fewer tiles" if picture > context // 2 else "")

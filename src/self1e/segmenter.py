@@ -251,7 +251,8 @@ class Segmenter:
 
         Raises:
             ImageError: If a picture cannot be read.
-            ValueError: If a prompt is empty or longer than the model can read, or an argument does not fit.
+            PromptError: If a prompt is empty or longer than the model can read.
+            ValueError: If an argument does not fit.
         """
         if isinstance(image, list | tuple):
             if prompt is not None:
@@ -377,8 +378,8 @@ class Segmenter:
 
         Raises:
             ImageError: If the picture cannot be read.
-            ValueError: If the question is empty, the conversation is longer than the model can read, or an argument
-                does not fit.
+            PromptError: If the question is empty, or the conversation is longer than the model can read.
+            ValueError: If an argument does not fit.
         """
         if question is None:
             raise ValueError("there is no question: chat(picture, question), or chat(question=...) after set_image")
@@ -491,4 +492,13 @@ def _question(prompt: Any, template: Template) -> str:
 
 
 def _turns(history: History) -> list[Turn]:
-    return [turn if isinstance(turn, Turn) else Turn(*turn) for turn in history]
+    if isinstance(history, str):
+        raise ValueError("history is a list of turns, not a text: [(question, answer), ...]")
+    return [turn if isinstance(turn, Turn) else _turn(number, turn) for number, turn in enumerate(history)]
+
+
+def _turn(number: int, turn: Any) -> Turn:
+    is_pair = isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(each, str) for each in turn)
+    if not is_pair:
+        raise ValueError(f"turn {number} of the history is {turn!r}: give a Turn or a (question, answer) pair of texts")
+    return Turn(*turn)

@@ -16,11 +16,12 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from safetensors.torch import load_file, save_file
 
+from self1e.cli.chat import Session
 from self1e.cli.nano import is_toyland
 from self1e.data.toyland import toyland_example
 from self1e.loading import load_model
 from self1e.results import Segmentation
-from self1e.segmenter import Chat, Turn
+from self1e.segmenter import Chat, Segmenter, Turn
 
 # ------------------------------------------------------------------------------------------------------------- chat
 
@@ -86,6 +87,14 @@ def test_chat_goes_on_after_errors(talk: Cli) -> None:
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 4
     assert "0 before." in outcome.out
+
+
+def test_chat_says_once_what_nano_knows(
+    tiny_model_folder: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    session = Session(Segmenter.from_pretrained(tiny_model_folder), picture, tmp_path, is_nano=True)
+    session.open(picture)
+    assert capsys.readouterr().err.count("cartoon world") == 1
 
 
 def test_chat_on_a_terminal_ends_politely(talk: Cli) -> None:
@@ -225,6 +234,19 @@ def test_figures_say_what_they_are_of(cli: Cli, tiny_model_folder: Path, tmp_pat
     assert set(figures["versions"]) == {"self1e", "python", "torch", "transformers", "numpy"}
     settings = {"benchmark": str(own), "answer": "given", "limit": 1, "max_tiles": 1, "min_area": 1, "samples": 1}
     assert settings.items() <= figures.items()
+
+
+def test_eval_refuses_what_would_do_nothing(cli: Cli, tiny_model_folder: Path) -> None:
+    assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--limit", 3), "--limit would do nothing", "--n")
+    assert_one_sentence(cli("eval", tiny_model_folder, "own.jsonl", "--n", 3), "--n would do nothing", "--limit")
+
+
+def test_eval_of_broken_records_alone_fails(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"image": "missing.png", "prompt": "the thing", "masks": []}))
+    outcome = cli("eval", tiny_model_folder, own, "--out", tmp_path / "results", "--worst", 0)
+    assert outcome.code == 2
+    assert "nothing measured" in outcome.out and "missing.png" in outcome.err
 
 
 # ----------------------------------------------------------------------------------------------------------- export

@@ -114,6 +114,13 @@ def test_exit_code_says_whether_anything_was_found(segment: Segment, finds: dict
     assert "1 of 2 found" in outcome.out
 
 
+def test_a_long_prompt_leaves_the_figures_in_sight(segment: Segment, finds: dict[str, bool], picture: Path) -> None:
+    outcome = segment(picture, "-p", "the red\nboat " * 20, "-p", "the lake", "--format", "mask")
+    lines = [line for line in outcome.out.splitlines() if line.startswith("street.png")]
+    assert len(lines) == 2 and {line.index("found") for line in lines} == {lines[0].index("found")}
+    assert lines[0].index("found") < 70
+
+
 def test_equal_stems_do_not_collide(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
     pictures = [save_picture(tmp_path / name) for name in ("x/cat.png", "y/cat.png")]
     segment(*pictures, "-p", "the dog", "-p", "the dog?", "--format", "mask")

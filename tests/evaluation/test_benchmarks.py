@@ -104,6 +104,17 @@ def test_a_sentence_that_is_too_long_breaks_its_record_only(tmp_path: Path, segm
     assert "tokens" in " ".join(summarise(benchmark, tmp_path / "results")["broken"])
 
 
+def test_what_is_wrong_with_the_model_is_no_broken_record(
+    tmp_path: Path, segmenter: Segmenter, own: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflow(*_: object, **__: object) -> None:
+        raise ValueError("the model's numbers overflow")
+
+    monkeypatch.setattr(Segmenter, "segment", overflow)
+    with pytest.raises(ValueError, match="overflow"):
+        evaluate(segmenter, own, tmp_path / "results")
+
+
 def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     with pytest.raises(EvaluationError, match="answer: given there, generated now"):

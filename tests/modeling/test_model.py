@@ -48,6 +48,11 @@ def test_other_attention_is_refused():
         model(**batch_of([conversation(1, 1)]), pixel_values=pixels(1))
 
 
+def test_the_mask_pass_takes_nothing_that_it_would_ignore(model):
+    with pytest.raises(TypeError, match="takes no output_attentions, pixel_value;"):
+        model(**batch_of([conversation(1, 1)]), pixel_value=pixels(1), output_attentions=True)
+
+
 @torch.no_grad()
 def test_pathways_change_what_they_should(model):
     """States before the picture never change; a pathway that is closed makes the image states those of causal LLMs."""

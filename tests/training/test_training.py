@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from tiny import TINY
 
+from self1e.data.example import Conversation, Example
 from self1e.data.toyland.dense import KIND_NAMES
 from self1e.data.toyland.generate import generate_scene
 from self1e.modeling.model import SELF1EForSegmentation
@@ -26,7 +27,7 @@ from self1e.training.dense import (
 )
 from self1e.training.raise_model import raise_model, sine_positions
 from self1e.training.run import build, train
-from self1e.training.toyland import ToylandDataset, toyland_corpus
+from self1e.training.toyland import MOST_TURNS, ToylandDataset, toyland_corpus
 
 DATA = ToylandData(size=96, segmenting=3, textual=2, rehearsed=1)
 
@@ -80,6 +81,39 @@ def test_example_is_a_function_of_seed_and_index() -> None:
     assert [talk.turns for talk in first.conversations] == [talk.turns for talk in again.conversations]
     assert first.id != next_one.id
     assert not np.array_equal(np.asarray(first.image), np.asarray(next_one.image))
+
+
+def test_conversations_go_on_as_in_a_chat() -> None:
+    """Every conversation is asked once, alone or as a later turn, with its masks in the order of its turns."""
+    alone = ToylandDataset(DATA, 10)[3]
+    chained = ToylandDataset(DATA.model_copy(update={"history": 1.0}), 10)[3]
+
+    def pointing(example: Example) -> list[Conversation]:
+        return [talk for talk in example.conversations if talk.segmenting]
+
+    def worded(example: Example) -> list[Conversation]:
+        return [*(talk for talk in example.conversations if not talk.segmenting), *example.extras["rehearsed"]]
+
+    for chosen in (pointing, worded):
+        separate, chains = chosen(alone), chosen(chained)
+        turns = sorted((turn.question, turn.answer) for talk in chains for turn in talk.turns)
+        assert turns == sorted((turn.question, turn.answer) for talk in separate for turn in talk.turns)
+        assert len(chains) < len(separate) and all(len(talk.turns) <= MOST_TURNS + 1 for talk in chains)
+        for talk in chains:
+            assert len(talk.masks) == sum(turn.answer.count("[SEG]") for turn in talk.turns)
+    masks = {talk.turns[-1]: talk.masks for talk in alone.conversations}
+    first = pointing(chained)[0]
+    expected = [mask for turn in first.turns for mask in masks[turn]]
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(first.masks, expected, strict=True))
+
+
+def test_things_are_named_in_capitals_too() -> None:
+    data = DATA.model_copy(update={"terse": 1.0, "textual": 0, "rehearsed": 0})
+    plain, loud = (ToylandDataset(data.model_copy(update={"capitals": share}), 10)[3] for share in (0.0, 1.0))
+    for small, large in zip(plain.conversations, loud.conversations, strict=True):
+        ours, theirs = small.turns[0].question, large.turns[0].question
+        assert ours.casefold() == theirs.casefold() and theirs[0].isupper()
+        assert all(np.array_equal(a, b) for a, b in zip(small.masks, large.masks, strict=True))
 
 
 def test_curriculum_moves_from_first_to_last_weights() -> None:

@@ -101,6 +101,7 @@ class Session:
         self.segmenter = segmenter
         self.out = out
         self.is_nano = is_nano
+        self.warned = False
         self.replies: list[Segmentation] = []
         self.chat: Chat
         self.image: Path
@@ -115,8 +116,8 @@ class Session:
         self.chat = self.segmenter.start_chat(image)
         self.image = image
         self.replies = []
-        if self.is_nano:
-            notice_about_nano(image, "chat")
+        if self.is_nano and not self.warned:
+            self.warned = notice_about_nano(image, "chat")
 
     def read_terminal(self) -> None:
         """Asks for questions until the user leaves."""

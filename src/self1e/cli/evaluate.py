@@ -21,7 +21,7 @@ from self1e.cli.options import (
     Subfolder,
     pictures_to_check,
 )
-from self1e.cli.terminal import notice, progress_bar, show
+from self1e.cli.terminal import CliError, notice, progress_bar, show
 from self1e.files import write_json
 
 if TYPE_CHECKING:
@@ -41,6 +41,9 @@ EXAMPLES = """[dim]Examples:[/]
 
 TOYLAND = "toyland"
 
+FIELD_PANEL, TOYLAND_PANEL = "Options of data sets", "Options of toyland"
+OPTIONS_OF = {FIELD_PANEL: ("root", "out", "worst", "limit"), TOYLAND_PANEL: ("seed", "n")}
+
 
 class Answer(StrEnum):
     """Who writes the answer that masks are read behind."""
@@ -50,6 +53,7 @@ class Answer(StrEnum):
 
 
 def command(
+    context: typer.Context,
     model: ModelArgument,
     benchmarks: Annotated[
         list[str],
@@ -62,23 +66,42 @@ def command(
         ),
     ],
     root: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the data sets, in LISA's tree (docs/data.md).")
+        Path,
+        typer.Option(
+            metavar="DIR", help="Folder of the data sets, in LISA's tree (docs/data.md).", rich_help_panel=FIELD_PANEL
+        ),
     ] = Path("dataset"),
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Folder of results: figures, a table of samples, the worst as a page."),
+        typer.Option(
+            metavar="DIR",
+            help="Folder of results: figures, a table of samples, the worst as a page.",
+            rich_help_panel=FIELD_PANEL,
+        ),
     ] = Path("results"),
     answer: Annotated[
         Answer, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
     ] = Answer.given,
-    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples on the page of the worst.")] = 50,
+    worst: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Samples on the page of the worst.", rich_help_panel=FIELD_PANEL),
+    ] = 50,
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", show_default=False, help="Only the first pictures.", rich_help_panel=FIELD_PANEL
+        ),
     ] = None,
     max_tiles: Annotated[int, typer.Option(metavar="N", help="Most tiles to cut a picture into.")] = 1,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of toyland: which scenes; two seeds share none.")] = 1,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="S", help="Which scenes; two seeds share none.", rich_help_panel=TOYLAND_PANEL),
+    ] = 1,
     n: Annotated[
-        int, typer.Option("--n", "-n", metavar="N", help="Of toyland: how many scenes, of about 12 questions each.")
+        int,
+        typer.Option(
+            "--n", "-n", metavar="N", help="How many scenes, of about 12 questions each.", rich_help_panel=TOYLAND_PANEL
+        ),
     ] = 200,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there too.", show_default=False)
@@ -90,7 +113,7 @@ def command(
     revision: Revision = None,
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
-) -> None:
+) -> int:
     """Measure a model on benchmarks, by the published protocol or by what it writes itself.
 
     Prints cIoU, gIoU, N-acc, T-acc and Pr@0.5 of masks, mIoU where classes are asked for, and how often words are
@@ -99,6 +122,8 @@ def command(
 
     Toyland counts absent things in cIoU and gIoU too (an empty mask for nothing is an IoU of 1), and masks of fewer
     than 50 pixels as empty. Its captions have no one right answer and are not asked.
+
+    The exit code is 2 when a benchmark could not be measured at all, all of its records being broken.
     """
     from self1e.cli.options import load_segmenter
     from self1e.cli.output import check_writable
@@ -106,6 +131,10 @@ def command(
     if json_file is not None:
         check_writable([json_file], overwrite)
     field = [name for name in benchmarks if name != TOYLAND]
+    if not field:
+        _refuse_given(context, FIELD_PANEL, "toyland has none of these: it takes --seed and --n")
+    if len(field) == len(benchmarks):
+        _refuse_given(context, TOYLAND_PANEL, "give toyland as a benchmark, or leave it out; data sets take --limit")
     opened = []
     if field:
         from self1e.evaluation.benchmarks import open_benchmark
@@ -151,6 +180,14 @@ def command(
         whole = facts | figures[0] if len(figures) == 1 else facts | {"benchmarks": figures}
         write_json(json_file, whole, overwrite=overwrite, indent=2)
         show(f"figures: {json_file}")
+    return 2 if any(each.get("samples") == 0 for each in figures) else 0
+
+
+def _refuse_given(context: typer.Context, panel: str, instead: str) -> None:
+    """Says so when an option was given that would do nothing."""
+    for name in OPTIONS_OF[panel]:
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
+            raise CliError(f"--{name} would do nothing here: {instead}")
 
 
 def _own_device() -> str:

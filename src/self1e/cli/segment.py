@@ -32,7 +32,7 @@ from self1e.cli.options import (
     pictures_to_check,
 )
 from self1e.cli.output import check_writable, make_folder
-from self1e.cli.terminal import CliError, above, complain, printable, progress_bar, show
+from self1e.cli.terminal import CliError, above, complain, in_a_cell, printable, progress_bar, show
 from self1e.files import write_atomically, write_json
 
 if TYPE_CHECKING:
@@ -297,7 +297,10 @@ class Run:
         self.coco_annotations: list[dict[str, Any]] = []
         self.widths = [
             max(map(len, [head, *cells]))
-            for head, cells in (("picture", [path.name for path in plan.pictures]), ("prompt", plan.prompts))
+            for head, cells in (
+                ("picture", [in_a_cell(path.name) for path in plan.pictures]),
+                ("prompt", [in_a_cell(prompt) for prompt in plan.prompts]),
+            )
         ]
 
     @property
@@ -384,7 +387,8 @@ class Run:
             area = f"{100 * result.area / (width * height):.1f} %"
             verdict = "found" if result.found else "not found"
             style = "" if result.found else "dim"
-            show(self.line(path.name, result.prompt, verdict, f"{result.score:.2f}", area, result.file, style))
+            names = in_a_cell(path.name), in_a_cell(result.prompt)
+            show(self.line(*names, verdict, f"{result.score:.2f}", area, result.file, style))
 
     def line(self, picture: str, prompt: str, verdict: str, score: str, area: str, file: str, style: str) -> Text:
         """One line of the table of results."""

@@ -15,6 +15,9 @@ from rich.text import Text
 #: Longest line of an error message; a list of a thousand weights helps nobody.
 LONGEST_LINE = 400
 
+#: Characters in a column of names or prompts: a long prompt must not push the figures off the terminal.
+WIDEST_CELL = 40
+
 
 class CliError(Exception):
     """Bad usage or input. The message is what the user reads."""
@@ -51,6 +54,16 @@ def printable(text: str) -> str:
     'red?[31m\\nboat'
     """
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
+def in_a_cell(text: str) -> str:
+    """A text on one line, cut to the width of a table's column.
+
+    >>> in_a_cell("the red boat"), len(in_a_cell("the red boat behind the house " * 9))
+    ('the red boat', 40)
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= WIDEST_CELL else line[: WIDEST_CELL - 1] + "…"
 
 
 def notice(message: str) -> None:

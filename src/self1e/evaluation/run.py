@@ -19,7 +19,8 @@ from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures, word_figures, write_csv
 from self1e.evaluation.vqa import exact_score, vqa_score
 from self1e.files import write_json
-from self1e.processing.images import load_image
+from self1e.processing.images import ImageError, load_image
+from self1e.processing.prompts import PromptError
 from self1e.segmenter import Segmenter
 
 Answer = Literal["given", "generated"]
@@ -209,7 +210,7 @@ def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> lis
             results = segmenter.segment(picture, questions, template="none")
         else:
             results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
-    except (OSError, ValueError) as error:
+    except (ImageError, PromptError) as error:
         raise DataError(f"{record.id}: {error}") from error
     return [(result.mask, result.text) for result in results]
 
@@ -223,7 +224,7 @@ def _words(segmenter: Segmenter, test: VqaTest, index: int) -> Sample:
     asked = test[index]
     try:
         text = segmenter.chat(load_image(asked.image), asked.question, max_new_tokens=LONGEST_WORDS).text
-    except (OSError, ValueError) as error:
+    except (ImageError, PromptError) as error:
         raise DataError(f"{asked.id}: {error}") from error
     score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
     question = asked.question.partition("\n")[0]

@@ -193,6 +193,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             past_key_values: Of the causal forward: its cache.
             use_cache: Of the causal forward: whether to return a cache.
             logits_to_keep: Of the causal forward: positions, from the end, to run the LM head over; 0 for all.
+            kwargs: Of the causal forward: what else InternVL's takes.
 
         Returns:
             `SELF1EOutput`, or InternVL's own output of the causal forward.
@@ -200,6 +201,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         Raises:
             ValueError: When image tokens, tiles, `[SEG]` or masks do not match in number, or the attention
                 implementation cannot take the dual perception mask.
+            TypeError: When the mask pass is given what only the causal forward takes.
         """
         if input_ids is None:
             raise ValueError("input_ids are needed: inputs_embeds alone do not say where pictures and [SEG] stand")
@@ -220,6 +222,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
                 **kwargs,
             )
 
+        if given := sorted(name for name, value in kwargs.items() if value is not None):
+            raise TypeError(f"the mask pass takes no {', '.join(given)}; the causal forward, with use_cache, may")
         real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
         if position_ids is None:
             position_ids = (real.cumsum(dim=1) - 1).clamp(min=0)

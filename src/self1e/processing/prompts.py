@@ -54,6 +54,11 @@ EVAL_ANSWER = f"{SEG}."
 
 Template = Literal["auto", "phrase", "sentence", "none"]
 
+
+class PromptError(ValueError):
+    """A text that cannot be asked: it is empty, or longer than the model can read."""
+
+
 # Openings of a question or an instruction that lacks its final mark. Words that also start noun phrases ("point guard",
 # "can of beer", "segment of an orange") count only with a follower that makes them verbs.
 _OPENS_SENTENCE = re.compile(
@@ -97,7 +102,8 @@ def question_for(prompt: str, template: Template = "auto") -> str:
             the sentence template when `reads_as_sentence(prompt)` and the phrase template otherwise.
 
     Raises:
-        ValueError: if the prompt is empty or the template unknown.
+        PromptError: if the prompt is empty.
+        ValueError: if the template is unknown.
     """
     if template == "none":
         return _not_empty(prompt)
@@ -126,7 +132,7 @@ def fill_phrase(template: str, phrase: str) -> str:
 def _not_empty(prompt: str) -> str:
     text = prompt.strip()
     if not text:
-        raise ValueError("the prompt is empty: say what to segment, for example 'the dog on the left'")
+        raise PromptError("the prompt is empty: say what to segment, for example 'the dog on the left'")
     return text
 
 

@@ -1,0 +1,22 @@
+"""The ladder's runs: each has a folder of its own, and the table is of one budget."""
+
+from __future__ import annotations
+
+from benchmarks.ladder import VARIANTS, settings_of, table
+
+
+def test_every_run_has_a_folder_of_its_own() -> None:
+    runs = [(variant, seed, steps) for variant in VARIANTS for seed in (1, 2) for steps in (20, 500)]
+    assert len({settings_of(*run).output for run in runs}) == len(runs)
+    settings = settings_of("rfa, neither", 3, 20)
+    assert (settings.seed, settings.optimisation.steps) == (3, 20)
+    assert (settings.image_to_image, settings.image_to_segmentation) == (False, False)
+
+
+def test_table_of_one_budget() -> None:
+    figures = {"ciou": 0.5, "pr@0.5": 0.25, "kinds": {"class": {"giou": 0.4}}}
+    runs = [{"variant": "rfa", "seed": seed, "steps": 500, "giou": seed / 10, **figures} for seed in (1, 2, 3)]
+    other = {"variant": "rfa", "seed": 1, "steps": 20, "giou": 0.9, **figures}
+    assert table([*runs, other], 500).splitlines()[2:] == [
+        "| rfa | 20.0 (10.0 to 30.0) | 40.0 (40.0 to 40.0) | 50.0 (50.0 to 50.0) | 25.0 (25.0 to 25.0) | 3 |"
+    ]
