@@ -34,11 +34,15 @@ def segmenter(tiny_model_folder) -> Segmenter:
     return Segmenter.from_pretrained(tiny_model_folder, device="cpu")
 
 
-@pytest.fixture
-def sharing(tiny_model_folder) -> Segmenter:
-    """A model whose pictures do not look at the [SEG], so that prompts can share them."""
+@pytest.fixture(params=["never", "late"])
+def sharing(tiny_model_folder, request) -> Segmenter:
+    """A model whose pictures do not look at the [SEG], or do in the last layer only, so that prompts can share them."""
     segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu")
-    segmenter.model.config.image_to_segmentation = False
+    config = segmenter.model.config
+    if request.param == "never":
+        config.image_to_segmentation = False
+    else:
+        config.image_to_segmentation_from = config.text_config.num_hidden_layers - 1
     return segmenter
 
 
@@ -52,9 +56,9 @@ def watch(module: torch.nn.Module) -> list[dict]:
 @torch.no_grad()
 def teacher_forced(segmenter: Segmenter, image: Image.Image, turns: list[Turn]) -> torch.Tensor:
     """Mask logits at the picture's size, from one forward pass over a whole conversation through the plain model."""
-    plain = SELF1EForSegmentation.from_pretrained(
-        segmenter.model_name, image_to_segmentation=segmenter.model.config.image_to_segmentation
-    )
+    plain = SELF1EForSegmentation.from_pretrained(segmenter.model_name)
+    for name in ("image_to_segmentation", "image_to_segmentation_from"):
+        setattr(plain.config, name, getattr(segmenter.model.config, name))
     inputs = segmenter.processor([image], [[turns]], labels=False)
     return mask_logits_to_picture(plain(**inputs.as_kwargs()).mask_logits[0], image.size)
 

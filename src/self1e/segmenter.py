@@ -276,14 +276,16 @@ class Segmenter:
         self, requests: Sequence[tuple[Picture, list[tuple[str, str]]]], logits: bool, batch_size: int | None
     ) -> list[list[Segmentation]]:
         """The results for each picture with its (prompt, question) pairs."""
-        # A picture that looks at the [SEG] of one conversation cannot be shared with another.
-        packed = not self.model.config.image_to_segmentation
+        config = self.model.config
+        packed = config.shares_pictures
+        # Where image-to-segmentation opens late, prompts take as much memory in the end as in rows of their own.
+        small = packed and not config.image_to_segmentation
         if batch_size is None:
-            batch_size = PACKED if packed else SEPARATE
+            batch_size = PACKED if small else SEPARATE
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         answers: list[list[Segmentation]] = [[] for _ in requests]
-        for jobs in _passes(self._jobs(requests), batch_size, packed):
+        for jobs in _passes(self._jobs(requests), batch_size, small):
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
             pictures = [group[0].picture for group in groups]
             rows = [row for index, group in enumerate(groups) for row in _rows(group, index, packed)]

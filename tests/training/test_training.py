@@ -144,13 +144,18 @@ def test_collator_rows(model_and_processor: tuple[Any, Any], packed: bool) -> No
     assert batch["dense"]["kind"].shape == (2, 16, 16)
 
 
-def test_packed_rows_give_the_loss_of_single_rows(model_and_processor: tuple[Any, Any]) -> None:
+@pytest.mark.parametrize("pathway", [{"image_to_segmentation": False}, {"image_to_segmentation_from": 1}])
+def test_packed_rows_give_the_loss_of_single_rows(
+    model_and_processor: tuple[Any, Any], pathway: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, processor = model_and_processor
-    model.config.image_to_segmentation = False
+    for name, value in pathway.items():
+        monkeypatch.setattr(model.config, name, value)
     data = DATA.model_copy(update={"textual": 0, "rehearsed": 0})
     examples = [ToylandDataset(data, 10)[index] for index in range(2)]
     with torch.no_grad():
-        packed, single = (model(**Collator(processor, way)(examples)) for way in (True, False))
+        batches = [Collator(processor, way)(examples) for way in (True, False)]
+        packed, single = (model(**{key: batch[key] for key in batch if key != "counts"}) for batch in batches)
     for part in ("ce_loss", "mask_bce_loss", "mask_dice_loss", "loss"):
         torch.testing.assert_close(getattr(packed, part), getattr(single, part), rtol=1e-5, atol=1e-5)
 

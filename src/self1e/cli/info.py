@@ -108,7 +108,8 @@ def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
         f"{text.num_attention_heads} heads, {text.vocab_size:,} tokens",
         "masks": f"{map_side[config.refilling]} x {map_side[config.refilling]} a tile, refilling "
         f"{config.refilling} ({LADDER[config.refilling]})",
-        "pathways": ", ".join(pathways) or "none",
+        "pathways": (", ".join(pathways) or "none")
+        + (f" from layer {config.image_to_segmentation_from} on" if config.image_to_segmentation_from else ""),
         "dtype": ", ".join(str(dtype).removeprefix("torch.") for dtype, _ in files.numbers().most_common()),
         "memory": f"{', '.join(needs)} (rough, {PROMPTS_AT_ONCE} prompts at a time)",
     }

@@ -21,6 +21,8 @@ class SELF1EConfig(InternVLConfig):
             and pixel-unshuffled, at four times the resolution (Residual Features Amplifier); the full method.
         image_to_image: The first perception pathway; see `dual_perception_mask`.
         image_to_segmentation: The second perception pathway.
+        image_to_segmentation_from: The first layer of the text model in which it is open; 0 in the method. Above 0,
+            conversations about one picture share the layers before; see `self1e.modeling.late_pathways`.
         ce_weight: Weight of the language loss.
         bce_weight: Weight of the binary cross-entropy of the masks.
         dice_weight: Weight of the Dice loss of the masks.
@@ -33,6 +35,7 @@ class SELF1EConfig(InternVLConfig):
     refilling: str = "rfa"
     image_to_image: bool = True
     image_to_segmentation: bool = True
+    image_to_segmentation_from: int = 0
     ce_weight: float | int = 1.0
     bce_weight: float | int = 2.0
     dice_weight: float | int = 0.5
@@ -42,12 +45,23 @@ class SELF1EConfig(InternVLConfig):
         super().__post_init__(**kwargs)
         if self.refilling not in get_args(Refilling):
             raise ValueError(f"refilling must be one of {get_args(Refilling)}, not {self.refilling!r}")
+        layers = self.text_config.num_hidden_layers
+        if not 0 <= self.image_to_segmentation_from <= layers:
+            raise ValueError(
+                f"image_to_segmentation_from must be one of the {layers} layers, or {layers} for none of them, "
+                f"not {self.image_to_segmentation_from}"
+            )
         if min(self.ce_weight, self.bce_weight, self.dice_weight) < 0:
             raise ValueError("the weights of the losses must be at least 0")
         if self.mask_loss_side < 1:
             raise ValueError(f"mask_loss_side must be at least 1 pixel, not {self.mask_loss_side}")
         if self.downsample_ratio != 0.5 or self.vision_feature_layer != -1:
             raise ValueError("the refilling head needs downsample_ratio 0.5 and the last layer of the vision tower")
+
+    @property
+    def shares_pictures(self) -> bool:
+        """Whether conversations about a picture can be packed into one row: it looks at their `[SEG]` late or never."""
+        return not self.image_to_segmentation or self.image_to_segmentation_from > 0
 
 
 AutoConfig.register(SELF1EConfig.model_type, SELF1EConfig)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.convert import plan_conversion
 from self1e.modeling.fitting import check_own_layout
 from self1e.modeling.hub import HUB_OPTIONS, read_config, resolve_folder
+from self1e.modeling.late_pathways import Unpacked, run_layers, unpack
 from self1e.modeling.layouts import layout_of
 from self1e.modeling.losses import mask_losses
 from self1e.modeling.refilling import RefillingHead, VisionSide
@@ -59,7 +61,8 @@ class SELF1EOutput(ModelOutput):
         low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
             None of a folded model.
         logits: float[B, N, vocabulary], or float[P, vocabulary] of chosen positions; only when asked for.
-        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
+        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding, and at a prefix that is shared in
+            the first layers only.
         image_features: Features of all tiles of the batch.
     """
 
@@ -232,28 +235,23 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         if perceiving is None:
             perceiving = seg_tokens.any(dim=1)
         embeddings = self._embed(input_ids, image_tokens, image_features, row_tiles)
-        visible = dual_perception_mask(
-            real,
-            image_tokens,
-            seg_tokens,
-            image_to_image=self.config.image_to_image,
-            image_to_segmentation=self.config.image_to_segmentation,
-            conversation_ids=conversation_ids,
-            perceiving=perceiving,
+        states, rows = self._read(
+            embeddings, position_ids, real, image_tokens, seg_tokens, conversation_ids, perceiving
         )
-        states = self.model.language_model(
-            inputs_embeds=embeddings,
-            attention_mask=self._attention_input(visible, embeddings.dtype),
-            position_ids=position_ids,
-            use_cache=False,
-        ).last_hidden_state
 
         final, low = None, None
         if image_features is not None:
-            seg_tokens = seg_tokens & perceiving[:, None]
             pictures = picture_of_rows(picture_index, input_ids.shape[0])
             grids = grids_of_rows(tile_grids, picture_index, input_ids.shape[0])
-            final, low = self._mask_logits(states, image_tokens, seg_tokens, row_tiles, image_features, pictures, grids)
+            pointing = seg_tokens & perceiving[:, None]
+            if rows is not None:
+                image_tokens, pointing = rows.where(image_tokens), rows.where(pointing)
+                row_tiles, pictures, grids = rows.of(row_tiles), rows.of(pictures), rows.of(grids)
+            final, low = self._mask_logits(states, image_tokens, pointing, row_tiles, image_features, pictures, grids)
+            if rows is not None:
+                final, low = rows.joined(final), () if self.folded else rows.joined(low)
+        if rows is not None:
+            states = rows.put_back(states, input_ids.shape)
         ce_loss, bce_loss, dice_loss = None, None, None
         if labels is not None:
             ce_loss = self._language_loss(states, labels)
@@ -270,6 +268,46 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             last_hidden_state=states,
             image_features=image_features,
         )
+
+    def _read(
+        self,
+        embeddings: Tensor,
+        position_ids: Tensor,
+        real: Tensor,
+        image_tokens: Tensor,
+        seg_tokens: Tensor,
+        conversation_ids: Tensor | None,
+        perceiving: Tensor,
+    ) -> tuple[Tensor, Unpacked | None]:
+        """The language model under the dual perception mask: states after its final norm.
+
+        Where image-to-segmentation opens late, they are those of the rows that each conversation then has for itself.
+        """
+        seen = partial(dual_perception_mask, image_to_image=self.config.image_to_image)
+        language_model = self.model.language_model
+        late = self.config.image_to_segmentation_from if self.config.image_to_segmentation else 0
+        visible = seen(
+            real,
+            image_tokens,
+            seg_tokens,
+            image_to_segmentation=self.config.image_to_segmentation and not late,
+            conversation_ids=conversation_ids,
+            perceiving=perceiving,
+        )
+        mask = self._attention_input(visible, embeddings.dtype)
+        if not late:
+            states = language_model(
+                inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, use_cache=False
+            ).last_hidden_state
+            return states, None
+        states = run_layers(language_model, embeddings, position_ids, mask, slice(late))
+        rows = unpack(real, conversation_ids)
+        visible = seen(
+            rows.real, rows.where(image_tokens), rows.where(seg_tokens), perceiving=perceiving[rows.packed_row]
+        )
+        mask = self._attention_input(visible, embeddings.dtype)
+        states = run_layers(language_model, rows.take(states), rows.take(position_ids), mask, slice(late, None))
+        return language_model.norm(states), rows
 
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Writes answers, causally, with a KV cache; see transformers' `generate` for the settings of decoding.

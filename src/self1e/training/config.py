@@ -233,11 +233,13 @@ class TrainConfig(Settings):
     refilling: Refilling = "rfa"
     image_to_image: bool = True
     image_to_segmentation: bool = True
+    image_to_segmentation_from: int = Field(0, ge=0, description="first layer of the language model that has it")
     max_tiles: int | None = Field(
         None, ge=1, le=MAX_TILES, description="most tiles of a picture. Default: as the model has it"
     )
     packed: bool = Field(
-        False, description="segmenting conversations of a picture share one row; needs image_to_segmentation off"
+        False,
+        description="segmenting conversations of a picture share one row; needs image_to_segmentation off, or late",
     )
     objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
     dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
@@ -270,9 +272,10 @@ class TrainConfig(Settings):
             raise ValueError("dense_weight is for toyland, which knows the labels of every pixel")
         if self.architecture is not None and not isinstance(self.data, ToylandData):
             raise ValueError("a model from `architecture` has toyland's tokenizer: give `init` for other data")
-        if self.packed and self.image_to_segmentation:
+        if self.packed and self.image_to_segmentation and not self.image_to_segmentation_from:
             raise ValueError(
-                "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
+                "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false "
+                "or, for layers that may, image_to_segmentation_from above 0"
             )
         for data in (self.data, self.validation.data if self.validation else None):
             if isinstance(data, ToylandData) and self.objective == "full" and not data.asks_always:

@@ -168,7 +168,7 @@ def _base(
     processor.image_size, processor.tokens_per_tile = 448, 256
     processor.max_tiles = settings.max_tiles or 1
     config = full_config(known[1], processor)
-    for name in ("refilling", "image_to_image", "image_to_segmentation"):
+    for name in ("refilling", "image_to_image", "image_to_segmentation", "image_to_segmentation_from"):
         setattr(config, name, getattr(settings, name))
     frozen = torch.bfloat16 if settings.lora and settings.optimisation.precision == "bfloat16" else torch.float32
     return random_model(config, frozen), processor

@@ -217,10 +217,22 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             raise ConfigError(
                 f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
             )
+    layers = model.config.text_config.num_hidden_layers
+    if settings.image_to_segmentation_from > layers:
+        raise ConfigError(
+            f"image_to_segmentation_from: {settings.image_to_segmentation_from} is none of the {layers} layers"
+        )
     model.config.update(
         {
             name: getattr(settings, name)
-            for name in ("image_to_image", "image_to_segmentation", "ce_weight", "bce_weight", "dice_weight")
+            for name in (
+                "image_to_image",
+                "image_to_segmentation",
+                "image_to_segmentation_from",
+                "ce_weight",
+                "bce_weight",
+                "dice_weight",
+            )
         }
     )
     return model, processor
