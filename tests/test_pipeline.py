@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from self1e import pipeline
 from self1e.loading import ModelError
 from self1e.pipeline import AHEAD, ProcessError, segment_in_processes
 from self1e.processing.images import ImageError
@@ -49,6 +53,29 @@ def killed_at_3(index: int, result: Segmentation) -> tuple[int, int]:
     return area(index, result)
 
 
+def finished_before_the_first(folder: Path, index: int, result: Segmentation) -> int:
+    """Makes the first picture wait for the others, and counts these."""
+    (folder / str(index)).touch()
+    if index == 0:
+        time.sleep(3)
+    return len(list(folder.iterdir()))
+
+
+class AwkwardError(Exception):
+    """Pickle writes it, and cannot read it."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} in {where}")
+
+
+def load_cut_short(device: object) -> Segmenter:
+    raise EOFError("cut short")
+
+
+def load_awkwardly(device: object) -> Segmenter:
+    raise AwkwardError("a hole", "the bucket")
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_results_in_order_as_one_by_one(segmenter: Segmenter, pictures: list[Path], batch: int) -> None:
     outcomes = list(segmenter.segment_files(iter(pictures), [PROMPT, "blue"], batch=batch, logits=True))
@@ -66,18 +93,42 @@ def test_results_in_order_as_one_by_one(segmenter: Segmenter, pictures: list[Pat
 def test_the_model_runs_here_and_the_rest_in_threads(
     segmenter: Segmenter, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    readers, finishers = set(), set()
+    threads: dict[str, set[threading.Thread]] = defaultdict(set)
 
-    def read(self: Segmenter, source: Path) -> object:
-        readers.add(threading.current_thread())
-        return original(self, source)
+    def recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            threads[name].add(threading.current_thread())
+            return function(*arguments, **options)
 
-    original = Segmenter.read
-    monkeypatch.setattr(Segmenter, "read", read)
-    finish = lambda *_: finishers.add(threading.current_thread())  # noqa: E731
-    list(segmenter.segment_files(pictures, PROMPT, finish=finish))
-    assert readers and finishers
-    assert threading.current_thread() not in readers | finishers
+        return call
+
+    for name in ("read", "segment"):
+        monkeypatch.setattr(segmenter, name, recorded(name, getattr(segmenter, name)))
+    list(segmenter.segment_files(pictures, PROMPT, finish=recorded("finish", area)))
+    here = {threading.current_thread()}
+    assert threads["segment"] == here
+    assert threads["read"] and threads["finish"]
+    assert not here & (threads["read"] | threads["finish"])
+
+
+def test_a_whole_batch_is_read_while_the_model_is_at_another(
+    segmenter: Segmenter, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch, taken, at_passes = AHEAD + 2, 0, []
+    original = segmenter.segment
+
+    def sources() -> Iterator[Path]:
+        nonlocal taken
+        for taken in range(1, 3 * batch + 1):  # noqa: B007
+            yield pictures[0]
+
+    def segment(*arguments: Any, **options: Any) -> Any:
+        at_passes.append(taken)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(segmenter, "segment", segment)
+    list(segmenter.segment_files(sources(), PROMPT, batch=batch))
+    assert at_passes == [2 * batch, 3 * batch, 3 * batch]
 
 
 def test_few_pictures_are_in_memory(segmenter: Segmenter, pictures: list[Path]) -> None:
@@ -135,15 +186,37 @@ def test_a_killed_process_costs_one_picture(
 
 
 def test_too_many_killed(pictures: list[Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("self1e.pipeline.MOST_DEATHS", 0)
+    monkeypatch.setattr(pipeline, "MOST_DEATHS", 0)
     load = partial(Segmenter.from_pretrained, tiny_model_folder)
     files = segment_in_processes(load, pictures, PROMPT, processes=1, device="cpu", finish=killed_at_3)
     with pytest.raises(ProcessError, match=r"killed by signal 9.*pictures are not done"):
         list(files)
 
 
-def test_what_a_process_raises_comes_out(pictures: list[Path]) -> None:
-    load = partial(Segmenter.from_pretrained, "no-such-model")
-    with pytest.raises(ModelError, match="no-such-model") as caught:
+def test_no_process_runs_far_ahead_of_another(
+    pictures: list[Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the results that wait for its pictures would fill the memory."""
+    monkeypatch.setattr(pipeline, "CHUNK", 2)
+    load = partial(Segmenter.from_pretrained, tiny_model_folder)
+    finish = partial(finished_before_the_first, tmp_path)
+    files = segment_in_processes(load, pictures[:1] * 200, PROMPT, processes=2, device="cpu", finish=finish)
+    finished = [done.value for done in files]
+    assert len(finished) == 200
+    assert finished[0] <= 2 * 2 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    ("load", "error", "message", "in_traceback"),
+    [
+        (partial(Segmenter.from_pretrained, "no-such-model"), ModelError, "no-such-model", "find_model"),
+        (load_cut_short, EOFError, "cut short", "load_cut_short"),
+        (load_awkwardly, ProcessError, "AwkwardError: a hole in the bucket", "load_awkwardly"),
+    ],
+)
+def test_what_a_process_raises_comes_out(
+    pictures: list[Path], load: Callable[..., Segmenter], error: type[Exception], message: str, in_traceback: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
         list(segment_in_processes(load, pictures, PROMPT, processes=1, device="cpu"))
-    assert "find_model" in caught.value.__notes__[0]  # the traceback of the other process
+    assert in_traceback in caught.value.__notes__[0]

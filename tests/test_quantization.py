@@ -1,5 +1,6 @@
 """Layers in 8 bits, and the guard: whatever quantisation does to masks is measured, and refused if it is much."""
 
+import io
 import os
 import platform
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from self1e import Segmenter, quantization
@@ -62,7 +64,9 @@ def test_a_layer_in_8_bits_computes_nearly_the_same(linear, dtype):
 def test_a_layer_without_bias_and_a_single_row():
     linear = nn.Linear(64, 16, bias=False).requires_grad_(False)
     features = torch.randn(64)
-    assert relative_error(Int8Linear(linear, weight_levels())(features[None])[0], linear(features)) < 0.03
+    result = Int8Linear(linear, weight_levels())(features)
+    assert result.shape == (16,)
+    assert relative_error(result, linear(features)) < 0.03
 
 
 def test_each_token_has_its_own_scale(linear):
@@ -211,6 +215,11 @@ def test_pictures_to_compare_on(tiny_model_folder, pictures, monkeypatch, tmp_pa
 
     assert load([image]) == len(quantization.CHECK_PROMPTS)
     assert load([(image, ["a ball", "a cat"]), *pictures]) == 4
+    assert load([(image, "a ball")]) == 1
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "PNG")
+    file.seek(0)
+    assert load([(file, "a ball")]) == 1
     with pytest.raises(ValueError, match="no picture to compare masks on"):
         load([])
     with pytest.raises(ImageError, match=r"absent\.png"):
@@ -250,6 +259,16 @@ def test_int4_computes_in_bfloat16(tiny_model_folder):
     model = SELF1EForSegmentation.from_pretrained(tiny_model_folder)
     with pytest.raises(ValueError, match="'int4' computes in bfloat16, not in float32"):
         quantize(model, "int4")
+
+
+def test_one_black_mask_among_many_is_refused(tiny_model_folder, monkeypatch):
+    loaded = load_model(tiny_model_folder, device="cpu")
+    before, after = maps(*[half()] * 40), maps(*[half()] * 39, half() - 9)
+    assert agreement(before, after) > LEAST_IOU
+    taken = iter((before, after))
+    monkeypatch.setattr(quantization, "mask_maps", lambda *_: next(taken))
+    with pytest.raises(QuantizationError, match="1 of 40 masks turn empty"):
+        quantize_checked(loaded.model, loaded.processor, "int8")
 
 
 def test_quantising_checks_the_scheme_itself(tiny_model_folder):

@@ -1,4 +1,4 @@
-"""Many picture files with the model never waiting for a disk: read ahead of it, finished behind it.
+"""Many picture files: threads read ahead of the model and finish behind it, so that it seldom waits for a disk.
 
     segmenter = Segmenter.from_pretrained("nano")
     for done in segmenter.segment_files(sorted(Path("photos").glob("*.jpg")), "the dog"):
@@ -7,15 +7,16 @@
     threads        read and tile 3, 4, 5, 6     finish 1 (draw, pack, write)
     this thread                              model: 2
 
-Pillow, numpy and zlib let go of Python's lock while they decode, draw and pack, so that the threads cost the model
-little. A handful of pictures are in memory at a time, however many there are, and results come in the order of the
-sources. `segment_in_processes` does this in several processes, which share nothing but the list of what is to be done.
+Pillow, numpy and zlib let go of Python's lock while they decode, draw and pack. A handful of pictures are in memory at
+a time, however many there are, and results come in the order of the sources. `segment_in_processes` does this in
+several processes, which share nothing but the list of what is to be done.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -24,8 +25,9 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import islice
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -41,22 +43,24 @@ if TYPE_CHECKING:
     from self1e.segmenter import Segmenter
 
 AHEAD = 4
-"""Pictures that are read before the model is ready for them; as many results wait to be finished or fetched."""
+"""Pictures that are read while the model is at others, and as many wait to be finished; a batch, if that is more."""
 
 THREADS = 2
 """Default number of threads that read and finish."""
 
 CHUNK = 16
-"""Most pictures that a process is given at a time, or a batch."""
+"""Most pictures that a process is given at a time; a batch, if that is more."""
 
 MOST_DEATHS = 10
 """So many processes that end before their work is done are replaced."""
 
-PATIENCE = 10
-"""Seconds that a process has to end by itself when it is no longer needed."""
+PATIENCE = 30
+"""Seconds that a process has to end when it is told to. It needs them for files that it is writing."""
 
 T = TypeVar("T")
 Finish = Callable[[int, Any], T]
+Numbered = tuple[int, ImageSource]
+"""A picture with its place among the sources."""
 
 
 class ProcessError(RuntimeError):
@@ -98,55 +102,48 @@ def segment_files(
 
 def _segment_numbered(
     segmenter: Segmenter,
-    sources: Iterator[tuple[int, ImageSource]],
+    sources: Iterator[Numbered],
     prompts: str | list[str],
     finish: Finish[T] | None,
     batch: int,
     threads: int,
     options: dict[str, Any],
 ) -> Generator[Done[T], None, None]:
+    ahead = max(batch, AHEAD)
     reading: deque[tuple[Done[T], Future[TiledPicture]]] = deque()
     finishing: deque[Future[Done[T]]] = deque()
 
     def finished(done: Done[T], results: Any) -> Done[T]:
+        if done.error is not None:
+            return done
         return replace(done, value=results if finish is None else finish(done.index, results))
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="self1e")
     try:
         while True:
-            for index, source in islice(sources, batch + AHEAD - len(reading)):
+            for index, source in islice(sources, batch + ahead - len(reading)):
                 reading.append((Done(index, source), pool.submit(segmenter.read, source)))
             if not reading:
                 break
-            pictures: list[tuple[Done[T], TiledPicture]] = []
             group: list[Done[T]] = []
+            pictures: dict[int, TiledPicture] = {}
             for _ in range(min(batch, len(reading))):
                 done, picture = reading.popleft()
                 try:
-                    pictures.append((done, picture.result()))
+                    pictures[done.index] = picture.result()
                 except ImageError as error:
                     done = replace(done, error=error)
                 group.append(done)
-            requests: Any = [(picture, prompts) for _, picture in pictures]
-            answers = segmenter.segment(requests, **options)
-            results = {done.index: answer for (done, _), answer in zip(pictures, answers, strict=True)}
-            for done in group:
-                finishing.append(
-                    pool.submit(finished, done, results[done.index]) if done.error is None else _already(done)
-                )
-            while finishing and (len(finishing) > AHEAD or finishing[0].done()):
+            requests: Any = [(picture, prompts) for picture in pictures.values()]
+            results = dict(zip(pictures, segmenter.segment(requests, **options), strict=True))
+            finishing += [pool.submit(finished, done, results.get(done.index)) for done in group]
+            while finishing and (len(finishing) > ahead or finishing[0].done()):
                 yield finishing.popleft().result()
         while finishing:
             yield finishing.popleft().result()
     finally:
         # What is being written is written to its end; what waits is dropped.
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _already(value: T) -> Future[T]:
-    future: Future[T] = Future()
-    future.set_result(value)
-    return future
 
 
 # ------------------------------------------------------------------------------------------------- several processes
@@ -159,7 +156,11 @@ class _Worker:
     number: int
     process: BaseProcess
     pipe: Connection
-    pending: deque[tuple[int, ImageSource]] | None = None
+    pending: deque[Numbered] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.pending is not None and not self.pending
 
 
 def segment_in_processes(
@@ -191,56 +192,57 @@ def segment_in_processes(
 
     Yields:
         A `Done` for each source. A picture that kills a process has a `ProcessError`. The process is replaced; of the
-        pictures that it was given, each is given out again by itself, to see which it was.
+        pictures that it was given, each is given out again by itself, to see which it was: `finish` may then meet files
+        that it wrote before.
 
     Raises:
         ProcessError: If a process ends before it has a model, or too many of them end.
         ValueError: If a number is less than 1.
-        Exception: Whatever `load`, `Segmenter.segment` or `finish` raised, with the traceback as a note.
+        Exception: Whatever `load`, `Segmenter.segment` or `finish` raised, with the traceback as a note; as a
+            `ProcessError` of the same words where pickle cannot take it.
     """
     if min(processes, batch) < 1:
         raise ValueError(f"must be at least 1: {processes=}, {batch=}")
-    todo = deque(enumerate(sources))
-    return _in_processes(todo, min(processes, len(todo)), batch, (load, device, prompts, finish, batch, options))
+    pictures = list(enumerate(sources))
+    processes = min(processes, len(pictures))
+    return _in_processes(pictures, processes, batch, (processes, device, load, prompts, finish, batch, options))
 
 
 def _in_processes(
-    todo: deque[tuple[int, ImageSource]], processes: int, batch: int, task: tuple[Any, ...]
+    pictures: list[Numbered], processes: int, batch: int, task: tuple[Any, ...]
 ) -> Generator[Done[Any], None, None]:
-    total, next_index, deaths = len(todo), 0, 0
+    todo = _chunks(pictures, processes, batch)  # a heap: what a dead process leaves behind is next
+    farthest = 2 * processes * max(batch, CHUNK)  # so that results which wait for an earlier one do not pile up
+    next_index = deaths = 0
     done: dict[int, Done[Any]] = {}
-    suspects: set[int] = set()
-    workers: list[_Worker] = []
+    workers: dict[Any, _Worker] = {}
     try:
-        _start(workers, range(processes), processes, task)
-        while next_index < total:
-            for worker in workers:  # fewer pictures towards the end, so that all end together
-                if worker.pending is not None and not worker.pending:
-                    _feed(worker, todo, suspects, max(batch, min(CHUNK, len(todo) // (2 * processes))))
-            ready = wait([worker.pipe for worker in workers])
-            for worker in [worker for worker in workers if worker.pipe in ready]:
+        for number in range(processes):
+            _start(workers, number, task)
+        while next_index < len(pictures):
+            for worker in workers.values():
+                if worker.idle and todo and todo[0][0][0] < next_index + farthest:
+                    with suppress(OSError):  # it is gone, which the next look at its pipe will tell
+                        worker.pipe.send(todo[0])
+                        worker.pending = deque(heappop(todo))
+            for pipe in wait(list(workers)):
+                worker = workers[pipe]
                 try:
                     message = worker.pipe.recv()
                 except (EOFError, OSError):
-                    workers.remove(worker)
+                    del workers[pipe]
                     deaths += 1
-                    how = _cause_of_death(worker)
-                    pending = worker.pending or deque()
-                    if len(pending) == 1:
-                        index, source = pending.popleft()
-                        name = source if isinstance(source, str | os.PathLike) else f"picture {index}"
-                        how += f" at {name}"
-                        error = ProcessError(f"{how}: if memory is short, use fewer processes")
-                        done[index] = Done(index, source, error=error)
-                    suspects |= {index for index, _ in pending}
-                    todo.extendleft(reversed(pending))
-                    if deaths > MOST_DEATHS:
-                        missing = total - next_index - len(done)
-                        raise ProcessError(
-                            f"{how}, as {deaths - 1} before it: {missing} pictures are not done"
-                        ) from None
+                    death, lost = _death(worker), worker.pending
+                    if lost is None or deaths > MOST_DEATHS:
+                        missing = len(pictures) - next_index - len(done)
+                        raise ProcessError(f"{death}; {missing} pictures are not done") from None
+                    if len(lost) == 1:
+                        index, source = lost.pop()
+                        done[index] = Done(index, source, error=ProcessError(death))
+                    for each in lost:
+                        heappush(todo, [each])  # by itself, to see which it was
                     if todo:
-                        _start(workers, [worker.number], processes, task)
+                        _start(workers, worker.number, task)
                     continue
                 if isinstance(message, Exception):
                     raise message
@@ -253,102 +255,105 @@ def _in_processes(
                 yield done.pop(next_index)
                 next_index += 1
     finally:
-        _stop(workers)
+        _stop(workers.values())
 
 
-def _start(workers: list[_Worker], numbers: Iterable[int], processes: int, task: tuple[Any, ...]) -> None:
-    """Adds a process for each of `numbers`."""
+def _chunks(pictures: list[Numbered], processes: int, batch: int) -> list[list[Numbered]]:
+    """What a process is given at a time: full batches, and fewer towards the end, so that all end together."""
+    chunks, start = [], 0
+    while start < len(pictures):
+        count = min(CHUNK, (len(pictures) - start) // (2 * processes))
+        end = start + max(1, count // batch) * batch
+        chunks.append(pictures[start:end])
+        start = end
+    return chunks
+
+
+def _start(workers: dict[Any, _Worker], number: int, task: tuple[Any, ...]) -> None:
     context = multiprocessing.get_context("spawn")
-    with _interrupts_ignored():  # children inherit that: Ctrl-C is for the parent, which stops them in order
-        for number in numbers:
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(number, processes, theirs, *task), daemon=True)
-            process.start()
-            theirs.close()  # or the pipe would not end with the process
-            workers.append(_Worker(number, process, ours))
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one may
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, number, *task), daemon=True)
+    # Children inherit that: Ctrl-C is for the parent, which stops them in order. Only the main thread may set it.
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
     try:
-        yield
+        process.start()
+        workers[ours] = _Worker(number, process, ours)
     finally:
-        signal.signal(signal.SIGINT, previous)
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)
+    theirs.close()  # or the pipe would not end with the process
 
 
-def _feed(worker: _Worker, todo: deque[tuple[int, ImageSource]], suspects: set[int], count: int) -> None:
-    """Gives a process its next pictures, `count` at most, and a suspect by itself."""
-    chunk: list[tuple[int, ImageSource]] = []
-    while todo and len(chunk) < count and not (chunk and suspects & {chunk[0][0], todo[0][0]}):
-        chunk.append(todo.popleft())
-    if not chunk:
-        return
-    try:
-        worker.pipe.send(chunk)
-    except OSError:  # it is gone, which the next look at its pipe will tell
-        todo.extendleft(reversed(chunk))
-    else:
-        worker.pending = deque(chunk)
-
-
-def _cause_of_death(worker: _Worker) -> str:
+def _death(worker: _Worker) -> str:
+    """How a process ended whose pipe has, and at what."""
     worker.process.join(PATIENCE)  # for its exit code
     code = worker.process.exitcode
-    how = f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with exit code {code}"
+    how = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
     if worker.pending is None:
-        raise ProcessError(f"a process {how} before it had a model: is there memory for so many? Use fewer processes")
-    return f"a process {how}"
+        how += " before it had a model"
+    elif len(worker.pending) == 1:
+        index, source = worker.pending[0]
+        how += f" at {source if isinstance(source, str | os.PathLike) else f'picture {index}'}"
+    return f"a process {how}: if memory is short, use fewer processes"
 
 
-def _stop(workers: list[_Worker]) -> None:
-    """Ends processes: those that are idle at once, others after the picture they are at."""
+def _stop(workers: Iterable[_Worker]) -> None:
+    """Ends processes: those that are idle at once, others when the files that they are writing are whole."""
     for worker in workers:
+        if not worker.idle:
+            worker.process.terminate()
         worker.pipe.close()
     for worker in workers:
         worker.process.join(PATIENCE)
-        if worker.process.is_alive():
-            worker.process.terminate()
-            worker.process.join()
+        worker.process.kill()  # if it has not ended
+        worker.process.join()
 
 
 def _work(
+    pipe: Connection,
     number: int,
     processes: int,
-    pipe: Connection,
-    load: Callable[..., Segmenter],
     device: str,
+    load: Callable[..., Segmenter],
     prompts: str | list[str],
     finish: Finish[Any] | None,
     batch: int,
     options: dict[str, Any],
 ) -> None:
     """What a process does: says that it is ready, then answers for each picture of each chunk."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that files which are being written are cleared away
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: files that are being written become whole
     if number:
         warnings.simplefilter("ignore")  # the first process says the same
     try:
         segmenter = load(device=_share(number, processes, device))
         pipe.send(None)
         while True:
-            chunk = pipe.recv()
-            for done in _segment_numbered(segmenter, iter(chunk), prompts, finish, batch, THREADS, options):
+            for done in _segment_numbered(segmenter, iter(pipe.recv()), prompts, finish, batch, THREADS, options):
                 pipe.send(done)
-    except (EOFError, BrokenPipeError, ConnectionResetError):  # the parent has stopped, or is gone
-        return
     except Exception as error:
-        error.add_note("".join(traceback.format_exception(error)))
-        pipe.send(error)
+        message = _portable(error)
+        message.add_note("".join(traceback.format_exception(error)))
+        with suppress(OSError):  # the parent has closed the pipe, or is gone: that was the error
+            pipe.send(message)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending as it is
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or one of the same words where pickle cannot carry it to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return ProcessError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _share(number: int, processes: int, device: str) -> torch.device:
     """The part of the machine that is for one of several processes."""
-    chosen = choose_device(device)
-    if chosen.type == "cuda" and chosen.index is None:
+    if device in ("auto", "cuda") and torch.cuda.is_available():  # before anything else touches the first GPU
         return torch.device("cuda", number % torch.cuda.device_count())
+    chosen = choose_device(device)
     if chosen.type == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
     return chosen

@@ -15,6 +15,7 @@ Whatever a scheme does to a model shows in its masks, so these are compared with
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,16 +26,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 from self1e.data.example import Turn
-from self1e.inference import check_length, encode_picture, mask_pass, up_to_last_seg
+from self1e.inference import Answer, answer_masks, check_length, encode_picture
 from self1e.modeling.model import SELF1EForSegmentation
-from self1e.processing.batch import single
-from self1e.processing.images import ImageSource, load_image
+from self1e.processing.images import ImageError, ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, question_for
 from self1e.processing.tokens import encode_continuation
 
 LEAST_IOU = 0.97
 """Masks of a quantised model have to agree with those from before to this mean IoU."""
+
+LEAST_FOUND = 0.01
+"""A mask of this share of its map must not turn empty; smaller ones come and go by rounding."""
 
 LIBRARIES = {"int8": "torchao", "8bit": "bitsandbytes", "int4": "torchao", "nf4": "bitsandbytes"}
 """The schemes, and what each needs on CUDA. On the CPU there is `int8` only, which needs nothing but torch."""
@@ -48,8 +51,11 @@ CHECK_KINDS = {"stuff": 1.0, "class": 1.0, "attribute": 1.0}
 QUESTIONS_PER_SCENE = 3
 
 Sample = tuple[ImageSource, Sequence[str]]
-"""A picture and what to ask for in it."""
+"""A picture and what to ask for in it: a prompt or several."""
 Samples = Sequence[ImageSource | Sample]
+
+MaskMap = tuple[Tensor, tuple[int, int]]
+"""Mask logits as the model gives them, float32[1, h, w] on the CPU, and (width, height) of the picture."""
 
 
 class QuantizationError(ValueError):
@@ -91,8 +97,7 @@ def check_scheme(scheme: str, device: torch.device) -> None:
         return
     if device.type != "cuda":
         devices = "the CPU and CUDA" if scheme == "int8" else "CUDA only"
-        hint = "" if scheme == "int8" else "; use 'int8' on the CPU"
-        raise ValueError(f"quantisation {scheme!r} runs on {devices}, not on {str(device)!r}{hint}")
+        raise ValueError(f"quantisation {scheme!r} runs on {devices}, not on {str(device)!r}; use 'int8' on the CPU")
     library = LIBRARIES[scheme]
     if find_spec(library) is None:
         raise ValueError(f"quantisation {scheme!r} needs {library} on CUDA: pip install 'self1e[quantize]'")
@@ -108,16 +113,16 @@ def quantize_checked(
 ) -> Quantization:
     """Quantises a model in place, and compares its masks with those from before.
 
-    There is never a second copy of the weights: the masks from before are taken first.
+    There is never a second copy of the weights: the masks from before are taken first. Picture files are read twice.
 
     Args:
         model: On its device. After a `QuantizationError` it is of no more use.
         processor: Its.
         scheme: See `LIBRARIES`.
-        samples: Pictures like those that the model is for, or pairs (picture, prompts). None: generated scenes.
+        samples: Pictures like those that the model is for, or tuples (picture, prompts). None: generated scenes.
 
     Raises:
-        QuantizationError: If the masks agree to less than `LEAST_IOU`, or numbers overflow.
+        QuantizationError: If the masks agree to less than `LEAST_IOU`, one turns empty, or numbers overflow.
         ValueError: If the scheme cannot be used here, or there is no picture.
         ImageError: If a picture cannot be read.
     """
@@ -129,8 +134,15 @@ def quantize_checked(
     layers = quantize(model, scheme)
     try:
         after = mask_maps(model, processor, pairs)
-    except ValueError as error:  # the samples are the same: only numbers can have gone wrong
+    except ImageError:
+        raise
+    except ValueError as error:  # the prompts are the same: only numbers can have gone wrong
         raise QuantizationError(f"quantisation {scheme!r} breaks this model: {error}") from None
+    if blank := turned_blank(before, after):
+        raise QuantizationError(
+            f"quantisation {scheme!r} loses what this model finds: {blank} of {len(before)} masks turn empty; "
+            "use another scheme or none"
+        )
     iou = agreement(before, after)
     if not iou >= LEAST_IOU:
         raise QuantizationError(
@@ -168,13 +180,11 @@ class Int8Linear(nn.Module):
     """A linear layer on the CPU that multiplies whole numbers of 8 bits.
 
     Weights have one scale for each output. Each row of the input gets its own scale on the fly, as the states of
-    an LLM differ in size by orders of magnitude from token to token. Both run from -127 to 127. torchao's int8 is as
-    exact, but outside of `torch.compile` it sums up all weights again with every call on CPUs with VNNI and without
-    AMX, which takes longer than the product when text is written token by token.
+    an LLM differ in size by orders of magnitude from token to token.
 
     Args:
         linear: float[K] -> float[N]; is left as it is.
-        levels: Largest whole number of a weight; see `weight_levels`.
+        levels: Weights run from -levels to levels; see `weight_levels`. Inputs run from -127 to 127.
     """
 
     weight: Tensor
@@ -190,13 +200,13 @@ class Int8Linear(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """float[..., K] -> float[..., N], of the same type."""
-        rows = features.flatten(0, -2)
+        rows = features.reshape(-1, features.shape[-1])
         step = _step(rows, 127)
         product = torch._int_mm((rows / step).round().to(torch.int8), self.weight.T)
         scaled = (product * step).mul_(self.scale)
         if self.bias is not None:
             scaled += self.bias
-        return scaled.to(features.dtype).unflatten(0, features.shape[:-1])
+        return scaled.to(features.dtype).reshape(*features.shape[:-1], -1)
 
 
 def weight_levels() -> int:
@@ -268,10 +278,8 @@ def _bitsandbytes_linear(linear: nn.Linear, scheme: str) -> nn.Module:
 
 
 @torch.inference_mode()
-def mask_maps(
-    model: SELF1EForSegmentation, processor: SELF1EProcessor, samples: Sequence[Sample]
-) -> list[tuple[Tensor, tuple[int, int]]]:
-    """A map of mask logits for each prompt, float32[1, h, w] on the CPU as the model gives it, with the picture's size.
+def mask_maps(model: SELF1EForSegmentation, processor: SELF1EProcessor, samples: Sequence[Sample]) -> list[MaskMap]:
+    """The maps of all prompts about all pictures, in order. They are small, unlike the masks made of them.
 
     Raises:
         ImageError: If a picture cannot be read.
@@ -284,15 +292,12 @@ def mask_maps(
         for prompt in prompts:
             words = encode_continuation(processor.tokenizer, [Turn(question_for(prompt), EVAL_ANSWER)])
             check_length(model, len(prefix), len(words))
-            words = up_to_last_seg(words, model.config.seg_token_id)
-            [logits] = mask_pass(model, processor, [picture], [single(prefix + words)])
-            maps.append((logits.cpu(), picture.image.size))
+            answer = Answer(EVAL_ANSWER, (prefix + words).input_ids, marks=1)
+            maps.append((answer_masks(model, processor, picture, answer).cpu(), picture.image.size))
     return maps
 
 
-def agreement(
-    before: Sequence[tuple[Tensor, tuple[int, int]]], after: Sequence[tuple[Tensor, tuple[int, int]]]
-) -> float:
+def agreement(before: Sequence[MaskMap], after: Sequence[MaskMap]) -> float:
     """Mean IoU from 0 to 1 of masks, at the size of the pictures, of a model before and after a change.
 
     Two empty masks have an IoU of 1, but prove nothing, as a model that sees nothing any more has them everywhere;
@@ -302,15 +307,21 @@ def agreement(
     telling: list[float] = []
     by_level: list[float] = []
     for (one, size), (other, _) in zip(before, after, strict=True):
-        first, second = (mask_logits_to_picture(each, size)[0] for each in (one, other))
-        inside, also = first > 0, second > 0
-        both_full, both_empty = bool((inside & also).all()), not (inside | also).any()
-        if both_full or both_empty:
-            level = one.quantile(0.75)
-            by_level.append(mask_iou(first >= level, second >= level))
+        both = torch.cat([mask_logits_to_picture(each, size) for each in (one, other)])
+        masks = both > 0
+        if masks.all() or not masks.any():
+            by_level.append(mask_iou(*(both >= one.quantile(0.75))))
         else:
-            telling.append(mask_iou(inside, also))
+            telling.append(mask_iou(*masks))
     return float(np.mean(telling or by_level))
+
+
+def turned_blank(before: Sequence[MaskMap], after: Sequence[MaskMap]) -> int:
+    """How many masks of at least `LEAST_FOUND` of their map are empty after a change. A mean can hide one."""
+    return sum(
+        bool((one > 0).float().mean() >= LEAST_FOUND) and not bool((other > 0).any())
+        for (one, _), (other, _) in zip(before, after, strict=True)
+    )
 
 
 def mask_iou(one: Tensor, other: Tensor) -> float:
@@ -332,4 +343,7 @@ def generated_samples() -> list[Sample]:
 
 
 def _with_prompts(sample: ImageSource | Sample) -> Sample:
-    return sample if isinstance(sample, tuple) else (sample, CHECK_PROMPTS)
+    image, prompts = sample if isinstance(sample, tuple) else (sample, CHECK_PROMPTS)
+    if not isinstance(image, str | os.PathLike):
+        image = load_image(image)  # an open file can be read once only
+    return image, [prompts] if isinstance(prompts, str) else prompts

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +171,39 @@ def test_processes_give_what_one_gives(segment: Segment, picture: Path, tmp_path
     one, two = ({file.name: file.read_bytes() for file in Path(out).iterdir()} for out in ("one", "two"))
     assert len(one) == 1 + 3 * 2 * 2
     assert one == two
+
+
+def dies(**loading: object) -> None:
+    """Takes the place of loading a model for which there is no memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_processes_that_die(segment: Segment, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_picture(picture.parent / "another.png")
+    monkeypatch.setattr("self1e.cli.segment.load_in_process", dies)
+    outcome = segment(picture.parent, "-p", "a dog", "--processes", 2)
+    assert_one_sentence(outcome, "killed by signal 9 before it had a model", "use fewer processes")
+
+
+def test_ctrl_c_stops_all_processes(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all of them."""
+    folder, out = tmp_path / "pictures", tmp_path / "out"
+    for number in range(200):
+        save_picture(folder / f"{number:03}.png", number)
+    command = [sys.executable, "-m", "self1e", "segment", folder, "-p", "a dog", "--format", "mask", "--out", out]
+    command += ["--model", tiny_model_folder, "--device", "cpu", "--processes", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    for _ in range(2):  # the head of the table, and a picture
+        process.stdout.readline()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate()  # comes back when no process is left that could write
+    assert (process.returncode, err) == (130, b"")
+    names = sorted(path.name for path in out.iterdir())
+    assert 1 <= len(names) < 200
+    for name in names:
+        assert name.endswith(".a-dog.mask.png")
+        Image.open(out / name).load()
 
 
 def test_ctrl_c_leaves_whole_files_only(

@@ -7,7 +7,8 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import partial
+from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -59,14 +60,8 @@ EXAMPLES = """[dim]Examples:[/]
 
 [dim]Exit code: 0 something was found, 1 nothing was found for any prompt, 2 bad usage or input.[/]"""
 
-FORMATS = {
-    "overlay": "the picture with the masks drawn on it",
-    "mask": "black and white, the size of the picture",
-    "cutout": "what was found, on a transparent background",
-    "json": "all figures, masks as COCO run lengths",
-    "coco": "one annotation file for the whole run, coco.json",
-}
 SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
+FORMATS = (*SUFFIXES, "coco")
 COCO_NAME = "coco.json"
 DEFAULT_OUT = Path("segmented")
 
@@ -82,7 +77,16 @@ class TemplateChoice(StrEnum):
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made of each picture, decided before the model is loaded."""
+    """What is to be made of each picture, decided before the model is loaded.
+
+    Attributes:
+        pictures: What to segment.
+        prompts: What to segment there.
+        names: For each picture and prompt what its files are called, without suffixes.
+        formats: Some of `FORMATS`.
+        out: Folder for the files. None: JSON lines on stdout, and no files.
+        overwrite: Whether files may be replaced.
+    """
 
     pictures: list[Path]
     prompts: list[str]
@@ -91,72 +95,73 @@ class Plan:
     out: Path | None
     overwrite: bool
 
-    @property
-    def to_stdout(self) -> bool:
-        """Whether stdout is for JSON lines, and no file is written."""
-        return self.out is None
-
     def files(self, picture: int, prompt: int) -> dict[str, Path]:
         """The files of one result by format."""
         if self.out is None:
             return {}
         name = self.names[picture][prompt]
-        return {each: self.out / f"{name}{SUFFIXES[each]}" for each in self.formats if each in SUFFIXES}
+        return {form: self.out / f"{name}{SUFFIXES[form]}" for form in self.formats if form in SUFFIXES}
 
     def all_files(self) -> list[Path]:
         """Every file of the run."""
         if self.out is None:
             return []
-        pairs = ((picture, prompt) for picture in range(len(self.pictures)) for prompt in range(len(self.prompts)))
+        pairs = product(range(len(self.pictures)), range(len(self.prompts)))
         files = [path for picture, prompt in pairs for path in self.files(picture, prompt).values()]
         return files + [self.out / COCO_NAME] * ("coco" in self.formats)
+
+    @cached_property
+    def layout(self) -> list[str]:
+        """How the cells of a row are formatted."""
+        names = ["picture", *(in_a_cell(path.name) for path in self.pictures)]
+        prompts = ["prompt", *map(in_a_cell, self.prompts)]
+        return [str(max(map(len, names))), str(max(map(len, prompts))), "9", ">5", ">7", ""]
+
+    def row(self, *cells: str) -> str:
+        """A row of the table of results: picture, prompt, verdict, score, area, file."""
+        return printable("  ".join(map(format, cells, self.layout))).rstrip()
 
     def keep(self, start: int, index: int, results: list[Segmentation]) -> list[Kept]:
         """Writes the files of picture `start + index`. Runs in a thread, or in another process."""
         picture = start + index
+        path = self.pictures[picture]
         kept = []
         for prompt, result in enumerate(results):
             files = self.files(picture, prompt)
-            record = {}
-            if self.to_stdout or "json" in files:
-                record = {"image": str(self.pictures[picture]), **result.to_dict()}
+            record = {"image": str(path), **result.to_dict()} if "json" in self.formats else {}
             for form, file in files.items():
                 write(form, file, result, record, self.overwrite)
-            annotated = "coco" in self.formats and result.found  # what was not found has no annotation
-            kept.append(
-                Kept(
-                    prompt=result.prompt,
-                    model=result.model,
-                    size=result.size,
-                    found=result.found,
-                    score=result.score,
-                    area=result.area,
-                    file=str(next(iter(files.values()), "")),
-                    record=json.dumps(record) if self.to_stdout else "",  # in ASCII, whatever stdout can take
-                    annotation=result.to_coco_annotation(picture + 1, prompt + 1, 0) if annotated else None,
+            if self.out is None:
+                line = json.dumps(record)  # in ASCII, whatever stdout can take
+            else:
+                line = self.row(
+                    in_a_cell(path.name),
+                    in_a_cell(result.prompt),
+                    "found" if result.found else "not found",
+                    f"{result.score:.2f}",
+                    f"{100 * result.area / result.mask.size:.1f} %",
+                    str(next(iter(files.values()), "")),
                 )
-            )
+            annotation = None
+            if "coco" in self.formats and result.found:  # what was not found has no annotation
+                annotation = result.to_coco_annotation(picture + 1, prompt + 1, 0)
+            kept.append(Kept(result.found, result.model, result.size, line, annotation))
         return kept
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What is left to print of a result when its files are written: no pixels.
+    """What is left of a result when its files are written: no pixels.
 
     Attributes:
-        file: The first of its files.
-        record: Its line of JSON, if stdout is for that.
+        line: What to print.
         annotation: Its entry in the annotation file, if it is to have one; the id is given later.
     """
 
-    prompt: str
+    found: bool
     model: str
     size: tuple[int, int]
-    found: bool
-    score: float
-    area: int
-    file: str
-    record: str
+    line: str
     annotation: dict[str, Any] | None
 
 
@@ -222,23 +227,28 @@ def command(
     """
     plan = make_plan(images, prompts, formats, out, recursive, overwrite)
     check = pictures_to_check(quantize, calibration)
-    asked = None if check is None else [(picture, plan.prompts) for picture in check]
     if plan.out is not None:
         make_folder(plan.out)
         check_writable(plan.all_files(), overwrite)
-
     loading: dict[str, Any] = {
+        "model": model,
         "dtype": dtype,
         "revision": revision,
         "subfolder": subfolder,
         "max_tiles": max_tiles,
         "quantize": quantize,
-        "quantize_check": asked,
+        "quantize_check": None if check is None else [(picture, plan.prompts) for picture in check],
     }
     settings = {"template": template.value, "batch": batch}
-    run = Run(plan, model, loading, settings, processes=processes, device=device)
-    run.all_pictures()
-    return run.exit_code
+    report = Report(plan, warn_about_nano=model == "nano")
+    with progress_bar() as progress:
+        task = progress.add_task("segmenting", total=len(plan.pictures))
+        with closing(outcomes(plan, loading, settings, device, processes, progress)) as all_done:
+            for done in all_done:
+                with above(progress):
+                    report.add(done)
+                progress.update(task, completed=done.index + 1)
+    return report.finish()
 
 
 def make_plan(
@@ -260,158 +270,119 @@ def make_plan(
     return Plan(pictures, checked, output_names(pictures, checked), chosen, out, overwrite)
 
 
-class Run:
-    """The work of one command line, from the first picture to the last line.
+def outcomes(
+    plan: Plan,
+    loading: dict[str, Any],
+    settings: dict[str, Any],
+    device: str,
+    processes: int,
+    progress: Progress,
+) -> Generator[Done[list[Kept]], None, None]:
+    """What becomes of each picture, in order. Where none can be read, no model is loaded.
 
     Args:
         plan: What to do.
-        model: Its name, folder or Hub id. It is loaded when there is a picture that can be read.
-        loading: How to load it, but for `device`; see `Segmenter.from_pretrained`.
+        loading: The model and how to load it, but for the device.
         settings: Of `Segmenter.segment_files`.
         device: As the user gave it.
         processes: How many processes share the pictures.
+        progress: Is taken off the terminal while the model loads.
+
+    Raises:
+        CliError: When processes die.
+    """
+    with no_garbage_collection():
+        from self1e.pipeline import Done, ProcessError, segment_in_processes
+        from self1e.processing.images import ImageError, load_image
+
+        for start, path in enumerate(plan.pictures):
+            try:
+                image = load_image(path)
+                break
+            except ImageError as error:
+                yield Done(start, path, error=error)
+        else:
+            return
+        rest: list[ImageSource] = list(plan.pictures[start:])
+        several = min(processes, len(rest)) > 1
+        if not several:
+            with above(progress):
+                segmenter = load_segmenter(device=device, **loading)
+            rest[0] = image  # it has been read
+    if several:
+        # No file of this run was there when it began: one that is there now is by a process that was killed.
+        finish = partial(replace(plan, overwrite=True).keep, start)
+        load = partial(load_in_process, **loading)
+        work = segment_in_processes(
+            load, rest, plan.prompts, processes=processes, device=device, finish=finish, **settings
+        )
+    else:
+        work = segmenter.segment_files(rest, plan.prompts, finish=partial(plan.keep, start), **settings)
+    try:
+        with closing(work):
+            for done in work:
+                yield replace(done, index=start + done.index)
+    except ProcessError as error:
+        raise CliError(str(error)) from None
+
+
+class Report:
+    """Prints what becomes of the pictures, and counts.
+
+    Args:
+        plan: What to do.
+        warn_about_nano: Whether to say so when a picture is not of its world.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        model: str,
-        loading: dict[str, Any],
-        settings: dict[str, Any],
-        *,
-        device: str,
-        processes: int,
-    ) -> None:
+    def __init__(self, plan: Plan, warn_about_nano: bool) -> None:
         self.plan = plan
-        self.model = model
-        self.loading = loading
-        self.settings = settings
-        self.processes = processes
-        self.device = device
-        self.warn_about_nano = model == "nano"
+        self.warn_about_nano = warn_about_nano
+        self.failures = self.results = self.found = 0
         self.model_name: str | None = None
-        self.failures = 0
-        self.results = 0
-        self.found = 0
-        self.coco_images: list[dict[str, Any]] = []
-        self.coco_annotations: list[dict[str, Any]] = []
-        self.widths = [
-            max(map(len, [head, *cells]))
-            for head, cells in (
-                ("picture", [in_a_cell(path.name) for path in plan.pictures]),
-                ("prompt", [in_a_cell(prompt) for prompt in plan.prompts]),
-            )
-        ]
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
 
-    @property
-    def exit_code(self) -> int:
-        """See `EXAMPLES`."""
-        if self.failures:
-            return 2
-        return 0 if self.found else 1
-
-    def all_pictures(self) -> None:
-        """Segments all pictures. One that cannot be read is reported and passed over."""
-        with progress_bar() as progress:
-            task = progress.add_task("segmenting", total=len(self.plan.pictures))
-            with closing(self.outcomes(progress)) as outcomes:
-                for done in outcomes:
-                    with above(progress):
-                        if done.value is None:
-                            self.failures += 1
-                            complain(str(done.error))
-                        else:
-                            self.report(done.index, done.value)
-                    progress.update(task, completed=done.index + 1)
-        self.finish()
-
-    def outcomes(self, progress: Progress) -> Generator[Done[list[Kept]], None, None]:
-        """What becomes of each picture, in order. Where none can be read, no model is loaded."""
-        with no_garbage_collection():
-            from self1e.pipeline import Done, segment_in_processes
-            from self1e.processing.images import ImageError, load_image
-
-            sources: list[ImageSource] = list(self.plan.pictures)
-            for start, path in enumerate(self.plan.pictures):
-                try:
-                    image = load_image(path)
-                    break
-                except ImageError as error:
-                    yield Done(start, path, error=error)
-            else:
-                return
-            several = min(self.processes, len(sources) - start) > 1
-            if not several:
-                with above(progress):
-                    segmenter = load_segmenter(self.model, device=self.device, **self.loading)
-                sources[start] = image  # it has been read
-        rest = sources[start:]
-        if several:
-            # No file of this run was there when it began: one that is there now is by a process that was killed.
-            plan = replace(self.plan, overwrite=True)
-            done_by = segment_in_processes(
-                partial(load_in_process, self.model, **self.loading),
-                rest,
-                self.plan.prompts,
-                processes=self.processes,
-                device=self.device,
-                finish=partial(plan.keep, start),
-                **self.settings,
-            )
-        else:
-            done_by = segmenter.segment_files(
-                rest, self.plan.prompts, finish=partial(self.plan.keep, start), **self.settings
-            )
-        with closing(done_by):
-            for done in done_by:
-                yield replace(done, index=start + done.index)
-
-    def report(self, picture: int, results: list[Kept]) -> None:
-        """Prints the results of one picture."""
-        path = self.plan.pictures[picture]
+    def add(self, done: Done[list[Kept]]) -> None:
+        """Prints the results of one picture, or why it was passed over."""
+        if done.value is None:
+            self.failures += 1
+            complain(str(done.error))
+            return
+        path = self.plan.pictures[done.index]
         if self.warn_about_nano:
             self.warn_about_nano = not notice_about_nano(path, "segment")
-        if not self.results and not self.plan.to_stdout:
-            show(self.line("picture", "prompt", "", "score", "area", "", "dim"))
-        width, height = results[0].size
-        self.coco_images.append({"id": picture + 1, "file_name": str(path), "width": width, "height": height})
-        for result in results:
+        if not self.results and self.plan.out is not None:
+            show(Text(self.plan.row("picture", "prompt", "", "score", "area", ""), "dim"))
+        width, height = done.value[0].size
+        self.images.append({"id": done.index + 1, "file_name": str(path), "width": width, "height": height})
+        for result in done.value:
             self.model_name = result.model
             self.results += 1
             self.found += result.found
             if result.annotation is not None:
-                self.coco_annotations.append(result.annotation | {"id": len(self.coco_annotations) + 1})
-            if self.plan.to_stdout:
-                print(result.record, flush=True)
-                continue
-            area = f"{100 * result.area / (width * height):.1f} %"
-            verdict = "found" if result.found else "not found"
-            style = "" if result.found else "dim"
-            names = in_a_cell(path.name), in_a_cell(result.prompt)
-            show(self.line(*names, verdict, f"{result.score:.2f}", area, result.file, style))
+                self.annotations.append(result.annotation | {"id": len(self.annotations) + 1})
+            if self.plan.out is None:
+                print(result.line, flush=True)
+            else:
+                show(Text(result.line, "" if result.found else "dim"))
 
-    def line(self, picture: str, prompt: str, verdict: str, score: str, area: str, file: str, style: str) -> Text:
-        """One line of the table of results."""
-        names = [f"{picture:{self.widths[0]}}", f"{prompt:{self.widths[1]}}"]
-        cells = [*names, f"{verdict:9}", f"{score:>5}", f"{area:>7}", file]
-        return Text(printable("  ".join(cells)).rstrip(), style)
-
-    def finish(self) -> None:
-        """Writes the annotation file and the last line."""
-        if self.model_name is None or self.plan.out is None:
-            return
-        if "coco" in self.plan.formats:
-            path = self.plan.out / COCO_NAME
-            categories = [{"id": index, "name": prompt} for index, prompt in enumerate(self.plan.prompts, start=1)]
-            tree = {
-                "info": {"description": "segmented by self1e", "model": self.model_name},
-                "images": self.coco_images,
-                "annotations": self.coco_annotations,
-                "categories": categories,
-            }
-            write_json(path, tree, overwrite=self.plan.overwrite)
-            show(f"annotations: {path}")
-        show(f"{self.found} of {self.results} found by {self.model_name}")
+    def finish(self) -> int:
+        """Writes the annotation file and the last line, and returns the exit code; see `EXAMPLES`."""
+        if self.results and self.plan.out is not None:
+            if "coco" in self.plan.formats:
+                path = self.plan.out / COCO_NAME
+                tree = {
+                    "info": {"description": "segmented by self1e", "model": self.model_name},
+                    "images": self.images,
+                    "annotations": self.annotations,
+                    "categories": [{"id": id, "name": name} for id, name in enumerate(self.plan.prompts, start=1)],
+                }
+                write_json(path, tree, overwrite=self.plan.overwrite)
+                show(f"annotations: {path}")
+            show(f"{self.found} of {self.results} found by {self.model_name}")
+        if self.failures:
+            return 2
+        return 0 if self.found else 1
 
 
 def write(form: str, path: Path, result: Segmentation, record: dict[str, Any], overwrite: bool) -> None:
