@@ -38,7 +38,7 @@ def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[st
     }
     segmenter = Segmenter(model, processor, model_name=f"random-{size}")
     prompts = ["the left guy", "What could be used to cut bread?", "red car", "the sky"]
-    images = [Image.open(path) for path in pictures] or [Image.new("RGB", (640, 480), "grey")]
+    images: list[Image.Image] = [Image.open(path) for path in pictures] or [Image.new("RGB", (640, 480), "grey")]
     for count in (1, 4):
         seconds = []
         for image in images:

@@ -3,6 +3,7 @@
     python -m benchmarks.inference --size 2B --tokenizer FOLDER            # every setting of the table
     python -m benchmarks.inference --size nano --dtype float32 --expressions 1 4 --tiles 1 --passes 5
     python -m benchmarks.inference --size 2B --memory                      # peak memory, a process for each rival
+    python -m benchmarks.inference --size 2B --device cuda --compile       # on a GPU, with compiled layers
     python -m benchmarks.inference --cold-start                            # from the shell to the first mask
 
 Rivals, all in one process, pass by pass:
@@ -29,13 +30,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from benchmarks.machine import ROOT, machine_facts, peak_gib, peak_of_child
+from benchmarks.machine import ROOT, device_name, machine_facts, peak_gib, peak_of_child
 from benchmarks.matrix_products import MatrixProducts
 from benchmarks.records import RESULTS, record
 from benchmarks.reference import BATCH, Reference
-from benchmarks.subjects import PICTURE, add_model_options, build, pathway, picture, prompts
+from benchmarks.subjects import (
+    PICTURE,
+    add_model_options,
+    build_chosen,
+    model_arguments,
+    model_settings,
+    pathway,
+    picture,
+    prompts,
+)
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter, SELF1EProcessor
 from self1e.loading import BUNDLED
@@ -71,7 +82,7 @@ class Ways:
         """The release's way, in batches of `BATCH`."""
         questions = [question_for(each) for each in asked]
         with pathway(self.model, image_to_segmentation):
-            return [logits.numpy() for logits in self.theirs.segment(self.processor, image, questions)]
+            return [logits.cpu().numpy() for logits in self.theirs.segment(self.processor, image, questions)]
 
     def exact(self, image: Image.Image, asked: Sequence[str], **options: Any) -> Logits:
         """Ours, every pathway open."""
@@ -112,6 +123,7 @@ def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, 
         tiles: Of the picture; one of `GRIDS`.
         passes: Of each rival. One more of each is run before, to warm up; of the reference, its first batch.
     """
+    device = ways.model.device
     image = picture(ways.processor, *GRIDS[tiles])
     asked = prompts(expressions)
     batch = asked[:BATCH]
@@ -128,7 +140,9 @@ def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, 
         "products": with_weights.run,
         "activations": of_activations.run,
     }
-    seconds, results = interleaved(rivals, passes)
+    for way in ("exact", "shared"):
+        rivals[way]()  # what is compiled was not while it was watched
+    seconds, results = interleaved(rivals, passes, device)
     both = [one + two for one, two in zip(seconds["products"], seconds["activations"], strict=True)]
     batches = len(asked) / len(batch)
     first = ways.reference(image, asked[:1], image_to_segmentation=False)
@@ -154,7 +168,7 @@ def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, 
             "exact": agreement(results["exact"], results["reference"]),
             "shared": agreement(results["shared"][:1], first),  # without image-to-segmentation, the first is enough
         },
-        "machine": machine_facts(),
+        "machine": machine_facts(device),
     }
 
 
@@ -194,22 +208,22 @@ def is_close(found: dict[str, float], size: str, dtype: str) -> bool:
     return max(found["max_difference"], found["relative_difference"]) <= limit
 
 
-def peak(way: str, size: str, dtype: str, tokenizer: Path | None, expressions: int, tiles: int) -> float:
+def peak(way: str, model: SELF1EForSegmentation, processor: SELF1EProcessor, expressions: int, tiles: int) -> float:
     """GiB that one way takes in this process, from the start: the model, and masks once."""
-    model, processor = build(size, dtype, tokenizer)
     image, asked = picture(processor, *GRIDS[tiles]), prompts(expressions)
     if way == "reference":  # alone: nothing is folded for it
         Reference(model).segment(processor, image, [question_for(each) for each in asked])
     else:
         getattr(Ways(model, processor), way)(image, asked)
-    return peak_gib()
+    return peak_gib(model.device)
 
 
-def cold_start(passes: int) -> dict[str, Any]:
+def cold_start(passes: int, device: torch.device) -> dict[str, Any]:
     """Whole processes: a mask from the command line with nano, and the imports that it cannot do without."""
     python = Path(sys.executable)
     with tempfile.TemporaryDirectory() as folder:
         command = [python.with_name("self1e"), "segment", PICTURE, "--prompt", "the white cow", "--out", folder]
+        command += ["--device", device]
         rivals = {
             "imports": [python, "-c", "import torch, transformers"],
             "first mask": [*command, "--format", "mask", "--overwrite"],
@@ -225,7 +239,7 @@ def cold_start(passes: int) -> dict[str, Any]:
         "passes": passes,
         "seconds": medians(seconds),
         "ratios": {"first mask / imports": ratio(seconds["first mask"], seconds["imports"])},
-        "machine": machine_facts(),
+        "machine": machine_facts(device),
     }
 
 
@@ -241,24 +255,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.cold_start:
-        found = cold_start(chosen.passes)
-        record(chosen.results, {"command": "self1e segment"}, cold_start=found)
+        found = cold_start(chosen.passes, chosen.device)
+        key = {"command": "self1e segment", "device": device_name(chosen.device)}
+        record(chosen.results, key, cold_start=found)
         print(json.dumps(found["ratios"]))
         return
     settings = [(tiles, expressions) for tiles in chosen.tiles for expressions in chosen.expressions]
     if chosen.peak_of:
         (tiles, expressions), *_ = settings
-        print(peak(chosen.peak_of, chosen.size, chosen.dtype, chosen.tokenizer, expressions, tiles))
+        print(peak(chosen.peak_of, *build_chosen(chosen), expressions, tiles))
         return
-    ways = None if chosen.memory else Ways(*build(chosen.size, chosen.dtype, chosen.tokenizer))
+    ways = None if chosen.memory else Ways(*build_chosen(chosen))
     differing = []
     for tiles, expressions in settings:
-        key = {"size": chosen.size, "dtype": chosen.dtype, "expressions": expressions, "tiles": tiles}
+        key = model_settings(chosen) | {"expressions": expressions, "tiles": tiles}
         if ways is None:
-            options = [part for name, value in key.items() for part in (f"--{name}", value)]
-            options += ["--tokenizer", chosen.tokenizer] if chosen.tokenizer else []
+            options = [*model_arguments(chosen), "--expressions", expressions, "--tiles", tiles]
             gib = {way: peak_of_child("benchmarks.inference", [*options, "--peak-of", way]) for way in WAYS}
-            record(chosen.results, key, memory={"gib": gib, "machine": machine_facts()})
+            record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
             print(json.dumps(key | gib), flush=True)
             continue
         found = measure(ways, expressions, tiles, chosen.passes)

@@ -54,7 +54,7 @@ def measure(variant: str, seed: int, steps: int) -> dict[str, Any]:
     if not finished.is_dir():
         train(settings, device="cpu")
     data = settings.data
-    assert isinstance(data, ToylandData)
+    assert isinstance(data, ToylandData) and data.last_weights is not None
     report = evaluate_toyland(
         Segmenter.from_pretrained(str(finished)), EVALUATION_SEED, SCENES, weights=data.last_weights
     ).to_dict()

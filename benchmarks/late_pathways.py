@@ -39,13 +39,14 @@ DRAWN = ROOT / "docs" / "pictures" / "late-pathways.svg"
 
 def trained(layer: int, steps: int) -> Path:
     """The model folder of one layer. Where the pathway is open from the first layer on, nothing can be packed."""
+    folder = Path("runs") / "late" / f"from-{layer}-{steps}-steps"
     changes = {
         "image_to_segmentation_from": layer,
         "packed": layer > 0,
         "optimisation.steps": steps,
-        "output": f"runs/late/from-{layer}-{steps}-steps",
+        "output": str(folder),
     }
-    finished = Path(changes["output"]) / "model"
+    finished = folder / "model"
     return finished if finished.is_dir() else train(load_config(CONFIG, changes), device="cpu")
 
 

@@ -18,16 +18,30 @@ import transformers
 import self1e
 
 ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 """What decides how fast matrix products are, of the flags of an x86 CPU."""
 
 
-def machine_facts() -> dict[str, object]:
+def device_name(device: torch.device) -> str:
+    """What results are filed under: "cpu", "mps", or the name that a GPU has by its driver."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def machine_facts(device: torch.device = CPU) -> dict[str, object]:
     """What a reader needs to judge a figure; "load" is the number of busy processes just before."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     cpu = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     flags = cpu.get("flags", "").split()
-    return {
+    gpu: dict[str, object] = {}
+    if device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        runtime = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+        gpu = {"gpu": device_name(device), "gpu_gib": round(memory / 2**30, 1), "gpu_runtime": runtime}
+    elif device.type == "mps":
+        memory = torch.mps.recommended_max_memory()  # it shares the memory of the CPU
+        gpu = {"gpu": "Apple GPU", "gpu_gib": round(memory / 2**30, 1), "gpu_runtime": "MPS"}
+    return gpu | {
         "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "threads": torch.get_num_threads(),
@@ -40,8 +54,16 @@ def machine_facts() -> dict[str, object]:
     }
 
 
-def peak_gib() -> float:
-    """Largest resident memory of this process so far, GiB."""
+def peak_gib(device: torch.device = CPU) -> float:
+    """Most memory that this process has taken so far, GiB: resident, or on a CUDA GPU what its tensors took there.
+
+    Raises:
+        ValueError: On MPS, where torch does not know it.
+    """
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 2**30, 3)
+    if device.type != "cpu":
+        raise ValueError(f"torch keeps no peak of memory on {device.type!r}: measure it on cuda or cpu")
     status = Path("/proc/self/status")
     if status.exists():  # `getrusage` begins with the memory of the process that started this one
         kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))

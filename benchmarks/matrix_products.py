@@ -25,6 +25,7 @@ ATTENTION = (
     aten._scaled_dot_product_flash_attention,
     aten._scaled_dot_product_efficient_attention,
     aten._scaled_dot_product_cudnn_attention,
+    aten._scaled_dot_product_attention_math_for_mps,
 )
 
 
@@ -68,7 +69,7 @@ class MatrixProducts:
     def of(cls, model: nn.Module, run: Callable[[], Any], backward: bool = False) -> tuple[MatrixProducts, Any]:
         """The products of `run()`, which uses the weights of `model`; and its result."""
         recorder = _Recorder({each.untyped_storage().data_ptr() for each in (*model.parameters(), *model.buffers())})
-        with recorder:
+        with torch.compiler.set_stance("force_eager"), recorder:  # compiled code keeps its products to itself
             result = run()
         return cls(recorder.products, backward), result
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.records import RESULTS, read
+from benchmarks.records import RESULTS, read, settings_of
+from benchmarks.scaling import picture_name
 from self1e.loading import BUNDLED
 
 PAGE = ROOT / "docs" / "performance.md"
@@ -21,12 +22,15 @@ NOTHING = "Not measured yet."
 
 Row = dict[str, Any]
 
+MODEL = ("device", "size", "dtype", "compile")
+"""The settings that all rows but those of the cold start have: what ran, and where."""
+
 
 def inference_table(results: Path) -> str:
-    """Ratios, agreement and share of the products, for each size, type, tiles and expressions."""
-    rows = _with("timing", read(results / "inference.json"), ("size", "dtype", "tiles", "expressions"))
+    """Ratios, agreement and share of the products, for each device, size, type, tiles and expressions."""
+    rows = _with("timing", read(results / "inference.json"), (*MODEL, "tiles", "expressions"))
     head = (
-        "size, type", "tiles", "expressions", "reference / exact", "reference / shared", "exact / products",
+        "device", "size, type", "tiles", "expressions", "reference / exact", "reference / shared", "exact / products",
         "share of products", "exact / all products", "tokens: reference, exact, shared",
         "TFLOP: reference, exact, shared", "masks of exact", "of shared",
     )  # fmt: skip
@@ -34,6 +38,7 @@ def inference_table(results: Path) -> str:
         head,
         (
             [
+                settings["device"],
                 _kind(settings),
                 settings["tiles"],
                 settings["expressions"],
@@ -53,11 +58,16 @@ def inference_table(results: Path) -> str:
 
 def memory_table(results: Path) -> str:
     """Peak memory of each way in a process of its own."""
-    rows = _with("memory", read(results / "inference.json"), ("size", "dtype", "tiles", "expressions"))
+    rows = _with("memory", read(results / "inference.json"), (*MODEL, "tiles", "expressions"))
+    head = (
+        "device", "size, type", "tiles", "expressions", "reference, GiB", "exact, GiB", "shared, GiB",
+        "exact / reference",
+    )  # fmt: skip
     return _table(
-        ("size, type", "tiles", "expressions", "reference, GiB", "exact, GiB", "shared, GiB", "exact / reference"),
+        head,
         (
             [
+                settings["device"],
                 _kind(settings),
                 settings["tiles"],
                 settings["expressions"],
@@ -72,11 +82,12 @@ def memory_table(results: Path) -> str:
 
 def cold_start_table(results: Path) -> str:
     """Whole processes."""
-    rows = _with("cold_start", read(results / "inference.json"), ("command",))
+    rows = _with("cold_start", read(results / "inference.json"), ("device", "command"))
     return _table(
-        ("command", "seconds", "seconds of `import torch, transformers`", "ratio"),
+        ("device", "command", "seconds", "seconds of `import torch, transformers`", "ratio"),
         (
             [
+                settings["device"],
                 f"`{settings['command']}`",
                 *(f"{found['seconds'][name]:.2f}" for name in ("first mask", "imports")),
                 f"{found['ratios']['first mask / imports']:.2f}",
@@ -89,25 +100,26 @@ def cold_start_table(results: Path) -> str:
 
 def training_table(results: Path) -> str:
     """Steps: ratios, agreement, and memory where it was measured."""
-    names = ("size", "dtype", "expressions", "optimiser")
+    names = (*MODEL, "expressions", "optimiser")
     every = read(results / "training.json")
     rows = _with("timing", every, names)
-    memory = {tuple(settings.values()): found["gib"] for settings, found in _with("memory", every, names)}
+    memory = {_values(settings, names): found["gib"] for settings, found in _with("memory", every, names)}
     head = (
-        "size, type", "expressions", "step", "reference / exact", "reference / packed", "exact / products",
+        "device", "size, type", "expressions", "step", "reference / exact", "reference / packed", "exact / products",
         "exact / all products", "gradients of exact", "of packed", "GiB: reference, exact, packed",
     )  # fmt: skip
     return _table(
         head,
         (
             [
+                settings["device"],
                 _kind(settings),
                 settings["expressions"],
                 "forward, backward, AdamW" if settings["optimiser"] else "forward, backward",
                 *(_times(found["ratios"][name]) for name in ("reference / exact", "reference / packed")),
                 *(_times(found["ratios"][name]) for name in ("exact / products", "exact / all products")),
                 *(f"{found['agreement'][way]['gradient_norms']:.0e}" for way in ("exact", "packed")),
-                _each(f"{gib:.2f}" for gib in memory.get(tuple(settings.values()), {}).values()) or "not run",
+                _each(f"{gib:.2f}" for gib in memory.get(_values(settings, names), {}).values()) or "not run",
             ]
             for settings, found in rows
         ),
@@ -118,8 +130,11 @@ def training_table(results: Path) -> str:
 def scaling_pictures(results: Path) -> str:
     """The pictures that `benchmarks.scaling` draws."""
     rows = read(results / "scaling.json")
-    kinds = dict.fromkeys((row["settings"]["size"], row["settings"]["dtype"]) for row in rows)
-    lines = [f"![Cost of masks, {size}, {dtype}](pictures/scaling-{size}-{dtype}.svg)" for size, dtype in kinds]
+    kinds = {picture_name(settings): settings for settings in map(settings_of, rows)}
+    lines = [
+        f"![Cost of masks, {settings['device']}, {_kind(settings)}](pictures/{name})"
+        for name, settings in sorted(kinds.items(), key=lambda kind: _values(kind[1], MODEL))
+    ]
     machines = _machines([(row["settings"], row) for row in rows])
     return "\n\n".join([*lines, machines]) if lines else NOTHING
 
@@ -152,8 +167,12 @@ def filled(page: str, results: Path) -> str:
 
 def _with(part: str, rows: Sequence[Row], order: Sequence[str]) -> list[tuple[Row, Row]]:
     """Settings and that part of the rows that have it, sorted by settings."""
-    chosen = [(row["settings"], row[part]) for row in rows if part in row]
-    return sorted(chosen, key=lambda pair: [pair[0][name] for name in order])
+    chosen = [(settings_of(row), row[part]) for row in rows if part in row]
+    return sorted(chosen, key=lambda pair: _values(pair[0], order))
+
+
+def _values(settings: Row, names: Sequence[str]) -> tuple[Any, ...]:
+    return tuple(settings[name] for name in names)
 
 
 def _table(head: Sequence[str], lines: Iterable[Sequence[Any]], machines: str) -> str:
@@ -169,8 +188,9 @@ def _machines(rows: Sequence[tuple[Row, Row]]) -> str:
     for _, found in rows:
         facts = found["machine"]
         instructions = ", ".join(facts["instructions"]) or "none of AVX2, AVX-512 and AMX"
+        gpu = f"{facts['gpu']} ({facts['gpu_gib']} GiB, {facts['gpu_runtime']}); " if "gpu" in facts else ""
         where = (
-            f"{facts['cpu']} ({instructions}), {facts['threads']} threads, torch {facts['torch']}, transformers "
+            f"{gpu}{facts['cpu']} ({instructions}), {facts['threads']} threads, torch {facts['torch']}, transformers "
             f"{facts['transformers']}, self1e {facts['self1e']}, {facts['date']}"
         )
         seen.setdefault(where, []).append(facts["load"])
@@ -182,7 +202,7 @@ def _span(values: Sequence[float]) -> str:
 
 
 def _kind(settings: Row) -> str:
-    return f"{settings['size']}, {settings['dtype']}"
+    return f"{settings['size']}, {settings['dtype']}{', compiled' if settings['compile'] else ''}"
 
 
 def _times(ratio: float) -> str:

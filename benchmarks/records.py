@@ -10,6 +10,8 @@ from typing import Any
 from self1e.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
+DEFAULTS: dict[str, Any] = {"device": "cpu", "compile": False}
+"""Settings of rows that do not have them: they are from before there was a choice."""
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -17,19 +19,24 @@ def read(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
+def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What names a row, `DEFAULTS` filled in."""
+    return DEFAULTS | row["settings"]
+
+
 def record(path: Path, settings: Mapping[str, Any], **measured: Any) -> None:
     """Sets what was measured with these settings. Anything else in the file stays.
 
     Args:
         path: Is made where it is missing.
-        settings: Names the row.
+        settings: Names the row; those in `DEFAULTS` may be left out.
         measured: Parts of the row; parts that it has beside these are kept.
     """
     rows = read(path)
-    row = next((row for row in rows if row["settings"] == settings), None)
+    row = next((row for row in rows if settings_of(row) == {**DEFAULTS, **settings}), None)
     if row is None:
-        row = {"settings": dict(settings)}
+        row = {}
         rows.append(row)
-    row |= measured
+    row |= {"settings": dict(settings), **measured}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, rows, overwrite=True, indent=1)

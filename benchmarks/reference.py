@@ -97,7 +97,7 @@ class Reference:
         real = attention_mask.bool()
         if position_ids is None:
             position_ids = (real.cumsum(dim=1) - 1).clamp(min=0)
-        with eager_attention(self.vision_tower, self.language_model):
+        with torch.compiler.set_stance("force_eager"), eager_attention(self.vision_tower, self.language_model):
             compressed, uncompressed = self._image_features(pixel_values)
             image_tokens = (input_ids == self.config.image_token_id) & real
             seg_tokens = (input_ids == self.config.seg_token_id) & real

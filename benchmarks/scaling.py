@@ -2,6 +2,7 @@
 
     python -m benchmarks.scaling --size nano --dtype float32 --passes 5
     python -m benchmarks.scaling --size 2B --axes expressions tiles --tokenizer FOLDER
+    python -m benchmarks.scaling --size 2B --device cuda --tokenizer FOLDER
     python -m benchmarks.scaling --draw                    # only the pictures of what was measured
 
 All values of an axis are measured in one process, pass by pass, in up to three ways: `reference` (the release's),
@@ -16,6 +17,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -25,9 +27,9 @@ from typing import Any
 import torch
 
 from benchmarks.inference import GRIDS, Ways
-from benchmarks.machine import ROOT, machine_facts
-from benchmarks.records import RESULTS, read, record
-from benchmarks.subjects import add_model_options, build, picture, prompts
+from benchmarks.machine import CPU, ROOT, machine_facts
+from benchmarks.records import RESULTS, read, record, settings_of
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, picture, prompts
 from benchmarks.timing import interleaved, ratio
 
 VALUES: dict[str, tuple[int, ...]] = {
@@ -38,7 +40,7 @@ VALUES: dict[str, tuple[int, ...]] = {
     "processes": (1, 2),
 }
 """The axes: expressions about a picture; its tiles; words in an expression; expressions in a pass, of `ASKED`; and
-processes that each segment pictures of their own on their share of the threads."""
+processes that each segment pictures of their own on their share of the threads, or all on one GPU."""
 
 ASKED = 16
 """Expressions on the axis of rows."""
@@ -78,11 +80,11 @@ def _on(ways: Ways, name: str, image: Any, asked: list[str], options: dict[str, 
     return run
 
 
-def measure(axis: str, rivals: Rivals, passes: int) -> list[tuple[int, dict[str, float]]]:
+def measure(axis: str, rivals: Rivals, passes: int, device: torch.device = CPU) -> list[tuple[int, dict[str, float]]]:
     """For each value the cost in each way, relative to the first value's in the way `exact`."""
     for run in rivals.values():
         run()
-    seconds, _ = interleaved(rivals, passes)
+    seconds, _ = interleaved(rivals, passes, device)
     unit = next(times for (_, way), times in seconds.items() if way == "exact")
     costs: dict[int, dict[str, float]] = {}
     for (value, way), times in seconds.items():
@@ -91,11 +93,11 @@ def measure(axis: str, rivals: Rivals, passes: int) -> list[tuple[int, dict[str,
 
 
 @contextmanager
-def workers(number: int, size: str, dtype: str, tokenizer: Path | None) -> Iterator[list[Connection]]:
-    """Processes with a model each. Sent (threads, pictures), one answers when it has segmented so many."""
+def workers(number: int, chosen: argparse.Namespace) -> Iterator[list[Connection]]:
+    """Processes with a model each, of `build_chosen`. Sent (threads, pictures), one answers when they are segmented."""
     context = multiprocessing.get_context("spawn")
     pairs = [context.Pipe() for _ in range(number)]
-    processes = [context.Process(target=_work, args=(theirs, size, dtype, tokenizer)) for _, theirs in pairs]
+    processes = [context.Process(target=_work, args=(theirs, chosen)) for _, theirs in pairs]
     for process, (_, theirs) in zip(processes, pairs, strict=True):
         process.start()
         theirs.close()  # so that a process that dies is noticed at the other end
@@ -108,8 +110,8 @@ def workers(number: int, size: str, dtype: str, tokenizer: Path | None) -> Itera
             process.join()
 
 
-def _work(connection: Connection, size: str, dtype: str, tokenizer: Path | None) -> None:
-    ways = Ways(*build(size, dtype, tokenizer))
+def _work(connection: Connection, chosen: argparse.Namespace) -> None:
+    ways = Ways(*build_chosen(chosen))
     image, asked = picture(ways.processor, 1, 1), prompts(1)
     try:
         while True:
@@ -139,7 +141,7 @@ def draw(rows: list[dict[str, Any]], target: Path) -> None:
     """A panel for each axis that was measured.
 
     Args:
-        rows: Of one size and type.
+        rows: Of one device, size and type.
         target: An SVG file.
     """
     from benchmarks.plots import panels
@@ -160,16 +162,21 @@ def draw(rows: list[dict[str, Any]], target: Path) -> None:
             plot.set_ylim(0, 1.1 * max(most for _, cost in points for most in cost.values()))
 
 
+def picture_name(settings: dict[str, Any]) -> str:
+    """File name of the picture that shows rows with these settings (`settings_of`)."""
+    device = "" if settings["device"] == "cpu" else "-" + re.sub(r"[^a-z0-9]+", "-", settings["device"].lower())
+    compiled = "-compiled" if settings["compile"] else ""
+    return f"scaling-{settings['size']}-{settings['dtype']}{device}{compiled}.svg"
+
+
 def draw_all(results: Path, folder: Path) -> list[Path]:
-    """A picture for each size and type among the results."""
-    kinds: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    """A picture for each device, size and type among the results."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
     for row in read(results):
-        kinds.setdefault((row["settings"]["size"], row["settings"]["dtype"]), []).append(row)
-    drawn = []
-    for (size, dtype), rows in kinds.items():
-        drawn.append(folder / f"scaling-{size}-{dtype}.svg")
-        draw(rows, drawn[-1])
-    return drawn
+        kinds.setdefault(picture_name(settings_of(row)), []).append(row)
+    for name, rows in kinds.items():
+        draw(rows, folder / name)
+    return [folder / name for name in kinds]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -184,22 +191,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
 
     def note(axis: str, rivals: Rivals) -> None:
-        for value, cost in measure(axis, rivals, chosen.passes):
-            key = {"size": chosen.size, "dtype": chosen.dtype, "axis": axis, "value": value}
-            record(chosen.results, key, cost=cost, passes=chosen.passes, machine=machine_facts())
+        for value, cost in measure(axis, rivals, chosen.passes, chosen.device):
+            key = model_settings(chosen) | {"axis": axis, "value": value}
+            record(chosen.results, key, cost=cost, passes=chosen.passes, machine=machine_facts(chosen.device))
             print(json.dumps(key | cost), flush=True)
 
-    model = (chosen.size, chosen.dtype, chosen.tokenizer)
     axes = [] if chosen.draw else chosen.axes
     if in_one := [axis for axis in axes if axis != "processes"]:
-        ways = Ways(*build(*model))
+        ways = Ways(*build_chosen(chosen))
         for axis in in_one:
             values = [value for value in VALUES[axis] if axis == "words" or value <= chosen.most]
             note(axis, along(axis, ways, values))
         del ways  # before others take their memory
     if "processes" in axes:
         values = [value for value in VALUES["processes"] if value <= chosen.most]
-        with workers(max(values), *model) as connections:
+        with workers(max(values), chosen) as connections:
             note("processes", over_processes(values, connections))
     for path in draw_all(chosen.results, chosen.pictures):
         print(path)

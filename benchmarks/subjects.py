@@ -7,11 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
 
+from benchmarks.machine import device_name
 from self1e import SELF1EProcessor
+from self1e.devices import choose_device
 from self1e.loading import BUNDLED
 from self1e.modeling import SELF1EForSegmentation
 from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
@@ -25,14 +28,58 @@ PLACES = ("", " on the left", " on the right", " behind the lake")
 
 
 def add_model_options(parser: argparse.ArgumentParser, size: str) -> None:
-    """`--size`, `--dtype` and `--tokenizer`."""
+    """`--size`, `--dtype`, `--tokenizer`, `--device` and `--compile`."""
     parser.add_argument("--size", choices=SIZES, default=size, help="a bundled model, or shapes with random weights")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
     parser.add_argument("--tokenizer", type=Path, help="InternVL3's, for 1B, 2B and 8B; default: nano's")
+    parser.add_argument("--device", type=_device, default="cpu", help="cpu, cuda, cuda:1, mps or auto; default: cpu")
+    parser.add_argument("--compile", action="store_true", help="compile the text model's layers, of ours only")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return choose_device(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def model_settings(chosen: argparse.Namespace) -> dict[str, Any]:
+    """What names a row of results, of the options of `add_model_options`."""
+    return {
+        "size": chosen.size,
+        "dtype": chosen.dtype,
+        "device": device_name(chosen.device),
+        "compile": chosen.compile,
+    }
+
+
+def model_arguments(chosen: argparse.Namespace) -> list[str]:
+    """The same options for another process."""
+    arguments = ["--size", chosen.size, "--dtype", chosen.dtype, "--device", str(chosen.device)]
+    arguments += ["--tokenizer", str(chosen.tokenizer)] if chosen.tokenizer else []
+    return arguments + (["--compile"] if chosen.compile else [])
+
+
+def build_chosen(chosen: argparse.Namespace) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """The model of these options, on its device, with its processor; see `build`."""
+    model, processor = build(chosen.size, chosen.dtype, chosen.tokenizer)
+    model = model.to(chosen.device)
+    if chosen.compile:
+        compile_layers(model)
+    return model, processor
+
+
+def compile_layers(model: SELF1EForSegmentation) -> None:
+    """Compiles the layers of the text model, each when it first runs; they are alike, and share what is made.
+
+    `MatrixProducts.of` and the reference run them uncompiled all the same.
+    """
+    for layer in model.model.language_model.layers:
+        layer.compile(dynamic=True)  # rows and tokens differ from pass to pass
 
 
 def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
-    """A model as it is trained, nothing folded, with its processor.
+    """A model as it is trained, nothing folded, with its processor, on the CPU.
 
     Args:
         size: One of `SIZES`. Those of InternVL3 get random weights at the published shapes.

@@ -8,17 +8,22 @@ import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import torch
+
+from benchmarks.machine import CPU
+
 Name = TypeVar("Name", bound=Hashable)
 
 
 def interleaved(
-    rivals: Mapping[Name, Callable[[], Any]], passes: int
+    rivals: Mapping[Name, Callable[[], Any]], passes: int, device: torch.device = CPU
 ) -> tuple[dict[Name, list[float]], dict[Name, Any]]:
     """Runs all rivals once in every pass, each time beginning with another.
 
     Args:
         rivals: What to run, warmed up.
         passes: How often.
+        device: Where they compute. A pass is over when the device has nothing left to do.
 
     Returns:
         The seconds of each rival, pass by pass, and what it returned last.
@@ -36,10 +41,20 @@ def interleaved(
         for name in names[first:] + names[:first]:
             results[name] = None  # what the pass before left would add to the memory of this one
             gc.collect()
+            _wait_for(device)
             start = time.perf_counter()
             results[name] = rivals[name]()
+            _wait_for(device)
             seconds[name].append(time.perf_counter() - start)
     return seconds, results
+
+
+def _wait_for(device: torch.device) -> None:
+    """Until everything that was given to a GPU is done. Calls return before that."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def ratio(seconds: Sequence[float], other: Sequence[float]) -> float:

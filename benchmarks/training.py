@@ -3,6 +3,7 @@
     python -m benchmarks.training --size 1B --dtype bfloat16 --tokenizer FOLDER
     python -m benchmarks.training --size nano --dtype float32 --passes 5
     python -m benchmarks.training --size 1B --memory                       # peak memory, a process for each rival
+    python -m benchmarks.training --size 1B --device cuda --compile        # on a GPU, with compiled layers
 
 Forward and backward through all weights; `--optimiser` adds AdamW's step. Rivals, pass by pass in one process:
 
@@ -31,7 +32,15 @@ from benchmarks.machine import machine_facts, peak_gib, peak_of_child
 from benchmarks.matrix_products import MatrixProducts
 from benchmarks.records import RESULTS, record
 from benchmarks.reference import Reference
-from benchmarks.subjects import add_model_options, build, pathway, picture, prompts
+from benchmarks.subjects import (
+    add_model_options,
+    build_chosen,
+    model_arguments,
+    model_settings,
+    pathway,
+    picture,
+    prompts,
+)
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import SELF1EProcessor
 from self1e.data.example import Turn
@@ -68,7 +77,7 @@ class Steps:
             "exact": processor([image], [asked]),
             "packed": processor([image], [asked], pack_rows=True),
         }
-        masks = torch.zeros(expressions, 1, image.height, image.width)
+        masks = torch.zeros(expressions, 1, image.height, image.width, device=model.device)
         for number, mask in enumerate(masks):
             mask[:, :, : 20 * (number + 1)] = 1
         self.inputs: dict[str, dict[str, Any]] = {
@@ -117,7 +126,7 @@ def measure(steps: Steps, passes: int) -> dict[str, Any]:
     rivals: dict[str, Callable[[], Any]] = {way: lambda way=way: steps.step(way) for way in WAYS}  # type: ignore[misc]
     rivals |= {"products": with_weights.run, "activations": of_activations.run}
     with denormals_flushed():  # as in `self1e train`
-        seconds, _ = interleaved(rivals, passes)
+        seconds, _ = interleaved(rivals, passes, steps.model.device)
     both = [one + two for one, two in zip(seconds["products"], seconds["activations"], strict=True)]
     return {
         "passes": passes,
@@ -130,7 +139,7 @@ def measure(steps: Steps, passes: int) -> dict[str, Any]:
         },
         "tflop": {"exact": round(products.tflop, 3), "products": round(with_weights.tflop, 3)},
         "agreement": agreement,
-        "machine": machine_facts(),
+        "machine": machine_facts(steps.model.device),
     }
 
 
@@ -155,19 +164,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=RESULTS / "training.json")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
-    key = {name: getattr(chosen, name) for name in ("size", "dtype", "expressions", "optimiser")}
+    key = model_settings(chosen) | {"expressions": chosen.expressions, "optimiser": chosen.optimiser}
     if chosen.memory:
-        options = ["--size", chosen.size, "--dtype", chosen.dtype, "--expressions", chosen.expressions]
+        options = [*model_arguments(chosen), "--expressions", chosen.expressions]
         options += ["--optimiser"] if chosen.optimiser else []
-        options += ["--tokenizer", chosen.tokenizer] if chosen.tokenizer else []
         gib = {way: peak_of_child("benchmarks.training", [*options, "--peak-of", way]) for way in WAYS}
-        record(chosen.results, key, memory={"gib": gib, "machine": machine_facts()})
+        record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
         print(json.dumps(key | gib))
         return
-    steps = Steps(*build(chosen.size, chosen.dtype, chosen.tokenizer), chosen.expressions, chosen.optimiser)
+    steps = Steps(*build_chosen(chosen), chosen.expressions, chosen.optimiser)
     if chosen.peak_of:
         steps.step(chosen.peak_of)
-        print(peak_gib())
+        print(peak_gib(chosen.device))
         return
     found = measure(steps, chosen.passes)
     record(chosen.results, key, timing=found)

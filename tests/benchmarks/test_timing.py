@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from benchmarks.timing import interleaved, medians, ratio
 
@@ -18,6 +19,16 @@ def test_every_rival_runs_in_every_pass() -> None:
     assert order == list("abcbca")
     assert results == {"a": "a6", "b": "b4", "c": "c5"}
     assert all(len(values) == 2 and min(values) >= 0 for values in seconds.values())
+
+
+@pytest.mark.parametrize(("device", "waited"), [("cpu", []), ("cuda:1", ["cuda:1"]), ("mps", ["mps"])])
+def test_a_pass_ends_when_the_device_is_done(device: str, waited: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The waiting itself needs the device; that it is asked for, before and after the work, does not."""
+    order: list[str] = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda chosen: order.append(str(chosen)))
+    monkeypatch.setattr(torch.mps, "synchronize", lambda: order.append("mps"))
+    interleaved({"a": lambda: order.append("work")}, 2, torch.device(device))
+    assert order == [*waited, "work", *waited] * 2
 
 
 def test_ratios_are_those_of_passes() -> None:
