@@ -17,6 +17,7 @@ from scipy.io import savemat
 from benchmarks import clothing
 from examples.clothing_co_parsing import WORN_IN_PAIRS, convert, two_of
 from self1e.data.own import OwnSource
+from self1e.data.records import Record
 from self1e.training.config import ConfigError
 
 NAMES = ["null", "dress", "hair", *WORN_IN_PAIRS]
@@ -112,17 +113,21 @@ def config(tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_from_training_to_figures_and_again(tmp_path: Path, converted: Path, config: Path) -> None:
     run = tmp_path / "run"
-    results, picture = clothing.compare(converted, 2, run, config)
+    results, sheets = clothing.compare(converted, 2, run, config)
     ours, rival = results[clothing.OURS], results[clothing.RIVAL]
     assert (ours["steps"], ours["photographs"]) == (2, 4) and rival["photographs"] == rival["steps"] * 8
     assert rival["minutes"] >= ours["minutes"] > 0
     for figures in (ours, rival):
         assert figures["garments"]["named"] == 6 and figures["garments"]["absent"] == 4
         assert set(figures["garments"]["by_prompt"]) == {"the dress", "the hair", "the shoes"}
+        worn = figures["worn"]
+        assert worn["named"] == 4 and set(worn["by_prompt"]) == {"the dress", "the shoes"}
+        assert worn["by_prompt"]["the dress"] == figures["garments"]["by_prompt"]["the dress"]
         assert figures["pairs"]["named"] == 2 and 0 <= figures["pairs"]["giou"] <= 1
         assert 0 <= figures["garments"]["n_acc"] <= 1
-    assert picture.width > picture.height
-    assert len(clothing.tables(results).splitlines()) == 9
+    shapes, photographs = (np.asarray(sheets[name]) for name in ("shapes.png", "photographs.png"))
+    assert shapes.shape == photographs.shape and not np.array_equal(shapes, photographs)
+    assert len(clothing.tables(results).splitlines()) == 14
 
     trained = (run / "segformer" / "model.safetensors").stat().st_mtime_ns
     again, _ = clothing.compare(converted, 2, run, config)
@@ -143,6 +148,29 @@ def test_from_training_to_figures_and_again(tmp_path: Path, converted: Path, con
     state.write_text(json.dumps(tree))
     _, resumed = clothing.train_ours(converted, 2, run, config)
     assert 100 < resumed["minutes"] < 200
+
+
+def test_figures_of_what_is_there_and_what_is_not(converted: Path) -> None:
+    """Hair is found all over the first photograph and not in the second; the rest is right, but for a speck."""
+    garments = clothing.garments_of(converted / "test")
+
+    def masks(record: Record) -> list[np.ndarray]:
+        found = [query.mask() == 1 for query in record.queries]
+        found[[query.text for query in record.queries].index("the hair")][:] = record is first
+        found[-1][:1] = True  # 40 pixels of an absent garment
+        return found
+
+    first = garments[0]
+    asked = clothing.measure([first, garments[1]], masks)
+    figures, worn = clothing.figures_of(asked), clothing.figures_of(clothing.without_body(asked))
+    hair, dress = 100, 500
+    shoes = [int(record.queries[2].mask().sum()) for record in (first, garments[1])]
+    assert figures["by_prompt"]["the hair"] == {"n": 2, "ciou": hair / (SIZE[0] * SIZE[1] + hair)}
+    right = hair + 2 * dress + sum(shoes)
+    assert figures["ciou"] == right / (right + SIZE[0] * SIZE[1])
+    assert figures["giou"] == pytest.approx((4 + hair / (SIZE[0] * SIZE[1])) / 6)
+    assert (figures["n_acc"], worn["n_acc"], worn["ciou"], worn["giou"], worn["miou"]) == (1, 1, 1, 1, 1)
+    assert figures["absent"] == worn["absent"] == 2 * clothing.ABSENT
 
 
 def test_one_of_a_pair_is_the_class_for_the_rival(converted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +18,12 @@ from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools import mask as coco_mask
 from safetensors.torch import load_file, save_file
+from torch.distributed.run import get_args_parser
 
 from self1e.cli.chat import Session
 from self1e.cli.nano import is_toyland
 from self1e.data.toyland import toyland_example
+from self1e.evaluation.samples import SampleFile
 from self1e.loading import load_model
 from self1e.results import Segmentation
 from self1e.segmenter import Chat, Segmenter, Turn
@@ -208,7 +213,7 @@ def test_train_with_bad_settings(cli: Cli, tmp_path: Path) -> None:
 
 def test_eval(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
-    outcome = cli("eval", tiny_model_folder, "toyland", "--n", 1, "--seed", 3, "--json", path)
+    outcome = cli("eval", tiny_model_folder, "toyland", "--scenes", 1, "--seed", 3, "--json", path)
     assert outcome.code == 0, outcome.err
     assert "cIoU" in outcome.out and "all that segment" in outcome.out
     figures = json.loads(path.read_text())
@@ -237,8 +242,8 @@ def test_figures_say_what_they_are_of(cli: Cli, tiny_model_folder: Path, tmp_pat
 
 
 def test_eval_refuses_what_would_do_nothing(cli: Cli, tiny_model_folder: Path) -> None:
-    assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--limit", 3), "--limit would do nothing", "--n")
-    assert_one_sentence(cli("eval", tiny_model_folder, "own.jsonl", "--n", 3), "--n would do nothing", "--limit")
+    assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--limit", 3), "--limit would do nothing", "--scenes")
+    assert_one_sentence(cli("eval", tiny_model_folder, "own.jsonl", "--n", 3), "--scenes would do nothing", "--limit")
 
 
 def test_eval_of_broken_records_alone_fails(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -247,6 +252,64 @@ def test_eval_of_broken_records_alone_fails(cli: Cli, tiny_model_folder: Path, t
     outcome = cli("eval", tiny_model_folder, own, "--out", tmp_path / "results", "--worst", 0)
     assert outcome.code == 2
     assert "nothing measured" in outcome.out and "missing.png" in outcome.err
+
+
+def test_answers_in_words_are_generated_ones(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "gqa" / "images").mkdir(parents=True)
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "gqa" / "images" / "a.jpg")
+    line = {"image": "gqa/images/a.jpg", "question": "Is it red?", "question_id": "x", "answer": "surely not said"}
+    (tmp_path / "gqa" / "testdev_balanced.jsonl").write_text(json.dumps(line))
+    out = tmp_path / "results"
+    outcome = cli("eval", tiny_model_folder, "gqa|testdev", "--root", tmp_path, "--out", out)
+    assert outcome.code == 0, outcome.err
+    (file,) = out.rglob("figures.json")
+    assert file.parent.name == json.loads(file.read_text())["answer"] == "generated"
+    assert (file.parent / "worst" / "0-0-picture.png").is_file()
+
+
+def test_two_processes_measure_what_one_does(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        save_picture(tmp_path / f"{number}.png", number)
+    masks = [[2, 2, 40, 2, 40, 30, 2, 30]]
+    lines = [{"image": f"{number}.png", "prompt": "the thing", "masks": masks[:number]} for number in range(3)]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    fixed = ("eval", tiny_model_folder, tmp_path / "own.jsonl", "--device", "cpu", "--out")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "self1e"]
+    done = subprocess.run(
+        [*command, *map(str, fixed), str(tmp_path / "two")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("ciou") == 1  # one of them speaks
+    assert cli(*fixed, tmp_path / "one").code == 0
+    (one,), (two,) = ((tmp_path / name).rglob("figures.json") for name in ("one", "two"))
+    assert json.loads(two.read_text()) == json.loads(one.read_text())
+    assert (two.parent / "samples.csv").read_text() == (one.parent / "samples.csv").read_text()
+    shares = [[each.record for each in SampleFile(two.parent / f"samples-{process}.jsonl")] for process in (0, 1)]
+    assert shares == [[0, 2], [1]]
+
+
+def test_a_launch_that_lacks_something_fails_before_the_work(
+    cli: Cli, tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_picture(tmp_path / "a.png")
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"image": "a.png", "prompt": "the thing", "masks": []}))
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    assert_one_sentence(cli("eval", tiny_model_folder, own, "--out", tmp_path / "results"), "MASTER_ADDR")
+    assert not (tmp_path / "results").exists()
+
+
+def test_torchrun_leaves_the_options_of_eval_alone() -> None:
+    """Its parser looks at all words of the line, and refuses beginnings of several options of its own."""
+    ours = ["eval", "nano", "toyland", "--scenes", "2", "-n", "2", "--seed", "1"]
+    told = get_args_parser().parse_args(["--standalone", "-m", "self1e", *ours])
+    assert told.training_script_args == ours
 
 
 # ----------------------------------------------------------------------------------------------------------- export

@@ -80,7 +80,7 @@ def test_same_names_are_one_class(folders: tuple[Path, Path]) -> None:
 def test_absent_classes(folders: tuple[Path, Path]) -> None:
     source = IndexMapSource(*folders, NAMES, absent_classes=1)
     (query,) = source[0].queries
-    assert query.text in ("traffic light", "dog", "cat", "bird") and query.kind == "absent"
+    assert query.text in ("traffic light", "dog", "cat", "bird") and query.kind == "absent" and query.absent
     assert not query.mask().any()
     masks = bands(source[1])
     assert list(masks)[:2] == ["traffic light", "dog"] and list(masks)[2] in ("cat", "bird")
@@ -201,7 +201,8 @@ def test_coco_instances(tmp_path: Path) -> None:
 
 def test_absent_categories(tmp_path: Path) -> None:
     source = CocoInstancesSource(*write_json(tmp_path), absent_classes=5)
-    assert [(query.text, query.kind) for query in source[0].queries] == [("fire hydrant", "absent")]  # has a dog
+    (query,) = source[0].queries  # has a dog
+    assert (query.text, query.kind, query.absent) == ("fire hydrant", "absent", True)
     assert np.array_equal(source[0].queries[0].mask(), np.zeros((5, 4)))
     assert [query.kind for query in source[1].queries] == ["semantic", "semantic"]
     # "my-project" is no class: nothing of it is ever annotated.

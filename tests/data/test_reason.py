@@ -61,6 +61,7 @@ def test_sentences_share_mask_and_explanation(tmp_path: Path) -> None:
         ("the dog", "phrase", "reason-short", "")
     ]
     assert not short[0].mask().any() and short[0].mask().shape == (20, 30)
+    assert short[0].absent and not long[0].absent
     assert [(query.text, query.form, query.kind, query.answer) for query in long] == [
         ("What barks?", "sentence", "reason-long", "The dog barks."),
         ("Which animal barks?", "sentence", "reason-long", "The dog barks."),

@@ -13,7 +13,16 @@ from PIL import Image
 
 from self1e.data.example import Turn
 from self1e.data.records import DataError, Talk, to_example
-from self1e.data.words import SHORT_ANSWER_PROMPT, VQA_SETS, JsonlSource, JsonRecords, LlavaSource, vqa_source
+from self1e.data.words import (
+    SHORT_ANSWER_PROMPT,
+    VQA_SETS,
+    VQA_TESTS,
+    JsonlSource,
+    JsonRecords,
+    LlavaSource,
+    VqaTest,
+    vqa_source,
+)
 
 
 def said(*texts: Any) -> list[dict[str, Any]]:
@@ -148,6 +157,38 @@ def test_sets_in_internvls_tree(tmp_path: Path) -> None:
         (tmp_path / pictures).mkdir(parents=True)
         source = vqa_source(tmp_path, name)
         assert source.name == name and source[0].image == tmp_path / pictures / "a.jpg"
+
+
+def write_test(root: Path, name: str, split: str, line: dict[str, Any], annotations: Any = None) -> VqaTest:
+    questions, answers, pictures = VQA_TESTS[name, split]
+    write_lines(root / questions, {"image": "data/a.jpg", "question": "How many?", "question_id": 7} | line)
+    if answers is not None:
+        (root / answers).write_text(json.dumps({"annotations": annotations}))
+    (root / pictures).mkdir(parents=True)
+    return VqaTest(root, name, split)
+
+
+def test_questions_of_tests_have_answers_of_people_or_the_right_one(tmp_path: Path) -> None:
+    people = [{"question_id": 7, "answers": [{"answer": "2"}] * 9 + [{"answer": 3}]}]
+    asked = write_test(tmp_path, "vqav2", "val", {"answer": "not looked at"}, people)[0]
+    assert (asked.id, asked.given, asked.exact) == ("7", ("2",) * 9 + ("3",), False)
+    assert asked.image == tmp_path / "a.jpg" and asked.question == f"How many?\n{SHORT_ANSWER_PROMPT}"
+    asked = write_test(tmp_path, "gqa", "testdev", {"answer": "two"})[0]
+    assert (asked.given, asked.exact) == (("two",), True)
+
+
+@pytest.mark.parametrize(
+    "people", [[], [{"question_id": 8, "answers": [{"answer": "2"}]}], [{"question_id": 7, "answers": []}]]
+)
+def test_the_answer_of_a_line_does_not_stand_in_for_those_of_people(tmp_path: Path, people: Any) -> None:
+    test = write_test(tmp_path, "vqav2", "val", {"answer": "2"}, people)
+    with pytest.raises(DataError, match=r"line 1: question 7 has no `answer` in .*v2_mscoco_val2014_annotations\.json"):
+        test[0]
+
+
+def test_without_annotations_a_line_needs_its_answer(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 1: question 7 has no `answer`, which has to be text"):
+        write_test(tmp_path, "gqa", "testdev", {"answer": 2})[0]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

@@ -14,12 +14,13 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.own import OwnSource
 from self1e.data.records import DataError
-from self1e.data.words import VqaTest
+from self1e.evaluation import run
 from self1e.evaluation.benchmarks import Benchmark, names, open_benchmark
 from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.page import worst_samples, write_page
 from self1e.evaluation.run import EvaluationError, evaluate, question_of, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
+from self1e.quantization import Quantization
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,19 @@ def own(tmp_path: Path) -> Benchmark:
     file = tmp_path / "own.jsonl"
     file.write_text("\n".join(map(json.dumps, lines)))
     return open_benchmark(str(file), tmp_path)
+
+
+def textvqa(root: Path, asked: dict[str, list[str]]) -> Benchmark:
+    """Questions about a red picture, with what people answered."""
+    (root / "textvqa" / "train_images").mkdir(parents=True)
+    Image.new("RGB", (20, 20), "red").save(root / "textvqa" / "train_images" / "a.jpg")
+    lines, annotations = [], []
+    for number, (question, people) in enumerate(asked.items()):
+        lines.append({"image": "data/textvqa/train_images/a.jpg", "question": question, "question_id": number})
+        annotations.append({"question_id": number, "answers": [{"answer": answer} for answer in people]})
+    (root / "textvqa" / "textvqa_val.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (root / "textvqa" / "textvqa_val_annotations.json").write_text(json.dumps({"annotations": annotations}))
+    return open_benchmark("textvqa|val", root)
 
 
 def test_figures_are_those_of_a_plain_loop(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
@@ -95,6 +109,71 @@ def test_changed_data_are_another_evaluation(tmp_path: Path, segmenter: Segmente
         evaluate(segmenter, open_benchmark(str(file), tmp_path), tmp_path / "results", limit=1)
 
 
+def test_all_that_results_depend_on_is_compared(
+    tmp_path: Path, segmenter: Segmenter, own: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results"
+    evaluate(segmenter, own, folder, limit=1, weights_sha256="aa")
+    with pytest.raises(EvaluationError, match="weights_sha256: aa there, ab now"):
+        evaluate(segmenter, own, folder, limit=1, weights_sha256="ab")
+    config = segmenter.model.config
+    for of, name, value, told in (
+        (config, "image_to_segmentation", not config.image_to_segmentation, "config_sha256"),
+        (segmenter, "quantization", Quantization("int8", 1, 1.0, 1), "quantize: None there, int8 now"),
+        (segmenter.processor, "max_tiles", 2, "max_tiles: 1 there, 2 now"),
+        (run, "__version__", "9.9", r"versions: .*'self1e': '9\.9'"),
+        (run, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
+        (run, "LONGEST_WORDS", 1, "longest_words: 16 there, 1 now"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(of, name, value)
+            with pytest.raises(EvaluationError, match=told):
+                evaluate(segmenter, own, folder, limit=1, weights_sha256="aa")
+
+
+def test_spellings_of_paths_are_not_compared(
+    tmp_path: Path, segmenter: Segmenter, own: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(segmenter, "model_name", "./the/model/")
+    monkeypatch.setattr(segmenter.model.config, "_name_or_path", "./the/model/")
+    own = open_benchmark("own.jsonl", Path())
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    assert summarise(own, tmp_path / "results", limit=1)["benchmark"] == "own.jsonl"
+
+
+def test_an_evaluation_goes_on_with_another_limit(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+    folder = tmp_path / "results"
+    evaluate(segmenter, own, folder, limit=1)
+    first = summarise(own, folder, limit=1)
+    assert (first["samples"], first["records"], first["limit"]) == (1, 1, 1)
+    with pytest.raises(EvaluationError, match=r"4 records of .* are not done"):
+        summarise(own, folder)
+    done = (folder / "samples-0.jsonl").read_text()
+    evaluate(segmenter, own, folder)
+    assert (folder / "samples-0.jsonl").read_text().startswith(done)
+    whole = summarise(own, folder)
+    assert (whole["samples"], whole["records"], whole["limit"]) == (6, 5, None)
+    assert summarise(own, folder, limit=1) == first
+
+
+def test_a_target_of_no_pixel_is_one(tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether something is there is what the data say."""
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    speck = [5.1, 5.1, 5.2, 5.1, 5.2, 5.2]
+    lines = [{"image": "a.png", "prompt": f"thing {i}", "masks": masks} for i, masks in enumerate(([speck], []))]
+    (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    nothing = np.zeros((20, 20), bool)
+    monkeypatch.setattr(run, "predicted_masks", lambda *_: [(nothing, "[SEG]."), (nothing, "[SEG].")])
+    benchmark = open_benchmark(str(tmp_path / "own.jsonl"), tmp_path)
+    evaluate(segmenter, benchmark, tmp_path / "results")
+    (done,) = records_done(tmp_path / "results")
+    assert [(sample.target, sample.absent) for sample in done.samples] == [(0, False), (0, True)]
+    figures = summarise(benchmark, tmp_path / "results")
+    assert (figures["n_acc"], figures["t_acc"]) == (1.0, 0.0)
+
+
 def test_a_sentence_that_is_too_long_breaks_its_record_only(tmp_path: Path, segmenter: Segmenter) -> None:
     Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
     lines = [{"image": "a.png", "prompt": prompt, "masks": []} for prompt in ("word " * 100_000, "the thing")]
@@ -145,11 +224,15 @@ def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: Benchmark)
             assert file in text and Image.open(folder / file).width > 50
 
 
-def test_text_from_data_is_text_on_the_page(tmp_path: Path, segmenter: Segmenter) -> None:
-    sample = Sample(0, 0, "a.png", "<script>?", "", "<b>", 0.0, given="<i>")
-    words = Benchmark("words", object.__new__(VqaTest), answers="words")
-    text = write_page(segmenter, words, tmp_path, [sample], "given", 1).read_text()
+def test_page_of_the_worst_words(tmp_path: Path, segmenter: Segmenter) -> None:
+    """With the picture; text from data is text on the page."""
+    test = textvqa(tmp_path, {"What is it?": ["red"]})
+    sample = Sample(0, 0, "a.jpg", "<script>?", "", "<b>", 0.0, given="<i>")
+    text = write_page(segmenter, test, tmp_path, [sample], "generated", 1).read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;i&gt;" in text
+    assert 'src="worst/0-0-picture.png"' in text
+    red, green, _ = np.asarray(Image.open(tmp_path / "worst/0-0-picture.png")).mean((0, 1))
+    assert red > 240 and green < 10
 
 
 def test_sample_files_survive_cuts(tmp_path: Path) -> None:
@@ -166,7 +249,8 @@ def test_small_predictions_count_by_the_convention_and_raw() -> None:
     """gRefCOCO: 49 pixels where nothing is are right by the convention, wrong without it."""
 
     def sample(predicted: int, target: int, both: int) -> Sample:
-        return Sample(0, 0, "", "", "", "", 0.0, both, predicted + target - both, predicted, target)
+        union = predicted + target - both
+        return Sample(0, 0, "", "", "", "", 0.0, both, union, predicted, target, absent=not target)
 
     figures = mask_figures([sample(49, 0, 0), sample(50, 0, 0), sample(49, 60, 49)], classes=False, min_area=50)
     assert (figures["n_acc"], figures["n_acc_raw"]) == (0.5, 0.0)
@@ -174,35 +258,12 @@ def test_small_predictions_count_by_the_convention_and_raw() -> None:
     assert figures["ciou"] == 0.0 and figures["giou"] == pytest.approx(1 / 3)
 
 
-def test_words_are_scored_as_the_benchmark_does(tmp_path: Path, segmenter: Segmenter) -> None:
-    (tmp_path / "textvqa" / "train_images").mkdir(parents=True)
-    Image.new("RGB", (20, 20), "red").save(tmp_path / "textvqa" / "train_images" / "a.jpg")
-    line = {"image": "data/textvqa/train_images/a.jpg", "question": "What is it?", "question_id": 7}
-    lines = map(json.dumps, (line, line | {"question_id": 8}))
-    (tmp_path / "textvqa" / "textvqa_val.jsonl").write_text("\n".join(lines))
-    reply = segmenter.chat(
-        tmp_path / "textvqa/train_images/a.jpg",
-        "What is it?\nAnswer the question using a single word or phrase.",
-        max_new_tokens=16,
-    ).text
-    people = [{"answer": reply}] * 2 + [{"answer": "something else"}] * 8
-    annotations = {"annotations": [{"question_id": 7, "answers": people}]}
-    (tmp_path / "textvqa" / "textvqa_val_annotations.json").write_text(json.dumps(annotations))
-    test = open_benchmark("textvqa|val", tmp_path)
+def test_a_question_that_nobody_answered_is_a_broken_record(tmp_path: Path, segmenter: Segmenter) -> None:
+    test = textvqa(tmp_path, {"What is it?": ["red"] * 10, "What else?": []})
     evaluate(segmenter, test, tmp_path / "results")
     figures = summarise(test, tmp_path / "results")
-    assert figures["accuracy"] == pytest.approx((2 * (1 / 3) + 8 * (2 / 3)) / 10)
-    assert len(figures["broken"]) == 1 and "question 8 has no `answer`" in figures["broken"][0]
-
-
-def test_exact_words(tmp_path: Path, segmenter: Segmenter) -> None:
-    (tmp_path / "gqa" / "images").mkdir(parents=True)
-    Image.new("RGB", (20, 20), "red").save(tmp_path / "gqa" / "images" / "a.jpg")
-    line = {"image": "gqa/images/a.jpg", "question": "Is it red?", "question_id": "x", "answer": "surely not said"}
-    (tmp_path / "gqa" / "testdev_balanced.jsonl").write_text(json.dumps(line))
-    test = open_benchmark("gqa|testdev", tmp_path)
-    evaluate(segmenter, test, tmp_path / "results")
-    assert summarise(test, tmp_path / "results")["accuracy"] == 0.0
+    assert figures["samples"] == 1
+    assert len(figures["broken"]) == 1 and "question 1 has no `answer`" in figures["broken"][0]
 
 
 def test_unknown_names_and_missing_data(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union
+from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union, mean_class_iou
+from self1e.evaluation.samples import Sample, mask_figures
 
 
 def naive(pred: np.ndarray, target: np.ndarray, ignore: int | None = 255) -> tuple[int, int]:
@@ -84,12 +85,36 @@ def test_figures_are_those_of_a_naive_evaluation(min_area: int) -> None:
         assert figures[f"pr@{threshold}"] == pytest.approx(np.mean([iou >= threshold for iou in on_target]))
 
 
+def test_mean_class_iou_is_a_loop_over_classes_and_pixels() -> None:
+    pairs, names = samples(60, seed=3), ["cat", "dog", "owl"] * 20
+    pairs += [(EMPTY > 0, EMPTY), (FULL > 0, IGNORED)]
+    names += ["nowhere", "ignored"]
+    ious = []
+    for name in sorted(set(names)):
+        inter = union = 0
+        for (pred, target), other in zip(pairs, names, strict=True):
+            i, u = naive(pred, target) if other == name else (0, 0)
+            inter, union = inter + i, union + u
+        if union:
+            ious.append(inter / union)
+    assert len(ious) == 3
+    counts = [intersection_and_union(*pair) for pair in pairs]
+    assert mean_class_iou(names, *zip(*counts, strict=True)) == pytest.approx(sum(ious) / 3)
+    asked = [Sample(0, 0, "a.jpg", name, "", "", 0.0, *each) for name, each in zip(names, counts, strict=True)]
+    assert mask_figures(asked, classes=True, min_area=1)["miou"] == pytest.approx(sum(ious) / 3)
+    assert "miou" not in mask_figures(asked[60:], classes=True, min_area=1)
+    assert np.isnan(mean_class_iou(names[60:], [0, 0], [0, 0])) and np.isnan(mean_class_iou([], [], []))
+    with pytest.raises(ValueError, match="longer"):
+        mean_class_iou(["cat"], [1, 1], [1])
+
+
 def test_merging_shares_equals_gathering_all() -> None:
     pairs = samples(30)
     first, second = gather(pairs[:11]), pickle.loads(pickle.dumps(gather(pairs[11:])))
     assert first.merge(second) is first
     assert first == gather(pairs)
     assert first.compute() == gather(pairs).compute()
+    assert gather([(FULL, IGNORED)]).merge(gather([(FULL, IGNORED)])).only_ignored == 2
     with pytest.raises(ValueError, match="merge"):
         first.merge(MaskScores(min_area=50))
 
@@ -97,6 +122,7 @@ def test_merging_shares_equals_gathering_all() -> None:
 FULL, EMPTY, IGNORED = np.ones((4, 5), np.uint8), np.zeros((4, 5), np.uint8), np.full((4, 5), 255, np.uint8)
 
 
+@pytest.mark.filterwarnings("ignore:no target has a pixel inside")
 @pytest.mark.parametrize(
     ("pred", "target", "expected"),
     [

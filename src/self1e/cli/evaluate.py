@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +44,7 @@ EXAMPLES = """[dim]Examples:[/]
 TOYLAND = "toyland"
 
 FIELD_PANEL, TOYLAND_PANEL = "Options of data sets", "Options of toyland"
-OPTIONS_OF = {FIELD_PANEL: ("root", "out", "worst", "limit"), TOYLAND_PANEL: ("seed", "n")}
+OPTIONS_OF = {FIELD_PANEL: ("root", "out", "worst", "limit"), TOYLAND_PANEL: ("seed", "scenes")}
 
 
 class Answer(StrEnum):
@@ -62,7 +64,7 @@ def command(
             show_default=False,
             help="toyland (generated scenes that no training run sees), refcoco|unc|val, refcoco+|unc|testA, "
             "refcocog|umd|test, grefcoco|unc|val, reasonseg|val, ade20k-150, pascal-context-59, pascal-voc-20, "
-            "vqav2|val, gqa|testdev, ..., or FILE.jsonl of your own.",
+            "vqav2|val, gqa|testdev, ..., or FILE.jsonl or FILE.yaml of your own.",
         ),
     ],
     root: Annotated[
@@ -97,10 +99,15 @@ def command(
         int,
         typer.Option(metavar="S", help="Which scenes; two seeds share none.", rich_help_panel=TOYLAND_PANEL),
     ] = 1,
-    n: Annotated[
+    scenes: Annotated[
         int,
         typer.Option(
-            "--n", "-n", metavar="N", help="How many scenes, of about 12 questions each.", rich_help_panel=TOYLAND_PANEL
+            "--scenes",
+            "-n",
+            "--n",  # which torchrun's parser would take for one of its own options
+            metavar="N",
+            help="How many scenes, of about 12 questions each.",
+            rich_help_panel=TOYLAND_PANEL,
         ),
     ] = 200,
     json_file: Annotated[
@@ -132,7 +139,7 @@ def command(
         check_writable([json_file], overwrite)
     field = [name for name in benchmarks if name != TOYLAND]
     if not field:
-        _refuse_given(context, FIELD_PANEL, "toyland has none of these: it takes --seed and --n")
+        _refuse_given(context, FIELD_PANEL, "toyland has none of these: it takes --seed and --scenes")
     if len(field) == len(benchmarks):
         _refuse_given(context, TOYLAND_PANEL, "give toyland as a benchmark, or leave it out; data sets take --limit")
     opened = []
@@ -143,39 +150,27 @@ def command(
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1 and device == "auto":
         device = _own_device()
-    segmenter = load_segmenter(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        subfolder=subfolder,
-        quantize=quantize,
-        quantize_check=pictures_to_check(quantize, calibration),
-        max_tiles=max_tiles,
-    )
-    facts = {
-        "model": segmenter.model_name,
-        "weights_sha256": _weights_hash(model, revision, subfolder),
-        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
-        "device": str(segmenter.model.device),
-        "max_tiles": max_tiles,
-        "quantization": asdict(segmenter.quantization) if segmenter.quantization else None,
-        "versions": versions(),
-    }
-    figures: list[dict[str, Any]] = []
-    if len(field) < len(benchmarks) and process == 0:
-        figures.append({"benchmark": TOYLAND, **_toyland(segmenter, seed, n, answer)})
-    for benchmark in opened:
-        name = [Path(segmenter.model_name).name, str(facts["weights_sha256"])[:8], *([quantize] if quantize else [])]
-        folder = out / "-".join(name) / benchmark.folder
-        folder /= answer.value
-        measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes, facts)
-        if measured is not None:
-            figures.append(measured)
-    if processes > 1 and opened:
-        from torch import distributed
-
-        distributed.destroy_process_group()
+    with _process_group(processes if opened else 1):
+        segmenter = load_segmenter(
+            model,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            subfolder=subfolder,
+            quantize=quantize,
+            quantize_check=pictures_to_check(quantize, calibration),
+            max_tiles=max_tiles,
+        )
+        facts = _facts(segmenter, _weights_hash(model, revision, subfolder))
+        figures: list[dict[str, Any]] = []
+        if len(field) < len(benchmarks) and process == 0:
+            figures.append({"benchmark": TOYLAND, **_toyland(segmenter, seed, scenes, answer)})
+        name = [Path(segmenter.model_name).name, facts["weights_sha256"][:8], *([quantize] if quantize else [])]
+        for benchmark in opened:
+            folder = out / "-".join(name) / benchmark.folder
+            measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes, facts)
+            if measured is not None:
+                figures.append(measured)
     if json_file is not None and process == 0:
         whole = facts | figures[0] if len(figures) == 1 else facts | {"benchmarks": figures}
         write_json(json_file, whole, overwrite=overwrite, indent=2)
@@ -188,6 +183,23 @@ def _refuse_given(context: typer.Context, panel: str, instead: str) -> None:
     for name in OPTIONS_OF[panel]:
         if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
             raise CliError(f"--{name} would do nothing here: {instead}")
+
+
+@contextmanager
+def _process_group(processes: int) -> Iterator[None]:
+    """Joins the processes before any work is done, so that a launch that lacks something fails at once."""
+    if processes == 1:
+        yield
+        return
+    from datetime import timedelta
+
+    from torch import distributed
+
+    distributed.init_process_group("gloo", timeout=timedelta(days=7))  # one may have hours to do when others are done
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def _own_device() -> str:
@@ -204,6 +216,21 @@ def _weights_hash(model: str, revision: str | None, subfolder: str | None) -> st
     from self1e.modeling.weights import WeightFiles
 
     return sha256(WeightFiles(find_model(model, revision, subfolder)).paths)
+
+
+def _facts(segmenter: Segmenter, weights_sha256: str) -> dict[str, Any]:
+    """What was measured."""
+    from self1e.evaluation.run import versions
+
+    return {
+        "model": segmenter.model_name,
+        "weights_sha256": weights_sha256,
+        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
+        "device": str(segmenter.model.device),
+        "max_tiles": segmenter.processor.max_tiles,
+        "quantization": asdict(segmenter.quantization) if segmenter.quantization else None,
+        "versions": versions(),
+    }
 
 
 def _toyland(segmenter: Segmenter, seed: int, n: int, answer: Answer) -> dict[str, Any]:
@@ -232,8 +259,9 @@ def _measured(
 ) -> dict[str, Any] | None:
     """One benchmark; settings, facts and figures, which of several processes only the first has."""
     from self1e.evaluation.page import write_page
-    from self1e.evaluation.run import evaluate, records_done, summarise
+    from self1e.evaluation.run import answer_of, evaluate, record_count, records_done, summarise
 
+    folder /= answer_of(benchmark, answer.value)
     with progress_bar() as progress:
         task = progress.add_task(f"{segmenter.model_name} on {benchmark.name}", total=None)
         evaluate(
@@ -242,11 +270,15 @@ def _measured(
             folder,
             answer=answer.value,
             limit=limit,
+            weights_sha256=facts["weights_sha256"],
             process=process,
             processes=processes,
             on_record=lambda done, whole: progress.update(task, completed=done, total=whole),
         )
-    _wait_for_all(processes)
+    if processes > 1:
+        from torch import distributed
+
+        distributed.barrier()
     if process:
         return None
     figures = summarise(benchmark, folder, limit, facts)
@@ -254,40 +286,14 @@ def _measured(
     if figures["broken"]:
         notice(f"{len(figures['broken'])} records are broken and left out, the first: {figures['broken'][0]}")
     if worst:
-        samples = [sample for each in records_done(folder) for sample in each.samples]
+        done = records_done(folder, record_count(benchmark, limit))
+        samples = [sample for each in done for sample in each.samples]
         show(f"the worst: {write_page(segmenter, benchmark, folder, samples, answer.value, worst)}")
     show(f"figures and samples: {folder}")
     return figures
-
-
-def _wait_for_all(processes: int) -> None:
-    if processes == 1:
-        return
-    from datetime import timedelta
-
-    from torch import distributed
-
-    if not distributed.is_initialized():  # one may have hours to do when the others are done
-        distributed.init_process_group("gloo", timeout=timedelta(days=7))
-    distributed.barrier()
 
 
 def _line(name: str, figures: dict[str, Any]) -> str:
     shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
     cells = [f"{figure} {100 * figures[figure]:.1f}" for figure in shown if figure in figures]
     return f"{name}: {', '.join(cells) or 'nothing measured'} ({figures['samples']:,} samples)"
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a figure may depend on."""
-    import platform
-
-    import numpy
-    import torch
-    import transformers
-
-    from self1e.version import __version__
-
-    modules = {"torch": torch, "transformers": transformers, "numpy": numpy}
-    found = {name: str(module.__version__) for name, module in modules.items()}
-    return {"self1e": __version__, "python": platform.python_version(), **found}

@@ -25,7 +25,7 @@ Paths are relative to the file. Lines about the same picture (the same path) bec
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -141,7 +141,9 @@ def _of_prompt(tree: Mapping[str, Any], at: _Place) -> Query | Talk:
         form = tree.get("form", "sentence" if reads_as_sentence(text) else "phrase")
         if form not in ("phrase", "sentence"):
             raise DataError(f"{at.where}: `form` should be 'phrase' or 'sentence', not {str(form)[:60]!r}")
-        return Query(text, form, _mask(tree, at), _explanation(answer, at), _kind(tree, at))
+        masks = _masks(tree, at)
+        mask = partial(_union_of_masks, masks, at)
+        return Query(text, form, mask, _explanation(answer, at), _kind(tree, at), absent=not masks)
     if not answer:
         raise DataError(f"{at.where}: needs `masks` ([] if it is not there) or `answer`")
     if "form" in tree or "kind" in tree:
@@ -170,10 +172,6 @@ def _several(mask: Any) -> list[Any]:
     if isinstance(mask, list) and all(isinstance(each, str | dict) for each in mask):
         return mask
     return [mask]
-
-
-def _mask(tree: Mapping[str, Any], at: _Place) -> Callable[[], np.ndarray]:
-    return partial(_union_of_masks, _masks(tree, at), at)
 
 
 def _union_of_masks(masks: Sequence[Any], at: _Place) -> np.ndarray:

@@ -126,9 +126,8 @@ class CategoryMasks:
         absent = dict.fromkeys(self._spoken[name][0] for name in candidates)
         chosen = some_of([phrase for phrase in absent if phrase not in taken], self._absent_classes, record_id)
         nowhere = partial(np.zeros, (height, width), np.uint8)
-        return Record(
-            record_id, image, (*queries, *(Query(phrase, "phrase", nowhere, kind="absent") for phrase in chosen))
-        )
+        queries += tuple(Query(phrase, "phrase", nowhere, kind="absent", absent=True) for phrase in chosen)
+        return Record(record_id, image, queries)
 
     def _known(self, entry: Mapping[str, Any], key: str, where: str) -> list[str]:
         """Names of categories; PACO's pictures come from LVIS and may list categories that only LVIS has."""

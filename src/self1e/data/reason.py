@@ -83,11 +83,14 @@ class ReasonSource:
             raise DataError(f"{record_id}: {file} should hold text, is_sentence and shapes")
         texts = _texts(annotation, record_id)[: 1 if self._first_text_only else None]
         form, kind = _form(annotation, record_id)
-        mask = partial(_mask, _shapes(annotation, record_id), image)
+        shapes = _shapes(annotation, record_id)
+        mask = partial(_mask, shapes, image)
+        absent = all(_is_ignored(label) for label, _ in shapes)
         answer = self._explanations.get(image.name, "")
         if not isinstance(answer, str) or SEG in answer:
             raise DataError(f"{record_id}: its explanation should be text without {SEG}, not {str(answer)[:60]!r}")
-        return Record(record_id, image, tuple(Query(text, form, mask, answer.strip(), kind) for text in texts))
+        queries = (Query(text, form, mask, answer.strip(), kind, absent) for text in texts)
+        return Record(record_id, image, tuple(queries))
 
     def image_path(self, index: int) -> Path:
         return self._folder / self._names[index]
@@ -143,8 +146,12 @@ def rasterise(shapes: Sequence[tuple[str, np.ndarray]], height: int, width: int)
     painted = [(label, polygon_pixels(points, height, width)) for label, points in reversed(shapes)]
     # Of two of the same size, the one that stands first in the file is painted last.
     for label, pixels in sorted(painted, key=lambda each: -int(each[1].sum())):
-        mask[pixels] = IGNORE if "ignore" in label.lower() else 1
+        mask[pixels] = IGNORE if _is_ignored(label) else 1
     return mask
+
+
+def _is_ignored(label: str) -> bool:
+    return "ignore" in label.lower()
 
 
 def polygon_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -15,7 +15,6 @@ from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.random import Generator
-from PIL import Image
 
 from self1e.data.example import Conversation, Example, Turn
 from self1e.processing.images import load_image
@@ -48,6 +47,7 @@ class Query:
             to be picklable, as workers are processes: a `functools.partial` of a module's function.
         answer: An explanation in words, "" if there is none.
         kind: Name of the kind of query, for tables.
+        absent: Whether the data say that it is not there. The mask of a tiny target has no pixel inside, either.
     """
 
     text: str
@@ -55,6 +55,7 @@ class Query:
     mask: Callable[[], np.ndarray]
     answer: str = ""
     kind: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -132,26 +133,36 @@ def to_example(record: Record, rng: Generator, *, at_most: int = 3, training: bo
         image = load_image(record.image)
     except (OSError, ValueError) as error:
         raise DataError(f"{record.id}: {error}") from error
+    shape = (image.height, image.width)
     conversations = []
     for query in chosen(record.queries, at_most, rng):
-        mask = _fitting(query.mask, image, f"{record.id}, {query.text!r}")
+        mask = fitting_mask(query.mask, shape, f"{record.id}, {query.text!r}")
         turn = training_turn(query, rng) if training else evaluation_turn(query)
         conversations.append(Conversation((turn,), (mask,) * turn.answer.count(SEG), query.kind))
     for talk in chosen(record.talks, at_most, rng):
-        masks = [_fitting(mask, image, f"{record.id}, {talk.turns[0].question!r}") for mask in talk.masks]
+        masks = [fitting_mask(mask, shape, f"{record.id}, {talk.turns[0].question!r}") for mask in talk.masks]
         conversations.append(Conversation(talk.turns, masks, talk.kind))
     return Example(image, tuple(conversations), record.id)
 
 
-def _fitting(make: Callable[[], np.ndarray], image: Image.Image, where: str) -> np.ndarray:
-    """A mask of the picture's size."""
+def fitting_mask(make: Callable[[], np.ndarray], shape: tuple[int, int], where: str) -> np.ndarray:
+    """A mask of the picture's size.
+
+    Args:
+        make: See `Query.mask`.
+        shape: (height, width) of the picture.
+        where: Begins the message of an error.
+
+    Raises:
+        DataError: When it cannot be made, or has another size.
+    """
     try:
         mask = make()
     except (OSError, ValueError) as error:
         raise DataError(f"{where}: {error}") from error
-    if mask.shape != (image.height, image.width):
+    if mask.shape != shape:
         size = f"{mask.shape[1]} x {mask.shape[0]}"
-        raise DataError(f"{where}: the mask is {size}, the picture {image.width} x {image.height} pixels")
+        raise DataError(f"{where}: the mask is {size}, the picture {shape[1]} x {shape[0]} pixels")
     return mask
 
 

@@ -133,7 +133,7 @@ class ReferSource:
             segmentations = [self._segmentation(each, image_id, where) for each in _targets(ref, where)]
             kind = ("no-target", "refer", "multi-target")[min(len(segmentations), 2)]
             mask = partial(union_of_segmentations, segmentations, height, width)
-            queries += [Query(text, "phrase", mask, kind=kind) for text in _texts(ref, where)]
+            queries += [Query(text, "phrase", mask, kind=kind, absent=not segmentations) for text in _texts(ref, where)]
         return Record(record_id, self.image_path(index), tuple(queries))
 
     def image_path(self, index: int) -> Path:

@@ -87,7 +87,8 @@ class IndexMaps:
         return Record(file, self.image_path(index), tuple(queries))
 
     def _query(self, file: str, phrase: str, values: tuple[int, ...], kind: str) -> Query:
-        return Query(phrase, "phrase", partial(mask_of_map, self._map_of(file), values, self._ignored), kind=kind)
+        mask = partial(mask_of_map, self._map_of(file), values, self._ignored)
+        return Query(phrase, "phrase", mask, kind=kind, absent=not values)
 
     def _map_of(self, file: str) -> Path:
         return self._masks / f"{Path(file).stem}.png"

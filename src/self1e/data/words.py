@@ -250,20 +250,25 @@ def vqa_source(root: Path, name: str) -> JsonlSource:
 
 @dataclass(frozen=True)
 class Question:
-    """A question of a test, and what people answered: ten of them, or, with `exact`, the one right answer."""
+    """A question of a test, and what people answered: ten of them, or, with `exact`, the one right answer.
+
+    `kind` is the type of the answer where the annotations name it, as VQAv2's do: "yes/no", "number" or "other".
+    """
 
     id: str
     image: Path
     question: str
     given: tuple[str, ...]
     exact: bool
+    kind: str = ""
 
 
 class VqaTest:
     """A test of `VQA_TESTS`: a JSONL file of {"image", "question", "question_id"}, and what people answered.
 
-    That is in a file of the VQA challenge: {"annotations": [{"question_id", "answers": [{"answer"}, ...]}, ...]},
-    or, as in GQA, the "answer" of the line itself, which is compared word for word.
+    That is in a file of the VQA challenge, {"annotations": [{"question_id", "answers": [{"answer"}, ...]}, ...]}, where
+    "answer_type" may stand beside the answers; or, as in GQA, the "answer" of the line itself, which is compared word
+    for word.
     """
 
     def __init__(self, root: Path, name: str, split: str) -> None:
@@ -282,7 +287,8 @@ class VqaTest:
             if path is not None and not (self._root / path).exists():
                 raise DataError(f"there is no {self._root / path}, which {name}|{split} needs: get it from {_VQA_PAGE}")
         self._records = JsonRecords.of_lines(self._root / questions)
-        self._given = {} if annotations is None else _answers_of_people(self._root / annotations)
+        self._annotations = None if annotations is None else self._root / annotations
+        self._given = {} if self._annotations is None else _answers_of_people(self._annotations)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -297,23 +303,33 @@ class VqaTest:
         question, number = tree.get("question"), str(tree.get("question_id", self._records.numbers[index]))
         if not isinstance(question, str):
             raise DataError(f"{where}: `question` has to be text")
-        given = self._given.get(number)
-        if given is None:
-            if not isinstance(tree.get("answer"), str):
-                raise DataError(f"{where}: question {number} has no `answer`, and none in the annotations")
+        kind = ""
+        if self._annotations is not None:
+            given, kind = self._given.get(number, ((), ""))
+            if not given:
+                raise DataError(
+                    f"{where}: question {number} has no `answer` in {self._annotations}: download both again"
+                )
+        elif isinstance(tree.get("answer"), str):
             given = (tree["answer"],)
+        else:
+            raise DataError(f"{where}: question {number} has no `answer`, which has to be text")
         image = self._root / image_name(tree, where).removeprefix("data/")
         asked = question.strip()
         if not asked.endswith(SHORT_ANSWER_PROMPT):
             asked = f"{asked}\n{SHORT_ANSWER_PROMPT}"
-        return Question(number, image, asked, given, exact=number not in self._given)
+        return Question(number, image, asked, given, exact=self._annotations is None, kind=kind)
 
 
-def _answers_of_people(path: Path) -> dict[str, tuple[str, ...]]:
+def _answers_of_people(path: Path) -> dict[str, tuple[tuple[str, ...], str]]:
+    """The answers, and their type or "", by question."""
     try:
         tree = json.loads(path.read_text("utf-8"))
         return {
-            str(entry["question_id"]): tuple(str(each["answer"]) for each in entry["answers"])
+            str(entry["question_id"]): (
+                tuple(str(each["answer"]) for each in entry["answers"]),
+                str(entry.get("answer_type", "")),
+            )
             for entry in tree["annotations"]
         }
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -7,18 +7,21 @@ ade20k-150  pascal-context-59  pascal-voc-20            every class that is in a
 vqav2|val  okvqa|val  textvqa|val  vizwiz|val           answers in words, the VQA soft score
 gqa|testdev                                             answers in words, word for word
 FILE.jsonl                                              your own, see `self1e.data.own`
+FILE.yaml                                               your own in any form, see `self1e.data.own_entries`
 """
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from self1e.data.open_vocabulary import Ade20k150Source, PascalContext59Source, PascalVoc20Source
-from self1e.data.own import OwnSource
+from self1e.data.own_entries import Joined, open_own, read_entries
 from self1e.data.reason import ReasonSource
 from self1e.data.records import DataError, Source
 from self1e.data.refer import REFER_SETS, ReferSource
@@ -31,6 +34,8 @@ OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
     "pascal-voc-20": PascalVoc20Source,
 }
 
+OWN_FILES = (".jsonl", ".yaml", ".yml")
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -42,7 +47,8 @@ class Benchmark:
         answers: Whether masks or words are scored.
         min_area: Predictions of fewer pixels are empty; see `MaskScores`.
         classes: Whether mIoU over what is asked for is a figure: class names, not sentences.
-        data: Where the data are, and of a file of one's own what is in it: results of other data are not gone on with.
+        data: Where the data are, and of one's own a hash of the files that name them (not of pictures and PNG masks):
+            results of other data are not gone on with.
     """
 
     name: str
@@ -59,8 +65,9 @@ class Benchmark:
         >>> Benchmark("refcoco+|unc|val", ()).folder, Benchmark("photos/mine.jsonl", (), data="/photos 1f0c").folder
         ('refcoco+_unc_val', 'mine-407dd20b')
         """
-        if self.name.endswith(".jsonl"):
-            return f"{Path(self.name).stem}-{hashlib.sha256(self.data.split()[0].encode()).hexdigest()[:8]}"
+        if self.name.endswith(OWN_FILES):
+            path, _ = self.data.rsplit(maxsplit=1)
+            return f"{Path(self.name).stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
         return self.name.replace("|", "_")
 
 
@@ -73,9 +80,8 @@ def open_benchmark(name: str, root: Path) -> Benchmark:
     data = str(root.resolve())
     if name in OPEN_VOCABULARY:
         return Benchmark(name, OPEN_VOCABULARY[name](root), classes=True, data=data)
-    if name.endswith(".jsonl"):
-        source, path = OwnSource(Path(name)), Path(name).resolve()
-        return Benchmark(name, source, data=f"{path} {hashlib.sha256(path.read_bytes()).hexdigest()}")
+    if name.endswith(OWN_FILES):
+        return _own(name)
     match name.split("|"):
         case ["reasonseg", split]:
             return Benchmark(name, ReasonSource(root, split, explained=False, first_text_only=True), data=data)
@@ -84,7 +90,44 @@ def open_benchmark(name: str, root: Path) -> Benchmark:
         case [dataset, split_by, split] if (dataset, split_by) in REFER_SETS:
             min_area = GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1
             return Benchmark(name, ReferSource(root, dataset, split_by, split), min_area=min_area, data=data)
-    raise DataError(f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl of your own")
+    raise DataError(
+        f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl or FILE.yaml of your own"
+    )
+
+
+def _own(name: str) -> Benchmark:
+    """Data of one's own: a JSONL file, or the entries of a YAML file one after the other."""
+    file = Path(name)
+    entries = [{"jsonl": name}] if file.suffix == ".jsonl" else read_entries(file)
+    sources = [open_own(entry) for entry in entries]
+    for source, entry in zip(sources, entries, strict=True):
+        if "jsonl" in entry:
+            _tell_words(entry["jsonl"], source)
+    named = (entry[key] for entry in entries for key in ("jsonl", "coco", "classes") if key in entry)
+    contents = hashlib.sha256()
+    for path in dict.fromkeys([name, *named]):  # a JSONL file once
+        contents.update(Path(path).read_bytes())
+    return Benchmark(
+        name,
+        sources[0] if len(sources) == 1 else Joined(file.stem, sources),
+        classes=not any("jsonl" in entry for entry in entries),
+        data=f"{file.resolve()} {contents.hexdigest()}",
+    )
+
+
+def _tell_words(file: str, source: Source) -> None:
+    """Warns of how much in a file cannot be scored."""
+    scored = words = 0
+    for index in range(len(source)):
+        with suppress(DataError):  # the evaluation tells of these
+            record = source[index]
+            scored, words = scored + len(record.queries), words + len(record.talks)
+    if words:
+        warnings.warn(
+            f"{file}: {words:,} conversations and answers in words are left out, which cannot be scored; "
+            f"{scored:,} prompts with `masks` can",
+            stacklevel=2,
+        )
 
 
 def names() -> list[str]:

@@ -6,6 +6,8 @@ figures at the end, so that splitting the samples among processes and merging ch
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +39,47 @@ def intersection_and_union(pred: Any, target: Any, ignore: int | None = 255) -> 
     """
     inside, true = _masks(pred, target, ignore)
     return int(np.count_nonzero(inside & true)), int(np.count_nonzero(inside | true))
+
+
+def mean_class_iou(classes: Iterable[Hashable], intersections: Iterable[float], unions: Iterable[float]) -> float:
+    """mIoU: for each class the sum of intersections over the sum of unions in all pictures, and the mean over classes.
+
+    Args:
+        classes: The class of each mask.
+        intersections: Pixels of each mask, see `intersection_and_union`.
+        unions: Pixels of each mask.
+
+    Returns:
+        A share from 0 to 1 over the classes whose union has pixels; NaN when there are none.
+
+    Raises:
+        ValueError: The three are not equally many.
+
+    >>> mean_class_iou(["cat", "dog", "cat", "owl"], [1, 3, 2, 0], [4, 4, 2, 0])
+    0.625
+    """
+    sums: dict[Hashable, tuple[float, float]] = {}
+    for name, intersection, union in zip(classes, intersections, unions, strict=True):
+        before = sums.get(name, (0, 0))
+        sums[name] = (before[0] + intersection, before[1] + union)
+    ious = [both / either for both, either in sums.values() if either]
+    return sum(ious) / len(ious) if ious else float("nan")
+
+
+def warn_of_ignored_targets(ignored: float, present: bool, ignore: int | None) -> None:
+    """Warns when all targets look like masks that are drawn with the value to ignore: predictions would not count.
+
+    Args:
+        ignored: How many targets have pixels to ignore, and none inside.
+        present: Whether any has pixels inside.
+        ignore: The value.
+    """
+    if ignored and not present:
+        warnings.warn(
+            f"no target has a pixel inside, and {ignored:.0f} have pixels of {ignore}, which are ignored. If masks are "
+            f"drawn with {ignore} here, give `target != 0`, or set ignore=None",
+            stacklevel=3,
+        )
 
 
 def _masks(pred: Any, target: Any, ignore: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +127,9 @@ class MaskScores:
     unions: list[int] = field(default_factory=list, repr=False)
     predicted: list[int] = field(default_factory=list, repr=False)
     targets: list[int] = field(default_factory=list, repr=False)
+    absent: list[bool] = field(default_factory=list, repr=False)
+    #: How many targets have pixels to ignore, and none inside.
+    only_ignored: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         if self.min_area < 1:
@@ -92,8 +138,14 @@ class MaskScores:
     def __len__(self) -> int:
         return len(self.unions)
 
-    def update(self, pred: Any, target: Any) -> float:
-        """Adds a sample; for the arguments see `intersection_and_union`.
+    def update(self, pred: Any, target: Any, *, absent: bool | None = None) -> float:
+        """Adds a sample.
+
+        Args:
+            pred: See `intersection_and_union`.
+            target: See `intersection_and_union`.
+            absent: Whether the label says that there is no target; a tiny one may have no pixel. None: there is none
+                when it has no pixel.
 
         Returns:
             The sample's IoU, 1 when neither mask has a pixel.
@@ -108,6 +160,8 @@ class MaskScores:
         self.unions.append(union)
         self.predicted.append(predicted)
         self.targets.append(target_area)
+        self.absent.append(target_area == 0 if absent is None else absent)
+        self.only_ignored += absent is None and target_area == 0 and bool(np.asarray(target).any())
         return intersection / union if union else 1.0
 
     def merge(self, other: MaskScores) -> MaskScores:
@@ -118,8 +172,9 @@ class MaskScores:
         """
         if (self.min_area, self.ignore) != (other.min_area, other.ignore):
             raise ValueError(f"cannot merge {other} into {self}")
-        for name in ("intersections", "unions", "predicted", "targets"):
+        for name in ("intersections", "unions", "predicted", "targets", "absent"):
             getattr(self, name).extend(getattr(other, name))
+        self.only_ignored += other.only_ignored
         return self
 
     @property
@@ -131,6 +186,8 @@ class MaskScores:
     def compute(self) -> dict[str, float]:
         """The figures, as shares from 0 to 1. A figure that no sample bears on is left out.
 
+        Warns when no target has a pixel inside and some hold `ignore`, as masks drawn with 0 and 255 do.
+
         Returns:
             `samples`: their number.
             `ciou`: sum of intersections / sum of unions ("cumulative", also called overall IoU).
@@ -139,12 +196,13 @@ class MaskScores:
             `t_acc`: of the samples with a target, the share predicted not empty.
             `pr@0.5` ... `pr@0.9`: of the samples with a target, the share whose IoU is at least that.
         """
+        warn_of_ignored_targets(self.only_ignored, any(self.targets), self.ignore)
         figures = {"samples": float(len(self))}
         if sum(self.unions):
             figures["ciou"] = sum(self.intersections) / sum(self.unions)
         if len(self):
             figures["giou"] = float(self.ious.mean())
-        has_target, answered = np.array(self.targets) > 0, np.array(self.predicted) > 0
+        has_target, answered = ~np.array(self.absent, bool), np.array(self.predicted) > 0
         if not has_target.all():
             figures["n_acc"] = float(np.mean(~answered[~has_target]))
         if has_target.any():

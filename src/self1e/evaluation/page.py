@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from self1e.data.contact_sheet import with_masks
-from self1e.data.records import Record
-from self1e.data.words import VqaTest
+from self1e.data.words import Question
 from self1e.evaluation.benchmarks import Benchmark
 from self1e.evaluation.run import Answer, predicted_masks
 from self1e.evaluation.samples import Sample
@@ -47,13 +46,17 @@ def write_page(
     sections = []
     asked: dict[int, list[np.ndarray]] = {}  # several of the worst may be of one picture
     for sample in worst_samples(samples, count):
-        if isinstance(benchmark.source, VqaTest):
-            sections.append(_words_section(sample))
-            continue
         record = benchmark.source[sample.record]
+        if isinstance(record, Question):
+            told = f"said: {html.escape(sample.answer)}<br>right: {html.escape(sample.given)}"
+            sections.append(_section(folder, sample, record.image, {"picture": []}, told))
+            continue
         if sample.record not in asked:
             asked[sample.record] = [mask for mask, _ in predicted_masks(segmenter, record, answer)]
-        sections.append(_section(folder, sample, record, asked[sample.record][sample.number]))
+        predicted = asked[sample.record][sample.number].astype(np.uint8)
+        shown = {"marked": [record.queries[sample.number].mask()], "predicted": [predicted]}
+        told = f"IoU {sample.score:.3f} · {html.escape(sample.answer)}"
+        sections.append(_section(folder, sample, record.image, shown, told))
     title = f"{segmenter.model_name} on {benchmark.name}: the worst {len(sections)} of {len(samples):,}"
     page = folder / PAGE
     page.write_text(
@@ -64,22 +67,15 @@ def write_page(
     return page
 
 
-def _section(folder: Path, sample: Sample, record: Record, predicted: np.ndarray) -> str:
-    picture = load_image(record.image)
+def _section(folder: Path, sample: Sample, image: Path, shown: Mapping[str, Sequence[np.ndarray]], told: str) -> str:
+    """A sample with its picture, once for each name of what is shown on it; `told` is HTML."""
+    picture = load_image(image)
     figures = []
-    masks = {"marked": record.queries[sample.number].mask(), "predicted": predicted.astype(np.uint8)}
-    for name, mask in masks.items():
+    for name, masks in shown.items():
         file = f"{PICTURES}/{sample.record}-{sample.number}-{name}.png"
-        with_masks(picture, [mask]).save(folder / file)
+        with_masks(picture, masks).save(folder / file)
         figures.append(f'<figure><img src="{file}"><figcaption>{name}</figcaption></figure>')
     return (
         f"<section><h2>{html.escape(sample.question)}</h2>{''.join(figures)}"
-        f"<p>IoU {sample.score:.3f} · {html.escape(sample.picture)} · {html.escape(sample.answer)}</p></section>"
-    )
-
-
-def _words_section(sample: Sample) -> str:
-    return (
-        f"<section><h2>{html.escape(sample.question)}</h2><p>said: {html.escape(sample.answer)}<br>"
-        f"right: {html.escape(sample.given)}<br>{html.escape(sample.picture)}</p></section>"
+        f"<p>{told}<br>{html.escape(sample.picture)}</p></section>"
     )

@@ -5,14 +5,18 @@ Processes share nothing but the folder of results: process p of P takes records 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
+import transformers
 
-from self1e.data.records import DataError, Query, Record, evaluation_turn
+from self1e.data.records import DataError, Query, Record, evaluation_turn, fitting_mask
 from self1e.data.words import VqaTest
 from self1e.evaluation.benchmarks import Benchmark
 from self1e.evaluation.metrics import MaskScores
@@ -22,6 +26,7 @@ from self1e.files import write_json
 from self1e.processing.images import ImageError, load_image
 from self1e.processing.prompts import PromptError
 from self1e.segmenter import Segmenter
+from self1e.version import __version__
 
 Answer = Literal["given", "generated"]
 LONGEST_ANSWER = 128
@@ -44,6 +49,7 @@ def evaluate(
     *,
     answer: Answer = "given",
     limit: int | None = None,
+    weights_sha256: str = "",
     process: int = 0,
     processes: int = 1,
     on_record: Callable[[int, int], None] | None = None,
@@ -56,7 +62,9 @@ def evaluate(
         folder: Of the results. Records that it holds already are not done again.
         answer: "given": masks are read behind `[SEG].`, the published protocol. "generated": the model writes its own
             answer; all masks of an answer count together, and none counts as an empty one. Words are always its own.
-        limit: Only the first records.
+        limit: Only the first records. An evaluation may go on with another limit.
+        weights_sha256: Of the model's files, which a segmenter does not know. With other weights an evaluation does not
+            go on.
         process: Which of the processes this is.
         processes: How many there are.
         on_record: Called after each record with (done, all) of this process.
@@ -64,7 +72,7 @@ def evaluate(
     Raises:
         EvaluationError: When the folder holds the results of something else.
     """
-    check_settings(segmenter, benchmark, folder, answer, limit)
+    check_settings(segmenter, benchmark, folder, answer, weights_sha256)
     done = {each.record for each in records_done(folder) if not each.broken}  # what was broken may be mended
     file = SampleFile(folder / f"samples-{process}.jsonl")
     own = range(process, record_count(benchmark, limit), processes)
@@ -83,32 +91,44 @@ def record_count(benchmark: Benchmark, limit: int | None) -> int:
     return min(len(benchmark.source), limit or len(benchmark.source))
 
 
-def records_done(folder: Path) -> list[RecordDone]:
-    """Of all processes, in the order of the source."""
+def answer_of(benchmark: Benchmark, answer: Answer) -> Answer:
+    """Whose answer is measured when this one is asked for: words are always generated."""
+    return "generated" if benchmark.answers == "words" else answer
+
+
+def records_done(folder: Path, count: int | None = None) -> list[RecordDone]:
+    """Of all processes, in the order of the source; only those among the first `count` records."""
     found: dict[int, RecordDone] = {}
     for path in sorted(folder.glob("samples-*.jsonl")):
         for each in SampleFile(path):
             if each.record not in found or not each.broken:
                 found[each.record] = each
-    return [found[record] for record in sorted(found)]
+    return [found[record] for record in sorted(found) if count is None or record < count]
 
 
-def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, answer: Answer, limit: int | None) -> None:
-    """Writes down what is measured, or checks that it is what was measured before.
+def check_settings(
+    segmenter: Segmenter, benchmark: Benchmark, folder: Path, answer: Answer, weights_sha256: str
+) -> None:
+    """Writes down all that the results depend on, or checks that it is as before; how paths are spelled does not count.
 
     Raises:
         EvaluationError: When it is not.
     """
+    config = segmenter.model.config.to_dict() | {"_name_or_path": ""}
     settings = {
-        "benchmark": benchmark.name,
+        "benchmark": benchmark.folder,
         "data": benchmark.data,
-        "records": record_count(benchmark, limit),
-        "limit": limit,
-        "answer": answer,
+        "answer": answer_of(benchmark, answer),
         "min_area": benchmark.min_area,
-        "model": segmenter.model_name,
+        "weights_sha256": weights_sha256,
+        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest(),
+        "quantize": segmenter.quantization.scheme if segmenter.quantization else None,
         "dtype": str(segmenter.model.dtype).removeprefix("torch."),
+        "device": segmenter.model.device.type,
         "max_tiles": segmenter.processor.max_tiles,
+        "longest_answer": LONGEST_ANSWER,
+        "longest_words": LONGEST_WORDS,
+        "versions": versions(),
     }
     path = folder / SETTINGS
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,10 +138,21 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, ans
     if earlier != settings:
         changed = ", ".join(
             f"{key}: {earlier.get(key)} there, {value} now"
-            for key, value in settings.items()
+            for key, value in (dict.fromkeys(earlier) | settings).items()
             if earlier.get(key) != value
         )
         raise EvaluationError(f"{folder} holds another evaluation ({changed}): choose another folder, or delete it")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a figure may depend on."""
+    return {
+        "self1e": __version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def summarise(
@@ -133,7 +164,7 @@ def summarise(
         benchmark: As in the evaluation.
         folder: Of the results.
         limit: As in the evaluation.
-        facts: What else to write down with the figures: which weights, which versions.
+        facts: What else to write down with the figures: the model's name, the device.
 
     Returns:
         What the file of figures holds: settings, facts, and figures.
@@ -141,8 +172,9 @@ def summarise(
     Raises:
         EvaluationError: When records are missing: a process is not done, or was killed.
     """
-    done = records_done(folder)
-    missing = record_count(benchmark, limit) - len(done)
+    count = record_count(benchmark, limit)
+    done = records_done(folder, count)
+    missing = count - len(done)
     if missing:
         raise EvaluationError(f"{missing} records of {folder} are not done: run the evaluation again to go on with it")
     samples = [sample for each in done for sample in each.samples]
@@ -153,7 +185,9 @@ def summarise(
         figures["kinds"] = {kind: figures_of(benchmark, each) for kind, each in zip(kinds, by_kind, strict=True)}
     figures["broken"] = [f"{each.record}: {each.broken}" for each in done if each.broken]
     write_csv(folder / TABLE, samples)
-    whole = json.loads((folder / SETTINGS).read_text("utf-8")) | dict(facts or {}) | figures
+    settings = json.loads((folder / SETTINGS).read_text("utf-8"))
+    asked = {"benchmark": benchmark.name, "records": count, "limit": limit}
+    whole = settings | asked | dict(facts or {}) | figures
     write_json(folder / FIGURES, whole, indent=1, overwrite=True)
     return whole
 
@@ -177,10 +211,8 @@ def _samples(segmenter: Segmenter, benchmark: Benchmark, index: int, answer: Ans
     record = benchmark.source[index]
     masks = predicted_masks(segmenter, record, answer)
     for number, (query, (predicted, text)) in enumerate(zip(record.queries, masks, strict=True)):
+        truth = fitting_mask(query.mask, predicted.shape, f"{record.id}, {query.text!r}")
         raw = MaskScores()
-        truth = query.mask()
-        if truth.shape != predicted.shape:
-            raise DataError(f"{record.id}: the mask is {truth.shape[::-1]}, the picture {predicted.shape[::-1]} pixels")
         raw.update(predicted, truth)
         yield Sample(
             index,
@@ -194,6 +226,7 @@ def _samples(segmenter: Segmenter, benchmark: Benchmark, index: int, answer: Ans
             raw.unions[0],
             raw.predicted[0],
             raw.targets[0],
+            absent=query.absent,
         )
 
 
@@ -228,4 +261,4 @@ def _words(segmenter: Segmenter, test: VqaTest, index: int) -> Sample:
         raise DataError(f"{asked.id}: {error}") from error
     score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
     question = asked.question.partition("\n")[0]
-    return Sample(index, 0, asked.image.name, question, "", text, score, given=" | ".join(asked.given))
+    return Sample(index, 0, asked.image.name, question, asked.kind, text, score, given=" | ".join(asked.given))

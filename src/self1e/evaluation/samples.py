@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from self1e.evaluation.metrics import MaskScores
+from self1e.evaluation.metrics import MaskScores, mean_class_iou
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Sample:
         predicted: Pixels, however few.
         target: Pixels.
         given: The right answer, or answers of people joined by " | "; "" for masks.
+        absent: Whether the data say that what was asked for is not there.
     """
 
     record: int
@@ -49,6 +50,7 @@ class Sample:
     predicted: int = 0
     target: int = 0
     given: str = ""
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,10 @@ def mask_figures(samples: Sequence[Sample], *, classes: bool, min_area: int) -> 
         raw = _scores(samples, 1).compute()
         figures |= {f"{name}_raw": raw[name] for name in ("n_acc", "t_acc") if name in raw}
     if classes and samples:
-        sums: dict[str, np.ndarray] = {}
-        for sample in samples:
-            sums.setdefault(sample.question, np.zeros(2))[:] += (sample.intersection, sample.union)
-        figures["miou"] = float(np.mean([both / either for both, either in sums.values() if either]))
-        figures["classes"] = len(sums)
+        names, unions = [sample.question for sample in samples], [sample.union for sample in samples]
+        figures["classes"] = len(set(names))
+        if any(unions):
+            figures["miou"] = mean_class_iou(names, [sample.intersection for sample in samples], unions)
     return figures | {"samples": len(samples)}
 
 
@@ -126,6 +127,7 @@ def _scores(samples: Sequence[Sample], min_area: int) -> MaskScores:
         scores.intersections.append(0 if empty else sample.intersection)
         scores.unions.append(sample.target if empty else sample.union)
         scores.targets.append(sample.target)
+        scores.absent.append(sample.absent)
     return scores
 
 

@@ -7,27 +7,31 @@ Sums are float64, which Apple's MPS does not have: keep them on the CPU there. N
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import index
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from self1e.evaluation.metrics import PRECISION_THRESHOLDS, MaskScores
+from self1e.evaluation.metrics import PRECISION_THRESHOLDS, MaskScores, mean_class_iou, warn_of_ignored_targets
 from self1e.evaluation.vqa import exact_score, vqa_score
 
 
 class MaskFigures(Metric):
     """cIoU, gIoU, N-acc, T-acc and Pr@0.5 ... Pr@0.9 of masks, see `MaskScores`.
 
-        figures = MaskFigures()
-        figures.update(predicted, target)       # bool[K, H, W] and integer[K, H, W], any number of times
-        figures.compute()                       # {"ciou": ..., "giou": ..., ...}
-
     Args:
         min_area: See `MaskScores`; `GREFCOCO_MIN_AREA` is gRefCOCO's convention.
         ignore: See `MaskScores`.
         kwargs: Of `torchmetrics.Metric`.
+
+    >>> figures = MaskFigures()
+    >>> figures.update(torch.tensor([[True, True, False]]), torch.tensor([[1, 1, 1]]))  # one mask
+    >>> figures.update(torch.zeros(2, 1, 3, dtype=torch.bool), torch.tensor([[[0, 0, 255]], [[0, 1, 1]]]))  # two
+    >>> {name: round(float(value), 3) for name, value in figures.compute().items() if name in ("ciou", "giou", "t_acc")}
+    {'ciou': 0.4, 'giou': 0.556, 't_acc': 0.5}
     """
 
     full_state_update = False
@@ -40,34 +44,45 @@ class MaskFigures(Metric):
     said_absent: Tensor
     present: Tensor
     found: Tensor
+    only_ignored: Tensor
     precise: Tensor
 
     def __init__(self, min_area: int = 1, ignore: int | None = 255, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_area, self.ignore = min_area, ignore
-        for name in ("intersection", "union", "iou", "samples", "absent", "said_absent", "present", "found"):
+        sums = ("intersection", "union", "iou", "samples", "absent", "said_absent", "present", "found", "only_ignored")
+        for name in sums:
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("precise", torch.zeros(len(PRECISION_THRESHOLDS), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, target: Tensor) -> None:
-        """Adds samples: [K, H, W] or [H, W] each."""
-        scores = MaskScores(self.min_area, self.ignore)
-        for one, true in zip(_stacked(predicted), _stacked(target), strict=True):
-            iou = scores.update(one.cpu().numpy(), true.cpu().numpy())
-            there = scores.targets[-1] > 0
-            self.iou += iou
-            self.present += there
-            self.absent += not there
-            self.found += there and scores.predicted[-1] > 0
-            self.said_absent += not there and scores.predicted[-1] == 0
-            if there:
-                self.precise += torch.tensor([iou >= each for each in PRECISION_THRESHOLDS], device=self.precise.device)
-        self.samples += len(scores)
+        """Adds samples, all of them or none.
+
+        Args:
+            predicted: bool or integer[K, H, W] or [H, W]: non-zero inside.
+            target: bool or integer of the same shape: non-zero inside, `ignore` where pixels are left out.
+
+        Raises:
+            ValueError: The shapes differ.
+            TypeError: One has a floating type.
+        """
+        scores = _scores(predicted, target, self.min_area, self.ignore)
+        present, answered = np.array(scores.targets) > 0, np.array(scores.predicted) > 0
         self.intersection += sum(scores.intersections)
         self.union += sum(scores.unions)
+        self.iou += float(scores.ious.sum())
+        self.samples += len(scores)
+        self.present += int(present.sum())
+        self.absent += int((~present).sum())
+        self.found += int((present & answered).sum())
+        self.said_absent += int((~present & ~answered).sum())
+        self.only_ignored += scores.only_ignored
+        precise = scores.ious[present, None] >= np.array(PRECISION_THRESHOLDS)
+        self.precise += torch.from_numpy(precise.sum(axis=0)).to(self.precise.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """Shares from 0 to 1; a figure that no sample bears on is left out, as in `MaskScores.compute`."""
+        """Shares from 0 to 1. A figure that no sample bears on is left out; warns as `MaskScores.compute` does."""
+        warn_of_ignored_targets(float(self.only_ignored), bool(self.present), self.ignore)
         figures = {}
         if self.union > 0:
             figures["ciou"] = self.intersection / self.union
@@ -83,12 +98,18 @@ class MaskFigures(Metric):
 
 
 class MeanClassIoU(Metric):
-    """mIoU: for each class the sum of intersections over the sum of unions in all pictures, and the mean over classes.
+    """mIoU, see `mean_class_iou`.
 
     Args:
         classes: How many there are.
         ignore: Value of a target that marks pixels to leave out.
         kwargs: Of `torchmetrics.Metric`.
+
+    >>> miou = MeanClassIoU(classes=3)
+    >>> predicted, target = torch.tensor([[[1, 1, 0]], [[0, 0, 1]]]), torch.tensor([[[1, 0, 0]], [[0, 255, 1]]])
+    >>> miou.update(predicted, target, classes=[0, 2])
+    >>> miou.compute()
+    tensor(0.7500, dtype=torch.float64)
     """
 
     full_state_update = False
@@ -103,21 +124,41 @@ class MeanClassIoU(Metric):
             self.add_state(name, torch.zeros(classes, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, target: Tensor, classes: Sequence[int]) -> None:
-        """Adds masks: [K, H, W] each, and the class of each."""
-        scores = MaskScores(1, self.ignore)
-        for one, true, number in zip(_stacked(predicted), _stacked(target), classes, strict=True):
-            scores.update(one.cpu().numpy(), true.cpu().numpy())
-            self.intersection[number] += scores.intersections[-1]
-            self.union[number] += scores.unions[-1]
+        """Adds masks, all of them or none.
+
+        Args:
+            predicted: bool or integer[K, H, W] or [H, W]: non-zero inside.
+            target: bool or integer of the same shape: non-zero inside, `ignore` where pixels are left out.
+            classes: K numbers from 0: the class of each mask.
+
+        Raises:
+            ValueError: The shapes differ, there are not K classes, or one is not among those there are.
+            TypeError: A mask has a floating type, or a class is no integer.
+        """
+        numbers, known = [index(each) for each in classes], range(len(self.union))
+        if unknown := [number for number in numbers if number not in known]:
+            raise ValueError(f"class {unknown[0]} is not one of the {len(known)}, which are numbered from 0")
+        scores = _scores(predicted, target, 1, self.ignore)
+        if len(numbers) != len(scores):
+            raise ValueError(f"{len(scores)} masks need a class each, got {len(numbers)}")
+        for number, intersection, union in zip(numbers, scores.intersections, scores.unions, strict=True):
+            self.intersection[number] += intersection
+            self.union[number] += union
 
     def compute(self) -> Tensor:
         """Mean over the classes that were seen or predicted; NaN when none was."""
-        seen = self.union > 0
-        return (self.intersection[seen] / self.union[seen]).mean()
+        miou = mean_class_iou(range(len(self.union)), self.intersection.tolist(), self.union.tolist())
+        return self.union.new_tensor(miou)
 
 
 class AnswerAccuracy(Metric):
-    """Mean score of answers in words: `vqa_score`, or `exact_score` with `exact=True`."""
+    """Mean score of answers in words: `vqa_score`, or `exact_score` with `exact=True`.
+
+    >>> accuracy = AnswerAccuracy()
+    >>> accuracy.update(["Two.", "a dog"], [["2"] * 9 + ["3"], ["cat"] * 7 + ["dog"] * 3])
+    >>> accuracy.compute()
+    tensor(0.9500, dtype=torch.float64)
+    """
 
     full_state_update = False
     higher_is_better = True
@@ -131,15 +172,39 @@ class AnswerAccuracy(Metric):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, answers: Sequence[str], given: Sequence[Any]) -> None:
-        """Adds answers; `given` has for each the answers of people, or with `exact` the one answer."""
-        for answer, theirs in zip(answers, given, strict=True):
-            self.total += self.score(answer, theirs)
-        self.answers += len(answers)
+        """Adds answers, all of them or none.
+
+        Args:
+            answers: The model's.
+            given: For each the answers of people, or with `exact` the one answer.
+
+        Raises:
+            ValueError: The two are not equally many, or nobody answered one of the questions.
+        """
+        scores = [self.score(answer, theirs) for answer, theirs in zip(answers, given, strict=True)]
+        self.total += sum(scores)
+        self.answers += len(scores)
 
     def compute(self) -> Tensor:
         """A share from 0 to 1; NaN when there were no answers."""
         return self.total / self.answers
 
 
-def _stacked(masks: Tensor) -> Tensor:
-    return masks[None] if masks.ndim == 2 else masks
+def _scores(predicted: Tensor, target: Tensor, min_area: int, ignore: int | None) -> MaskScores:
+    """Of masks [K, H, W], or one of [H, W].
+
+    Raises:
+        ValueError: The shapes differ.
+        TypeError: One has a floating type.
+    """
+    if predicted.shape != target.shape or predicted.ndim not in (2, 3):
+        raise ValueError(
+            f"masks must be [K, H, W] or [H, W], both alike, got {tuple(predicted.shape)} predicted and "
+            f"{tuple(target.shape)} of targets"
+        )
+    if predicted.ndim == 2:
+        predicted, target = predicted[None], target[None]
+    scores = MaskScores(min_area, ignore)
+    for one, true in zip(predicted, target, strict=True):
+        scores.update(one.cpu().numpy(), true.cpu().numpy())
+    return scores

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from self1e.data.mixture import Mixture, Part
-from self1e.data.own import OwnSource
-from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
+from self1e.data.own_entries import open_own
 from self1e.data.records import Source
 from self1e.data.registry import open_set, without_held_out
-from self1e.training.config import MixtureData, OwnData, PartSettings, ToylandData, TrainConfig, Validation
+from self1e.training.config import MixtureData, PartSettings, ToylandData, TrainConfig, Validation
 from self1e.training.toyland import ToylandDataset
 
 
@@ -65,18 +64,8 @@ def open_part(part: PartSettings, root: Path | None) -> list[Source]:
     """
     if not part.rate:
         return []
-    return [*(open_set(each, root or Path()) for each in part.sets), *map(own_source, part.own)]
-
-
-def own_source(own: OwnData) -> Source:
-    """Opens data of one's own in the form that the settings name."""
-    if own.jsonl is not None:
-        return OwnSource(Path(own.jsonl))
-    assert own.images is not None
-    if own.coco is not None:
-        return CocoInstancesSource(Path(own.coco), Path(own.images), absent_classes=own.absent_classes)
-    assert own.masks is not None and own.classes is not None
-    return IndexMapSource(Path(own.images), Path(own.masks), Path(own.classes), absent_classes=own.absent_classes)
+    own = (open_own(entry.model_dump(exclude_none=True)) for entry in part.own)
+    return [*(open_set(name, root or Path()) for name in part.sets), *own]
 
 
 def _mixture(data: MixtureData, length: int, *, training: bool, hold_out: bool) -> Mixture:
