@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import Library
 from torch.utils import _pytree as pytree
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
@@ -118,13 +119,13 @@ def _copy_from(source: Tensor, target: Tensor, non_blocking: bool = False) -> Te
     return target
 
 
-_library = torch.library.Library("aten", "IMPL")  # what is registered lives as long as this
+_registered = Library("aten", "IMPL")  # what is registered lives as long as this
 
 
 def register() -> None:
     """Makes the device known to this process, once and for all."""
     _setup_privateuseone_for_python_backend(NAME)
-    _library.impl("_copy_from", _copy_from, "PrivateUse1")
+    _registered.impl("_copy_from", _copy_from, "PrivateUse1")
     for name in torch._C._dispatch_get_all_op_names():
         packet, _, overload = name.removeprefix("aten::").partition(".")
         func = getattr(getattr(aten, packet, None), overload or "default", None) if name.startswith("aten::") else None
@@ -133,7 +134,7 @@ def register() -> None:
         takes = {each.name: str(each.type) for each in func._schema.arguments}
         gives = [str(each.type) for each in func._schema.returns]
         if "device" in takes and not any("Tensor" in kind for kind in takes.values()) and gives == ["Tensor"]:
-            _library.impl(name.removeprefix("aten::"), _factory(func), "PrivateUse1")
+            _registered.impl(name.removeprefix("aten::"), _factory(func), "PrivateUse1")
 
 
 def waits_of(run: Callable[[], Any]) -> Counter[tuple[str, str]]:

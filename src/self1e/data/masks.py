@@ -86,13 +86,16 @@ def mask_of_values(index_map: np.ndarray, values: Sequence[int], ignored: int | 
 def _from_rle(code: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     try:
         size, counts = [int(side) for side in code["size"]], code["counts"]
+        if isinstance(counts, str):
+            counts = counts.encode("ascii", errors="replace")
+        runs = runs_of(counts) if isinstance(counts, bytes) else [int(run) for run in counts]
+    except MaskError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise MaskError(f"a run-length code needs `size` and `counts`: {error!r}") from None
     if size != [height, width]:
-        raise MaskError(f"a run-length code of {size[0]} x {size[1]} does not fit a picture of {height} x {width}")
-    if isinstance(counts, str):
-        counts = counts.encode("ascii", errors="replace")
-    runs = runs_of(counts) if isinstance(counts, bytes) else [int(run) for run in counts]
+        sides = " x ".join(map(str, size))
+        raise MaskError(f"a run-length code of {sides} does not fit a picture of {height} x {width}")
     if min(runs, default=0) < 0 or sum(runs) != height * width:  # pycocotools would read past its memory
         raise MaskError(f"run lengths add up to {sum(runs)}, not to {height} x {width} = {height * width} pixels")
     return _decoded(coco_mask.frPyObjects({"size": size, "counts": runs}, height, width))
