@@ -3,6 +3,7 @@
     pip install scipy
     python examples/clothing_co_parsing.py CCP ccp
     python -m benchmarks.clothing ccp --steps 1500
+    python -m benchmarks.clothing ccp --steps 1500 --from-nothing     # nano's shape with random weights instead of nano
 
 Trains nano on Clothing Co-Parsing as `configs/clothing.yaml` says, and SegFormer (b0, from random weights, that of
 transformers) on the same labels for as many minutes. Then both are asked for every garment that is marked in each of
@@ -13,8 +14,9 @@ pair ("the left shoe"), for which SegFormer has no better answer than the class.
 Minutes are those of training steps, from the batch at hand to the updated weights: reading and putting together data
 and checkpoints are left out, for both. Stages that are done are not done again: nano goes on from its last checkpoint,
 and the trained rival is kept beside it, so that a second run of the command only measures. Writes
-benchmarks/results/clothing.json, docs/pictures/clothing.png with the outlines alone, and photographs.png with the
-photographs, which are not ours to give on, into the folder of the models.
+benchmarks/results/clothing.json, in which models stay that were not measured this time, docs/pictures/clothing.png with
+the outlines alone, and photographs.png with the photographs, which are not ours to give on, into the folder of the
+models.
 """
 
 from __future__ import annotations
@@ -47,12 +49,15 @@ from self1e.evaluation.run import predicted_masks
 from self1e.files import folder_when_complete, write_json
 from self1e.processing.images import load_image
 from self1e.training.config import load_config
-from self1e.training.run import train
+from self1e.training.run import build, train
 
 CONFIG = ROOT / "configs" / "clothing.yaml"
 RESULTS = ROOT / "benchmarks" / "results" / "clothing.json"
 PICTURE = ROOT / "docs" / "pictures" / "clothing.png"
-OURS, RIVAL = "nano", "SegFormer-b0"
+RANDOM = ROOT / "configs" / "nano" / "1-vision.yaml"
+"""What nano was before it was trained."""
+
+OURS, RIVAL, FROM_NOTHING = "nano", "SegFormer-b0", "nano, from nothing"
 ABSENT = 2
 """Garments a photograph that are asked for and are not there."""
 
@@ -112,8 +117,27 @@ def garments_of(folder: Path) -> IndexMapSource:
     return IndexMapSource(folder / "images", folder / "masks", folder / "classes.txt", absent_classes=ABSENT)
 
 
-def train_ours(data: Path, steps: int | None, output: Path, config: Path = CONFIG) -> tuple[Path, dict[str, Any]]:
-    """The model's folder, and what its training took. Goes on with an earlier run; one that is finished is kept."""
+def untrained(folder: Path, config: Path = RANDOM) -> Path:
+    """The folder of a model as `config` raises it, with random weights."""
+    if not folder.is_dir():
+        with folder_when_complete(folder) as staging:
+            for part in build(load_config(config)):
+                part.save_pretrained(staging)
+    return folder
+
+
+def train_ours(
+    data: Path, steps: int | None, output: Path, config: Path = CONFIG, start: Path | None = None
+) -> tuple[Path, dict[str, Any]]:
+    """The model's folder, and what its training took. Goes on with an earlier run; one that is finished is kept.
+
+    Args:
+        data: What examples/clothing_co_parsing.py made.
+        steps: Instead of what the settings say.
+        output: Of the run.
+        config: The settings.
+        start: Folder of the model to start from, instead of theirs.
+    """
     folder = data / "train"
     maps = {name: str(folder / name) for name in ("images", "masks")} | {"classes": str(folder / "classes.txt")}
     changes: dict[str, Any] = {
@@ -124,6 +148,8 @@ def train_ours(data: Path, steps: int | None, output: Path, config: Path = CONFI
     }
     if steps is not None:
         changes["optimisation.steps"] = steps
+    if start is not None:
+        changes["init"] = str(start)
     settings, stopwatch = load_config(config, changes), Stopwatch()
     model = train(settings, device="cpu", callbacks=[stopwatch])
     chosen = settings.optimisation
@@ -321,7 +347,8 @@ def tables(results: Mapping[str, Any]) -> str:
         "| | parameters | minutes | steps | photographs seen | cIoU | gIoU | mIoU | Pr@0.5 | N-acc |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name in (OURS, RIVAL):
+    known = [name for name in (OURS, RIVAL, FROM_NOTHING) if name in results]
+    for name in known:
         row = results[name]
         told = [
             f"{row['parameters'] / 1e6:.1f} M",
@@ -332,7 +359,7 @@ def tables(results: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {' | '.join(told + _cells(row['garments'], NAMED))} |")
     for title, part, names in (("without hair and skin", "worn", NAMED), ("one of a pair", "pairs", PAIRED)):
         lines += ["", f"| {' | '.join([title, *(FIGURES[name] for name in names)])} |", "|---" * (len(names) + 1) + "|"]
-        lines += [f"| {name} | {' | '.join(_cells(results[name][part], names))} |" for name in (OURS, RIVAL)]
+        lines += [f"| {name} | {' | '.join(_cells(results[name][part], names))} |" for name in known]
     return "\n".join(lines)
 
 
@@ -349,16 +376,14 @@ def compare(
         The results, and two sheets of examples by file name, with and without the photographs.
     """
     folder, ours = train_ours(data, steps, output, config)
-    garments, pairs = garments_of(data / "test"), OwnSource(data / "test" / "pairs.jsonl")
+    garments, pairs = test_photographs(data)
     rival, theirs = train_rival(data, ours["minutes"], len(garments.classes), output / "segformer")
     segmenter = Segmenter.from_pretrained(folder, device="cpu")
     ways = {OURS: our_masks(segmenter), RIVAL: rival_masks(rival, garments.classes)}
-    results: dict[str, Any] = {"machine": machine_facts()}
-    for name, model, facts in ((OURS, segmenter.model, ours), (RIVAL, rival, theirs)):
-        asked = {"garments": measure(garments, ways[name]), "pairs": measure(pairs, ways[name])}
-        asked["worn"] = without_body(asked["garments"])
-        figures = {part: figures_of(each) for part, each in asked.items()}
-        results[name] = {"parameters": sum(each.numel() for each in model.parameters()), **facts, **figures}
+    results = {
+        OURS: measured(segmenter.model, ours, ways[OURS], garments, pairs),
+        RIVAL: measured(rival, theirs, ways[RIVAL], garments, pairs),
+    }
     examples: dict[Source, int] = {garments: 6, pairs: 2}
     return results, {
         "shapes.png": sheet(examples, ways),
@@ -366,17 +391,49 @@ def compare(
     }
 
 
+def compare_start(
+    data: Path, steps: int | None, output: Path, config: Path = CONFIG, random: Path = RANDOM
+) -> dict[str, Any]:
+    """Trains and measures a model of nano's shape, which has learnt nothing before."""
+    folder, facts = train_ours(data, steps, output / "from-nothing", config, untrained(output / "untrained", random))
+    segmenter = Segmenter.from_pretrained(folder, device="cpu")
+    return {FROM_NOTHING: measured(segmenter.model, facts, our_masks(segmenter), *test_photographs(data))}
+
+
+def test_photographs(data: Path) -> tuple[IndexMapSource, OwnSource]:
+    """The test photographs: garments by name, and one of a pair."""
+    return garments_of(data / "test"), OwnSource(data / "test" / "pairs.jsonl")
+
+
+def measured(
+    model: torch.nn.Module, facts: dict[str, Any], masks: Masks, garments: Source, pairs: Source
+) -> dict[str, Any]:
+    """All figures of a model, with what its training took."""
+    asked = {"garments": measure(garments, masks), "pairs": measure(pairs, masks)}
+    asked["worn"] = without_body(asked["garments"])
+    figures = {part: figures_of(each) for part, each in asked.items()}
+    parameters = sum(each.numel() for each in model.parameters())
+    return {"parameters": parameters, **facts, **figures}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="what examples/clothing_co_parsing.py made")
     parser.add_argument("--steps", type=int, default=None, help="of nano, instead of what the settings say")
     parser.add_argument("--output", type=Path, default=Path("runs/clothing-benchmark"), help="folder of both models")
+    parser.add_argument("--from-nothing", action="store_true", help="train a model of nano's shape with random weights")
     chosen = parser.parse_args()
-    results, sheets = compare(chosen.data, chosen.steps, chosen.output)
-    RESULTS.parent.mkdir(exist_ok=True)
+    if chosen.from_nothing:
+        results, sheets = compare_start(chosen.data, chosen.steps, chosen.output), None
+    else:
+        results, sheets = compare(chosen.data, chosen.steps, chosen.output)
+    results = {name: row | {"machine": machine_facts()} for name, row in results.items()}
+    if RESULTS.exists():
+        results = json.loads(RESULTS.read_text("utf-8")) | results
     write_json(RESULTS, results, overwrite=True, indent=1)
-    sheets["shapes.png"].save(PICTURE)
-    sheets["photographs.png"].save(chosen.output / "photographs.png")
+    if sheets is not None:
+        sheets["shapes.png"].save(PICTURE)
+        sheets["photographs.png"].save(chosen.output / "photographs.png")
     print(tables(results))
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from benchmarks.machine import machine_facts, peak_gib
 from benchmarks.subjects import DTYPES, build
 from self1e import Segmenter
-from self1e.modeling.folding import fold
+from self1e.loading import for_inference
 from self1e.modeling.shapes import TEXT_SHAPES
 
 
@@ -28,7 +28,7 @@ def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[st
     start = time.perf_counter()
     model, processor = build(size, dtype, tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
-    fold(model)
+    for_inference(model)
     facts: dict[str, object] = {
         "size": size,
         "dtype": dtype,

@@ -49,9 +49,8 @@ from benchmarks.subjects import (
 )
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter, SELF1EProcessor
-from self1e.loading import BUNDLED
+from self1e.loading import BUNDLED, for_inference
 from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.folding import fold
 from self1e.processing.prompts import question_for
 
 GRIDS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 6: (3, 2), 9: (3, 3), 12: (4, 3)}
@@ -75,7 +74,7 @@ class Ways:
 
     def __init__(self, model: SELF1EForSegmentation, processor: SELF1EProcessor) -> None:
         self.theirs = Reference(model)  # before anything is folded
-        self.segmenter = Segmenter(fold(model), processor)
+        self.segmenter = Segmenter(for_inference(model), processor)
         self.model, self.processor = model, processor
 
     def reference(self, image: Image.Image, asked: Sequence[str], image_to_segmentation: bool = True) -> Logits:

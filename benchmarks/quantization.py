@@ -26,8 +26,7 @@ from benchmarks.subjects import DTYPES, SIZES, build, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.inference import write_answer
-from self1e.loading import BUNDLED
-from self1e.modeling.folding import fold
+from self1e.loading import BUNDLED, for_inference
 from self1e.quantization import agreement, generated_samples, mask_maps, quantize
 
 INT8 = "-int8"
@@ -60,7 +59,7 @@ def make(name: str, size: str, tokenizer: Path | None) -> Variant:
         before = mask_maps(model, processor, samples)
         quantize(model, "int8")
         iou = round(agreement(before, mask_maps(model, processor, samples)), 4)
-    segmenter = Segmenter(fold(model), processor)
+    segmenter = Segmenter(for_inference(model), processor)
     size_in_bytes = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
     return Variant(segmenter, round(size_in_bytes / 2**30, 3), iou)
 

@@ -45,9 +45,9 @@ from benchmarks.timing import interleaved, medians, ratio
 from self1e import SELF1EProcessor
 from self1e.data.example import Turn
 from self1e.modeling import SELF1EForSegmentation
+from self1e.modeling.cpu_attention import FEW_PASSES
 from self1e.modeling.model import SELF1EOutput
 from self1e.processing.prompts import SEG_ANSWERS, question_for
-from self1e.training import attention
 from self1e.training.run import denormals_flushed
 
 WAYS = ("reference", "exact", "packed")
@@ -69,7 +69,7 @@ class Steps:
         self.model = model.train()
         self.theirs = Reference(model)
         if model.dtype == torch.bfloat16 and model.device.type == "cpu":
-            model.set_attn_implementation(attention.NAME)
+            model.set_attn_implementation(FEW_PASSES)
         image = picture(processor, 1, 1)
         asked = [[Turn(question_for(each), SEG_ANSWERS[0])] for each in prompts(expressions)]
         inputs = {

@@ -14,6 +14,7 @@ import torch
 from self1e.calibration import Calibration
 from self1e.devices import choose_device, choose_dtype
 from self1e.files import expand_user
+from self1e.modeling.cpu_attention import choose_attention
 from self1e.modeling.folding import fold
 from self1e.modeling.hub import HUB_ID, read_config, resolve_folder
 from self1e.modeling.layouts import has_head
@@ -63,7 +64,7 @@ def load_model(
 ) -> LoadedModel:
     """Loads a model of this package, or a release of SELF1E in its original layout (converted in memory).
 
-    It is folded for inference, see `self1e.modeling.folding`.
+    It is made ready for inference, see `for_inference`.
 
     Args:
         name: One of `BUNDLED`, a folder, or a Hub id ("owner/name").
@@ -103,8 +104,18 @@ def load_model(
     model = model.to(chosen_device).eval()
     quantization = quantize_checked(model, processor, quantize, quantize_check) if quantize is not None else None
     if folded:
-        fold(model)
+        for_inference(model)
     return LoadedModel(model, processor, calibration, full_name, quantization)
+
+
+def for_inference(model: SELF1EForSegmentation) -> SELF1EForSegmentation:
+    """Makes a model, which is where it is to run, as fast as it gets, in place: folded, and with the attention for it.
+
+    It can be neither trained nor saved afterwards.
+    """
+    fold(model)
+    choose_attention(model)
+    return model
 
 
 def find_model(name: str | Path, revision: str | None = None, subfolder: str | None = None) -> Path:

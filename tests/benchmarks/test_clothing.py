@@ -131,10 +131,7 @@ def test_from_training_to_figures_and_again(tmp_path: Path, converted: Path, con
 
     trained = (run / "segformer" / "model.safetensors").stat().st_mtime_ns
     again, _ = clothing.compare(converted, 2, run, config)
-    assert {name: again[name] for name in (clothing.OURS, clothing.RIVAL)} == {
-        clothing.OURS: ours,
-        clothing.RIVAL: rival,
-    }
+    assert again == results
     assert (run / "segformer" / "model.safetensors").stat().st_mtime_ns == trained
     with pytest.raises(ConfigError, match="other settings"):
         clothing.train_ours(converted, 3, run, config)
@@ -186,3 +183,16 @@ def test_one_of_a_pair_is_the_class_for_the_rival(converted: Path, monkeypatch: 
     left, right = masks(pairs[0])
     assert pairs[0].image.resolve() == record.image.resolve()
     assert np.array_equal(left, right) and np.array_equal(left, masks(record)[place])
+
+
+def test_nano_from_nothing(tmp_path: Path, converted: Path, config: Path) -> None:
+    random = tmp_path / "random.yaml"
+    tree = yaml.safe_load(clothing.RANDOM.read_text())
+    tree["architecture"] |= {"image_size": 64, "vision_layers": 1, "text_layers": 1}
+    random.write_text(yaml.safe_dump(tree))
+    results = clothing.compare_start(converted, 2, tmp_path / "run", config, random)
+    row = results[clothing.FROM_NOTHING]
+    assert row["steps"] == 2 and row["garments"]["named"] == 6
+    assert (tmp_path / "run" / "untrained" / "model.safetensors").is_file()
+    assert clothing.tables(results).count(clothing.FROM_NOTHING) == 3
+    assert clothing.compare_start(converted, 2, tmp_path / "run", config, random) == results

@@ -24,11 +24,11 @@ from self1e.devices import choose_device
 from self1e.files import folder_when_complete
 from self1e.loading import find_model
 from self1e.modeling.configuration import SELF1EConfig
+from self1e.modeling.cpu_attention import FEW_PASSES
 from self1e.modeling.hub import read_config
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
-from self1e.training import attention
 from self1e.training.adapters import add_adapters, freeze, merge
 from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, claim, clean, copy_model, last_checkpoint
 from self1e.training.collate import Collator
@@ -127,7 +127,7 @@ def make_trainer(
         attach_probe(model, settings.dense_labels, settings.seed, settings.init or settings.vision)
         data.training.dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
-        model.set_attn_implementation(attention.NAME)
+        model.set_attn_implementation(FEW_PASSES)
     trainer = SELF1ETrainer(
         model=with_adapters(model, settings),
         settings=settings,
