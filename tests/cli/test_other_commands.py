@@ -211,16 +211,26 @@ def test_train_with_bad_settings(cli: Cli, tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------------------- eval
 
 
-def test_eval(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
-    outcome = cli("eval", tiny_model_folder, "toyland", "--scenes", 1, "--seed", 3, "--json", path)
+def test_eval_toyland(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    out, path = tmp_path / "results", tmp_path / "figures.json"
+    arguments = ("eval", tiny_model_folder, "toyland", "--seed", 3, "--out", out, "--worst", 2, "--scenes")
+    outcome = cli(*arguments, 1, "--json", path)
     assert outcome.code == 0, outcome.err
     assert "cIoU" in outcome.out and "all that segment" in outcome.out
     figures = json.loads(path.read_text())
     for key in ("ciou", "giou", "n_acc", "t_acc", "vqa_accuracy", "kinds", "model", "weights_sha256", "versions"):
         assert key in figures
-    assert (figures["seed"], figures["n"]) == (3, 1)
-    assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--json", path), "--overwrite")
+    assert (figures["seed"], figures["n"], figures["benchmark"]) == (3, 1, "toyland")
+    (folder,) = out.glob("*/toyland-3/given")
+    assert json.loads((folder / "figures.json").read_text()) == figures
+    assert (folder / "worst.html").read_text().count("<section>") == 2
+    first = (folder / "samples-0.jsonl").read_text()
+    outcome = cli(*arguments, 2)
+    assert outcome.code == 0 and "1 of 2 pictures were done before" in outcome.err
+    assert (folder / "samples-0.jsonl").read_text().startswith(first)
+    assert json.loads((folder / "figures.json").read_text())["n"] == 2
+    assert_one_sentence(cli(*arguments, 1, "--json", path), "--overwrite")
+    assert_one_sentence(cli(*arguments, 0), "the number of scenes must be from 1")
 
 
 def test_figures_say_what_they_are_of(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -273,7 +283,7 @@ def test_two_processes_measure_what_one_does(cli: Cli, tiny_model_folder: Path, 
     masks = [[2, 2, 40, 2, 40, 30, 2, 30]]
     lines = [{"image": f"{number}.png", "prompt": "the thing", "masks": masks[:number]} for number in range(3)]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    fixed = ("eval", tiny_model_folder, tmp_path / "own.jsonl", "--device", "cpu", "--out")
+    fixed = ("eval", tiny_model_folder, tmp_path / "own.jsonl", "toyland", "--scenes", 3, "--device", "cpu", "--out")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "self1e"]
     done = subprocess.run(
         [*command, *map(str, fixed), str(tmp_path / "two")],
@@ -283,13 +293,16 @@ def test_two_processes_measure_what_one_does(cli: Cli, tiny_model_folder: Path, 
         timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("ciou") == 1  # one of them speaks
+    assert done.stdout.count("ciou") == done.stdout.count("cIoU") == 1  # one of them speaks
     assert cli(*fixed, tmp_path / "one").code == 0
-    (one,), (two,) = ((tmp_path / name).rglob("figures.json") for name in ("one", "two"))
-    assert json.loads(two.read_text()) == json.loads(one.read_text())
-    assert (two.parent / "samples.csv").read_text() == (one.parent / "samples.csv").read_text()
-    shares = [[each.record for each in SampleFile(two.parent / f"samples-{process}.jsonl")] for process in (0, 1)]
-    assert shares == [[0, 2], [1]]
+    ones, twos = (sorted((tmp_path / name).rglob("figures.json")) for name in ("one", "two"))
+    assert len(ones) == len(twos) == 2
+    for one, two in zip(ones, twos, strict=True):
+        of_one, of_two = (json.loads(each.read_text()) | {"seconds": 0} for each in (one, two))
+        assert of_two == of_one
+        assert (two.parent / "samples.csv").read_text() == (one.parent / "samples.csv").read_text()
+        shares = [[each.record for each in SampleFile(two.parent / f"samples-{process}.jsonl")] for process in (0, 1)]
+        assert shares == [[0, 2], [1]]
 
 
 def test_a_launch_that_lacks_something_fails_before_the_work(

@@ -14,11 +14,12 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.own import OwnSource
 from self1e.data.records import DataError
-from self1e.evaluation import run
-from self1e.evaluation.benchmarks import Benchmark, names, open_benchmark
+from self1e.evaluation import field, run
+from self1e.evaluation.benchmarks import names, open_benchmark
+from self1e.evaluation.field import MaskBenchmark, WordBenchmark, question_of
 from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.page import worst_samples, write_page
-from self1e.evaluation.run import EvaluationError, evaluate, question_of, records_done, summarise
+from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
 from self1e.quantization import Quantization
 
@@ -29,7 +30,7 @@ def segmenter(tiny_model_folder: Path) -> Segmenter:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Benchmark:
+def own(tmp_path: Path) -> MaskBenchmark:
     """Four pictures with a query or two each, and one that is missing."""
     lines = []
     for number in range(4):
@@ -43,7 +44,7 @@ def own(tmp_path: Path) -> Benchmark:
     return open_benchmark(str(file), tmp_path)
 
 
-def textvqa(root: Path, asked: dict[str, list[str]]) -> Benchmark:
+def textvqa(root: Path, asked: dict[str, list[str]]) -> WordBenchmark:
     """Questions about a red picture, with what people answered."""
     (root / "textvqa" / "train_images").mkdir(parents=True)
     Image.new("RGB", (20, 20), "red").save(root / "textvqa" / "train_images" / "a.jpg")
@@ -56,7 +57,7 @@ def textvqa(root: Path, asked: dict[str, list[str]]) -> Benchmark:
     return open_benchmark("textvqa|val", root)
 
 
-def test_figures_are_those_of_a_plain_loop(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_figures_are_those_of_a_plain_loop(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     folder = tmp_path / "results"
     evaluate(segmenter, own, folder)
     figures = summarise(own, folder)
@@ -74,7 +75,7 @@ def test_figures_are_those_of_a_plain_loop(tmp_path: Path, segmenter: Segmenter,
     assert json.loads((folder / "figures.json").read_text())["giou"] == figures["giou"]
 
 
-def test_interrupted_and_shared_evaluations_are_one(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_interrupted_and_shared_evaluations_are_one(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     evaluate(segmenter, own, whole)
     evaluate(segmenter, own, parts, process=1, processes=2)
@@ -90,7 +91,7 @@ def test_interrupted_and_shared_evaluations_are_one(tmp_path: Path, segmenter: S
     assert summarise(own, parts) == summarise(own, whole)
 
 
-def test_what_was_broken_is_done_when_it_is_mended(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_what_was_broken_is_done_when_it_is_mended(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     folder = tmp_path / "results"
     evaluate(segmenter, own, folder)
     assert len(summarise(own, folder)["broken"]) == 1
@@ -101,7 +102,7 @@ def test_what_was_broken_is_done_when_it_is_mended(tmp_path: Path, segmenter: Se
     assert not figures["broken"] and figures["samples"] == 7
 
 
-def test_changed_data_are_another_evaluation(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_changed_data_are_another_evaluation(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     file = tmp_path / "own.jsonl"
     file.write_text(file.read_text().replace("the thing", "the thinG"))
@@ -110,7 +111,7 @@ def test_changed_data_are_another_evaluation(tmp_path: Path, segmenter: Segmente
 
 
 def test_all_that_results_depend_on_is_compared(
-    tmp_path: Path, segmenter: Segmenter, own: Benchmark, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "results"
     evaluate(segmenter, own, folder, limit=1, weights_sha256="aa")
@@ -122,8 +123,7 @@ def test_all_that_results_depend_on_is_compared(
         (segmenter, "quantization", Quantization("int8", 1, 1.0, 1), "quantize: None there, int8 now"),
         (segmenter.processor, "max_tiles", 2, "max_tiles: 1 there, 2 now"),
         (run, "__version__", "9.9", r"versions: .*'self1e': '9\.9'"),
-        (run, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
-        (run, "LONGEST_WORDS", 1, "longest_words: 16 there, 1 now"),
+        (field, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
     ):
         with monkeypatch.context() as changed:
             changed.setattr(of, name, value)
@@ -132,7 +132,7 @@ def test_all_that_results_depend_on_is_compared(
 
 
 def test_spellings_of_paths_are_not_compared(
-    tmp_path: Path, segmenter: Segmenter, own: Benchmark, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     monkeypatch.chdir(tmp_path)
@@ -143,7 +143,7 @@ def test_spellings_of_paths_are_not_compared(
     assert summarise(own, tmp_path / "results", limit=1)["benchmark"] == "own.jsonl"
 
 
-def test_an_evaluation_goes_on_with_another_limit(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_an_evaluation_goes_on_with_another_limit(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     folder = tmp_path / "results"
     evaluate(segmenter, own, folder, limit=1)
     first = summarise(own, folder, limit=1)
@@ -165,7 +165,7 @@ def test_a_target_of_no_pixel_is_one(tmp_path: Path, segmenter: Segmenter, monke
     lines = [{"image": "a.png", "prompt": f"thing {i}", "masks": masks} for i, masks in enumerate(([speck], []))]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
     nothing = np.zeros((20, 20), bool)
-    monkeypatch.setattr(run, "predicted_masks", lambda *_: [(nothing, "[SEG]."), (nothing, "[SEG].")])
+    monkeypatch.setattr(field, "predicted_masks", lambda *_: [(nothing, "[SEG]."), (nothing, "[SEG].")])
     benchmark = open_benchmark(str(tmp_path / "own.jsonl"), tmp_path)
     evaluate(segmenter, benchmark, tmp_path / "results")
     (done,) = records_done(tmp_path / "results")
@@ -184,7 +184,7 @@ def test_a_sentence_that_is_too_long_breaks_its_record_only(tmp_path: Path, segm
 
 
 def test_what_is_wrong_with_the_model_is_no_broken_record(
-    tmp_path: Path, segmenter: Segmenter, own: Benchmark, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def overflow(*_: object, **__: object) -> None:
         raise ValueError("the model's numbers overflow")
@@ -194,29 +194,29 @@ def test_what_is_wrong_with_the_model_is_no_broken_record(
         evaluate(segmenter, own, tmp_path / "results")
 
 
-def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     with pytest.raises(EvaluationError, match="answer: given there, generated now"):
-        evaluate(segmenter, own, tmp_path / "results", limit=1, answer="generated")
+        evaluate(segmenter, replace(own, answer="generated"), tmp_path / "results", limit=1)
 
 
-def test_generated_answers_point_or_do_not(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
-    evaluate(segmenter, own, tmp_path / "results", limit=2, answer="generated")
+def test_generated_answers_point_or_do_not(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
+    evaluate(segmenter, replace(own, answer="generated"), tmp_path / "results", limit=2)
     for done in records_done(tmp_path / "results"):
         for sample in done.samples:
-            query = own.source[done.record].queries[sample.number]  # type: ignore[union-attr]
+            query = own.source[done.record].queries[sample.number]
             reply = segmenter.chat(tmp_path / sample.picture, question_of(query))
             assert sample.answer == reply.text and sample.predicted == reply.mask.sum()
 
 
-def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: Benchmark) -> None:
+def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     folder = tmp_path / "results"
     evaluate(segmenter, own, folder)
     samples = [sample for each in records_done(folder) for sample in each.samples]
-    page = write_page(segmenter, own, folder, samples, "given", 3)
+    page = write_page(segmenter, own, folder, samples, 3)
     text = page.read_text()
     worst = worst_samples(samples, 3)
-    assert text.count("<section>") == len(worst) > 0
+    assert text.count("<section>") == text.count("IoU 0.") == len(worst) > 0
     assert [sample.score for sample in worst] == sorted(sample.score for sample in samples if sample.score < 1)[:3]
     for sample in worst:
         for name in ("marked", "predicted"):
@@ -228,7 +228,7 @@ def test_page_of_the_worst_words(tmp_path: Path, segmenter: Segmenter) -> None:
     """With the picture; text from data is text on the page."""
     test = textvqa(tmp_path, {"What is it?": ["red"]})
     sample = Sample(0, 0, "a.jpg", "<script>?", "", "<b>", 0.0, given="<i>")
-    text = write_page(segmenter, test, tmp_path, [sample], "generated", 1).read_text()
+    text = write_page(segmenter, test, tmp_path, [sample], 1).read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;i&gt;" in text
     assert 'src="worst/0-0-picture.png"' in text
     red, green, _ = np.asarray(Image.open(tmp_path / "worst/0-0-picture.png")).mean((0, 1))

@@ -13,8 +13,9 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.records import Record
 from self1e.data.words import SHORT_ANSWER_PROMPT, VQA_TESTS
-from self1e.evaluation import run
-from self1e.evaluation.benchmarks import Benchmark, names, open_benchmark
+from self1e.evaluation import field
+from self1e.evaluation.benchmarks import names, open_benchmark
+from self1e.evaluation.field import MaskBenchmark
 from self1e.evaluation.run import evaluate, summarise
 from tests.data import test_open_vocabulary, test_reason, test_refer, test_words
 
@@ -41,7 +42,7 @@ def known_masks(segmenter: Segmenter, record: Record, answer: str) -> list[tuple
     return masks
 
 
-def refer(root: Path, dataset: str, split_by: str, split: str, also: Any = UPPER_HALF) -> Benchmark:
+def refer(root: Path, dataset: str, split_by: str, split: str, also: Any = UPPER_HALF) -> MaskBenchmark:
     """Two sentences for a target of 60 pixels, one for the upper half; gRefCOCO: the first is two things, a third none.
 
     Args:
@@ -63,7 +64,7 @@ def refer(root: Path, dataset: str, split_by: str, split: str, also: Any = UPPER
     test_refer.write(root, dataset, split_by, refs, [test_refer.picture(7), test_refer.picture(5)], annotations)
     benchmark = open_benchmark(f"{dataset}|{split_by}|{split}", root)
     for index in range(2):
-        Image.effect_noise((30, 20), 60).convert("RGB").save(benchmark.source.image_path(index))  # type: ignore[union-attr]
+        Image.effect_noise((30, 20), 60).convert("RGB").save(benchmark.source.image_path(index))
     return benchmark
 
 
@@ -110,7 +111,7 @@ def words(root: Path, name: str, split: str, segmenter: Segmenter) -> Figures:
     (root / pictures).mkdir(parents=True)
     picture = root / pictures / "a.jpg"
     Image.new("RGB", (20, 20), "red").save(picture)
-    reply = segmenter.chat(picture, f"What is it?\n{SHORT_ANSWER_PROMPT}", max_new_tokens=run.LONGEST_WORDS).text
+    reply = segmenter.chat(picture, f"What is it?\n{SHORT_ANSWER_PROMPT}", max_new_tokens=field.LONGEST_WORDS).text
     line = {"image": f"data/{pictures}/a.jpg", "question": "What is it?"}
     answers = [{"answer": reply}, {"answer": "surely not said"}]
     test_words.write_lines(root / questions, *(line | {"question_id": i} | answers[i] for i in (0, 1)))
@@ -144,8 +145,8 @@ def test_figures(tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.Monke
     evaluate(segmenter, benchmark, tmp_path / "by the model")
     figures = summarise(benchmark, tmp_path / "by the model")
     assert figures["samples"] == expected["samples"] and not figures["broken"]
-    assert figures["answer"] == ("generated" if benchmark.answers == "words" else "given")
-    monkeypatch.setattr(run, "predicted_masks", known_masks)
+    assert figures["answer"] == benchmark.answer == ("generated" if "accuracy" in expected else "given")
+    monkeypatch.setattr(field, "predicted_masks", known_masks)
     evaluate(segmenter, benchmark, tmp_path / "known")
     figures = summarise(benchmark, tmp_path / "known")
     assert {key: figures[key] for key in FIGURES & figures.keys()} == pytest.approx(expected)

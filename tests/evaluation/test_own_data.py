@@ -12,8 +12,9 @@ from PIL import Image
 
 from self1e import Segmenter
 from self1e.data.records import DataError
-from self1e.evaluation.benchmarks import Benchmark, open_benchmark
-from self1e.evaluation.run import evaluate, question_of, records_done, summarise
+from self1e.evaluation.benchmarks import open_benchmark
+from self1e.evaluation.field import MaskBenchmark, question_of
+from self1e.evaluation.run import evaluate, records_done, summarise
 
 PROMPT = {"image": "images/a.png", "prompt": "the bag", "masks": [[0, 0, 9, 0, 9, 9, 0, 9]], "kind": "words"}
 
@@ -34,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def opened(folder: Path, *entries: str) -> Benchmark:
+def opened(folder: Path, *entries: str) -> MaskBenchmark:
     """A YAML file with these entries."""
     (folder / "test.yaml").write_text("".join(["own:\n", *(f"  - {entry}\n" for entry in entries)]))
     return open_benchmark(str(folder / "test.yaml"), folder)
@@ -56,7 +57,7 @@ def test_all_that_training_reads_is_measured(folder: Path, tiny_model_folder: Pa
     told = [(sample.picture, sample.question, sample.target) for sample in samples]
     assert told[::2] == [("a.png", "the cat", 120), ("b.png", "the dog", 120), ("a.png", "the bag", 81)]
     assert told[1::2] == [("a.png", "the dog", 0), ("b.png", "the cat", 0)]
-    query = benchmark.source[1].queries[0]  # type: ignore[union-attr]
+    query = benchmark.source[1].queries[0]
     result = segmenter.segment(folder / "images" / "b.png", question_of(query), template="none")
     assert samples[2].intersection == (result.mask & (query.mask() == 1)).sum()
 

@@ -88,6 +88,21 @@ def test_mask_figures_are_those_of_mask_scores(min_area: int) -> None:
     assert {name: float(value) for name, value in metric.compute().items()} == pytest.approx(expected)
 
 
+def test_what_is_absent_is_what_the_annotation_says() -> None:
+    """A target of no pixel may be there, as in `MaskScores`; and none that has pixels may be meant."""
+    metric, scores = MaskFigures(), MaskScores()
+    predicted, targets = (torch.from_numpy(np.stack(each)) for each in list(zip(*samples(), strict=True))[:2])
+    absent = torch.arange(len(targets)) % 3 == 0
+    assert not torch.equal(absent, (targets == 1).sum((1, 2)) == 0)
+    for one, true, none in zip(predicted, targets, absent, strict=True):
+        scores.update(one.numpy(), true.numpy(), absent=bool(none))
+    metric.update(predicted[:5], targets[:5], absent=absent[:5])
+    metric.update(predicted[5:-1], targets[5:-1], absent=absent[5:-1].tolist())
+    metric.update(predicted[-1], targets[-1], absent=absent[-1:])
+    expected = {name: value for name, value in scores.compute().items() if name != "samples"}
+    assert {name: float(value) for name, value in metric.compute().items()} == pytest.approx(expected)
+
+
 def test_figures_without_samples_are_left_out() -> None:
     metric = MaskFigures()
     assert metric.compute() == {}
@@ -128,6 +143,13 @@ def test_what_is_refused_leaves_the_sums_as_they_were(
     with pytest.raises(error, match=message):
         metric.update(*refused)
     assert all(torch.equal(getattr(metric, name), value) for name, value in before.items())
+
+
+def test_absent_is_said_of_each_mask_or_of_none() -> None:
+    metric = MaskFigures()
+    with pytest.raises(ValueError, match="each of the 2 masks whether it is, got 1"):
+        metric.update(FULL.repeat(2, 1, 1), FULL.repeat(2, 1, 1), absent=[True])
+    assert not metric.samples
 
 
 @pytest.mark.filterwarnings("error:no target has")

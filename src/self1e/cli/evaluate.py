@@ -27,7 +27,7 @@ from self1e.cli.terminal import CliError, notice, progress_bar, show
 from self1e.files import write_json
 
 if TYPE_CHECKING:
-    from self1e.evaluation.benchmarks import Benchmark
+    from self1e.evaluation.base import Benchmark
     from self1e.segmenter import Segmenter
 
 NAME = "eval"
@@ -44,7 +44,7 @@ EXAMPLES = """[dim]Examples:[/]
 TOYLAND = "toyland"
 
 FIELD_PANEL, TOYLAND_PANEL = "Options of data sets", "Options of toyland"
-OPTIONS_OF = {FIELD_PANEL: ("root", "out", "worst", "limit"), TOYLAND_PANEL: ("seed", "scenes")}
+OPTIONS_OF = {FIELD_PANEL: ("root", "limit"), TOYLAND_PANEL: ("seed", "scenes")}
 
 
 class Answer(StrEnum):
@@ -75,19 +75,12 @@ def command(
     ] = Path("dataset"),
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of results: figures, a table of samples, the worst as a page.",
-            rich_help_panel=FIELD_PANEL,
-        ),
+        typer.Option(metavar="DIR", help="Folder of results: figures, a table of samples, the worst as a page."),
     ] = Path("results"),
     answer: Annotated[
         Answer, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
     ] = Answer.given,
-    worst: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Samples on the page of the worst.", rich_help_panel=FIELD_PANEL),
-    ] = 50,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples on the page of the worst.")] = 50,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -124,8 +117,8 @@ def command(
     """Measure a model on benchmarks, by the published protocol or by what it writes itself.
 
     Prints cIoU, gIoU, N-acc, T-acc and Pr@0.5 of masks, mIoU where classes are asked for, and how often words are
-    right. An interrupted evaluation goes on where it was when it is started again; several processes (torchrun) share
-    the pictures.
+    right. An interrupted evaluation goes on where it was when it is started again, and a finished one with more scenes
+    or another limit; several processes (torchrun) share the pictures.
 
     Toyland counts absent things in cIoU and gIoU too (an empty mask for nothing is an IoU of 1), and masks of fewer
     than 50 pixels as empty. Its captions have no one right answer and are not asked.
@@ -142,15 +135,14 @@ def command(
         _refuse_given(context, FIELD_PANEL, "toyland has none of these: it takes --seed and --scenes")
     if len(field) == len(benchmarks):
         _refuse_given(context, TOYLAND_PANEL, "give toyland as a benchmark, or leave it out; data sets take --limit")
-    opened = []
-    if field:
-        from self1e.evaluation.benchmarks import open_benchmark
-
-        opened = [open_benchmark(name, root) for name in field]
+    opened = [
+        (_toyland(seed, scenes, answer), None) if name == TOYLAND else (_field(name, root, answer), limit)
+        for name in benchmarks
+    ]
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1 and device == "auto":
         device = _own_device()
-    with _process_group(processes if opened else 1):
+    with _process_group(processes):
         segmenter = load_segmenter(
             model,
             device=device,
@@ -162,13 +154,13 @@ def command(
             max_tiles=max_tiles,
         )
         facts = _facts(segmenter, _weights_hash(model, revision, subfolder))
+        if process == 0:
+            show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
         figures: list[dict[str, Any]] = []
-        if len(field) < len(benchmarks) and process == 0:
-            figures.append({"benchmark": TOYLAND, **_toyland(segmenter, seed, scenes, answer)})
         name = [Path(segmenter.model_name).name, facts["weights_sha256"][:8], *([quantize] if quantize else [])]
-        for benchmark in opened:
-            folder = out / "-".join(name) / benchmark.folder
-            measured = _measured(segmenter, benchmark, folder, answer, limit, worst, process, processes, facts)
+        for benchmark, most in opened:
+            folder = out / "-".join(name) / benchmark.folder / benchmark.answer
+            measured = _measured(segmenter, benchmark, folder, most, worst, process, processes, facts)
             if measured is not None:
                 figures.append(measured)
     if json_file is not None and process == 0:
@@ -185,6 +177,18 @@ def _refuse_given(context: typer.Context, panel: str, instead: str) -> None:
             raise CliError(f"--{name} would do nothing here: {instead}")
 
 
+def _toyland(seed: int, scenes: int, answer: Answer) -> Benchmark:
+    from self1e.evaluation.toyland import Toyland
+
+    return Toyland(seed, scenes, answer.value)
+
+
+def _field(name: str, root: Path, answer: Answer) -> Benchmark:
+    from self1e.evaluation.benchmarks import open_benchmark
+
+    return open_benchmark(name, root, answer.value)
+
+
 @contextmanager
 def _process_group(processes: int) -> Iterator[None]:
     """Joins the processes before any work is done, so that a launch that lacks something fails at once."""
@@ -195,7 +199,9 @@ def _process_group(processes: int) -> Iterator[None]:
 
     from torch import distributed
 
-    distributed.init_process_group("gloo", timeout=timedelta(days=7))  # one may have hours to do when others are done
+    # One may have hours to do when others are done. None waits for one that died: torchrun ends all processes when one
+    # fails, and gloo raises in those that wait when a connection is closed.
+    distributed.init_process_group("gloo", timeout=timedelta(days=7))
     try:
         yield
     finally:
@@ -233,24 +239,10 @@ def _facts(segmenter: Segmenter, weights_sha256: str) -> dict[str, Any]:
     }
 
 
-def _toyland(segmenter: Segmenter, seed: int, n: int, answer: Answer) -> dict[str, Any]:
-    from self1e.evaluation.toyland import evaluate_toyland
-
-    with progress_bar() as progress:
-        task = progress.add_task(f"{segmenter.model_name} on {TOYLAND}", total=n)
-        report = evaluate_toyland(
-            segmenter, seed, n, answer=answer.value, on_scene=lambda done: progress.update(task, completed=done)
-        )
-    show(f"{segmenter.model_name} ({segmenter.model.device}, {str(segmenter.model.dtype).removeprefix('torch.')})")
-    show(report.__rich__())
-    return report.to_dict()
-
-
 def _measured(
     segmenter: Segmenter,
     benchmark: Benchmark,
     folder: Path,
-    answer: Answer,
     limit: int | None,
     worst: int,
     process: int,
@@ -259,16 +251,17 @@ def _measured(
 ) -> dict[str, Any] | None:
     """One benchmark; settings, facts and figures, which of several processes only the first has."""
     from self1e.evaluation.page import write_page
-    from self1e.evaluation.run import answer_of, evaluate, record_count, records_done, summarise
+    from self1e.evaluation.run import evaluate, record_count, records_done, summarise
 
-    folder /= answer_of(benchmark, answer.value)
+    count = record_count(benchmark, limit)
+    if process == 0 and (before := len(records_done(folder, count))):
+        notice(f"{before:,} of {count:,} pictures were done before and are not asked about again: {folder}")
     with progress_bar() as progress:
         task = progress.add_task(f"{segmenter.model_name} on {benchmark.name}", total=None)
         evaluate(
             segmenter,
             benchmark,
             folder,
-            answer=answer.value,
             limit=limit,
             weights_sha256=facts["weights_sha256"],
             process=process,
@@ -282,18 +275,11 @@ def _measured(
     if process:
         return None
     figures = summarise(benchmark, folder, limit, facts)
-    show(_line(benchmark.name, figures))
+    show(benchmark.summary(figures))
     if figures["broken"]:
         notice(f"{len(figures['broken'])} records are broken and left out, the first: {figures['broken'][0]}")
     if worst:
-        done = records_done(folder, record_count(benchmark, limit))
-        samples = [sample for each in done for sample in each.samples]
-        show(f"the worst: {write_page(segmenter, benchmark, folder, samples, answer.value, worst)}")
+        samples = [sample for each in records_done(folder, count) for sample in each.samples]
+        show(f"the worst: {write_page(segmenter, benchmark, folder, samples, worst)}")
     show(f"figures and samples: {folder}")
     return figures
-
-
-def _line(name: str, figures: dict[str, Any]) -> str:
-    shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
-    cells = [f"{figure} {100 * figures[figure]:.1f}" for figure in shown if figure in figures]
-    return f"{name}: {', '.join(cells) or 'nothing measured'} ({figures['samples']:,} samples)"

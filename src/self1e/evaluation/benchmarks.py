@@ -16,9 +16,7 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from self1e.data.open_vocabulary import Ade20k150Source, PascalContext59Source, PascalVoc20Source
 from self1e.data.own_entries import Joined, open_own, read_entries
@@ -26,6 +24,8 @@ from self1e.data.reason import ReasonSource
 from self1e.data.records import DataError, Source
 from self1e.data.refer import REFER_SETS, ReferSource
 from self1e.data.words import VQA_TESTS, VqaTest
+from self1e.evaluation.base import Answer
+from self1e.evaluation.field import OWN_FILES, MaskBenchmark, WordBenchmark
 from self1e.evaluation.metrics import GREFCOCO_MIN_AREA
 
 OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
@@ -34,68 +34,37 @@ OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
     "pascal-voc-20": PascalVoc20Source,
 }
 
-OWN_FILES = (".jsonl", ".yaml", ".yml")
 
+def open_benchmark(name: str, root: Path, answer: Answer = "given") -> MaskBenchmark | WordBenchmark:
+    """The benchmark of a name.
 
-@dataclass(frozen=True)
-class Benchmark:
-    """What is asked, and how it is scored.
-
-    Attributes:
-        name: As it was asked for.
-        source: Records with queries, or `VqaTest`.
-        answers: Whether masks or words are scored.
-        min_area: Predictions of fewer pixels are empty; see `MaskScores`.
-        classes: Whether mIoU over what is asked for is a figure: class names, not sentences.
-        data: Where the data are, and of one's own a hash of the files that name them (not of pictures and PNG masks):
-            results of other data are not gone on with.
-    """
-
-    name: str
-    source: Source | VqaTest
-    answers: Literal["masks", "words"] = "masks"
-    min_area: int = 1
-    classes: bool = False
-    data: str = ""
-
-    @property
-    def folder(self) -> str:
-        """Name of a folder for results.
-
-        >>> Benchmark("refcoco+|unc|val", ()).folder, Benchmark("photos/mine.jsonl", (), data="/photos 1f0c").folder
-        ('refcoco+_unc_val', 'mine-407dd20b')
-        """
-        if self.name.endswith(OWN_FILES):
-            path, _ = self.data.rsplit(maxsplit=1)
-            return f"{Path(self.name).stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
-        return self.name.replace("|", "_")
-
-
-def open_benchmark(name: str, root: Path) -> Benchmark:
-    """The benchmark of a name, its data below `root`.
+    Args:
+        name: One of those above.
+        root: Folder of the data.
+        answer: Whose answer masks are read behind; words are always the model's own.
 
     Raises:
         DataError: When there is none of this name, or its data are not there.
     """
     data = str(root.resolve())
     if name in OPEN_VOCABULARY:
-        return Benchmark(name, OPEN_VOCABULARY[name](root), classes=True, data=data)
+        return MaskBenchmark(name, data, OPEN_VOCABULARY[name](root), answer, classes=True)
     if name.endswith(OWN_FILES):
-        return _own(name)
+        return _own(name, answer)
     match name.split("|"):
         case ["reasonseg", split]:
-            return Benchmark(name, ReasonSource(root, split, explained=False, first_text_only=True), data=data)
+            return MaskBenchmark(name, data, ReasonSource(root, split, explained=False, first_text_only=True), answer)
         case [dataset, split] if (dataset, split) in VQA_TESTS:
-            return Benchmark(name, VqaTest(root, dataset, split), answers="words", data=data)
+            return WordBenchmark(name, data, VqaTest(root, dataset, split))
         case [dataset, split_by, split] if (dataset, split_by) in REFER_SETS:
             min_area = GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1
-            return Benchmark(name, ReferSource(root, dataset, split_by, split), min_area=min_area, data=data)
+            return MaskBenchmark(name, data, ReferSource(root, dataset, split_by, split), answer, min_area)
     raise DataError(
         f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl or FILE.yaml of your own"
     )
 
 
-def _own(name: str) -> Benchmark:
+def _own(name: str, answer: Answer) -> MaskBenchmark:
     """Data of one's own: a JSONL file, or the entries of a YAML file one after the other."""
     file = Path(name)
     entries = [{"jsonl": name}] if file.suffix == ".jsonl" else read_entries(file)
@@ -107,11 +76,12 @@ def _own(name: str) -> Benchmark:
     contents = hashlib.sha256()
     for path in dict.fromkeys([name, *named]):  # a JSONL file once
         contents.update(Path(path).read_bytes())
-    return Benchmark(
+    return MaskBenchmark(
         name,
+        f"{file.resolve()} {contents.hexdigest()}",
         sources[0] if len(sources) == 1 else Joined(file.stem, sources),
+        answer,
         classes=not any("jsonl" in entry for entry in entries),
-        data=f"{file.resolve()} {contents.hexdigest()}",
     )
 
 

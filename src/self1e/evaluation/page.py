@@ -6,14 +6,9 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from self1e.data.contact_sheet import with_masks
-from self1e.data.words import Question
-from self1e.evaluation.benchmarks import Benchmark
-from self1e.evaluation.run import Answer, predicted_masks
+from self1e.evaluation.base import Benchmark, Shown
 from self1e.evaluation.samples import Sample
-from self1e.processing.images import load_image
 from self1e.segmenter import Segmenter
 
 PAGE, PICTURES = "worst.html", "worst"
@@ -29,35 +24,26 @@ def worst_samples(samples: Sequence[Sample], count: int) -> list[Sample]:
     return sorted(wrong, key=lambda sample: (sample.score, sample.intersection - sample.union))[:count]
 
 
-def write_page(
-    segmenter: Segmenter, benchmark: Benchmark, folder: Path, samples: Sequence[Sample], answer: Answer, count: int
-) -> Path:
-    """Writes `worst.html` and its pictures. Masks are asked for again, as results keep numbers only.
+def write_page(segmenter: Segmenter, benchmark: Benchmark, folder: Path, samples: Sequence[Sample], count: int) -> Path:
+    """Writes `worst.html` and its pictures.
 
     Args:
         segmenter: The model that was measured.
         benchmark: What on.
         folder: Of the results.
         samples: All of them.
-        answer: As in the evaluation.
         count: How many are shown.
     """
     (folder / PICTURES).mkdir(exist_ok=True)
-    sections = []
-    asked: dict[int, list[np.ndarray]] = {}  # several of the worst may be of one picture
-    for sample in worst_samples(samples, count):
-        record = benchmark.source[sample.record]
-        if isinstance(record, Question):
-            told = f"said: {html.escape(sample.answer)}<br>right: {html.escape(sample.given)}"
-            sections.append(_section(folder, sample, record.image, {"picture": []}, told))
-            continue
-        if sample.record not in asked:
-            asked[sample.record] = [mask for mask, _ in predicted_masks(segmenter, record, answer)]
-        predicted = asked[sample.record][sample.number].astype(np.uint8)
-        shown = {"marked": [record.queries[sample.number].mask()], "predicted": [predicted]}
-        told = f"IoU {sample.score:.3f} · {html.escape(sample.answer)}"
-        sections.append(_section(folder, sample, record.image, shown, told))
-    title = f"{segmenter.model_name} on {benchmark.name}: the worst {len(sections)} of {len(samples):,}"
+    worst = worst_samples(samples, count)
+    numbers: dict[int, list[int]] = {}  # several of the worst may be of one picture, which is opened once
+    for sample in worst:
+        numbers.setdefault(sample.record, []).append(sample.number)
+    drawn: dict[tuple[int, int], dict[str, str]] = {}
+    for record, of_record in numbers.items():
+        drawn |= _draw(folder, record, of_record, benchmark.shown(segmenter, record, of_record))
+    title = f"{segmenter.model_name} on {benchmark.name}: the worst {len(worst)} of {len(samples):,}"
+    sections = [_section(sample, drawn[sample.record, sample.number]) for sample in worst]
     page = folder / PAGE
     page.write_text(
         f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
@@ -67,15 +53,33 @@ def write_page(
     return page
 
 
-def _section(folder: Path, sample: Sample, image: Path, shown: Mapping[str, Sequence[np.ndarray]], told: str) -> str:
-    """A sample with its picture, once for each name of what is shown on it; `told` is HTML."""
-    picture = load_image(image)
-    figures = []
-    for name, masks in shown.items():
-        file = f"{PICTURES}/{sample.record}-{sample.number}-{name}.png"
-        with_masks(picture, masks).save(folder / file)
-        figures.append(f'<figure><img src="{file}"><figcaption>{name}</figcaption></figure>')
+def _draw(folder: Path, record: int, numbers: Sequence[int], shown: Shown) -> dict[tuple[int, int], dict[str, str]]:
+    """Writes the picture of a record for each of these questions, once for each of its masks, or without any.
+
+    Returns:
+        (record, number) -> what is shown -> file, below `folder`.
+    """
+    drawn: dict[tuple[int, int], dict[str, str]] = {}
+    for number in numbers:
+        masks = shown.masks.get(number)
+        pictures = {name: [mask] for name, mask in masks.items()} if masks else {"picture": []}
+        drawn[record, number] = {name: f"{PICTURES}/{record}-{number}-{name}.png" for name in pictures}
+        for name, file in drawn[record, number].items():
+            with_masks(shown.picture, pictures[name]).save(folder / file)
+    return drawn
+
+
+def _section(sample: Sample, files: Mapping[str, str]) -> str:
+    """HTML of a sample; `files`: what is shown -> picture."""
+    figures = [f'<figure><img src="{file}"><figcaption>{name}</figcaption></figure>' for name, file in files.items()]
+    if sample.given:
+        told = [f"said: {sample.answer}", f"right: {sample.given}"]
+        if sample.union:  # what was said freely points, too
+            told.append(f"IoU {sample.intersection / sample.union:.3f}")
+    else:
+        told = [f"IoU {sample.score:.3f} · {sample.answer}"]
+    told.append(f"{sample.picture} · {sample.kind}" if sample.kind else sample.picture)
     return (
         f"<section><h2>{html.escape(sample.question)}</h2>{''.join(figures)}"
-        f"<p>{told}<br>{html.escape(sample.picture)}</p></section>"
+        f"<p>{'<br>'.join(map(html.escape, told))}</p></section>"
     )

@@ -8,32 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
-from self1e.data.records import DataError, Query, Record, evaluation_turn, fitting_mask
-from self1e.data.words import VqaTest
-from self1e.evaluation.benchmarks import Benchmark
-from self1e.evaluation.metrics import MaskScores
-from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures, word_figures, write_csv
-from self1e.evaluation.vqa import exact_score, vqa_score
+from self1e.data.records import DataError
+from self1e.evaluation.base import Benchmark
+from self1e.evaluation.samples import RecordDone, SampleFile, write_csv
 from self1e.files import write_json
-from self1e.processing.images import ImageError, load_image
-from self1e.processing.prompts import PromptError
 from self1e.segmenter import Segmenter
 from self1e.version import __version__
-
-Answer = Literal["given", "generated"]
-LONGEST_ANSWER = 128
-"""Tokens of a generated answer that points; explanations take less."""
-
-LONGEST_WORDS = 16
-"""Tokens of an answer "in a single word or phrase"."""
 
 SETTINGS, FIGURES, TABLE = "evaluation.json", "figures.json", "samples.csv"
 
@@ -47,7 +36,6 @@ def evaluate(
     benchmark: Benchmark,
     folder: Path,
     *,
-    answer: Answer = "given",
     limit: int | None = None,
     weights_sha256: str = "",
     process: int = 0,
@@ -60,8 +48,6 @@ def evaluate(
         segmenter: The model.
         benchmark: What to ask.
         folder: Of the results. Records that it holds already are not done again.
-        answer: "given": masks are read behind `[SEG].`, the published protocol. "generated": the model writes its own
-            answer; all masks of an answer count together, and none counts as an empty one. Words are always its own.
         limit: Only the first records. An evaluation may go on with another limit.
         weights_sha256: Of the model's files, which a segmenter does not know. With other weights an evaluation does not
             go on.
@@ -72,28 +58,31 @@ def evaluate(
     Raises:
         EvaluationError: When the folder holds the results of something else.
     """
-    check_settings(segmenter, benchmark, folder, answer, weights_sha256)
+    check_settings(segmenter, benchmark, folder, weights_sha256)
     done = {each.record for each in records_done(folder) if not each.broken}  # what was broken may be mended
     file = SampleFile(folder / f"samples-{process}.jsonl")
     own = range(process, record_count(benchmark, limit), processes)
     for count, index in enumerate(own, start=1):
         if index not in done:
-            try:
-                file.add(RecordDone(index, tuple(_samples(segmenter, benchmark, index, answer))))
-            except DataError as error:
-                file.add(RecordDone(index, (), str(error)))
+            file.add(ask_record(segmenter, benchmark, index))
         if on_record is not None:
             on_record(count, len(own))
 
 
+def ask_record(segmenter: Segmenter, benchmark: Benchmark, index: int) -> RecordDone:
+    """Asks all questions of a record, which may be broken."""
+    started = time.perf_counter()
+    samples, broken = [], ""
+    try:
+        samples = benchmark.ask(segmenter, index)
+    except DataError as error:
+        broken = str(error)
+    return RecordDone(index, tuple(samples), broken, round(time.perf_counter() - started, 4))
+
+
 def record_count(benchmark: Benchmark, limit: int | None) -> int:
     """How many records are asked about."""
-    return min(len(benchmark.source), limit or len(benchmark.source))
-
-
-def answer_of(benchmark: Benchmark, answer: Answer) -> Answer:
-    """Whose answer is measured when this one is asked for: words are always generated."""
-    return "generated" if benchmark.answers == "words" else answer
+    return min(len(benchmark), limit or len(benchmark))
 
 
 def records_done(folder: Path, count: int | None = None) -> list[RecordDone]:
@@ -106,9 +95,7 @@ def records_done(folder: Path, count: int | None = None) -> list[RecordDone]:
     return [found[record] for record in sorted(found) if count is None or record < count]
 
 
-def check_settings(
-    segmenter: Segmenter, benchmark: Benchmark, folder: Path, answer: Answer, weights_sha256: str
-) -> None:
+def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, weights_sha256: str) -> None:
     """Writes down all that the results depend on, or checks that it is as before; how paths are spelled does not count.
 
     Raises:
@@ -117,17 +104,14 @@ def check_settings(
     config = segmenter.model.config.to_dict() | {"_name_or_path": ""}
     settings = {
         "benchmark": benchmark.folder,
-        "data": benchmark.data,
-        "answer": answer_of(benchmark, answer),
-        "min_area": benchmark.min_area,
+        **benchmark.settings,
+        "answer": benchmark.answer,
         "weights_sha256": weights_sha256,
         "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest(),
         "quantize": segmenter.quantization.scheme if segmenter.quantization else None,
         "dtype": str(segmenter.model.dtype).removeprefix("torch."),
         "device": segmenter.model.device.type,
         "max_tiles": segmenter.processor.max_tiles,
-        "longest_answer": LONGEST_ANSWER,
-        "longest_words": LONGEST_WORDS,
         "versions": versions(),
     }
     path = folder / SETTINGS
@@ -177,88 +161,11 @@ def summarise(
     missing = count - len(done)
     if missing:
         raise EvaluationError(f"{missing} records of {folder} are not done: run the evaluation again to go on with it")
-    samples = [sample for each in done for sample in each.samples]
-    figures = figures_of(benchmark, samples)
-    kinds = sorted({sample.kind for sample in samples if sample.kind})
-    if len(kinds) > 1:
-        by_kind = ([sample for sample in samples if sample.kind == kind] for kind in kinds)
-        figures["kinds"] = {kind: figures_of(benchmark, each) for kind, each in zip(kinds, by_kind, strict=True)}
+    figures = benchmark.figures(done)
     figures["broken"] = [f"{each.record}: {each.broken}" for each in done if each.broken]
-    write_csv(folder / TABLE, samples)
+    write_csv(folder / TABLE, (sample for each in done for sample in each.samples))
     settings = json.loads((folder / SETTINGS).read_text("utf-8"))
     asked = {"benchmark": benchmark.name, "records": count, "limit": limit}
     whole = settings | asked | dict(facts or {}) | figures
     write_json(folder / FIGURES, whole, indent=1, overwrite=True)
     return whole
-
-
-def figures_of(benchmark: Benchmark, samples: list[Sample]) -> dict[str, Any]:
-    """All figures that the benchmark has. gRefCOCO's N-acc and T-acc come by its convention and raw."""
-    if benchmark.answers == "words":
-        return word_figures(samples)
-    return mask_figures(samples, classes=benchmark.classes, min_area=benchmark.min_area)
-
-
-def _samples(segmenter: Segmenter, benchmark: Benchmark, index: int, answer: Answer) -> Iterator[Sample]:
-    """Asks all questions of a record.
-
-    Raises:
-        DataError: When the record is broken.
-    """
-    if isinstance(benchmark.source, VqaTest):
-        yield _words(segmenter, benchmark.source, index)
-        return
-    record = benchmark.source[index]
-    masks = predicted_masks(segmenter, record, answer)
-    for number, (query, (predicted, text)) in enumerate(zip(record.queries, masks, strict=True)):
-        truth = fitting_mask(query.mask, predicted.shape, f"{record.id}, {query.text!r}")
-        raw = MaskScores()
-        raw.update(predicted, truth)
-        yield Sample(
-            index,
-            number,
-            record.image.name,
-            query.text,
-            query.kind,
-            text,
-            MaskScores(benchmark.min_area).update(predicted, truth),
-            raw.intersections[0],
-            raw.unions[0],
-            raw.predicted[0],
-            raw.targets[0],
-            absent=query.absent,
-        )
-
-
-def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> list[tuple[np.ndarray, str]]:
-    """bool[H, W] for each query of a record, and the answer it stands behind.
-
-    Raises:
-        DataError: When the picture cannot be read, or a question is longer than the model can read.
-    """
-    try:
-        picture = segmenter.encode(load_image(record.image))
-        questions = [question_of(query) for query in record.queries]
-        if answer == "given":
-            results = segmenter.segment(picture, questions, template="none")
-        else:
-            results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
-    except (ImageError, PromptError) as error:
-        raise DataError(f"{record.id}: {error}") from error
-    return [(result.mask, result.text) for result in results]
-
-
-def question_of(query: Query) -> str:
-    """In the words of the protocol."""
-    return evaluation_turn(query).question
-
-
-def _words(segmenter: Segmenter, test: VqaTest, index: int) -> Sample:
-    asked = test[index]
-    try:
-        text = segmenter.chat(load_image(asked.image), asked.question, max_new_tokens=LONGEST_WORDS).text
-    except (ImageError, PromptError) as error:
-        raise DataError(f"{asked.id}: {error}") from error
-    score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
-    question = asked.question.partition("\n")[0]
-    return Sample(index, 0, asked.image.name, question, asked.kind, text, score, given=" | ".join(asked.given))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,12 @@ class Sample:
         question: What was asked for, or asked.
         kind: Name of the kind of question, "" if it has none.
         answer: The model's words.
-        score: IoU by the benchmark's `min_area` (1 when nothing is there or marked), or that of an answer in words.
-        intersection: Pixels; 0 for words.
+        score: IoU by the benchmark's `min_area` (1 when nothing is there or marked), or that of what is said.
+        intersection: Pixels; 0 where there is no mask.
         union: Pixels.
         predicted: Pixels, however few.
         target: Pixels.
-        given: The right answer, or answers of people joined by " | "; "" for masks.
+        given: The right answer, or answers of people joined by " | "; "" where words do not count.
         absent: Whether the data say that what was asked for is not there.
     """
 
@@ -44,7 +44,7 @@ class Sample:
     question: str
     kind: str
     answer: str
-    score: float
+    score: float = 0.0
     intersection: int = 0
     union: int = 0
     predicted: int = 0
@@ -52,14 +52,37 @@ class Sample:
     given: str = ""
     absent: bool = False
 
+    def with_mask(self, predicted: np.ndarray, target: np.ndarray, min_area: int) -> Sample:
+        """This sample with the score and the pixels of a mask.
+
+        Args:
+            predicted: bool[H, W].
+            target: uint8[H, W] as `Query.mask`.
+            min_area: A prediction of fewer pixels is empty to the score; pixels are counted as they are.
+
+        Raises:
+            ValueError: The shapes differ.
+        """
+        raw = MaskScores()
+        raw.update(predicted, target)
+        return replace(
+            self,
+            score=MaskScores(min_area).update(predicted, target),
+            intersection=raw.intersections[0],
+            union=raw.unions[0],
+            predicted=raw.predicted[0],
+            target=raw.targets[0],
+        )
+
 
 @dataclass(frozen=True)
 class RecordDone:
-    """A record with its samples; none, and a reason, when it is broken."""
+    """A record with its samples; none, and a reason, when it is broken. `seconds` is how long it took."""
 
     record: int
     samples: tuple[Sample, ...]
     broken: str = ""
+    seconds: float = 0.0
 
 
 class SampleFile:
@@ -81,7 +104,7 @@ class SampleFile:
             try:
                 tree = json.loads(line)
                 samples = tuple(Sample(**each) for each in tree["samples"])
-                yield RecordDone(tree["record"], samples, tree["broken"])
+                yield RecordDone(tree["record"], samples, tree["broken"], tree["seconds"])
             except (ValueError, TypeError, KeyError):
                 continue
 

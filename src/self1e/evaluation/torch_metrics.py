@@ -32,6 +32,9 @@ class MaskFigures(Metric):
     >>> figures.update(torch.zeros(2, 1, 3, dtype=torch.bool), torch.tensor([[[0, 0, 255]], [[0, 1, 1]]]))  # two
     >>> {name: round(float(value), 3) for name, value in figures.compute().items() if name in ("ciou", "giou", "t_acc")}
     {'ciou': 0.4, 'giou': 0.556, 't_acc': 0.5}
+    >>> figures.update(torch.tensor([[True]]), torch.tensor([[0]]), absent=[False])  # there, but of no pixel
+    >>> round(float(figures.compute()["t_acc"]), 3)
+    0.667
     """
 
     full_state_update = False
@@ -44,30 +47,33 @@ class MaskFigures(Metric):
     said_absent: Tensor
     present: Tensor
     found: Tensor
+    drawn: Tensor
     only_ignored: Tensor
     precise: Tensor
 
     def __init__(self, min_area: int = 1, ignore: int | None = 255, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.min_area, self.ignore = min_area, ignore
-        sums = ("intersection", "union", "iou", "samples", "absent", "said_absent", "present", "found", "only_ignored")
-        for name in sums:
+        samples = ("samples", "absent", "said_absent", "present", "found", "drawn", "only_ignored")
+        for name in ("intersection", "union", "iou", *samples):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("precise", torch.zeros(len(PRECISION_THRESHOLDS), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, predicted: Tensor, target: Tensor) -> None:
+    def update(self, predicted: Tensor, target: Tensor, *, absent: Tensor | Sequence[bool] | None = None) -> None:
         """Adds samples, all of them or none.
 
         Args:
             predicted: bool or integer[K, H, W] or [H, W]: non-zero inside.
             target: bool or integer of the same shape: non-zero inside, `ignore` where pixels are left out.
+            absent: bool[K] (of one mask [H, W] too): whether the annotation says that there is no target; see
+                `MaskScores.update`.
 
         Raises:
-            ValueError: The shapes differ.
+            ValueError: The shapes differ, or `absent` is not of as many masks.
             TypeError: One has a floating type.
         """
-        scores = _scores(predicted, target, self.min_area, self.ignore)
-        present, answered = np.array(scores.targets) > 0, np.array(scores.predicted) > 0
+        scores = _scores(predicted, target, self.min_area, self.ignore, absent)
+        present, answered = ~np.array(scores.absent, bool), np.array(scores.predicted) > 0
         self.intersection += sum(scores.intersections)
         self.union += sum(scores.unions)
         self.iou += float(scores.ious.sum())
@@ -76,13 +82,14 @@ class MaskFigures(Metric):
         self.absent += int((~present).sum())
         self.found += int((present & answered).sum())
         self.said_absent += int((~present & ~answered).sum())
+        self.drawn += int(np.count_nonzero(scores.targets))
         self.only_ignored += scores.only_ignored
         precise = scores.ious[present, None] >= np.array(PRECISION_THRESHOLDS)
         self.precise += torch.from_numpy(precise.sum(axis=0)).to(self.precise.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Shares from 0 to 1. A figure that no sample bears on is left out; warns as `MaskScores.compute` does."""
-        warn_of_ignored_targets(float(self.only_ignored), bool(self.present), self.ignore)
+        warn_of_ignored_targets(float(self.only_ignored), bool(self.drawn), self.ignore)
         figures = {}
         if self.union > 0:
             figures["ciou"] = self.intersection / self.union
@@ -190,11 +197,17 @@ class AnswerAccuracy(Metric):
         return self.total / self.answers
 
 
-def _scores(predicted: Tensor, target: Tensor, min_area: int, ignore: int | None) -> MaskScores:
-    """Of masks [K, H, W], or one of [H, W].
+def _scores(
+    predicted: Tensor,
+    target: Tensor,
+    min_area: int,
+    ignore: int | None,
+    absent: Tensor | Sequence[bool] | None = None,
+) -> MaskScores:
+    """Of masks [K, H, W], or one of [H, W]; `absent`: see `MaskFigures.update`.
 
     Raises:
-        ValueError: The shapes differ.
+        ValueError: The shapes differ, or `absent` is not of as many masks.
         TypeError: One has a floating type.
     """
     if predicted.shape != target.shape or predicted.ndim not in (2, 3):
@@ -204,7 +217,10 @@ def _scores(predicted: Tensor, target: Tensor, min_area: int, ignore: int | None
         )
     if predicted.ndim == 2:
         predicted, target = predicted[None], target[None]
+    if absent is not None and len(absent) != len(target):
+        raise ValueError(f"`absent` must say of each of the {len(target)} masks whether it is, got {len(absent)}")
+    said = [None] * len(target) if absent is None else [bool(each) for each in absent]
     scores = MaskScores(min_area, ignore)
-    for one, true in zip(predicted, target, strict=True):
-        scores.update(one.cpu().numpy(), true.cpu().numpy())
+    for one, true, none in zip(predicted, target, said, strict=True):
+        scores.update(one.cpu().numpy(), true.cpu().numpy(), absent=none)
     return scores

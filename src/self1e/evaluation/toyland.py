@@ -1,4 +1,4 @@
-"""How well a model does on toyland scenes that no training run has seen: `evaluate_toyland`.
+"""How well a model does on toyland scenes that no training run has seen: the benchmark `Toyland`.
 
 Segmenting questions are scored by their masks, questions answered in words by exact answers, and reasoning questions
 asked freely ("... Explain.") by whether the explanation is the right one and whether the model points right. What is
@@ -8,10 +8,9 @@ right answer and are left out.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -22,9 +21,14 @@ from self1e.data.example import Conversation, Turn
 from self1e.data.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
 from self1e.data.toyland.dataset import TRAINING_SEEDS
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL, Query
-from self1e.data.toyland.language.chat import EXPLAIN_SUFFIX, query_mask
-from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union
+from self1e.data.toyland.language.chat import EXPLAIN_SUFFIX
+from self1e.evaluation.base import Answer, Shown
+from self1e.evaluation.metrics import GREFCOCO_MIN_AREA
+from self1e.evaluation.run import ask_record
+from self1e.evaluation.samples import RecordDone, Sample, mask_figures
+from self1e.evaluation.vqa import exact_score
 from self1e.inference import EncodedPicture
+from self1e.results import Segmentation
 from self1e.segmenter import Segmenter
 
 SCENES_PER_SEED = 1_000_000
@@ -38,93 +42,179 @@ LONGEST_ANSWER = 48
 WEIGHTS = {kind: weight for kind, weight in DEFAULT_WEIGHTS.items() if kind != "caption"}
 SCORED_IN_WORDS = tuple(kind for kind in TEXTUAL if kind in WEIGHTS)
 
-Answer = Literal["given", "generated"]
+CHAT, SECOND_TURN = "chat", "second_turn"
+"""Kinds of samples beside those of queries: a reasoning question asked freely, and one in words behind another."""
+
+MASK_FIGURES = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5")
 
 
-@dataclass
-class ToylandReport:
-    """The figures of one evaluation. Prints as a table with rich.
+@dataclass(frozen=True)
+class Asked:
+    """A question about a scene, as it is put to the model.
+
+    Attributes:
+        kind: Of the query, `CHAT` or `SECOND_TURN`.
+        text: What is asked for, or asked.
+        turn: The question, and what counts as the right answer in words, "" if none does.
+        target: uint8[H, W]: 1 on what is asked for; None for a question that is answered in words alone.
+        history: The turns before.
+    """
+
+    kind: str
+    text: str
+    turn: Turn
+    target: np.ndarray | None = None
+    history: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Toyland:
+    """Scenes that no training run sees; see `Benchmark` for the methods.
+
+    Predictions of fewer than `GREFCOCO_MIN_AREA` pixels count as empty, in all figures.
 
     Attributes:
         seed: Which scenes; see `SCENES_PER_SEED`.
         n: How many scenes.
-        answer: "given" when every segmenting question was scored with the answer `[SEG].`, "generated" when the model
-            wrote its own.
-        masks: Scores of each kind of segmenting question.
-        words: For each kind of question answered in words, whether each answer was right.
-        chat: For each reasoning question asked freely, whether the answer explains and whether it points right.
-        second_turns: For each question in words asked behind another, whether the answer was right.
-        seconds: How long it took.
+        answer: Whose answer masks are read behind.
+        size: Side of the pictures in pixels.
+        questions: How many a scene, of all kinds.
+        weights: How often each kind is asked.
+
+    Raises:
+        ValueError: When these scenes reach into those of another seed, or into those that training uses.
     """
 
     seed: int
     n: int
     answer: Answer = "given"
-    masks: dict[str, MaskScores] = field(default_factory=dict)
-    words: dict[str, list[bool]] = field(default_factory=dict)
-    chat: list[tuple[bool, bool]] = field(default_factory=list)
-    second_turns: list[bool] = field(default_factory=list)
-    seconds: float = 0.0
+    size: int = 448
+    questions: int = QUESTIONS_PER_SCENE
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
+    name: ClassVar[str] = "toyland"
+
+    def __post_init__(self) -> None:
+        scene_seeds(self.seed, self.n)
 
     @property
-    def total(self) -> MaskScores:
-        """All segmenting questions together, those about absent things included."""
-        total = MaskScores(GREFCOCO_MIN_AREA)
-        for scores in self.masks.values():
-            total.merge(scores)
-        return total
+    def folder(self) -> str:
+        """Each seed has its own, as an evaluation goes on with more scenes, but not with others."""
+        return f"{self.name}-{self.seed}"
 
-    def to_dict(self) -> dict[str, Any]:
-        """All figures as shares from 0 to 1, ready for JSON; None where no question bears on one."""
-        figures = self.total.compute()
-        kinds = {kind: {"n": len(scores), **_mask_figures(scores.compute())} for kind, scores in self.masks.items()}
-        right = [each for answers in self.words.values() for each in answers]
-        vqa = {kind: {"n": len(answers), "accuracy": _share(answers)} for kind, answers in self.words.items()}
+    @property
+    def settings(self) -> dict[str, Any]:
         return {
             "seed": self.seed,
-            "n": self.n,
+            "size": self.size,
+            "questions_per_scene": self.questions,
+            "kind_weights": dict(self.weights),
+            "min_area": GREFCOCO_MIN_AREA,
+            "longest_answer": LONGEST_ANSWER,
+        }
+
+    def __len__(self) -> int:
+        return self.n
+
+    def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
+        scene = self._scene(index)
+        asked = scene_questions(scene, self.questions, self.weights)
+        replies = self._replies(segmenter, segmenter.encode(Image.fromarray(scene.picture)), asked)
+        # The picture's name is the one that `self1e toyland draw` gives it.
+        return [
+            _scored(Sample(index, number, f"toyland-{scene.seed}.png", each.text, each.kind, reply.text), each, reply)
+            for number, (each, reply) in enumerate(zip(asked, replies, strict=True))
+        ]
+
+    def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
+        scene = self._scene(index)
+        picture = Image.fromarray(scene.picture)
+        asked = scene_questions(scene, self.questions, self.weights)
+        targets = {number: target for number in numbers if (target := asked[number].target) is not None}
+        replies = self._replies(segmenter, segmenter.encode(picture), [asked[number] for number in targets])
+        masks = {
+            number: {"marked": target, "predicted": reply.mask.astype(np.uint8)}
+            for (number, target), reply in zip(targets.items(), replies, strict=True)
+        }
+        return Shown(picture, masks)
+
+    def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
+        return ToylandReport(self.seed, self.answer, done).to_dict()
+
+    def summary(self, figures: Mapping[str, Any]) -> Table:
+        """A row for each kind, in percent."""
+        return _table(figures)
+
+    def _scene(self, index: int) -> Scene:
+        return generate_scene(scene_seeds(self.seed, self.n)[index], self.size)
+
+    def _replies(self, segmenter: Segmenter, picture: EncodedPicture, asked: Sequence[Asked]) -> list[Segmentation]:
+        """The model's answer to each question; given ones are asked all at once."""
+        given = [each.turn.question for each in asked if self._is_given(each)]
+        masks = iter(segmenter.segment(picture, given, template="none") if given else ())
+        return [
+            next(masks)
+            if self._is_given(each)
+            else segmenter.chat(picture, each.turn.question, each.history, max_new_tokens=LONGEST_ANSWER)
+            for each in asked
+        ]
+
+    def _is_given(self, asked: Asked) -> bool:
+        return self.answer == "given" and asked.kind in SEGMENTING
+
+
+@dataclass(frozen=True)
+class ToylandReport:
+    """The figures of one evaluation. Prints as a table with rich.
+
+    Attributes:
+        seed: Which scenes.
+        answer: Whose answer masks were read behind.
+        done: The scenes.
+    """
+
+    seed: int
+    answer: Answer
+    done: Sequence[RecordDone]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All figures as shares from 0 to 1, ready for JSON; None where no question bears on one.
+
+        `seconds` is the time that all scenes took, which several processes do at once.
+        """
+        of_kind: dict[str, list[Sample]] = {}
+        for sample in (sample for each in self.done for sample in each.samples):
+            of_kind.setdefault(sample.kind, []).append(sample)
+        masks = {kind: of_kind[kind] for kind in SEGMENTING if kind in of_kind}
+        words = {kind: of_kind[kind] for kind in SCORED_IN_WORDS if kind in of_kind}
+        all_masks, all_words = ([each for samples in kinds.values() for each in samples] for kinds in (masks, words))
+        chat, second_turns = of_kind.get(CHAT, []), of_kind.get(SECOND_TURN, [])
+        figures = _figures(all_masks)
+        kinds: dict[str, dict[str, Any]] = {}
+        for kind, samples in masks.items():
+            of_this = _figures(samples)
+            kinds[kind] = {"n": len(samples)} | {name: of_this[name] for name in MASK_FIGURES if name in of_this}
+        for kind, samples in words.items():
+            kinds[kind] = {"n": len(samples), "accuracy": _accuracy(samples)}
+        return {
+            "seed": self.seed,
+            "n": len(self.done),
             "answer": self.answer,
-            "questions": len(self.total) + len(right),
-            **{name: figures.get(name) for name in ("ciou", "giou", "n_acc", "t_acc", "pr@0.5", "pr@0.9")},
-            "vqa_accuracy": _share(right),
+            "questions": len(all_masks) + len(all_words),
+            **{name: figures.get(name) for name in (*MASK_FIGURES, "pr@0.9")},
+            "vqa_accuracy": _accuracy(all_words),
             "chat": {
-                "n": len(self.chat),
-                "explains": _share([explains for explains, _ in self.chat]),
-                "points": _share([points for _, points in self.chat]),
-                "both": _share([explains and points for explains, points in self.chat]),
+                "n": len(chat),
+                "explains": _share([explains(sample.answer, sample.given) for sample in chat]),
+                "points": _share([_points(sample) for sample in chat]),
+                "both": _accuracy(chat),
             },
-            "second_turn": {"n": len(self.second_turns), "accuracy": _share(self.second_turns)},
-            "kinds": kinds | vqa,
-            "seconds": round(self.seconds, 1),
+            "second_turn": {"n": len(second_turns), "accuracy": _accuracy(second_turns)},
+            "kinds": kinds,
+            "seconds": round(sum(each.seconds for each in self.done), 1),
         }
 
     def __rich__(self) -> Table:
-        figures = self.to_dict()
-        table = Table(box=box.SIMPLE_HEAD, title=self._title(), title_justify="left", title_style="bold")
-        table.add_column("kind")
-        for name in ("n", "cIoU", "gIoU", "N-acc", "T-acc", "right"):
-            table.add_column(name, justify="right")
-        for kind in SEGMENTING:
-            if kind in self.masks:
-                table.add_row(kind, *_mask_cells(figures["kinds"][kind]), "")
-        table.add_row("all that segment", *_mask_cells({**figures, "n": len(self.total)}), "", style="bold")
-        table.add_section()
-        for kind in SCORED_IN_WORDS:
-            if kind in self.words:
-                row = figures["kinds"][kind]
-                table.add_row(kind, str(row["n"]), "", "", "", "", _percent(row["accuracy"]))
-        answered = sum(map(len, self.words.values()))
-        table.add_row("all in words", str(answered), "", "", "", "", _percent(figures["vqa_accuracy"]), style="bold")
-        chat = figures["chat"]
-        table.add_section()
-        for name in ("explains", "points", "both"):
-            table.add_row(f"chat: {name}", str(chat["n"]), "", "", "", "", _percent(chat[name]))
-        second = figures["second_turn"]
-        table.add_row("chat: second turn", str(second["n"]), "", "", "", "", _percent(second["accuracy"]))
-        return table
-
-    def _title(self) -> str:
-        return f"toyland, {self.n} scenes of seed {self.seed}, answers {self.answer} ({self.seconds:.0f} s)"
+        return _table(self.to_dict())
 
 
 def evaluate_toyland(
@@ -138,16 +228,13 @@ def evaluate_toyland(
     weights: Mapping[str, float] = WEIGHTS,
     on_scene: Callable[[int], None] | None = None,
 ) -> ToylandReport:
-    """Asks a model about scenes it has not been trained on.
-
-    Predictions of fewer than `GREFCOCO_MIN_AREA` pixels count as empty, in all figures.
+    """Asks a model about scenes it has not been trained on, and keeps nothing on disk.
 
     Args:
         segmenter: The model. One that is being trained is put into eval mode meanwhile.
-        seed: Which scenes.
+        seed: This and the next: see `Toyland`.
         n: How many scenes.
-        answer: "given": masks are read behind the answer `[SEG].`, the protocol of the published figures. "generated":
-            the model answers by itself; all masks of an answer count together, and none counts as an empty one.
+        answer: Whose answer masks are read behind.
         size: Side of the pictures in pixels.
         questions: How many a scene, of all kinds.
         weights: How often each kind is asked.
@@ -156,23 +243,18 @@ def evaluate_toyland(
     Raises:
         ValueError: When these scenes reach into those of another seed, or into those that training uses.
     """
-    scenes = scene_seeds(seed, n)
-    report = ToylandReport(seed, n, answer)
-    started = time.perf_counter()
+    benchmark = Toyland(seed, n, answer, size, questions, weights)
+    done: list[RecordDone] = []
     training = segmenter.model.training
     segmenter.model.eval()
     try:
-        for done, scene_seed in enumerate(scenes, start=1):
-            scene = generate_scene(scene_seed, size)
-            _score_scene(report, segmenter, scene, scene_talks(scene, questions, weights))
+        for index in range(n):
+            done.append(ask_record(segmenter, benchmark, index))
             if on_scene is not None:
-                on_scene(done)
+                on_scene(len(done))
     finally:
         segmenter.model.train(training)
-    report.seconds = time.perf_counter() - started
-    report.masks = {kind: report.masks[kind] for kind in SEGMENTING if kind in report.masks}
-    report.words = {kind: report.words[kind] for kind in SCORED_IN_WORDS if kind in report.words}
-    return report
+    return ToylandReport(seed, answer, done)
 
 
 def scene_seeds(seed: int, n: int) -> range:
@@ -197,43 +279,25 @@ def scene_talks(
     return [(query, conversation(query, scene, rng, training=False)) for query in asked]
 
 
-def _score_scene(
-    report: ToylandReport, segmenter: Segmenter, scene: Scene, talks: Sequence[tuple[Query, Conversation]]
-) -> None:
-    picture = segmenter.encode(Image.fromarray(scene.picture))
-    segmenting = [talk for _, talk in talks if talk.segmenting]
-    for talk, mask in zip(segmenting, _masks(report.answer, segmenter, picture, segmenting), strict=True):
-        report.masks.setdefault(talk.kind, MaskScores(GREFCOCO_MIN_AREA)).update(mask, talk.masks[0])
-    before: list[Turn] = []  # at most one: the question in words that was asked last
-    for query, talk in talks:
+def scene_questions(scene: Scene, questions: int, weights: Mapping[str, float]) -> list[Asked]:
+    """All that is put to the model about a scene: `scene_talks`, and what of these is also asked freely or again."""
+    asked: list[Asked] = []
+    before: tuple[Turn, ...] = ()  # at most one: the question in words that was asked last
+    for query, talk in scene_talks(scene, questions, weights):
+        turn = talk.turns[0]
         if not talk.segmenting:
-            turn = talk.turns[0]
-            report.words.setdefault(query.kind, []).append(_answers(segmenter, picture, turn))
+            asked.append(Asked(query.kind, turn.question, turn))
             if before:
-                report.second_turns.append(_answers(segmenter, picture, turn, before))
-            before = [turn]
-        elif query.kind == "reasoning":
-            reply = segmenter.chat(picture, query.text + EXPLAIN_SUFFIX, max_new_tokens=LONGEST_ANSWER)
-            intersection, union = intersection_and_union(reply.mask, query_mask(query, scene))
-            report.chat.append((explains(reply.text, query.answer), 2 * intersection > union))
-
-
-def _answers(segmenter: Segmenter, picture: EncodedPicture, turn: Turn, history: Sequence[Turn] = ()) -> bool:
-    """Whether the model gives the answer of a turn."""
-    reply = segmenter.chat(picture, turn.question, history, max_new_tokens=LONGEST_ANSWER)
-    return _normalised(reply.text) == _normalised(turn.answer)
-
-
-def _masks(
-    answer: Answer, segmenter: Segmenter, picture: EncodedPicture, talks: Sequence[Conversation]
-) -> Iterator[np.ndarray]:
-    """bool[H, W] for each conversation: everything that the answer points at."""
-    questions = [talk.turns[0].question for talk in talks]
-    if answer == "given":
-        yield from (result.mask for result in segmenter.segment(picture, questions, template="none"))
-    else:
-        for question in questions:
-            yield segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER).mask
+                said = f"{before[0].question} {before[0].answer} {turn.question}"
+                asked.append(Asked(SECOND_TURN, said, turn, history=before))
+            before = (turn,)
+            continue
+        target = talk.masks[0]
+        asked.append(Asked(query.kind, query.text, Turn(turn.question, ""), target))
+        if query.kind == "reasoning":
+            freely = query.text + EXPLAIN_SUFFIX
+            asked.append(Asked(CHAT, freely, Turn(freely, query.answer), target))
+    return asked
 
 
 def explains(answer: str, reason: str) -> bool:
@@ -251,16 +315,71 @@ def _normalised(answer: str) -> str:
     return " ".join(answer.casefold().split()).removesuffix(".")
 
 
+def _scored(sample: Sample, asked: Asked, reply: Segmentation) -> Sample:
+    """The sample with its score: that of the mask, of the words, or 1 for a free answer when both are right."""
+    right = asked.turn.answer
+    if asked.target is None:
+        return replace(sample, score=exact_score(reply.text, right), given=right)
+    sample = replace(sample, given=right, absent=not asked.target.any())
+    sample = sample.with_mask(reply.mask, asked.target, GREFCOCO_MIN_AREA)
+    if asked.kind == CHAT:
+        sample = replace(sample, score=float(explains(sample.answer, right) and _points(sample)))
+    return sample
+
+
+def _points(sample: Sample) -> bool:
+    """Whether a free answer points right."""
+    return 2 * sample.intersection > sample.union
+
+
+def _figures(samples: Sequence[Sample]) -> dict[str, Any]:
+    return mask_figures(samples, classes=False, min_area=GREFCOCO_MIN_AREA)
+
+
+def _accuracy(samples: Iterable[Sample]) -> float | None:
+    """Of samples that are right or wrong."""
+    return _share([sample.score == 1 for sample in samples])
+
+
 def _share(values: Sequence[bool]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _mask_figures(figures: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in figures.items() if name in ("ciou", "giou", "n_acc", "t_acc", "pr@0.5")}
+def _table(figures: Mapping[str, Any]) -> Table:
+    """The figures of `ToylandReport.to_dict`."""
+    title = f"toyland, {figures['n']} scenes of seed {figures['seed']}, answers {figures['answer']}"
+    title += f" ({figures['seconds']:.0f} s)"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold")
+    table.add_column("kind")
+    for name in ("n", "cIoU", "gIoU", "N-acc", "T-acc", "right"):
+        table.add_column(name, justify="right")
+    masks = {kind: row for kind, row in figures["kinds"].items() if kind in SEGMENTING}
+    words = {kind: row for kind, row in figures["kinds"].items() if kind in SCORED_IN_WORDS}
+    for kind, row in masks.items():
+        table.add_row(kind, *_mask_cells(row))
+    table.add_row("all that segment", *_mask_cells({**figures, "n": _count(masks)}), style="bold")
+    table.add_section()
+    for kind, row in words.items():
+        table.add_row(kind, *_word_cells(row["n"], row["accuracy"]))
+    table.add_row("all in words", *_word_cells(_count(words), figures["vqa_accuracy"]), style="bold")
+    chat, second_turn = figures["chat"], figures["second_turn"]
+    table.add_section()
+    for name in ("explains", "points", "both"):
+        table.add_row(f"chat: {name}", *_word_cells(chat["n"], chat[name]))
+    table.add_row("chat: second turn", *_word_cells(second_turn["n"], second_turn["accuracy"]))
+    return table
 
 
-def _mask_cells(figures: dict[str, Any]) -> list[str]:
-    return [str(figures["n"]), *(_percent(figures.get(name)) for name in ("ciou", "giou", "n_acc", "t_acc"))]
+def _count(rows: Mapping[str, Mapping[str, Any]]) -> int:
+    return sum(row["n"] for row in rows.values())
+
+
+def _mask_cells(row: Mapping[str, Any]) -> list[str]:
+    return [str(row["n"]), *(_percent(row.get(name)) for name in ("ciou", "giou", "n_acc", "t_acc")), ""]
+
+
+def _word_cells(n: int, right: float | None) -> list[str]:
+    return [str(n), "", "", "", "", _percent(right)]
 
 
 def _percent(share: float | None) -> str:

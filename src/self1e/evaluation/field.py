@@ -1,0 +1,173 @@
+"""The field's data, and data of one's own, as benchmarks: of masks, or of answers in words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from self1e.data.records import DataError, Query, Record, Source, evaluation_turn, fitting_mask
+from self1e.data.words import VqaTest
+from self1e.evaluation.base import Answer, Shown
+from self1e.evaluation.samples import RecordDone, Sample, mask_figures, word_figures
+from self1e.evaluation.vqa import exact_score, vqa_score
+from self1e.processing.images import ImageError, load_image
+from self1e.processing.prompts import PromptError
+from self1e.segmenter import Segmenter
+
+LONGEST_ANSWER = 128
+"""Tokens of a generated answer that points; explanations take less."""
+
+LONGEST_WORDS = 16
+"""Tokens of an answer "in a single word or phrase"."""
+
+OWN_FILES = (".jsonl", ".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class FieldBenchmark:
+    """What benchmarks on files have in common.
+
+    Attributes:
+        name: As it was asked for.
+        data: Where the data are, and of one's own a hash of the files that name them (not of pictures and PNG masks):
+            results of other data are not gone on with.
+    """
+
+    name: str
+    data: str
+
+    @property
+    def folder(self) -> str:
+        """Name of a folder for results.
+
+        >>> FieldBenchmark("refcoco+|unc|val", "").folder, FieldBenchmark("photos/mine.jsonl", "/photos 1f0c").folder
+        ('refcoco+_unc_val', 'mine-407dd20b')
+        """
+        if self.name.endswith(OWN_FILES):
+            path, _ = self.data.rsplit(maxsplit=1)
+            return f"{Path(self.name).stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+        return self.name.replace("|", "_")
+
+    def summary(self, figures: Mapping[str, Any]) -> str:
+        """One line, in percent."""
+        shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
+        cells = [f"{figure} {100 * figures[figure]:.1f}" for figure in shown if figure in figures]
+        return f"{self.name}: {', '.join(cells) or 'nothing measured'} ({figures['samples']:,} samples)"
+
+
+@dataclass(frozen=True)
+class MaskBenchmark(FieldBenchmark):
+    """Things to find, each with its mask; see `Benchmark` for the methods.
+
+    Attributes:
+        source: Records with queries.
+        answer: Whose answer masks are read behind.
+        min_area: Predictions of fewer pixels are empty; see `MaskScores`.
+        classes: Whether mIoU over what is asked for is a figure: class names, not sentences.
+    """
+
+    source: Source
+    answer: Answer = "given"
+    min_area: int = 1
+    classes: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"data": self.data, "min_area": self.min_area, "longest_answer": LONGEST_ANSWER}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
+        record = self.source[index]
+        samples = []
+        answered = zip(record.queries, predicted_masks(segmenter, record, self.answer), strict=True)
+        for number, (query, (mask, text)) in enumerate(answered):
+            sample = Sample(index, number, record.image.name, query.text, query.kind, text, absent=query.absent)
+            target = fitting_mask(query.mask, mask.shape, f"{record.id}, {query.text!r}")
+            samples.append(sample.with_mask(mask, target, self.min_area))
+        return samples
+
+    def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
+        record = self.source[index]
+        predicted = [mask.astype(np.uint8) for mask, _ in predicted_masks(segmenter, record, self.answer)]
+        masks = {each: {"marked": record.queries[each].mask(), "predicted": predicted[each]} for each in numbers}
+        return Shown(load_image(record.image), masks)
+
+    def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
+        """gRefCOCO's N-acc and T-acc come by its convention and raw."""
+        return _with_kinds(partial(mask_figures, classes=self.classes, min_area=self.min_area), done)
+
+
+@dataclass(frozen=True)
+class WordBenchmark(FieldBenchmark):
+    """Questions to answer in words; see `Benchmark` for the methods.
+
+    Attributes:
+        test: The questions, one a record.
+    """
+
+    test: VqaTest
+    answer: ClassVar[Answer] = "generated"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"data": self.data, "longest_words": LONGEST_WORDS}
+
+    def __len__(self) -> int:
+        return len(self.test)
+
+    def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
+        asked = self.test[index]
+        try:
+            text = segmenter.chat(load_image(asked.image), asked.question, max_new_tokens=LONGEST_WORDS).text
+        except (ImageError, PromptError) as error:
+            raise DataError(f"{asked.id}: {error}") from error
+        score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
+        question = asked.question.partition("\n")[0]
+        return [Sample(index, 0, asked.image.name, question, asked.kind, text, score, given=" | ".join(asked.given))]
+
+    def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
+        return Shown(load_image(self.test[index].image), {})
+
+    def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
+        return _with_kinds(word_figures, done)
+
+
+def _with_kinds(figures_of: Callable[[Sequence[Sample]], dict[str, Any]], done: Sequence[RecordDone]) -> dict[str, Any]:
+    """Figures of all samples, and of each kind where there are several."""
+    samples = [sample for each in done for sample in each.samples]
+    figures = figures_of(samples)
+    kinds = sorted({sample.kind for sample in samples if sample.kind})
+    if len(kinds) > 1:
+        figures["kinds"] = {kind: figures_of([each for each in samples if each.kind == kind]) for kind in kinds}
+    return figures
+
+
+def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> list[tuple[np.ndarray, str]]:
+    """bool[H, W] for each query of a record, and the answer it stands behind.
+
+    Raises:
+        DataError: When the picture cannot be read, or a question is longer than the model can read.
+    """
+    try:
+        picture = segmenter.encode(load_image(record.image))
+        questions = [question_of(query) for query in record.queries]
+        if answer == "given":
+            results = segmenter.segment(picture, questions, template="none")
+        else:
+            results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
+    except (ImageError, PromptError) as error:
+        raise DataError(f"{record.id}: {error}") from error
+    return [(result.mask, result.text) for result in results]
+
+
+def question_of(query: Query) -> str:
+    """In the words of the protocol."""
+    return evaluation_turn(query).question
