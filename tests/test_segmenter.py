@@ -164,6 +164,22 @@ def test_results_are_repeatable_and_bounded_by_template_and_options(segmenter):
     assert not np.array_equal(first.logits, sentence.logits)
 
 
+@torch.no_grad()
+def test_dynamic_rope_gives_the_same_masks(segmenter):
+    """Also of a model that has read something longer than its context before."""
+    config = segmenter.model.config
+    config.text_config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    plain = SELF1EForSegmentation(config).eval()
+    plain.load_state_dict(SELF1EForSegmentation.from_pretrained(segmenter.model_name).state_dict())
+    inputs = segmenter.processor([picture()], [[[Turn(question_for("ball"), EVAL_ANSWER)]]], labels=False)
+    expected = mask_logits_to_picture(plain(**inputs.as_kwargs()).mask_logits[0], picture().size)
+    rotary = plain.model.language_model.rotary_emb
+    rotary(torch.zeros(1), torch.tensor([[2 * config.text_config.max_position_embeddings]]))
+    assert not torch.equal(rotary.inv_freq, rotary.original_inv_freq)
+    result = Segmenter(plain, segmenter.processor).segment(picture(), "ball", logits=True)
+    assert_close(torch.tensor(result.logits), expected, **CLOSE)
+
+
 # Pictures that are encoded once
 
 
@@ -301,8 +317,9 @@ def test_masks_of_an_answer_are_those_of_the_finished_conversation(scripted, ans
     image_tokens = segmenter.processor.tokens_per_tile
     whole = encode_conversation(segmenter.processor.tokenizer, turns, image_tokens).input_ids
     read = calls[-1]["input_ids"][0].tolist()
-    assert read == whole[: len(read)]
-    assert segmenter.model.config.seg_token_id == read[-1] and read[-1] not in whole[len(read) :]
+    start = len(calls[-1]["opening"])
+    assert read == whole[start : start + len(read)] and read[0] == segmenter.model.config.image_token_id
+    assert segmenter.model.config.seg_token_id == read[-1] and read[-1] not in whole[start + len(read) :]
     assert_close(torch.tensor(reply.logits), teacher_forced(segmenter, picture(), turns), **CLOSE)
 
 

@@ -16,7 +16,9 @@ from transformers import GenerationConfig
 
 from self1e.data.example import Turn
 from self1e.modeling.model import ImageFeatures, SELF1EForSegmentation
+from self1e.modeling.opening import Opening
 from self1e.modeling.refilling import VisionSide
+from self1e.modeling.token_layout import TokenLayout
 from self1e.processing.batch import Grid, Row, collate, single
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import END_OF_TEXT, IM_END, SEG, PromptError
@@ -27,6 +29,7 @@ from self1e.processing.tokens import (
     encode_text,
     special_ids,
 )
+from self1e.transfers import to_device
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +38,7 @@ class TiledPicture:
 
     Attributes:
         image: RGB, at its own size.
-        tiles: float32[columns * rows, 3, S, S], on the CPU.
+        tiles: float32[columns * rows, 3, S, S], on the CPU; in pinned memory where the model is on CUDA.
         grid: (columns, rows) of its tiles.
     """
 
@@ -79,6 +82,18 @@ class Answer:
     marks: int
 
 
+def stay_within_context(model: SELF1EForSegmentation) -> None:
+    """Has "dynamic" rotary embeddings, which InternVL3's are, take no notice of how long the input is.
+
+    They scale with inputs longer than the model's context, which `check_length` refuses, and ask the device in every
+    pass whether they have to. Shorter ones are read as before.
+    """
+    rotary = model.model.language_model.rotary_emb
+    if rotary.rope_type == "dynamic":
+        rotary.rope_type = "default"
+        rotary.inv_freq = rotary.original_inv_freq  # as they are before the first input that is too long
+
+
 def encode_picture(
     model: SELF1EForSegmentation, processor: SELF1EProcessor, picture: Image.Image | TiledPicture
 ) -> EncodedPicture:
@@ -90,7 +105,7 @@ def encode_picture(
     if not isinstance(picture, TiledPicture):
         picture = TiledPicture(picture, *processor.tiles(picture))
     check_length(model, len(processor.prefix(picture.grid)), 0)  # before the work is done, not after
-    features = model.encode_images(picture.tiles.to(model.device, model.dtype))
+    features = model.encode_images(to_device(picture.tiles, model.device).to(model.dtype))
     # The mask pass reads `vision`, not the uncompressed features that it was made of.
     return EncodedPicture(picture.image, picture.grid, replace(features, uncompressed=None), model)
 
@@ -107,19 +122,53 @@ def mask_pass(
         rows: Each names its picture by its place in `pictures`.
 
     Returns:
-        For each row float32[K, h, w], mask logits of the K `[SEG]` in it, on the model's device.
+        For each row float32[K, h, w], mask logits of the K `[SEG]` in it, on the CPU. They are small before they are
+        brought to the picture's size, and are fetched in one copy.
 
     Raises:
         ValueError: If numbers overflowed on the way.
     """
     no_tiles = [torch.empty(0)] * len(pictures)  # their features are there already
-    inputs = collate(no_tiles, [one.grid for one in pictures], rows, pad_id=processor.pad_id, purpose="masks")
+    grids = [one.grid for one in pictures]
+    opening = opening_of(model, rows)
+    if opening is not None:
+        rows = [row.behind(len(opening)) for row in rows]
+    inputs = collate(no_tiles, grids, rows, pad_id=processor.pad_id, purpose="masks")
+    layout = TokenLayout.of(
+        model.config,
+        inputs.input_ids,
+        tiles=sum(columns * rows_ for columns, rows_ in grids),
+        attention_mask=inputs.attention_mask,
+        tile_grids=grids,
+        picture_index=inputs.picture_index,
+        conversation_ids=inputs.conversation_ids,
+    )
     arguments = inputs.to(model.device).as_kwargs() | {"image_features": _joined([one.features for one in pictures])}
     del arguments["pixel_values"]
-    logits = [of_row.float() for of_row in model(**arguments).mask_logits]
-    if not all(bool(of_row.isfinite().all()) for of_row in logits):
+    logits = model(**arguments, layout=layout, opening=opening).mask_logits
+    fetched = torch.cat([of_row.flatten() for of_row in logits]).cpu().float()
+    if not bool(fetched.isfinite().all()):
         raise ValueError(f"the model's numbers overflow in {model.dtype}: load it with dtype='float32'")
-    return logits
+    parts = fetched.split([of_row.numel() for of_row in logits])
+    return [part.view(of_row.shape) for part, of_row in zip(parts, logits, strict=True)]
+
+
+def opening_of(model: SELF1EForSegmentation, rows: Sequence[Row]) -> Opening | None:
+    """What stands before the pictures of all rows, the same in each: read with the first of them, and kept.
+
+    None where it is not the same, or the weights may change (they may not once a model is folded).
+    """
+    if model.openings is None:
+        return None
+    beginnings = {tuple(row.input_ids[: row.input_ids.index(model.config.image_token_id)]) for row in rows}
+    if len(beginnings) > 1 or () in beginnings:
+        return None
+    (tokens,) = beginnings
+    key = (tokens, model.device, model.dtype)
+    if key not in model.openings:
+        ids = to_device(torch.tensor(tokens), model.device)
+        model.openings[key] = Opening.read(model.model.language_model, model.get_input_embeddings()(ids))
+    return model.openings[key]
 
 
 def write_answer(
@@ -164,7 +213,7 @@ def write_answer(
     )
     ids = (prefix + asked).input_ids
     written = model.generate(
-        input_ids=torch.tensor([ids], device=model.device),
+        input_ids=to_device(torch.tensor([ids]), model.device),
         attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
         image_features=picture.features,
         tile_grids=[picture.grid],

@@ -31,6 +31,7 @@ from self1e.inference import (
     check_length,
     encode_picture,
     mask_pass,
+    stay_within_context,
     up_to_last_seg,
     write_answer,
 )
@@ -44,6 +45,7 @@ from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
 from self1e.processing.tokens import EncodedConversation, encode_continuation
 from self1e.quantization import Quantization, Samples
 from self1e.results import Segmentation
+from self1e.transfers import pinned
 
 Picture = ImageSource | TiledPicture | EncodedPicture
 Prompts = list[str] | tuple[str, ...]
@@ -71,7 +73,7 @@ class Segmenter:
     is kept between calls but what `set_image` sets. A `Chat` belongs to one thread.
 
     Args:
-        model: Is put into eval mode.
+        model: Is put into eval mode, and reads no more than its context from now on: `stay_within_context`.
         processor: The model's.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
@@ -88,6 +90,7 @@ class Segmenter:
         quantization: Quantization | None = None,
     ) -> None:
         self.model = model.eval()
+        stay_within_context(model)
         self.processor = processor
         self.calibration = calibration
         self.model_name = model_name
@@ -165,7 +168,8 @@ class Segmenter:
             ImageError: If it cannot be read.
         """
         picture = load_image(image)
-        return TiledPicture(picture, *self.processor.tiles(picture))
+        tiles, grid = self.processor.tiles(picture)
+        return TiledPicture(picture, pinned(tiles, self.model.device), grid)
 
     @torch.inference_mode()
     def encode(self, image: ImageSource | TiledPicture) -> EncodedPicture:
@@ -308,9 +312,9 @@ class Segmenter:
                 yield _Job(number, picture, prompt, prefix, words)
 
     def _result(self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
-        """float[K, h, w] mask logits as the model gives them -> the result at the picture's size."""
+        """float[K, h, w] mask logits as the model gives them, on the CPU -> the result at the picture's size."""
         return Segmentation.from_logits(
-            mask_logits_to_picture(masks, picture.image.size).cpu().numpy(),
+            mask_logits_to_picture(masks, picture.image.size).numpy(),
             prompt=prompt,
             text=text,
             image=picture.image,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -16,7 +17,10 @@ from benchmarks.machine import device_name, machine_facts, peak_gib
 from benchmarks.simulated_gpu import NAME, register, waits_of
 from benchmarks.subjects import picture, prompts
 from self1e import SELF1EProcessor
+from self1e.data.example import Turn
 from self1e.modeling import SELF1EForSegmentation
+from self1e.modeling.token_layout import TokenLayout
+from self1e.processing.prompts import SEG_ANSWERS, question_for
 
 
 @pytest.fixture(scope="module")
@@ -69,18 +73,54 @@ def test_waits_are_counted(on_a_gpu: Callable[..., Any]) -> None:
     assert on_a_gpu(_counts) == ([0, 1, 1, 1, 1, 0, 1],) * 2
 
 
-def _inference(folder: Path) -> tuple[dict[str, Any], int, int]:
-    ways = inference.Ways(*_subject(folder))
+def _inference(folder: Path) -> tuple[dict[str, Any], dict[str, Counter[tuple[str, str]]]]:
+    model, processor = _subject(folder)
+    rope = model.model.language_model.rotary_emb
+    rope.rope_type = "dynamic"  # as InternVL3's
+    ways = inference.Ways(model, processor)
     found = inference.measure(ways, expressions=3, tiles=2, passes=1)
-    image, asked = picture(ways.processor, 1, 1), prompts(4)
-    exact, shared = (waits_of(lambda run=run: run(image, asked)).total() for run in (ways.exact, ways.shared))  # type: ignore[misc]
-    return found, exact, shared
+    image, asked = picture(processor, 2, 1), prompts(4)
+    waits = {"exact": waits_of(lambda: ways.exact(image, asked)), "shared": waits_of(lambda: ways.shared(image, asked))}
+    model.config.image_to_segmentation_from = 1
+    waits["late"] = waits_of(lambda: ways.exact(image, asked))
+    return found, waits
 
 
 def test_inference(on_a_gpu: Callable[..., Any], tiny_model_folder: Path) -> None:
-    found, exact, shared = on_a_gpu(_inference, tiny_model_folder)
+    found, waits = on_a_gpu(_inference, tiny_model_folder)
     assert all(inference.is_close(each, "nano", "float32") for each in found["agreement"].values())
-    assert exact > shared > 4  # more rows, more waits; and each mask is fetched
+    for way, places in waits.items():
+        assert places.total() == 1, f"{way} waits for more than its results: {places}"
+
+
+def _training_waits(folder: Path, late: int) -> Counter[tuple[str, str]]:
+    model, processor = _subject(folder)
+    model.config.image_to_segmentation_from = late
+    image = picture(processor, 1, 1)
+    talks = [[Turn(question_for(each), SEG_ANSWERS[0])] for each in prompts(3)]
+    inputs = processor([image], [talks], pack_rows=late > 0)
+    layout = TokenLayout.of(
+        model.config,
+        inputs.input_ids,
+        tiles=1,
+        **{name: getattr(inputs, name) for name in ("attention_mask", "picture_index", "conversation_ids", "labels")},
+    )
+    targets = torch.zeros(3, 1, image.height, image.width)
+    targets[:, :, :20] = 1
+    masks = [targets[:, 0]] if late else list(targets)
+
+    def step() -> None:
+        there = layout.to(torch.device(NAME, 0))
+        batch = inputs.to(NAME).as_kwargs()
+        output = model.train()(**batch, masks=masks, layout=there, output_logits=there.seg_due)
+        output.loss.backward()
+
+    return waits_of(step)
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_training_step_does_not_wait(on_a_gpu: Callable[..., Any], tiny_model_folder: Path, late: int) -> None:
+    assert on_a_gpu(_training_waits, tiny_model_folder, late) == Counter()
 
 
 def _training(folder: Path) -> dict[str, Any]:

@@ -70,6 +70,15 @@ def test_nothing_to_segment():
     (bce + dice).backward()
 
 
+@pytest.mark.parametrize("height", [20, 23, 27, 36])
+def test_where_nothing_is_ignored_all_pixels_count_the_same(height):
+    """Pixels are shrunk by weights that add up to 1 but for rounding, which would show here."""
+    logits = torch.zeros(1, *loss_size(height, 20, 16), requires_grad=True)
+    bce, _ = mask_losses([logits], torch.zeros(1, height, 20, dtype=torch.uint8), side=16)
+    bce.backward()
+    assert len(logits.grad.unique()) == 1
+
+
 def test_all_ignored_is_finite():
     bce, dice = mask_losses([torch.randn(1, 4, 4)], torch.full((1, 4, 4), IGNORE))
     assert bce.item() == 0

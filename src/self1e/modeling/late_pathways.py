@@ -18,6 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from self1e.modeling.opening import Opening
+from self1e.transfers import to_device_together
+
 T = TypeVar("T")
 
 
@@ -26,16 +29,29 @@ class Unpacked:
     """R rows of one conversation each, made of B packed rows of N tokens.
 
     Attributes:
-        index: int[R, L], which of the B N tokens each one is; 0 at padding.
-        real: bool[R, L], False at padding.
-        own: bool[R, L], True at tokens that are in this row alone.
-        packed_row: The packed row that each row was part of.
+        index: long[R, L], which of the B N tokens each one is; 0 at padding.
+        lengths: long[R], tokens of each row, without padding.
+        own: long, which of the R L tokens are in one row alone.
+        of_row: long[R], the packed row that each row was part of.
+        packed_row: The same for the host.
     """
 
     index: Tensor
-    real: Tensor
+    lengths: Tensor
     own: Tensor
+    of_row: Tensor
     packed_row: list[int]
+
+    def to(self, device: torch.device) -> Unpacked:
+        """The same on a device; the host does not wait."""
+        places = [self.index, self.lengths, self.own, self.of_row]
+        index, lengths, own, of_row = to_device_together(places, device)
+        return Unpacked(index, lengths, own, of_row, self.packed_row)
+
+    @property
+    def real(self) -> Tensor:
+        """bool[R, L], False at padding."""
+        return torch.arange(self.index.shape[1], device=self.index.device) < self.lengths[:, None]
 
     def take(self, values: Tensor) -> Tensor:
         """[B, N, ...] of packed rows -> [R, L, ...]; what stands at padding is not meant."""
@@ -52,7 +68,8 @@ class Unpacked:
     def put_back(self, values: Tensor, shape: torch.Size) -> Tensor:
         """[R, L, D] -> [B, N, D]; 0 at tokens that several rows share, and at padding."""
         flat = values.new_zeros(shape.numel(), values.shape[-1])
-        return flat.index_put((self.index[self.own],), values[self.own]).unflatten(0, shape)
+        own = values.flatten(0, 1)[self.own]
+        return flat.index_put((self.index.flatten()[self.own],), own).unflatten(0, shape)
 
     def joined(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """[K, h, w] of each of the R rows -> those of each packed row in one."""
@@ -63,7 +80,7 @@ class Unpacked:
 
 
 def unpack(real: Tensor, conversation_ids: Tensor | None) -> Unpacked:
-    """Finds the rows that the conversations of a batch have by themselves.
+    """Finds the rows that the conversations of a batch have by themselves, on the CPU.
 
     Args:
         real: bool[B, N], False at padding.
@@ -78,25 +95,32 @@ def unpack(real: Tensor, conversation_ids: Tensor | None) -> Unpacked:
             index.append(here + row * real.shape[1])
             own.append(mine[here])
             packed_row.append(row)
-    lengths = torch.tensor([len(tokens) for tokens in index], device=real.device)
-    positions = torch.arange(int(lengths.max()), device=real.device)
     return Unpacked(
         pad_sequence(index, batch_first=True),
-        positions < lengths[:, None],
-        pad_sequence(own, batch_first=True),
+        torch.tensor([len(tokens) for tokens in index]),
+        pad_sequence(own, batch_first=True).flatten().nonzero().flatten(),
+        torch.tensor(packed_row),
         packed_row,
     )
 
 
-def run_layers(text_model: Any, states: Tensor, position_ids: Tensor, attention_mask: Tensor, layers: slice) -> Tensor:
+def run_layers(
+    text_model: Any,
+    states: Tensor,
+    position_ids: Tensor,
+    attention_mask: Tensor,
+    layers: slice,
+    opening: Opening | None = None,
+) -> Tensor:
     """Some layers of a Qwen2 or Qwen3 text model, without its final norm: float[B, N, D] -> float[B, N, D].
 
     Args:
         text_model: transformers' `Qwen2Model` or one built alike.
         states: The states before these layers.
         position_ids: int[B, N].
-        attention_mask: [B, 1, N, N], as the attention implementation takes it.
+        attention_mask: [B, 1, N, N], as the attention implementation takes it; [B, 1, N, P + N] with an opening.
         layers: Which of them.
+        opening: P tokens that stand before all rows.
     """
     rotation = text_model.rotary_emb(states, position_ids)
     for layer in text_model.layers[layers]:
@@ -105,6 +129,7 @@ def run_layers(text_model: Any, states: Tensor, position_ids: Tensor, attention_
             attention_mask=attention_mask,
             position_ids=position_ids,
             position_embeddings=rotation,
+            past_key_values=opening,
             use_cache=False,
         )
     return states

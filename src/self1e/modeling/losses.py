@@ -43,7 +43,8 @@ def mask_losses(maps: Sequence[Tensor], target: Tensor, side: int = 128) -> tupl
     size = loss_size(target.shape[-2], target.shape[-1], side)
     inside = resize((target == 1).float(), size)
     ignored = target == IGNORE
-    counted = resize((~ignored).float(), size) if ignored.any() else torch.ones_like(inside)
+    # Exactly 1 where nothing is ignored, which the host does not ask for: it would have to wait for the device.
+    counted = torch.where(ignored.any(), resize((~ignored).float(), size), 1.0)
     pixels = counted.flatten(1).sum(1).clamp(min=1)
     bce, dice = [], []
     for logits in maps:

@@ -12,8 +12,7 @@ common prefix (`conversation_ids`). `T` tiles of all pictures, `n` image tokens 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,58 +22,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 from transformers.cache_utils import Cache
-from transformers.utils import ModelOutput
 
 from self1e.modeling.attention_mask import as_attention_bias, dual_perception_mask
 from self1e.modeling.configuration import SELF1EConfig
 from self1e.modeling.convert import plan_conversion
 from self1e.modeling.fitting import check_own_layout
 from self1e.modeling.hub import HUB_OPTIONS, read_config, resolve_folder
-from self1e.modeling.late_pathways import Unpacked, run_layers, unpack
+from self1e.modeling.late_pathways import run_layers
 from self1e.modeling.layouts import layout_of
 from self1e.modeling.losses import mask_losses
-from self1e.modeling.refilling import RefillingHead, VisionSide
+from self1e.modeling.opening import Opening
+from self1e.modeling.outputs import ImageFeatures, SELF1EOutput
+from self1e.modeling.refilling import RefillingHead
+from self1e.modeling.token_layout import TokenLayout
 from self1e.modeling.weights import CheckpointError, WeightFiles
 from self1e.processing.batch import Grid
-
-
-@dataclass
-class ImageFeatures:
-    """What depends on the pictures alone. Tiles of all pictures in order; see the module docstring for the shapes."""
-
-    compressed: Tensor
-    uncompressed: Tensor | None
-    vision: VisionSide
-
-
-@dataclass
-class SELF1EOutput(ModelOutput):
-    """Output of `SELF1EForSegmentation`.
-
-    Args:
-        loss: Scalar; ce_weight CE + bce_weight BCE + dice_weight Dice. Given when `labels` or `masks` are.
-        ce_loss: Scalar, mean over supervised tokens.
-        mask_bce_loss: Scalar, BCE of the final and the low-resolution logits, summed over masks, per conversation.
-        mask_dice_loss: Scalar, Dice in the same way.
-        mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
-            `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`. K = 0 for rows without a picture.
-        low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
-            None of a folded model.
-        logits: float[B, N, vocabulary], or float[P, vocabulary] of chosen positions; only when asked for.
-        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding, and at a prefix that is shared in
-            the first layers only.
-        image_features: Features of all tiles of the batch.
-    """
-
-    loss: Tensor | None = None
-    ce_loss: Tensor | None = None
-    mask_bce_loss: Tensor | None = None
-    mask_dice_loss: Tensor | None = None
-    mask_logits: tuple[Tensor, ...] | None = None
-    low_resolution_mask_logits: tuple[Tensor, ...] | None = None
-    logits: Tensor | None = None
-    last_hidden_state: Tensor | None = None
-    image_features: ImageFeatures | None = None
+from self1e.transfers import to_device
 
 
 class SELF1EForSegmentation(InternVLForConditionalGeneration):
@@ -87,6 +50,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         super().__init__(config)
         self.refilling_head = RefillingHead(config)
         self.folded_projector: nn.Module | None = None
+        # What `self1e.inference` had read of the beginnings of conversations; None for weights that may change.
+        self.openings: dict[Hashable, Opening] | None = None
         self.post_init()
 
     @classmethod
@@ -170,6 +135,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         labels: Tensor | None = None,
         masks: Sequence[Tensor] | None = None,
         output_logits: bool | Tensor = False,
+        layout: TokenLayout | None = None,
+        opening: Opening | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -192,7 +159,12 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             perceiving: bool[B], see `dual_perception_mask`. Rows without it give no masks.
             labels: int[B, N], -100 where nothing is to be predicted; not shifted.
             masks: Ground truth, one [K, H, W] per row with a mask for each of its `[SEG]`; 0, 1, or 255 (ignored).
-            output_logits: Also run the LM head: over every position, or where this bool[B, N] is True.
+            output_logits: Also run the LM head: over every position, where this bool[B, N] is True, or at the places
+                long[P] among all B N positions.
+            layout: `TokenLayout.of` the other arguments, made while they were on the CPU. Without, it is made here, for
+                which the host waits for the device.
+            opening: P tokens that stand before all rows, and that all the arguments above are without. The default
+                positions begin behind them.
             past_key_values: Of the causal forward: its cache.
             use_cache: Of the causal forward: whether to return a cache.
             logits_to_keep: Of the causal forward: positions, from the end, to run the LM head over; 0 for all.
@@ -208,14 +180,15 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         """
         if input_ids is None:
             raise ValueError("input_ids are needed: inputs_embeds alone do not say where pictures and [SEG] stand")
-        if image_features is None and pixel_values is not None:
-            image_features = self.encode_images(pixel_values)
-        row_tiles = tiles_of_rows(image_features, tile_grids, picture_index, input_ids.shape[0])
         if use_cache is not None or past_key_values is not None:
             if masks is not None or conversation_ids is not None:
                 raise ValueError("masks and packed conversations need the mask pass: leave out use_cache")
+            if image_features is None and pixel_values is not None:
+                image_features = self.encode_images(pixel_values)
             return super().forward(
-                inputs_embeds=self._prefill_embeddings(input_ids, image_features, row_tiles, past_key_values),
+                inputs_embeds=self._causal_embeddings(
+                    input_ids, image_features, tile_grids, picture_index, past_key_values
+                ),
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 past_key_values=past_key_values,
@@ -227,36 +200,44 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
 
         if given := sorted(name for name, value in kwargs.items() if value is not None):
             raise TypeError(f"the mask pass takes no {', '.join(given)}; the causal forward, with use_cache, may")
+        if layout is None:
+            pictures = pixel_values if image_features is None else image_features.compressed
+            layout = TokenLayout.of(
+                self.config,
+                input_ids,
+                tiles=None if pictures is None else len(pictures),
+                attention_mask=attention_mask,
+                tile_grids=tile_grids,
+                picture_index=picture_index,
+                conversation_ids=conversation_ids,
+                perceiving=perceiving,
+                labels=labels,
+            )
+        layout = layout.to(input_ids.device)
+        if image_features is None and pixel_values is not None:
+            image_features = self.encode_images(pixel_values)
         real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.bool()
         if position_ids is None:
-            position_ids = (real.cumsum(dim=1) - 1).clamp(min=0)
+            position_ids = (real.cumsum(dim=1) - 1).clamp(min=0) + (0 if opening is None else len(opening))
         image_tokens = (input_ids == self.config.image_token_id) & real
         seg_tokens = (input_ids == self.config.seg_token_id) & real
         if perceiving is None:
             perceiving = seg_tokens.any(dim=1)
-        embeddings = self._embed(input_ids, image_tokens, image_features, row_tiles)
-        states, rows = self._read(
-            embeddings, position_ids, real, image_tokens, seg_tokens, conversation_ids, perceiving
+        embeddings = self._embed(input_ids, layout, image_features)
+        states = self._read(
+            embeddings, position_ids, real, image_tokens, seg_tokens, conversation_ids, perceiving, layout, opening
         )
 
         final, low = None, None
         if image_features is not None:
-            pictures = picture_of_rows(picture_index, input_ids.shape[0])
-            grids = grids_of_rows(tile_grids, picture_index, input_ids.shape[0])
-            pointing = seg_tokens & perceiving[:, None]
-            if rows is not None:
-                image_tokens, pointing = rows.where(image_tokens), rows.where(pointing)
-                row_tiles, pictures, grids = rows.of(row_tiles), rows.of(pictures), rows.of(grids)
-            final, low = self._mask_logits(states, image_tokens, pointing, row_tiles, image_features, pictures, grids)
-            if rows is not None:
-                final, low = rows.joined(final), () if self.folded else rows.joined(low)
-        if rows is not None:
-            states = rows.put_back(states, input_ids.shape)
+            final, low = self._mask_logits(states, layout, image_features)
+        if layout.unpacked is not None:
+            states = layout.unpacked.put_back(states, input_ids.shape)
         ce_loss, bce_loss, dice_loss = None, None, None
         if labels is not None:
-            ce_loss = self._language_loss(states, labels)
+            ce_loss = self._language_loss(states, labels, layout)
         if masks is not None:
-            bce_loss, dice_loss = self._mask_losses(final, low, masks, conversation_ids)
+            bce_loss, dice_loss = self._mask_losses(final, low, masks, layout)
         return SELF1EOutput(
             loss=self._weighted(ce_loss, bce_loss, dice_loss),
             ce_loss=ce_loss,
@@ -278,36 +259,41 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         seg_tokens: Tensor,
         conversation_ids: Tensor | None,
         perceiving: Tensor,
-    ) -> tuple[Tensor, Unpacked | None]:
+        layout: TokenLayout,
+        opening: Opening | None,
+    ) -> Tensor:
         """The language model under the dual perception mask: states after its final norm.
 
         Where image-to-segmentation opens late, they are those of the rows that each conversation then has for itself.
         """
+        rows = layout.unpacked
         seen = partial(dual_perception_mask, image_to_image=self.config.image_to_image)
         language_model = self.model.language_model
-        late = self.config.image_to_segmentation_from if self.config.image_to_segmentation else 0
+        late = self.config.image_to_segmentation_from
         visible = seen(
             real,
             image_tokens,
             seg_tokens,
-            image_to_segmentation=self.config.image_to_segmentation and not late,
+            image_to_segmentation=self.config.image_to_segmentation and rows is None,
             conversation_ids=conversation_ids,
             perceiving=perceiving,
         )
-        mask = self._attention_input(visible, embeddings.dtype)
-        if not late:
-            states = language_model(
-                inputs_embeds=embeddings, attention_mask=mask, position_ids=position_ids, use_cache=False
+        mask = self._attention_input(visible, embeddings.dtype, opening)
+        if rows is None:
+            return language_model(
+                inputs_embeds=embeddings,
+                attention_mask=mask,
+                position_ids=position_ids,
+                past_key_values=opening,
+                use_cache=False,
             ).last_hidden_state
-            return states, None
-        states = run_layers(language_model, embeddings, position_ids, mask, slice(late))
-        rows = unpack(real, conversation_ids)
-        visible = seen(
-            rows.real, rows.where(image_tokens), rows.where(seg_tokens), perceiving=perceiving[rows.packed_row]
+        states = run_layers(language_model, embeddings, position_ids, mask, slice(late), opening)
+        visible = seen(rows.real, rows.where(image_tokens), rows.where(seg_tokens), perceiving=perceiving[rows.of_row])
+        mask = self._attention_input(visible, embeddings.dtype, opening)
+        states = run_layers(
+            language_model, rows.take(states), rows.take(position_ids), mask, slice(late, None), opening
         )
-        mask = self._attention_input(visible, embeddings.dtype)
-        states = run_layers(language_model, rows.take(states), rows.take(position_ids), mask, slice(late, None))
-        return language_model.norm(states), rows
+        return language_model.norm(states)
 
     def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
         """Writes answers, causally, with a KV cache; see transformers' `generate` for the settings of decoding.
@@ -325,36 +311,47 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             kwargs["picture_index"] = torch.arange(input_ids.shape[0], device=input_ids.device)
         return super().generate(inputs, **kwargs)
 
-    def _embed(
-        self, input_ids: Tensor, image_tokens: Tensor, image_features: ImageFeatures | None, row_tiles: list[Tensor]
-    ) -> Tensor:
+    def _embed(self, input_ids: Tensor, layout: TokenLayout, image_features: ImageFeatures | None) -> Tensor:
         """Token embeddings with the compressed features of each row's picture in place of its image tokens."""
         per_tile = 0 if image_features is None else image_features.compressed.shape[1]
-        for row, (tokens, tiles) in enumerate(zip(image_tokens.sum(dim=1).tolist(), row_tiles, strict=True)):
-            if tokens != len(tiles) * per_tile:
+        for row, (tokens, picture) in enumerate(zip(layout.image_token_counts, layout.pictures, strict=True)):
+            tiles = 0 if picture is None else len(picture.tiles)
+            if tokens != tiles * per_tile:
                 raise ValueError(
-                    f"row {row} holds {tokens} image tokens; its picture has {len(tiles)} tiles of {per_tile} tokens"
+                    f"row {row} holds {tokens} image tokens; its picture has {tiles} tiles of {per_tile} tokens"
                 )
         embeddings = self.get_input_embeddings()(input_ids)
         if image_features is None:
             return embeddings
-        compressed = image_features.compressed[torch.cat(row_tiles).to(input_ids.device)]
-        return embeddings.masked_scatter(image_tokens[..., None], compressed.to(embeddings.dtype))
+        compressed = image_features.compressed[layout.tiles].flatten(0, 1).to(embeddings.dtype)  # I, D
+        flat = embeddings.flatten(0, 1).index_put((layout.image_tokens,), compressed)
+        return flat.unflatten(0, input_ids.shape)
 
-    def _prefill_embeddings(
+    def _causal_embeddings(
         self,
         input_ids: Tensor,
         image_features: ImageFeatures | None,
-        row_tiles: list[Tensor],
+        tile_grids: Sequence[Grid] | None,
+        picture_index: Tensor | None,
         past_key_values: Cache | None,
     ) -> Tensor:
         """Embeddings for the causal forward: pictures stand in the first part of a cached sequence only."""
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             return self.get_input_embeddings()(input_ids)
-        return self._embed(input_ids, input_ids == self.config.image_token_id, image_features, row_tiles)
+        layout = TokenLayout.of(
+            self.config,
+            input_ids,
+            tiles=None if image_features is None else len(image_features.compressed),
+            tile_grids=tile_grids,
+            picture_index=picture_index,
+            perceiving=torch.zeros(len(input_ids), dtype=torch.bool),
+        )
+        return self._embed(input_ids, layout.to(input_ids.device), image_features)
 
-    def _attention_input(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
-        """The mask in the form which the attention of the language model takes."""
+    def _attention_input(self, visible: Tensor, dtype: torch.dtype, opening: Opening | None) -> Tensor:
+        """The mask in the form which the attention of the language model takes. Everyone sees the opening."""
+        if opening is not None:
+            visible = F.pad(visible, (len(opening), 0), value=True)
         implementation = self.config.text_config._attn_implementation
         if implementation == "sdpa":
             return visible
@@ -366,74 +363,67 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         return as_attention_bias(visible, dtype)
 
     def _mask_logits(
-        self,
-        states: Tensor,
-        image_tokens: Tensor,
-        seg_tokens: Tensor,
-        row_tiles: list[Tensor],
-        image_features: ImageFeatures,
-        pictures: list[int],
-        grids: list[Grid],
+        self, states: Tensor, layout: TokenLayout, image_features: ImageFeatures
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        """Final and low-resolution mask logits of each row; rows about one picture go together."""
-        if bool(seg_tokens[:, 0].any()):
-            raise ValueError("a row starts with [SEG]: there is no position before it that predicts it")
-        head = self.refilling_head
-        before_seg = F.pad(seg_tokens[:, 1:], (0, 1))  # the position that predicts [SEG]
-        counts = seg_tokens.sum(dim=1).tolist()
-        embeddings = head.segmentation_embedding(states[before_seg]).split(counts)
-        final: list[Tensor] = [states.new_zeros(0, 1, 1)] * len(row_tiles)
+        """Final and low-resolution mask logits of each of the B rows; rows about one picture go together."""
+        head, rows = self.refilling_head, layout.unpacked
+        final: list[Tensor] = [states.new_zeros(0, 1, 1)] * len(states)
         low = list(final)
-        with_picture = [row for row, picture in enumerate(pictures) if picture >= 0]
-        # Without a [SEG] no maps, but a head that has run, with gradients of 0: processes that share a model have to do
-        # the same.
-        asked = [row for row in with_picture if counts[row]] or with_picture[:1]
-        about: dict[int, list[int]] = {}
-        for row in asked:
-            about.setdefault(pictures[row], []).append(row)
-        for members in about.values():
-            columns, rows = grids[members[0]]
-            vision = image_features.vision.of_tiles(row_tiles[members[0]].to(states.device))
-            llm_image = torch.stack([states[row][image_tokens[row]] for row in members])
-            llm_image = llm_image.unflatten(1, (rows * columns, -1))
-            maps = head(llm_image, vision, [embeddings[row] for row in members], columns, rows)
-            for row, (fine, coarse) in zip(members, maps, strict=True):
+        flat = states.flatten(0, 1)
+        per_tile = image_features.compressed.shape[1]
+        embeddings = head.segmentation_embedding(flat[layout.before_seg]).split(
+            [sum(each.segs) for each in layout.asked]
+        )
+        llm_images = flat[layout.asked_image_tokens].split(
+            [len(each.rows) * len(each.picture.tiles) * per_tile for each in layout.asked]
+        )
+        for each, embedding, llm_image in zip(layout.asked, embeddings, llm_images, strict=True):
+            maps = head(
+                llm_image.unflatten(0, (len(each.rows), len(each.picture.tiles), per_tile)),
+                image_features.vision.of_tiles(each.picture.tiles),
+                embedding.split(each.segs),
+                *each.picture.grid,
+            )
+            for row, (fine, coarse) in zip(each.rows, maps, strict=True):
                 final[row], low[row] = fine, coarse
-        return tuple(final), tuple(low)
+        if rows is None:
+            return tuple(final), tuple(low)
+        return rows.joined(final), () if self.folded else rows.joined(low)
 
     def _logits(self, states: Tensor, where: bool | Tensor) -> Tensor | None:
-        if isinstance(where, Tensor):
-            return self.lm_head(states[where])
-        return self.lm_head(states) if where else None
+        if not isinstance(where, Tensor):
+            return self.lm_head(states) if where else None
+        return self.lm_head(states[where] if where.dtype == torch.bool else states.flatten(0, 1)[where])
 
-    def _language_loss(self, states: Tensor, labels: Tensor) -> Tensor:
+    def _language_loss(self, states: Tensor, labels: Tensor, layout: TokenLayout) -> Tensor:
         """Next-token cross-entropy; the LM head runs on the supervised positions only."""
-        target = labels[:, 1:]
-        scored = target != -100
-        logits = self.lm_head(states[:, :-1][scored])
+        before = layout.supervised
+        if before is None:
+            raise ValueError("there are labels, but the layout was made without them: give them to TokenLayout.of, too")
+        logits = self.lm_head(states.flatten(0, 1)[before])
         # The sum over nothing keeps a batch without supervised text differentiable instead of NaN.
-        return F.cross_entropy(logits.float(), target[scored], reduction="sum") / scored.sum().clamp(min=1)
+        return F.cross_entropy(logits.float(), labels.flatten()[before + 1], reduction="sum") / max(len(before), 1)
 
     def _mask_losses(
         self,
         final: tuple[Tensor, ...] | None,
         low: tuple[Tensor, ...] | None,
         masks: Sequence[Tensor],
-        conversation_ids: Tensor | None,
+        layout: TokenLayout,
     ) -> tuple[Tensor, Tensor]:
         """BCE and Dice on the final and the low-resolution logits, per conversation of the batch."""
         if final is None or low is None:
             raise ValueError("masks were given but no picture: pass pixel_values or image_features")
         if self.folded:
             raise ValueError("a folded model has no losses: load it with SELF1EForSegmentation.from_pretrained")
-        conversations = len(masks) if conversation_ids is None else int(conversation_ids.amax(dim=1).clamp(min=1).sum())
         bce = dice = final[0].new_zeros(())
         for row, (target, *row_logits) in enumerate(zip(masks, final, low, strict=True)):
             if row_logits[0].shape[0] != target.shape[0]:
                 raise ValueError(f"row {row} has {row_logits[0].shape[0]} mask maps but {target.shape[0]} masks")
-            row_bce, row_dice = mask_losses(row_logits, target.to(row_logits[0].device), self.config.mask_loss_side)
+            target = to_device(target, row_logits[0].device)
+            row_bce, row_dice = mask_losses(row_logits, target, self.config.mask_loss_side)
             bce, dice = bce + row_bce, dice + row_dice
-        return bce / conversations, dice / conversations
+        return bce / layout.conversations, dice / layout.conversations
 
     def _weighted(self, ce_loss: Tensor | None, bce_loss: Tensor | None, dice_loss: Tensor | None) -> Tensor | None:
         weights = (self.config.ce_weight, self.config.bce_weight, self.config.dice_weight)
@@ -453,44 +443,6 @@ def _converted(folder: Path, **kwargs: Any) -> dict[str, Any]:
             setattr(plan.config, key, kwargs.pop(key))
     weights = {tensor.name: tensor.make() for tensor in plan.tensors}
     return {**kwargs, "config": plan.config, "state_dict": weights}
-
-
-def picture_of_rows(picture_index: Tensor | None, rows: int) -> list[int]:
-    """Which picture each row is about; -1 for none."""
-    return list(range(rows)) if picture_index is None else picture_index.tolist()
-
-
-def grids_of_rows(tile_grids: Sequence[Grid] | None, picture_index: Tensor | None, rows: int) -> list[Grid]:
-    """(columns, rows) of the picture each row is about; (0, 0) for none."""
-    pictures = picture_of_rows(picture_index, rows)
-    if tile_grids is None:
-        return [(1, 1) if picture >= 0 else (0, 0) for picture in pictures]
-    return [(tile_grids[picture][0], tile_grids[picture][1]) if picture >= 0 else (0, 0) for picture in pictures]
-
-
-def tiles_of_rows(
-    image_features: ImageFeatures | None, tile_grids: Sequence[Grid] | None, picture_index: Tensor | None, rows: int
-) -> list[Tensor]:
-    """Indices into the tiles of the batch, int[tiles of that picture], for each row; empty without a picture.
-
-    Raises:
-        ValueError: When the grids do not have as many tiles as were encoded, or a row is about a picture that is not
-            in the batch.
-    """
-    if image_features is None:
-        return [torch.arange(0)] * rows
-    encoded = image_features.compressed.shape[0]
-    counts = [1] * encoded if tile_grids is None else [columns * rows_ for columns, rows_ in tile_grids]
-    if sum(counts) != encoded:
-        raise ValueError(f"tile_grids {list(tile_grids or [])} have {sum(counts)} tiles, but {encoded} were given")
-    pictures = picture_of_rows(picture_index, rows)
-    if len(pictures) != rows or max(pictures) >= len(counts):
-        raise ValueError(
-            f"{rows} rows are about the pictures {pictures}, but the batch has {len(counts)}; "
-            "say by picture_index which picture each row is about, -1 for none"
-        )
-    tiles = torch.arange(encoded).split(counts)
-    return [tiles[picture] if picture >= 0 else torch.arange(0) for picture in pictures]
 
 
 AutoModelForImageTextToText.register(SELF1EConfig, SELF1EForSegmentation)

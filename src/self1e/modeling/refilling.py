@@ -79,11 +79,12 @@ class VisionSide:
     compressed: Tensor | None
     uncompressed: Tensor | None
 
-    def of_tiles(self, index: Tensor) -> VisionSide:
-        """The entries of the tiles `index` (int[...]), with the shape of the index in front."""
+    def of_tiles(self, tiles: range) -> VisionSide:
+        """The entries of consecutive tiles; nothing is copied."""
+        chosen = slice(tiles.start, tiles.stop)
         return VisionSide(
-            None if self.compressed is None else self.compressed[index],
-            None if self.uncompressed is None else self.uncompressed[index],
+            None if self.compressed is None else self.compressed[chosen],
+            None if self.uncompressed is None else self.uncompressed[chosen],
         )
 
 

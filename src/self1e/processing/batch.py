@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from self1e.processing.tokens import IGNORED_LABEL, EncodedConversation
+from self1e.transfers import to_device
 
 Grid = tuple[int, int]
 """(columns, rows) of tiles."""
@@ -37,6 +38,11 @@ class Row:
     conversation_ids: list[int]
     position_ids: list[int]
     picture: int = 0
+
+    def behind(self, tokens: int) -> Row:
+        """The row without its first tokens; those that stay keep their positions."""
+        lists = (self.input_ids, self.labels, self.conversation_ids, self.position_ids)
+        return Row(*(each[tokens:] for each in lists), picture=self.picture)
 
 
 def single(conversation: EncodedConversation, picture: int = 0) -> Row:
@@ -110,9 +116,10 @@ class ModelInputs:
         return self.input_ids.shape[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> ModelInputs:
-        """The same batch on a device; `dtype` is for the pixels only."""
+        """The same batch on a device, which the host does not wait for; `dtype` is for the pixels only."""
+        target = self.input_ids.device if device is None else torch.device(device)
         moved: dict[str, Any] = {
-            name: value.to(device) for name, value in self.as_kwargs().items() if isinstance(value, Tensor)
+            name: to_device(value, target) for name, value in self.as_kwargs().items() if isinstance(value, Tensor)
         }
         moved["pixel_values"] = moved["pixel_values"].to(dtype=dtype)
         return replace(self, **moved)

@@ -273,7 +273,7 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         dataloader_persistent_workers=settings.workers > 0,
         dataloader_prefetch_factor=4 if settings.workers else None,
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,  # there are none, see `SELF1EForSegmentation._mask_logits`
+        ddp_find_unused_parameters=False,  # there are none, see `self1e.modeling.token_layout`
         report_to=trackers(),
         seed=settings.seed,
         bf16=chosen.precision == "bfloat16",

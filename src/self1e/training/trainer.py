@@ -27,6 +27,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from self1e.data.mixture import Mixture
 from self1e.data.records import DataError
 from self1e.modeling.model import SELF1EForSegmentation
+from self1e.modeling.token_layout import TokenLayout
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
 from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHEDULE, STATE, UNFINISHED, publish
@@ -38,6 +39,7 @@ from self1e.training.toyland import ToylandDataset
 from self1e.training.trackers import show_picture
 from self1e.training.validation import before_seg, validate
 from self1e.training.watch import Watch
+from self1e.transfers import to_device
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +117,25 @@ class SELF1ETrainer(Trainer):
         self.totals = dict(zip(names, self.accelerator.reduce(totals, "sum").tolist(), strict=True))
         return batches, None
 
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """A batch on the device, and what the host has to know of its tokens, which it sees before they are there."""
+        if "input_ids" in inputs:
+            names = ("attention_mask", "tile_grids", "picture_index", "conversation_ids", "perceiving", "labels")
+            layout = TokenLayout.of(
+                self._config,
+                inputs["input_ids"],
+                tiles=len(inputs["pixel_values"]),
+                **{name: inputs[name] for name in names},
+            )
+            inputs = inputs | {"layout": layout.to(self.args.device)}
+        return super()._prepare_inputs(inputs)
+
+    def _prepare_input(self, data: Any) -> Any:
+        """As in `Trainer`, but the host does not wait for what is copied."""
+        if isinstance(data, Tensor):
+            data = to_device(data, self.args.device)
+        return super()._prepare_input(data)
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Tensor | tuple[Tensor, Any]:
@@ -132,8 +153,7 @@ class SELF1ETrainer(Trainer):
             features = model.encode_images(inputs["pixel_values"])
             loss = features.compressed.new_zeros(())
         else:
-            due = before_seg(inputs["input_ids"], inputs["perceiving"], self._config.seg_token_id)
-            outputs = model(**inputs, output_logits=due)
+            outputs = model(**inputs, output_logits=inputs["layout"].seg_due)
             features = outputs.image_features
             parts = {
                 "ce": outputs.ce_loss * self._share(counts, "tokens"),
@@ -148,6 +168,7 @@ class SELF1ETrainer(Trainer):
             loss = loss + settings.dense_weight * of_pictures * torch.stack(list(losses.values())).sum()
             self._note(**{f"dense_{name}": value * of_pictures for name, value in losses.items()})
             if outputs is not None and settings.pointed_weight:
+                due = before_seg(inputs["input_ids"], inputs["perceiving"], self._config.seg_token_id)
                 pointed = of_pictures * _pointed_loss(model.dense_probe, inputs, outputs.last_hidden_state, due, dense)
                 loss = loss + settings.pointed_weight * pointed
                 self._note(pointed=pointed)

@@ -1,0 +1,130 @@
+"""What each saving is worth: masks with all of them, and with all but one.
+
+    python -m benchmarks.savings --size 2B --tokenizer FOLDER
+    python -m benchmarks.savings --size nano --dtype float32 --expressions 4 --passes 5
+
+All rivals run in one process, pass by pass. Results go to `benchmarks/results/savings.json`, row by row;
+`python -m benchmarks.performance` makes the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.inference import Ways
+from benchmarks.machine import machine_facts
+from benchmarks.records import RESULTS, record
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prompts
+from benchmarks.timing import interleaved, medians, ratio
+from self1e import Segmenter
+from self1e.modeling.cpu_attention import choose_attention
+
+ALL = "exact"
+"""With every saving."""
+
+
+@contextmanager
+def language_model_head(ways: Ways) -> Iterator[None]:
+    """The LM head over all positions, as where its logits are given out."""
+    hook = ways.model.model.language_model.register_forward_hook(
+        lambda _, __, output: ways.model.lm_head(output.last_hidden_state)[:0]
+    )
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def fused_attention(ways: Ways) -> Iterator[None]:
+    """torch's kernel in place of `by_head`."""
+    ways.model.set_attn_implementation("sdpa")
+    try:
+        yield
+    finally:
+        choose_attention(ways.model)
+
+
+def whole_answers(_: Ways) -> AbstractContextManager[Any]:
+    """Conversations to their end, beyond the last `[SEG]`."""
+    return patch("self1e.segmenter.up_to_last_seg", lambda conversation, _: conversation)
+
+
+def no_opening(_: Ways) -> AbstractContextManager[Any]:
+    """The tokens before the picture in every row."""
+    return patch("self1e.inference.opening_of", lambda *_: None)
+
+
+WITHOUT: dict[str, Callable[[Ways], AbstractContextManager[Any]]] = {
+    "LM head left out": language_model_head,
+    "attention by head": fused_attention,
+    "conversations cut behind [SEG]": whole_answers,
+    "opening read once": no_opening,
+}
+"""What is spared -> how to do without."""
+
+
+def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> dict[str, Any]:
+    """Times about one picture of one tile.
+
+    Args:
+        ways: With all savings.
+        unfolded: The same model as it is trained.
+        expressions: About the picture.
+        passes: Of each rival, after one to warm up.
+    """
+    image, asked = picture(ways.processor, 1, 1), prompts(expressions)
+
+    def exact(segmenter: Segmenter = ways.segmenter) -> None:
+        with pathway(segmenter.model, True):
+            segmenter.segment(image, asked)
+
+    def without(saving: str) -> None:
+        with WITHOUT[saving](ways):
+            exact()
+
+    rivals: dict[str, Callable[[], Any]] = {
+        ALL: exact,
+        "picture encoded once": lambda: [ways.exact(image, [each]) for each in asked],
+        "folded weights": lambda: exact(unfolded),
+        **{saving: lambda saving=saving: without(saving) for saving in WITHOUT},  # type: ignore[misc]
+    }
+    if expressions == 1:
+        del rivals["picture encoded once"]
+    for rival in rivals.values():
+        rival()
+    seconds, _ = interleaved(rivals, passes, ways.model.device)
+    return {
+        "passes": passes,
+        "seconds": medians(seconds),
+        "ratios": {saving: ratio(seconds[saving], seconds[ALL]) for saving in rivals if saving != ALL},
+        "machine": machine_facts(ways.model.device),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_options(parser, "2B")
+    parser.add_argument("--expressions", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--passes", type=int, default=3)
+    parser.add_argument("--results", type=Path, default=RESULTS / "savings.json")
+    chosen = parser.parse_args(arguments)
+    ways = Ways(*build_chosen(chosen))
+    model, processor = build_chosen(chosen)
+    choose_attention(model)
+    unfolded = Segmenter(model, processor)
+    for expressions in chosen.expressions:
+        found = measure(ways, unfolded, expressions, chosen.passes)
+        key = model_settings(chosen) | {"expressions": expressions}
+        record(chosen.results, key, timing=found)
+        print(json.dumps(key | found["ratios"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Copies to the device that the host does not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor in memory that a CUDA device can read while the host goes on; for other devices the tensor itself.
+
+    Takes a copy in memory: best done once, in a thread that has time for it.
+    """
+    if device.type != "cuda" or tensor.device.type != "cpu" or tensor.is_pinned():
+        return tensor
+    return tensor.pin_memory()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; the host goes on while it is copied there. One that is there already stays itself."""
+    # MPS reads the host's memory later without keeping hold of it.
+    return pinned(tensor, device).to(device, non_blocking=device.type != "mps")
+
+
+def to_device_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Tensors of one type, each of any shape, on a device: in one copy, as `to_device`."""
+    moved = to_device(torch.cat([each.flatten() for each in tensors]), device)
+    parts = moved.split([each.numel() for each in tensors])
+    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]

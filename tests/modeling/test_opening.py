@@ -1,0 +1,97 @@
+"""The tokens before the picture: read once, and the masks are the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from self1e import Segmenter
+from self1e.modeling.opening import Opening
+
+PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
+PROMPTS = ["the red car", "what is behind the house, and has no roof?"]
+
+
+def tokens_read(segmenter: Segmenter) -> list[int]:
+    """Notes the tokens that go through the language model."""
+    seen: list[int] = []
+    model = segmenter.model.model.language_model
+    model.register_forward_pre_hook(
+        lambda _, __, given: seen.append(given["inputs_embeds"].shape[:2].numel()), with_kwargs=True
+    )
+    return seen
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"image_to_image": False},
+        {"image_to_segmentation": False},
+        {"image_to_segmentation_from": 1},
+        {"attention": "eager"},
+        {"attention": "by_head"},
+    ],
+    ids=str,
+)
+def test_masks_are_the_same(tiny_model_folder: Path, settings: dict[str, Any]) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+    settings = dict(settings)
+    segmenter.model.set_attn_implementation(settings.pop("attention", "sdpa"))
+    segmenter.model.config.update(settings)
+    kept = segmenter.model.openings
+    assert kept == {}
+    with_opening = [segmenter.segment(PICTURE, PROMPTS, logits=True) for _ in range(2)]
+    assert len(kept) == 1  # both times the same
+    segmenter.model.openings = None
+    without = segmenter.segment(PICTURE, PROMPTS, logits=True)
+    for results in with_opening:
+        for one, other in zip(results, without, strict=True):
+            np.testing.assert_allclose(one.logits, other.logits, rtol=1e-4, atol=1e-4)
+            assert other.logits.std() > 1e-3
+
+
+def test_it_is_read_once(tiny_model_folder: Path) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+    seen = tokens_read(segmenter)
+    segmenter.segment(PICTURE, PROMPTS[0])
+    segmenter.segment(PICTURE, PROMPTS[0])
+    (opening,) = segmenter.model.openings.values()
+    segmenter.model.openings = None
+    segmenter.segment(PICTURE, PROMPTS[0])
+    assert len(opening) > 5
+    assert seen == [len(opening), seen[3] - len(opening), seen[3] - len(opening), seen[3]]
+
+
+def test_weights_that_may_change_are_read_again(tiny_model_folder: Path) -> None:
+    from self1e.loading import load_model
+
+    loaded = load_model(tiny_model_folder, device="cpu", folded=False)
+    segmenter = Segmenter(loaded.model, loaded.processor)
+    before = segmenter.segment(PICTURE, PROMPTS[0], logits=True).logits
+    assert loaded.model.openings is None
+    system = segmenter.processor.prefix((1, 1)).input_ids[1]
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight[system] += 1
+    assert not np.allclose(before, segmenter.segment(PICTURE, PROMPTS[0], logits=True).logits, atol=1e-3)
+
+
+def test_another_type_has_its_own(tiny_model_folder: Path) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+    segmenter.segment(PICTURE, PROMPTS[0])
+    segmenter.model.to(torch.float64)
+    segmenter.segment(PICTURE, PROMPTS[0])
+    assert [opening.keys[0].dtype for opening in segmenter.model.openings.values()] == [torch.float32, torch.float64]
+
+
+def test_it_stands_before_every_row() -> None:
+    keys, values = torch.randn(1, 2, 3, 4), torch.randn(1, 2, 3, 4)
+    opening = Opening([keys], [values])
+    more = torch.randn(5, 2, 6, 4)
+    grown, others = opening.update(more, more, 0)
+    assert grown.shape == others.shape == (5, 2, 9, 4) and len(opening) == opening.get_seq_length() == 3
+    assert torch.equal(grown[4, :, :3], keys[0]) and torch.equal(others[2, :, 3:], more[2])
