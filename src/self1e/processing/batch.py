@@ -41,8 +41,13 @@ class Row:
 
     def behind(self, tokens: int) -> Row:
         """The row without its first tokens; those that stay keep their positions."""
-        lists = (self.input_ids, self.labels, self.conversation_ids, self.position_ids)
-        return Row(*(each[tokens:] for each in lists), picture=self.picture)
+        return Row(
+            self.input_ids[tokens:],
+            self.labels[tokens:],
+            self.conversation_ids[tokens:],
+            self.position_ids[tokens:],
+            self.picture,
+        )
 
 
 def single(conversation: EncodedConversation, picture: int = 0) -> Row:
