@@ -1,4 +1,4 @@
-"""Which attention is the fastest on this CPU? Times the shapes of InternVL3-2B.
+"""Is attention by head faster than torch's own for masks on this CPU? Times the shapes of InternVL3-2B.
 
     python -m benchmarks.attention --dtype bfloat16
 

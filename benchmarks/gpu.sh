@@ -50,6 +50,7 @@ for size in 1B 2B; do
     run "${masks[@]}" --passes 10 --compile
     run "${masks[@]}" --memory
     run benchmarks.scaling "${model[@]}" --passes 5
+    run benchmarks.savings "${model[@]}" --passes 10
 done
 for options in "" --optimiser; do
     # Of all weights, in bfloat16: 2B takes 8 GiB for them and their gradients, and as much again for AdamW.
@@ -64,7 +65,7 @@ run benchmarks.performance
 
 echo
 echo "Please send docs/performance.md and"
-ls benchmarks/results/{inference,training,scaling}.json docs/pictures/scaling-*.svg || true
+ls benchmarks/results/{inference,training,scaling,savings}.json docs/pictures/scaling-*.svg || true
 if [[ ${#failed[@]} -gt 0 ]]; then
     printf 'These did not end well, see above; a row whose masks differ is in the table all the same:\n' >&2
     printf '    %s\n' "${failed[@]}" >&2

@@ -127,6 +127,18 @@ def training_table(results: Path) -> str:
     )
 
 
+def savings_table(results: Path) -> str:
+    """How many times as long it takes without each saving; a column for each number of expressions."""
+    rows = _with("timing", read(results / "savings.json"), (*MODEL, "expressions"))
+    names = dict.fromkeys(name for _, found in rows for name in found["ratios"])
+    kinds = [f"{_kind(settings)}, {settings['expressions']} on {settings['device']}" for settings, _ in rows]
+    lines = [
+        [name, *(_times(found["ratios"][name]) if name in found["ratios"] else "" for _, found in rows)]
+        for name in names
+    ]
+    return _table(("without", *kinds), lines, _machines(rows))
+
+
 def scaling_pictures(results: Path) -> str:
     """The pictures that `benchmarks.scaling` draws."""
     rows = read(results / "scaling.json")
@@ -145,6 +157,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "cold start": cold_start_table,
     "training": training_table,
     "scaling": scaling_pictures,
+    "savings": savings_table,
 }
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.machine import device_name
 from self1e import SELF1EProcessor
 from self1e.devices import choose_device
-from self1e.loading import BUNDLED
+from self1e.loading import BUNDLED, compile_layers
 from self1e.modeling import SELF1EForSegmentation
 from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
 from self1e.processing.images import load_image
@@ -67,15 +67,6 @@ def build_chosen(chosen: argparse.Namespace) -> tuple[SELF1EForSegmentation, SEL
     if chosen.compile:
         compile_layers(model)
     return model, processor
-
-
-def compile_layers(model: SELF1EForSegmentation) -> None:
-    """Compiles the layers of the text model, each when it first runs; they are alike, and share what is made.
-
-    `MatrixProducts.of` and the reference run them uncompiled all the same.
-    """
-    for layer in model.model.language_model.layers:
-        layer.compile(dynamic=True)  # rows and tokens differ from pass to pass
 
 
 def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:

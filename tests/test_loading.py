@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import InternVLForConditionalGeneration
@@ -193,3 +195,27 @@ def test_types_that_are_named():
     for wrong in ("int8", torch.int8):
         with pytest.raises(ValueError, match=r"unknown dtype '.*int8': use 'auto', 'float32'"):
             choose_dtype(wrong, CPU, torch.float32, SMALL)
+
+
+def test_nothing_compiles_without_a_compiler(tiny_model_folder, monkeypatch):
+    monkeypatch.setattr("self1e.loading.shutil.which", lambda _: None)
+    with pytest.raises(ValueError, match=r"to compile for a CPU torch needs"):
+        load_model(tiny_model_folder, device="cpu", compile=True)
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_compiled_model_draws_the_same(dtype):
+    from torch._dynamo.utils import counters
+
+    picture = Path(__file__).parents[1] / "examples" / "pictures" / "lakeside.png"
+    prompts = ["the white cow", "the house with the blue roof"]
+    plain, compiled = (
+        Segmenter.from_pretrained("nano", device="cpu", dtype=dtype, compile=each) for each in (False, True)
+    )
+    counters.clear()
+    for number in (1, 2):  # another number of rows or tokens, too
+        for one, other in zip(*(each.segment(picture, prompts[:number]) for each in (plain, compiled)), strict=True):
+            assert np.count_nonzero(one.mask & other.mask) > 0.98 * np.count_nonzero(one.mask | other.mask) > 0
+    assert counters["stats"]["unique_graphs"]

@@ -7,7 +7,9 @@ called under `torch.inference_mode`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import torch
 from PIL import Image
@@ -156,19 +158,22 @@ def mask_pass(
 def opening_of(model: SELF1EForSegmentation, rows: Sequence[Row]) -> Opening | None:
     """What stands before the pictures of all rows, the same in each: read with the first of them, and kept.
 
-    None where it is not the same, or the weights may change (they may not once a model is folded).
+    None where it is not the same, or the weights may change: once a model is folded they do only where what was read is
+    forgotten.
     """
     if model.openings is None:
         return None
-    beginnings = {tuple(row.input_ids[: row.input_ids.index(model.config.image_token_id)]) for row in rows}
-    if len(beginnings) > 1 or () in beginnings:
+    image = model.config.image_token_id
+    beginnings = {tuple(takewhile(lambda token: token != image, row.input_ids)) for row in rows}
+    tokens = beginnings.pop()
+    if beginnings or not 0 < len(tokens) < len(rows[0].input_ids):
         return None
-    (tokens,) = beginnings
-    key = (tokens, model.device, model.dtype)
-    if key not in model.openings:
+    opening = model.openings.get(tokens)
+    if opening is None:
         ids = to_device(torch.tensor(tokens), model.device)
-        model.openings[key] = Opening.read(model.model.language_model, model.get_input_embeddings()(ids))
-    return model.openings[key]
+        opening = Opening.read(model.model.language_model, model.get_input_embeddings()(ids))
+        model.openings[tokens] = opening
+    return opening
 
 
 def write_answer(
@@ -212,13 +217,14 @@ def write_answer(
         **drawing,
     )
     ids = (prefix + asked).input_ids
-    written = model.generate(
-        input_ids=to_device(torch.tensor([ids]), model.device),
-        attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
-        image_features=picture.features,
-        tile_grids=[picture.grid],
-        generation_config=settings,
-    )[0, len(ids) :].tolist()
+    with torch.compiler.set_stance("force_eager") if model.compiled else nullcontext():  # see `compile_layers`
+        written = model.generate(
+            input_ids=to_device(torch.tensor([ids]), model.device),
+            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
+            image_features=picture.features,
+            tile_grids=[picture.grid],
+            generation_config=settings,
+        )[0, len(ids) :].tolist()
     if written and written[-1] in ends:
         written.pop()
     return Answer(decode_answer(tokenizer, written), ids + written + ending, written.count(special[SEG]))

@@ -5,6 +5,9 @@ Whatever is wrong with the name, the files or the connection ends in a `ModelErr
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +63,7 @@ def load_model(
     subfolder: str | None = None,
     quantize: str | None = None,
     quantize_check: Samples | None = None,
+    compile: bool = False,
     folded: bool = True,
 ) -> LoadedModel:
     """Loads a model of this package, or a release of SELF1E in its original layout (converted in memory).
@@ -74,18 +78,23 @@ def load_model(
         subfolder: Folder of the model inside of `name`.
         quantize: See `self1e.quantization`.
         quantize_check: Pictures to compare masks on; see `quantize_checked`.
+        compile: See `for_inference`.
         folded: False for a model that is to be saved.
 
     Raises:
         ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
         QuantizationError: If quantisation changes its masks.
-        ValueError: If the device, the type or the quantisation is unknown or not to be had here.
+        ValueError: If the device, the type, the quantisation or a compiler is unknown or not to be had here.
     """
     chosen_device = choose_device(device)
     if quantize is not None:
         check_scheme(quantize, chosen_device)
     elif quantize_check is not None:
         raise ValueError("quantize_check is for quantised models only: say quantize='int8', or leave it out")
+    if compile:
+        if not folded:
+            raise ValueError("compile is for inference, and with folded=False the model is to be saved: leave one out")
+        check_compiler(chosen_device)
     folder = find_model(name, revision, subfolder)
     try:
         files = WeightFiles(folder)
@@ -104,18 +113,54 @@ def load_model(
     model = model.to(chosen_device).eval()
     quantization = quantize_checked(model, processor, quantize, quantize_check) if quantize is not None else None
     if folded:
-        for_inference(model)
+        for_inference(model, compile=compile)
     return LoadedModel(model, processor, calibration, full_name, quantization)
 
 
-def for_inference(model: SELF1EForSegmentation) -> SELF1EForSegmentation:
+def for_inference(model: SELF1EForSegmentation, *, compile: bool = False) -> SELF1EForSegmentation:
     """Makes a model, which is where it is to run, as fast as it gets, in place: folded, and with the attention for it.
 
     It can be neither trained nor saved afterwards.
+
+    Args:
+        model: As it is trained.
+        compile: Also have torch compile its text model, see `compile_layers`.
     """
     fold(model)
     choose_attention(model)
+    if compile:
+        compile_layers(model)
     return model
+
+
+def check_compiler(device: torch.device) -> None:
+    """Looks for what torch compiles with on a CPU.
+
+    Raises:
+        ValueError: When it is not there.
+    """
+    compiler = os.environ.get("CXX") or {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(
+            f"to compile for a CPU torch needs {compiler}: install it, or leave compile out"
+        )
+
+
+def compile_layers(model: SELF1EForSegmentation) -> None:
+    """Has torch compile the layers of the text model, each when it first runs; they are alike, and share what is made.
+
+    Numbers of tokens may differ from pass to pass. On a CPU in half precision what is made is for one number of rows,
+    and torch makes no more than eight. Answers are written, and masks of the reference made, by layers as they were.
+
+    Raises:
+        ValueError: As `check_compiler`.
+    """
+    check_compiler(model.device)
+    for layer in model.model.language_model.layers:
+        layer.compile(dynamic=True)  # rows and tokens differ from pass to pass
+    model.compiled = True
+    # It would be read by another program of its own in every layer, and torch makes no more than eight.
+    model.openings = None
 
 
 def find_model(name: str | Path, revision: str | None = None, subfolder: str | None = None) -> Path:

@@ -165,6 +165,8 @@ def quantize(model: SELF1EForSegmentation, scheme: str) -> int:
         name = str(model.dtype).removeprefix("torch.")
         raise ValueError(f"quantisation 'int4' computes in bfloat16, not in {name}: load with dtype='bfloat16'")
     convert = _converter(scheme, model.device)
+    if model.openings:
+        model.openings.clear()  # read with the weights as they were
     layers = 0
     for part in (model.model.vision_tower, model.model.language_model):
         # Names, as a list of the layers would keep all their weights in memory to the end.
@@ -293,7 +295,7 @@ def mask_maps(model: SELF1EForSegmentation, processor: SELF1EProcessor, samples:
             words = encode_continuation(processor.tokenizer, [Turn(question_for(prompt), EVAL_ANSWER)])
             check_length(model, len(prefix), len(words))
             answer = Answer(EVAL_ANSWER, (prefix + words).input_ids, marks=1)
-            maps.append((answer_masks(model, processor, picture, answer).cpu(), picture.image.size))
+            maps.append((answer_masks(model, processor, picture, answer), picture.image.size))
     return maps
 
 

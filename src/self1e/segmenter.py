@@ -70,7 +70,8 @@ class Segmenter:
     """Segments pictures by text.
 
     Results are deterministic. Several threads may call one segmenter at a time if each call names its picture: nothing
-    is kept between calls but what `set_image` sets. A `Chat` belongs to one thread.
+    is kept between calls but what `set_image` sets, and what was read of the words that all conversations begin with. A
+    `Chat` belongs to one thread.
 
     Args:
         model: Is put into eval mode, and reads no more than its context from now on: `stay_within_context`.
@@ -109,6 +110,7 @@ class Segmenter:
         max_tiles: int = 1,
         quantize: str | None = None,
         quantize_check: Samples | None = None,
+        compile: bool = False,
     ) -> Segmenter:
         """Loads a model.
 
@@ -123,11 +125,13 @@ class Segmenter:
             quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.quantization`. The masks are
                 compared with the unquantised model's; `quantization` keeps the figure.
             quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: generated scenes.
+            compile: Have torch compile the text model, see `self1e.loading.compile_layers`.
+                The first masks take longer.
 
         Raises:
             ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
             QuantizationError: If quantisation changes its masks.
-            ValueError: If device, type, quantisation or `max_tiles` are not possible.
+            ValueError: If device, type, quantisation, `max_tiles` or compiling are not possible.
         """
         check_max_tiles(max_tiles)
         loaded = load_model(
@@ -138,6 +142,7 @@ class Segmenter:
             subfolder=subfolder,
             quantize=quantize,
             quantize_check=quantize_check,
+            compile=compile,
         )
         loaded.processor.max_tiles = max_tiles
         return cls(

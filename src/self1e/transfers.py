@@ -19,9 +19,13 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device; the host goes on while it is copied there. One that is there already stays itself."""
+    """The tensor on a device; the host goes on while it is copied there. One that is there already stays itself.
+
+    A copy from the device back to the host is waited for.
+    """
     # MPS reads the host's memory later without keeping hold of it.
-    return pinned(tensor, device).to(device, non_blocking=device.type != "mps")
+    onward = tensor.device.type == "cpu" and device.type != "mps"
+    return pinned(tensor, device).to(device, non_blocking=onward)
 
 
 def to_device_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from self1e import Segmenter
+from self1e.data.example import Turn
 from self1e.modeling.opening import Opening
+from self1e.quantization import quantize
 
 PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
 PROMPTS = ["the red car", "what is behind the house, and has no roof?"]
@@ -85,7 +88,37 @@ def test_another_type_has_its_own(tiny_model_folder: Path) -> None:
     segmenter.segment(PICTURE, PROMPTS[0])
     segmenter.model.to(torch.float64)
     segmenter.segment(PICTURE, PROMPTS[0])
-    assert [opening.keys[0].dtype for opening in segmenter.model.openings.values()] == [torch.float32, torch.float64]
+    assert [opening.keys[0].dtype for opening in segmenter.model.openings.values()] == [torch.float64]
+
+
+def test_quantising_forgets_it(tiny_model_folder: Path) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+    segmenter.segment(PICTURE, PROMPTS[0])
+    quantize(segmenter.model, "int8")
+    assert segmenter.model.openings == {}
+    again = segmenter.segment(PICTURE, PROMPTS[0], logits=True).logits
+    segmenter.model.openings = None
+    np.testing.assert_allclose(segmenter.segment(PICTURE, PROMPTS[0], logits=True).logits, again, rtol=1e-4, atol=1e-4)
+
+
+def test_default_positions_begin_behind_it(tiny_model_folder: Path) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+    model, processor = segmenter.model, segmenter.processor
+    inputs = processor([Image.open(PICTURE)], [[[Turn("Where is it?", "It is [SEG].")]]]).as_kwargs()
+    ids = inputs["input_ids"]
+    beginning = ids[0].tolist().index(model.config.image_token_id)
+    with torch.inference_mode():
+        opening = Opening.read(model.model.language_model, model.get_input_embeddings()(ids[0, :beginning]))
+        pictures = {"pixel_values": inputs["pixel_values"]}
+        whole = model(input_ids=ids, **pictures).mask_logits[0]
+        behind = model(input_ids=ids[:, beginning:], opening=opening, **pictures).mask_logits[0]
+        padded = torch.cat([ids.new_zeros(1, 3), ids[:, beginning:]], dim=1)
+        real = torch.arange(padded.shape[1])[None] >= 3
+        left = model(input_ids=padded, attention_mask=real, opening=opening, **pictures).mask_logits[0]
+        with pytest.raises(ValueError, match="openings need the mask pass"):
+            model(input_ids=ids, opening=opening, use_cache=False)
+    torch.testing.assert_close(behind, whole, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(left, whole, rtol=1e-4, atol=1e-4)
 
 
 def test_it_stands_before_every_row() -> None:

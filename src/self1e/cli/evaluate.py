@@ -14,6 +14,7 @@ import typer
 
 from self1e.cli.options import (
     CalibrationFolder,
+    Compile,
     Device,
     Dtype,
     ModelArgument,
@@ -110,6 +111,7 @@ def command(
     dtype: Dtype = "auto",
     quantize: Quantize = None,
     calibration: CalibrationFolder = None,
+    compile: Compile = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
     overwrite: Overwrite = False,
@@ -152,14 +154,15 @@ def command(
             quantize=quantize,
             quantize_check=pictures_to_check(quantize, calibration),
             max_tiles=max_tiles,
+            compile=compile,
         )
         facts = _facts(segmenter, _weights_hash(model, revision, subfolder))
         if process == 0:
             show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
         figures: list[dict[str, Any]] = []
-        name = [Path(segmenter.model_name).name, facts["weights_sha256"][:8], *([quantize] if quantize else [])]
+        parts = [Path(segmenter.model_name).name, facts["weights_sha256"][:8], *([quantize] if quantize else [])]
         for benchmark, most in opened:
-            folder = out / "-".join(name) / benchmark.folder / benchmark.answer
+            folder = out / "-".join(parts) / benchmark.folder / benchmark.answer
             measured = _measured(segmenter, benchmark, folder, most, worst, process, processes, facts)
             if measured is not None:
                 figures.append(measured)
@@ -167,7 +170,7 @@ def command(
         whole = facts | figures[0] if len(figures) == 1 else facts | {"benchmarks": figures}
         write_json(json_file, whole, overwrite=overwrite, indent=2)
         show(f"figures: {json_file}")
-    return 2 if any(each.get("samples") == 0 for each in figures) else 0
+    return 2 if any(not each["samples"] for each in figures) else 0
 
 
 def _refuse_given(context: typer.Context, panel: str, instead: str) -> None:
@@ -250,12 +253,18 @@ def _measured(
     facts: dict[str, Any],
 ) -> dict[str, Any] | None:
     """One benchmark; settings, facts and figures, which of several processes only the first has."""
+    from torch import distributed
+
     from self1e.evaluation.page import write_page
-    from self1e.evaluation.run import evaluate, record_count, records_done, summarise
+    from self1e.evaluation.run import check_settings, evaluate, record_count, records_done, summarise
 
     count = record_count(benchmark, limit)
-    if process == 0 and (before := len(records_done(folder, count))):
+    check_settings(segmenter, benchmark, folder, facts["weights_sha256"])
+    before = sum(not each.broken for each in records_done(folder, count))
+    if before and process == 0:
         notice(f"{before:,} of {count:,} pictures were done before and are not asked about again: {folder}")
+    if processes > 1:
+        distributed.barrier()  # nobody writes while somebody looks
     with progress_bar() as progress:
         task = progress.add_task(f"{segmenter.model_name} on {benchmark.name}", total=None)
         evaluate(
@@ -269,8 +278,6 @@ def _measured(
             on_record=lambda done, whole: progress.update(task, completed=done, total=whole),
         )
     if processes > 1:
-        from torch import distributed
-
         distributed.barrier()
     if process:
         return None

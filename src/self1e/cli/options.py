@@ -50,6 +50,7 @@ CalibrationFolder = Annotated[
         show_default=False,
     ),
 ]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the text model, which takes a while at first.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
@@ -76,6 +77,7 @@ def load_segmenter(
     max_tiles: int = 1,
     quantize: str | None = None,
     quantize_check: Samples | None = None,
+    compile: bool = False,
 ) -> Segmenter:
     """The model, with a spinner while it loads, and a notice of how it was quantised."""
     from self1e.cli.terminal import busy, quiet_libraries
@@ -93,6 +95,7 @@ def load_segmenter(
             max_tiles=max_tiles,
             quantize=quantize,
             quantize_check=quantize_check,
+            compile=compile,
         )
     return _noticed(segmenter)
 

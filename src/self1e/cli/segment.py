@@ -19,6 +19,7 @@ from self1e.cli.inputs import check_prompts, find_pictures, output_names
 from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import (
     CalibrationFolder,
+    Compile,
     Device,
     Dtype,
     MaxTiles,
@@ -205,6 +206,7 @@ def command(
     max_tiles: MaxTiles = 1,
     quantize: Quantize = None,
     calibration: CalibrationFolder = None,
+    compile: Compile = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")] = False,
@@ -238,6 +240,7 @@ def command(
         "max_tiles": max_tiles,
         "quantize": quantize,
         "quantize_check": None if check is None else [(picture, plan.prompts) for picture in check],
+        "compile": compile,
     }
     settings = {"template": template.value, "batch": batch}
     report = Report(plan, warn_about_nano=model == "nano")

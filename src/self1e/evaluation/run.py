@@ -111,6 +111,8 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
         "quantize": segmenter.quantization.scheme if segmenter.quantization else None,
         "dtype": str(segmenter.model.dtype).removeprefix("torch."),
         "device": segmenter.model.device.type,
+        "attention": segmenter.model.config.text_config._attn_implementation,
+        "compiled": segmenter.model.compiled,
         "max_tiles": segmenter.processor.max_tiles,
         "versions": versions(),
     }

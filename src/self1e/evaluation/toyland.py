@@ -18,6 +18,7 @@ from rich import box
 from rich.table import Table
 
 from self1e.data.example import Conversation, Turn
+from self1e.data.records import DataError
 from self1e.data.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
 from self1e.data.toyland.dataset import TRAINING_SEEDS
 from self1e.data.toyland.language import SEGMENTING, TEXTUAL, Query
@@ -28,6 +29,7 @@ from self1e.evaluation.run import ask_record
 from self1e.evaluation.samples import RecordDone, Sample, mask_figures
 from self1e.evaluation.vqa import exact_score
 from self1e.inference import EncodedPicture
+from self1e.processing.prompts import PromptError
 from self1e.results import Segmentation
 from self1e.segmenter import Segmenter
 
@@ -49,7 +51,7 @@ MASK_FIGURES = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5")
 
 
 @dataclass(frozen=True)
-class Asked:
+class Question:
     """A question about a scene, as it is put to the model.
 
     Attributes:
@@ -147,18 +149,30 @@ class Toyland:
     def _scene(self, index: int) -> Scene:
         return generate_scene(scene_seeds(self.seed, self.n)[index], self.size)
 
-    def _replies(self, segmenter: Segmenter, picture: EncodedPicture, asked: Sequence[Asked]) -> list[Segmentation]:
-        """The model's answer to each question; given ones are asked all at once."""
+    def _replies(self, segmenter: Segmenter, picture: EncodedPicture, asked: Sequence[Question]) -> list[Segmentation]:
+        """The model's answer to each question; given ones are asked all at once.
+
+        Raises:
+            DataError: When a question is longer than the model can read.
+        """
+        try:
+            return self._asked(segmenter, picture, asked)
+        except PromptError as error:
+            raise DataError(str(error)) from error
+
+    def _asked(self, segmenter: Segmenter, picture: EncodedPicture, asked: Sequence[Question]) -> list[Segmentation]:
         given = [each.turn.question for each in asked if self._is_given(each)]
         masks = iter(segmenter.segment(picture, given, template="none") if given else ())
-        return [
-            next(masks)
-            if self._is_given(each)
-            else segmenter.chat(picture, each.turn.question, each.history, max_new_tokens=LONGEST_ANSWER)
-            for each in asked
-        ]
+        replies = []
+        for each in asked:
+            if self._is_given(each):
+                replies.append(next(masks))
+            else:
+                turn = each.turn.question
+                replies.append(segmenter.chat(picture, turn, each.history, max_new_tokens=LONGEST_ANSWER))
+        return replies
 
-    def _is_given(self, asked: Asked) -> bool:
+    def _is_given(self, asked: Question) -> bool:
         return self.answer == "given" and asked.kind in SEGMENTING
 
 
@@ -200,6 +214,7 @@ class ToylandReport:
             "n": len(self.done),
             "answer": self.answer,
             "questions": len(all_masks) + len(all_words),
+            "samples": len(all_masks) + len(all_words) + len(chat) + len(second_turns),
             **{name: figures.get(name) for name in (*MASK_FIGURES, "pr@0.9")},
             "vqa_accuracy": _accuracy(all_words),
             "chat": {
@@ -232,7 +247,7 @@ def evaluate_toyland(
 
     Args:
         segmenter: The model. One that is being trained is put into eval mode meanwhile.
-        seed: This and the next: see `Toyland`.
+        seed: Which scenes; see `SCENES_PER_SEED`.
         n: How many scenes.
         answer: Whose answer masks are read behind.
         size: Side of the pictures in pixels.
@@ -279,24 +294,24 @@ def scene_talks(
     return [(query, conversation(query, scene, rng, training=False)) for query in asked]
 
 
-def scene_questions(scene: Scene, questions: int, weights: Mapping[str, float]) -> list[Asked]:
+def scene_questions(scene: Scene, questions: int, weights: Mapping[str, float]) -> list[Question]:
     """All that is put to the model about a scene: `scene_talks`, and what of these is also asked freely or again."""
-    asked: list[Asked] = []
+    asked: list[Question] = []
     before: tuple[Turn, ...] = ()  # at most one: the question in words that was asked last
     for query, talk in scene_talks(scene, questions, weights):
         turn = talk.turns[0]
         if not talk.segmenting:
-            asked.append(Asked(query.kind, turn.question, turn))
+            asked.append(Question(query.kind, turn.question, turn))
             if before:
                 said = f"{before[0].question} {before[0].answer} {turn.question}"
-                asked.append(Asked(SECOND_TURN, said, turn, history=before))
+                asked.append(Question(SECOND_TURN, said, turn, history=before))
             before = (turn,)
             continue
         target = talk.masks[0]
-        asked.append(Asked(query.kind, query.text, Turn(turn.question, ""), target))
+        asked.append(Question(query.kind, query.text, Turn(turn.question, ""), target))
         if query.kind == "reasoning":
             freely = query.text + EXPLAIN_SUFFIX
-            asked.append(Asked(CHAT, freely, Turn(freely, query.answer), target))
+            asked.append(Question(CHAT, freely, Turn(freely, query.answer), target))
     return asked
 
 
@@ -315,7 +330,7 @@ def _normalised(answer: str) -> str:
     return " ".join(answer.casefold().split()).removesuffix(".")
 
 
-def _scored(sample: Sample, asked: Asked, reply: Segmentation) -> Sample:
+def _scored(sample: Sample, asked: Question, reply: Segmentation) -> Sample:
     """The sample with its score: that of the mask, of the words, or 1 for a free answer when both are right."""
     right = asked.turn.answer
     if asked.target is None:

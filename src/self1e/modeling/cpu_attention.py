@@ -67,9 +67,16 @@ def by_head(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
+    dropout: float = 0.0,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """As `few_passes`, without dropout."""
+    """As `few_passes`.
+
+    Raises:
+        ValueError: With dropout, which inference has none of.
+    """
+    if dropout:
+        raise ValueError(f"attention by head is for inference, and there is a dropout of {dropout}: use {FEW_PASSES!r}")
     rows, heads, length, width = query.shape
     shared = heads // key.shape[1]
     found = query.new_empty(rows, length, heads, width)

@@ -41,7 +41,7 @@ def fold(model: SELF1EForSegmentation) -> SELF1EForSegmentation:
         model.folded_projector = FoldedProjector(model.model.multi_modal_projector)
     if model.config.refilling == "rfa":
         model.refilling_head = FoldedHead(model.refilling_head)  # type: ignore[assignment]  # same interface
-    model.openings = {}  # from now on the weights stay as they are
+    model.openings = {}  # from now on weights change only where these are cleared
     return model.eval()
 
 

@@ -31,7 +31,7 @@ class Unpacked:
     Attributes:
         index: long[R, L], which of the B N tokens each one is; 0 at padding.
         lengths: long[R], tokens of each row, without padding.
-        own: long, which of the R L tokens are in one row alone.
+        own: long[O], which of the R L tokens are in one row alone.
         of_row: long[R], the packed row that each row was part of.
         packed_row: The same for the host.
     """

@@ -12,7 +12,7 @@ common prefix (`conversation_ids`). `T` tiles of all pictures, `n` image tokens 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         self.refilling_head = RefillingHead(config)
         self.folded_projector: nn.Module | None = None
         # What `self1e.inference` had read of the beginnings of conversations; None for weights that may change.
-        self.openings: dict[Hashable, Opening] | None = None
+        self.openings: dict[tuple[int, ...], Opening] | None = None
+        self.compiled = False  # see `self1e.loading.compile_layers`
         self.post_init()
 
     @classmethod
@@ -97,6 +98,12 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     def folded(self) -> bool:
         """Whether `self1e.modeling.folding.fold` has made this a model for inference only."""
         return self.folded_projector is not None
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        """As in torch: to another type or device, where what was read has to be read again."""
+        if getattr(self, "openings", None):
+            self.openings.clear()
+        return super()._apply(*args, **kwargs)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """As in transformers.
@@ -181,8 +188,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         if input_ids is None:
             raise ValueError("input_ids are needed: inputs_embeds alone do not say where pictures and [SEG] stand")
         if use_cache is not None or past_key_values is not None:
-            if masks is not None or conversation_ids is not None:
-                raise ValueError("masks and packed conversations need the mask pass: leave out use_cache")
+            if any(given is not None for given in (masks, conversation_ids, opening)):
+                raise ValueError("masks, packed conversations and openings need the mask pass: leave out use_cache")
             if image_features is None and pixel_values is not None:
                 image_features = self.encode_images(pixel_values)
             return super().forward(

@@ -31,7 +31,7 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedPicture:
     """A picture of which masks are made.
 
     Attributes:
@@ -53,10 +53,10 @@ class TokenLayout:
         pictures: The picture that each row is about; None for none.
         image_token_counts: Of each row.
         image_tokens: long[I], places of all image tokens.
-        tiles: long, the tiles that these show, in the same order.
+        tiles: long[tiles of all rows], the tiles that these show, in the same order.
         asked: The pictures of which masks are made. Rows are those of `unpacked`, if there are any.
-        asked_image_tokens: long, places of the image tokens of the rows of `asked`, in the order in which these stand
-            there. Places are those of `unpacked`, if there are any.
+        asked_image_tokens: long[A], places of the image tokens of the rows of `asked`, in the order in which these
+            stand there. Places are those of `unpacked`, if there are any.
         before_seg: long[K], places of the tokens that predict a `[SEG]`, in the same way.
         supervised: long[P], places of the tokens that predict a label. None without labels.
         conversations: How many there are in all rows.
@@ -67,7 +67,7 @@ class TokenLayout:
     image_token_counts: list[int]
     image_tokens: Tensor
     tiles: Tensor
-    asked: list[Asked]
+    asked: list[AskedPicture]
     asked_image_tokens: Tensor
     before_seg: Tensor
     supervised: Tensor | None
@@ -120,7 +120,8 @@ class TokenLayout:
             asking = unpacked.of(pictures)
             asking_image_tokens, seg_tokens = unpacked.where(image_tokens), unpacked.where(seg_tokens)
         if tiles is not None and bool(seg_tokens[:, 0].any()):
-            raise ValueError("a row starts with [SEG]: there is no position before it that predicts it")
+            row = seg_tokens[:, 0].tolist().index(True)
+            raise ValueError(f"row {row} starts with [SEG]: there is no position before it that predicts it")
         asked = _asked(asking, seg_tokens.sum(dim=1).tolist())
         order = [row for each in asked for row in each.rows]
         return cls(
@@ -179,7 +180,7 @@ def pictures_of_rows(
     return [pictures[each] if each >= 0 else None for each in index]
 
 
-def _asked(pictures: Sequence[Picture | None], segs: Sequence[int]) -> list[Asked]:
+def _asked(pictures: Sequence[Picture | None], segs: Sequence[int]) -> list[AskedPicture]:
     """Rows about one picture go together."""
     shown = [(row, picture) for row, picture in enumerate(pictures) if picture is not None]
     # Without a [SEG] no masks, but a head that has run, with gradients of 0: processes that share a model have to do
@@ -188,7 +189,7 @@ def _asked(pictures: Sequence[Picture | None], segs: Sequence[int]) -> list[Aske
     about: dict[Picture, list[int]] = {}
     for row, picture in asking:
         about.setdefault(picture, []).append(row)
-    return [Asked(picture, rows, [segs[row] for row in rows]) for picture, rows in about.items()]
+    return [AskedPicture(picture, rows, [segs[row] for row in rows]) for picture, rows in about.items()]
 
 
 def _places(marks: Tensor, rows: Sequence[int] | None = None) -> Tensor:
