@@ -128,15 +128,22 @@ def training_table(results: Path) -> str:
 
 
 def savings_table(results: Path) -> str:
-    """How many times as long it takes without each saving; a column for each number of expressions."""
+    """How many times as long it takes, and as many operations, without each saving; a row for each."""
     rows = _with("timing", read(results / "savings.json"), (*MODEL, "expressions"))
-    names = dict.fromkeys(name for _, found in rows for name in found["ratios"])
-    kinds = [f"{_kind(settings)}, {settings['expressions']} on {settings['device']}" for settings, _ in rows]
     lines = [
-        [name, *(_times(found["ratios"][name]) if name in found["ratios"] else "" for _, found in rows)]
-        for name in names
+        [
+            settings["device"],
+            _kind(settings),
+            settings["expressions"],
+            name,
+            _times(times),
+            _times(found["products"][name]),
+        ]
+        for settings, found in rows
+        for name, times in found["ratios"].items()
     ]
-    return _table(("without", *kinds), lines, _machines(rows))
+    head = ("device", "size, type", "expressions", "without", "time", "operations of products")
+    return _table(head, lines, _machines(rows))
 
 
 def scaling_pictures(results: Path) -> str:

@@ -3,8 +3,8 @@
     python -m benchmarks.savings --size 2B --tokenizer FOLDER
     python -m benchmarks.savings --size nano --dtype float32 --expressions 4 --passes 5
 
-All rivals run in one process, pass by pass. Results go to `benchmarks/results/savings.json`, row by row;
-`python -m benchmarks.performance` makes the table.
+All rivals run in one process, pass by pass. Beside the time, which varies, stand the operations of their products, which
+do not. Results go to `benchmarks/results/savings.json`, row by row; `python -m benchmarks.performance` makes the table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from unittest.mock import patch
 
 from benchmarks.inference import Ways
 from benchmarks.machine import machine_facts
+from benchmarks.matrix_products import MatrixProducts
 from benchmarks.records import RESULTS, record
 from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
+from self1e.modeling import SELF1EForSegmentation
 from self1e.modeling.cpu_attention import BY_HEAD, choose_attention
 
 ALL = "exact"
@@ -91,6 +93,9 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         with WITHOUT[saving](ways):
             exact()
 
+    def of_saving(name: str) -> SELF1EForSegmentation:
+        return unfolded.model if name == "folded weights" else ways.model
+
     rivals: dict[str, Callable[[], Any]] = {
         ALL: exact,
         "picture encoded once": lambda: [*(ways.segmenter.encode(image) for _ in asked[1:]), exact()],
@@ -103,11 +108,14 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         del rivals["attention by head"]
     for rival in rivals.values():
         rival()
+    tflop = {name: MatrixProducts.of(of_saving(name), rival)[0].tflop for name, rival in rivals.items()}
     seconds, _ = interleaved(rivals, passes, ways.model.device)
+    savings = [name for name in rivals if name != ALL]
     return {
         "passes": passes,
         "seconds": medians(seconds),
-        "ratios": {saving: ratio(seconds[saving], seconds[ALL]) for saving in rivals if saving != ALL},
+        "ratios": {saving: ratio(seconds[saving], seconds[ALL]) for saving in savings},
+        "products": {saving: round(tflop[saving] / tflop[ALL], 3) for saving in savings},
         "machine": machine_facts(ways.model.device),
     }
 

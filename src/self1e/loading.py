@@ -141,9 +141,7 @@ def check_compiler(device: torch.device) -> None:
     """
     compiler = os.environ.get("CXX") or {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
     if device.type == "cpu" and shutil.which(compiler) is None:
-        raise ValueError(
-            f"to compile for a CPU torch needs {compiler}: install it, or leave compile out"
-        )
+        raise ValueError(f"to compile for a CPU torch needs {compiler}: install it, or leave compile out")
 
 
 def compile_layers(model: SELF1EForSegmentation) -> None:
