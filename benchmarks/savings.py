@@ -3,8 +3,9 @@
     python -m benchmarks.savings --size 2B --tokenizer FOLDER
     python -m benchmarks.savings --size nano --dtype float32 --expressions 4 --passes 5
 
-All rivals run in one process, pass by pass. Beside the time, which varies, stand the operations of their products, which
-do not. Results go to `benchmarks/results/savings.json`, row by row; `python -m benchmarks.performance` makes the table.
+All rivals run in one process, pass by pass. Beside the time, which varies, stand the operations of their products,
+which do not. Results go to `benchmarks/results/savings.json`, row by row; `python -m benchmarks.performance` makes the
+table.
 """
 
 from __future__ import annotations
