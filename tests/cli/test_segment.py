@@ -193,7 +193,14 @@ def test_ctrl_c_stops_all_processes(tiny_model_folder: Path, tmp_path: Path) -> 
         os.link(folder / "0000.png", folder / f"{number:04}.png")
     command = [sys.executable, "-u", "-m", "self1e", "segment", folder, "-p", "a dog", "--format", "mask", "--out", out]
     command += ["--model", tiny_model_folder, "--device", "cpu", "--processes", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # Tests that were started in the background have it ignored, and what they start would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     assert process.stdout is not None
     for _ in range(2):  # the head of the table, and a picture
         process.stdout.readline()
