@@ -101,8 +101,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
         """As in torch: to another type or device, where what was read has to be read again."""
-        if getattr(self, "openings", None):
-            self.openings.clear()
+        if openings := getattr(self, "openings", None):  # which torch does not have yet while it builds the model
+            openings.clear()
         return super()._apply(*args, **kwargs)
 
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
