@@ -58,7 +58,8 @@ def measure(variant: str, seed: int, steps: int) -> dict[str, Any]:
     report = evaluate_toyland(
         Segmenter.from_pretrained(str(finished)), EVALUATION_SEED, SCENES, weights=data.last_weights
     ).to_dict()
-    return {"variant": variant, "seed": seed, "steps": steps, **report}
+    # The report has a seed of its own, that of the scenes.
+    return report | {"variant": variant, "seed": seed, "steps": steps, "scenes_seed": EVALUATION_SEED}
 
 
 def table(results: list[dict[str, Any]], steps: int) -> str:

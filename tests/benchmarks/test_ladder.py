@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ladder
 from benchmarks.ladder import VARIANTS, settings_of, table
 
 
@@ -20,3 +25,13 @@ def test_table_of_one_budget() -> None:
     assert table([*runs, other], 500).splitlines()[2:] == [
         "| rfa | 20.0 (10.0 to 30.0) | 40.0 (40.0 to 40.0) | 50.0 (50.0 to 50.0) | 25.0 (25.0 to 25.0) | 3 |"
     ]
+
+
+@pytest.mark.heavy
+def test_a_result_is_known_by_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "src").symlink_to(ladder.ROOT / "src")  # where the settings look for nano's vision tower
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ladder, "SCENES", 1)
+    found = ladder.measure("baseline", 2, 1)
+    assert [found[key] for key in ladder.KEY] == ["baseline", 2, 1]
+    assert found["scenes_seed"] == ladder.EVALUATION_SEED and 0 <= found["giou"] <= 1
