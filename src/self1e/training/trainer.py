@@ -119,7 +119,7 @@ class SELF1ETrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A batch on the device, and what the host has to know of its tokens, which it sees before they are there."""
-        if "input_ids" in inputs:
+        if "input_ids" in inputs and self.settings.objective != "dense":  # which reads no tokens
             names = ("attention_mask", "tile_grids", "picture_index", "conversation_ids", "perceiving", "labels")
             layout = TokenLayout.of(
                 self._config,
