@@ -58,7 +58,14 @@ def test_help_is_fast() -> None:
 
 #: Packages that are installed for training, evaluation and tests, or come with others, and have no part in a mask.
 NO_PART = {"accelerate", "matplotlib", "pandas", "peft", "scipy", "sklearn", "tensorboard", "torchao"}
-NO_PART |= {"torchmetrics", "torchvision", "self1e.training", "self1e.evaluation"}
+NO_PART |= {
+    "torch._dynamo.convert_frame",
+    "torch._inductor",
+    "torchmetrics",
+    "torchvision",
+    "self1e.training",
+    "self1e.evaluation",
+}
 
 
 def test_import_is_light() -> None:

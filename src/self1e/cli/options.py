@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from self1e.cli.inputs import find_pictures
+from self1e.cli.startup import started_quickly
 from self1e.cli.terminal import CliError, notice
 
 if TYPE_CHECKING:
@@ -80,13 +81,10 @@ def load_segmenter(
     compile: bool = False,
 ) -> Segmenter:
     """The model, with a spinner while it loads, and a notice of how it was quantised."""
-    from self1e.cli.terminal import busy, quiet_libraries
+    from self1e.cli.terminal import busy
 
     with busy(f"loading {model}" if quantize is None else f"loading {model}, and comparing its masks in {quantize}"):
-        from self1e.segmenter import Segmenter
-
-        quiet_libraries()
-        segmenter = Segmenter.from_pretrained(
+        return _load(
             model,
             device=device,
             dtype=dtype,
@@ -97,21 +95,28 @@ def load_segmenter(
             quantize_check=quantize_check,
             compile=compile,
         )
-    return _noticed(segmenter)
 
 
 def load_in_process(model: str, **options: Any) -> Segmenter:
     """`load_segmenter` in one of several processes, where a parent draws on the terminal."""
-    from self1e.cli.terminal import quiet_libraries, show_own_warnings
-    from self1e.segmenter import Segmenter
+    from self1e.cli.terminal import show_own_warnings
 
     warnings.showwarning = show_own_warnings
-    quiet_libraries()
-    return _noticed(Segmenter.from_pretrained(model, **options))
+    return _load(model, **options)
 
 
-def _noticed(segmenter: Segmenter) -> Segmenter:
-    """Says how a model was quantised, if it was."""
+def _load(model: str, **options: Any) -> Segmenter:
+    """The model, and a notice of how it was quantised, if it was."""
+
+    def load() -> Segmenter:
+        from self1e.cli.terminal import quiet_libraries
+        from self1e.segmenter import Segmenter
+
+        quiet_libraries()
+        return Segmenter.from_pretrained(model, **options)
+
+    needs_compiler = options.get("compile") or options.get("quantize") is not None
+    segmenter = load() if needs_compiler else started_quickly(load)
     if segmenter.quantization is not None:
         notice(str(segmenter.quantization))
     return segmenter
