@@ -25,13 +25,15 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from benchmarks.machine import ROOT, device_name, machine_facts, peak_gib, peak_of_child
 from benchmarks.matrix_products import MatrixProducts
@@ -46,11 +48,14 @@ from benchmarks.subjects import (
     pathway,
     picture,
     prompts,
+    settle,
 )
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter, SELF1EProcessor
 from self1e.loading import BUNDLED, for_inference
 from self1e.modeling import SELF1EForSegmentation
+from self1e.modeling.cpu_linear import BlockedLinear
+from self1e.modeling.folding import fold
 from self1e.processing.prompts import question_for
 
 GRIDS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 6: (3, 2), 9: (3, 3), 12: (4, 3)}
@@ -74,13 +79,15 @@ class Ways:
 
     def __init__(self, model: SELF1EForSegmentation, processor: SELF1EProcessor) -> None:
         self.theirs = Reference(model)  # before anything is folded
+        fold(model)
+        self.plain = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
         self.segmenter = Segmenter(for_inference(model), processor)
         self.model, self.processor = model, processor
 
     def reference(self, image: Image.Image, asked: Sequence[str], image_to_segmentation: bool = True) -> Logits:
         """The release's way, in batches of `BATCH`."""
         questions = [question_for(each) for each in asked]
-        with pathway(self.model, image_to_segmentation):
+        with pathway(self.model, image_to_segmentation), self.plain_layers():
             return [logits.cpu().numpy() for logits in self.theirs.segment(self.processor, image, questions)]
 
     def exact(self, image: Image.Image, asked: Sequence[str], **options: Any) -> Logits:
@@ -92,6 +99,18 @@ class Ways:
         """Ours, expressions packed behind one picture."""
         with pathway(self.model, False):
             return self._segment(image, asked, **options)
+
+    @contextmanager
+    def plain_layers(self) -> Iterator[None]:
+        """Linear layers with weights as they are stored, which the reference shares."""
+        ready = {name: layer for name, layer in self.model.named_modules() if isinstance(layer, BlockedLinear)}
+        try:
+            for name in ready:
+                self.model.set_submodule(name, self.plain[name])
+            yield
+        finally:
+            for name, layer in ready.items():
+                self.model.set_submodule(name, layer)
 
     def _segment(self, image: Image.Image, asked: Sequence[str], **options: Any) -> Logits:
         results = self.segmenter.segment(image, list(asked), logits=True, **options)
@@ -125,6 +144,7 @@ def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, 
     device = ways.model.device
     image = picture(ways.processor, *GRIDS[tiles])
     asked = prompts(expressions)
+    settle(ways.model)
     batch = asked[:BATCH]
     ways.exact(image, asked[:1])  # what is read once is not to be counted
     theirs, their_tokens, _ = ways.watched(lambda: ways.reference(image, batch))

@@ -1,9 +1,11 @@
-"""Does it pay to lay out weights as (inputs, outputs)? Times the linear layers of InternVL3-2B in both layouts.
+"""Does it pay to lay out weights otherwise? Times the linear layers of InternVL3-2B in three layouts.
 
-    python -m benchmarks.layouts --dtype bfloat16 --tokens 345 1380
+    python -m benchmarks.layouts --dtype bfloat16 --tokens 1 280 1120
 
 `torch.nn.Linear` keeps a weight as (outputs, inputs). Transposed in memory it is the same matrix in the other order,
-and on some CPUs the product is faster. Prints one Markdown row for each shape: milliseconds, and the ratio of the two.
+and on some CPUs the product is faster. In the blocks of oneDNN (`self1e.modeling.cpu_linear`) it need not be arranged
+in every call. Prints one Markdown row for each shape: milliseconds, how many times as fast the blocks are, and after
+how many products the time is made up that it takes to make them.
 """
 
 from __future__ import annotations
@@ -37,25 +39,34 @@ def row(name: str, tokens: int, dtype: torch.dtype, passes: int) -> str:
     inputs, outputs = SHAPES[name]
     values, weight = torch.randn(tokens, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
     transposed = weight.t().contiguous().t()
-    rivals = {"rows": lambda: F.linear(values, weight), "columns": lambda: F.linear(values, transposed)}
+    blocks = torch.ops.mkldnn._reorder_linear_weight(weight)
+    rivals = {
+        "rows": lambda: F.linear(values, weight),
+        "columns": lambda: F.linear(values, transposed),
+        "blocks": lambda: torch.ops.mkldnn._linear_pointwise(values, blocks, None, "none", [], ""),
+        "making blocks": lambda: torch.ops.mkldnn._reorder_linear_weight(weight),
+    }
     for product in rivals.values():
         product()
     seconds, _ = interleaved(rivals, passes)
     middle = {way: 1000 * value for way, value in medians(seconds).items()}
+    gained = middle["rows"] - middle["blocks"]
+    products = f"{middle['making blocks'] / gained:.0f}" if gained > 0 else "never"
     return (
         f"| {name}, {inputs} to {outputs} | {tokens} | {middle['rows']:.2f} | {middle['columns']:.2f} "
-        f"| {ratio(seconds['rows'], seconds['columns']):.2f} |"
+        f"| {middle['blocks']:.2f} | {ratio(seconds['rows'], seconds['blocks']):.2f} | {products} |"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16")
-    parser.add_argument("--tokens", type=int, nargs="+", default=[345, 1380])
+    parser.add_argument("--tokens", type=int, nargs="+", default=[1, 280, 1120])
     parser.add_argument("--passes", type=int, default=15)
     chosen = parser.parse_args()
     print(machine_facts())
-    print("| layer | tokens | (outputs, inputs), ms | (inputs, outputs), ms | ratio |\n|---|---|---|---|---|")
+    print("| layer | tokens | (outputs, inputs), ms | (inputs, outputs), ms | blocks, ms | ratio | made up after |")
+    print("|---|---|---|---|---|---|---|")
     for tokens in chosen.tokens:
         for name in SHAPES:
             print(row(name, tokens, getattr(torch, chosen.dtype), chosen.passes), flush=True)

@@ -33,8 +33,8 @@ ATTENTION = (
 class Product:
     """`count` products [m, k] @ [k, n].
 
-    `right` is the second operand [k, n] where it is a weight of the model, None for activations. Nothing is derived
-    for the first operand if it is `data`.
+    `right` is the second operand where it is a weight of the model, [k, n] or in blocks (see
+    `self1e.modeling.cpu_linear`), and None for activations. Nothing is derived for the first operand if it is `data`.
     """
 
     count: int
@@ -106,11 +106,19 @@ class MatrixProducts:
                 backward.append((gradient.mT, left, (each.n, each.k), each))
                 if not each.data:
                     backward.append((gradient, right.mT, (each.m, each.k), each))
-        multiply = {2: torch.mm, 3: torch.bmm}
+
+        def multiply(left: Tensor, right: Tensor) -> Callable[..., Tensor]:
+            return _blocked if right.is_mkldnn else torch.mm if left.dim() == 2 else torch.bmm
+
         return [
-            (multiply[left.dim()], left, right, memory.numbers("out", each, *shape))
+            (multiply(left, right), left, right, memory.numbers("out", each, *shape))
             for left, right, shape, each in forward + backward[::-1]
         ]
+
+
+def _blocked(left: Tensor, blocks: Tensor, out: Tensor) -> Tensor:
+    """As in the model; oneDNN takes the memory for the result itself."""
+    return torch.ops.mkldnn._linear_pointwise(left, blocks, None, "none", [], "")
 
 
 class _Memory:
@@ -144,6 +152,9 @@ class _Recorder(TorchDispatchMode):
             self._note(args[0].shape, args[1])
         elif operator in (aten.addmm, aten.baddbmm):
             self._note(args[1].shape, args[2])
+        elif operator is torch.ops.mkldnn._linear_pointwise:
+            left, blocks = args[:2]
+            self._note(torch.Size([left.shape[:-1].numel(), left.shape[-1]]), blocks)
         elif operator in ATTENTION:
             query, key, value = args[:3]
             self._note(query.shape, key.mT)
@@ -161,6 +172,10 @@ class _Recorder(TorchDispatchMode):
     def _note(self, left: torch.Size, right: Tensor, data: bool = False) -> None:
         """A product of [..., m, *] with [..., k, n], as many as `left` has matrices."""
         *several, m, _ = left
-        k, n = right.shape[-2:]
-        weight = right.detach() if right.untyped_storage().data_ptr() in self.own else None
+        weight: Tensor | None = right.detach()
+        if right.is_mkldnn:
+            n, k = right.shape
+        else:
+            k, n = right.shape[-2:]
+            weight = weight if right.untyped_storage().data_ptr() in self.own else None
         self.products.append(Product(prod(several), m, k, n, right.dtype, right.device, weight, data))

@@ -16,10 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ VALUES: dict[str, tuple[int, ...]] = {
     "processes": (1, 2),
 }
 """The axes: expressions about a picture; its tiles; words in an expression; expressions in a pass, of `ASKED`; and
-processes that each segment pictures of their own on their share of the threads, or all on one GPU."""
+processes of one thread that each segment pictures of their own, or all on one GPU."""
 
 ASKED = 16
 """Expressions on the axis of rows."""
@@ -125,16 +125,19 @@ def _work(connection: Connection, chosen: argparse.Namespace) -> None:
 
 
 def over_processes(values: Sequence[int], connections: Sequence[Connection]) -> Rivals:
-    """`PICTURES` pictures by 1, 2, ... processes, which share the threads of the machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """`PICTURES` pictures by 1, 2, ... processes of one thread each, or by one process of as many threads."""
 
-    def run(number: int) -> None:
-        for connection in connections[:number]:
-            connection.send((max(1, cores // number), PICTURES // number))
-        for connection in connections[:number]:
+    def run(processes: int, threads: int) -> None:
+        for connection in connections[:processes]:
+            connection.send((threads, PICTURES // processes))
+        for connection in connections[:processes]:
             connection.recv()
 
-    return {(number, "exact"): lambda number=number: run(number) for number in values}  # type: ignore[misc]
+    rivals: Rivals = {}
+    for number in values:
+        rivals[number, "exact"] = partial(run, number, 1)
+        rivals[number, "threads of one process"] = partial(run, 1, number)
+    return rivals
 
 
 def draw(rows: list[dict[str, Any]], target: Path) -> None:

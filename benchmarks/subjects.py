@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 from PIL import Image
+from torch import nn
 
 from benchmarks.machine import device_name
 from self1e import SELF1EProcessor
 from self1e.devices import choose_device
 from self1e.loading import BUNDLED, compile_layers
 from self1e.modeling import SELF1EForSegmentation
+from self1e.modeling.cpu_linear import BlockedLinear
 from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
 from self1e.processing.images import load_image
 
@@ -102,6 +104,13 @@ def prompts(number: int) -> list[str]:
     if not 1 <= number <= len(known):
         raise ValueError(f"there are 1 to {len(known)} prompts, not {number}")
     return known[:number]
+
+
+def settle(model: nn.Module) -> None:
+    """As after many passes: what is made only of layers that are used often, is made."""
+    for layer in model.modules():
+        if isinstance(layer, BlockedLinear):
+            layer.uses_left = 0
 
 
 @contextmanager

@@ -267,7 +267,7 @@ def test_pictures_that_are_too_long_are_refused_before_they_are_encoded(segmente
 
 def test_numbers_that_overflow_do_not_become_masks(segmenter):
     with torch.no_grad():
-        segmenter.model.refilling_head.linear_2.bias.fill_(torch.inf)
+        segmenter.model.refilling_head.fuse_bias.fill_(torch.inf)
     with pytest.raises(ValueError, match=r"overflow in torch\.float32"):
         segmenter.segment(picture(), "ball")
 

@@ -18,6 +18,7 @@ from self1e.calibration import Calibration
 from self1e.devices import choose_device, choose_dtype
 from self1e.files import expand_user
 from self1e.modeling.cpu_attention import choose_attention
+from self1e.modeling.cpu_linear import block_linears
 from self1e.modeling.folding import fold
 from self1e.modeling.hub import HUB_ID, read_config, resolve_folder
 from self1e.modeling.layouts import has_head
@@ -118,7 +119,8 @@ def load_model(
 
 
 def for_inference(model: SELF1EForSegmentation, *, compile: bool = False) -> SELF1EForSegmentation:
-    """Makes a model, which is where it is to run, as fast as it gets, in place: folded, and with the attention for it.
+    """Makes a model, which is where it is to run, as fast as it gets, in place: folded, and with the attention and the
+    linear layers for it.
 
     It can be neither trained nor saved afterwards.
 
@@ -130,6 +132,8 @@ def for_inference(model: SELF1EForSegmentation, *, compile: bool = False) -> SEL
     choose_attention(model)
     if compile:
         compile_layers(model)
+    else:
+        block_linears(model)
     return model
 
 

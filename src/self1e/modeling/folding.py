@@ -88,7 +88,7 @@ class FoldedHead(nn.Module):
         self.amplify_llm = _fold_second(head.amplify_llm, fuse.linear_1, bias)
         self.amplify_vit = _fold_second(head.amplify_vit, fuse.linear_1, torch.zeros_like(bias))
         self.act = fuse.act
-        self.linear_2 = fuse.linear_2
+        self.fuse_weight, self.fuse_bias = fuse.linear_2.weight, fuse.linear_2.bias
         self.scale = head.scale
 
     def vision_side(self, compressed: Tensor, uncompressed: Tensor) -> VisionSide:
@@ -101,8 +101,8 @@ class FoldedHead(nn.Module):
     def segmentation_embedding(self, seg_states: Tensor) -> Tensor:
         """F_SEG, float[K, D] -> float[K, D + 1]: s times the second linear of `fuse`, and times its bias."""
         hidden = self.amplify_llm(seg_states).unflatten(-1, (4, -1)).mean(dim=-2)
-        embedding = self.linear_2(self.act(hidden)) * self.scale
-        return torch.cat([embedding @ self.linear_2.weight, (embedding @ self.linear_2.bias)[:, None]], dim=-1)
+        embedding = F.linear(self.act(hidden), self.fuse_weight, self.fuse_bias) * self.scale
+        return torch.cat([embedding @ self.fuse_weight, (embedding @ self.fuse_bias)[:, None]], dim=-1)
 
     def forward(
         self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
