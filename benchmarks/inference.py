@@ -43,11 +43,13 @@ from benchmarks.subjects import (
     PICTURE,
     add_model_options,
     build_chosen,
+    load_saved,
     model_arguments,
     model_settings,
     pathway,
     picture,
     prompts,
+    saved,
     settle,
 )
 from benchmarks.timing import interleaved, medians, ratio
@@ -229,7 +231,7 @@ def is_close(found: dict[str, float], size: str, dtype: str) -> bool:
 
 
 def peak(way: str, model: SELF1EForSegmentation, processor: SELF1EProcessor, expressions: int, tiles: int) -> float:
-    """GiB that one way takes in this process, from the start: the model, and masks once."""
+    """GiB that one way takes in this process, from the start: the model as it is loaded, and masks once."""
     image, asked = picture(processor, *GRIDS[tiles]), prompts(expressions)
     if way == "reference":  # alone: nothing is folded for it
         Reference(model).segment(processor, image, [question_for(each) for each in asked])
@@ -273,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--cold-start", action="store_true", help="time the command line instead")
     parser.add_argument("--results", type=Path, default=RESULTS / "inference.json")
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.cold_start:
         found = cold_start(chosen.passes, chosen.device)
@@ -283,18 +286,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = [(tiles, expressions) for tiles in chosen.tiles for expressions in chosen.expressions]
     if chosen.peak_of:
         (tiles, expressions), *_ = settings
-        print(peak(chosen.peak_of, *build_chosen(chosen), expressions, tiles))
+        print(peak(chosen.peak_of, *load_saved(chosen.folder, chosen), expressions, tiles))
         return
-    ways = None if chosen.memory else Ways(*build_chosen(chosen))
+    if chosen.memory:
+        with saved(chosen) as folder:
+            for tiles, expressions in settings:
+                options = [*model_arguments(chosen), "--folder", folder]
+                options += ["--expressions", expressions, "--tiles", tiles]
+                gib = {way: peak_of_child("benchmarks.inference", [*options, "--peak-of", way]) for way in WAYS}
+                key = model_settings(chosen) | {"expressions": expressions, "tiles": tiles}
+                record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
+                print(json.dumps(key | gib), flush=True)
+        return
+    ways = Ways(*build_chosen(chosen))
     differing = []
     for tiles, expressions in settings:
         key = model_settings(chosen) | {"expressions": expressions, "tiles": tiles}
-        if ways is None:
-            options = [*model_arguments(chosen), "--expressions", expressions, "--tiles", tiles]
-            gib = {way: peak_of_child("benchmarks.inference", [*options, "--peak-of", way]) for way in WAYS}
-            record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
-            print(json.dumps(key | gib), flush=True)
-            continue
         found = measure(ways, expressions, tiles, chosen.passes)
         record(chosen.results, key, timing=found)
         print(json.dumps(key | found["ratios"] | found["agreement"]), flush=True)

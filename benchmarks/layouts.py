@@ -11,13 +11,14 @@ how many products the time is made up that it takes to make them.
 from __future__ import annotations
 
 import argparse
+from statistics import median
 
 import torch
 import torch.nn.functional as F
 
 from benchmarks.machine import machine_facts
 from benchmarks.subjects import DTYPES
-from benchmarks.timing import interleaved, medians, ratio
+from benchmarks.timing import interleaved, ratio
 from self1e.modeling.shapes import TEXT_SHAPES, VISION_SHAPE
 
 WIDTH, MLP_WIDTH, _, HEADS, KEY_VALUE_HEADS = TEXT_SHAPES["2B"]
@@ -49,7 +50,7 @@ def row(name: str, tokens: int, dtype: torch.dtype, passes: int) -> str:
     for product in rivals.values():
         product()
     seconds, _ = interleaved(rivals, passes)
-    middle = {way: 1000 * value for way, value in medians(seconds).items()}
+    middle = {way: 1000 * median(each) for way, each in seconds.items()}
     gained = middle["rows"] - middle["blocks"]
     products = f"{middle['making blocks'] / gained:.0f}" if gained > 0 else "never"
     return (

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -85,6 +86,26 @@ def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EF
     processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
     processor.image_size, processor.tokens_per_tile = 448, 256
     return random_model(full_config(size, processor), getattr(torch, dtype)).eval(), processor
+
+
+@contextmanager
+def saved(chosen: argparse.Namespace) -> Iterator[Path]:
+    """The folder of the model of these options, for other processes to load it from, as users load theirs."""
+    if chosen.size in BUNDLED:
+        yield BUNDLED[chosen.size]
+        return
+    with TemporaryDirectory() as folder:
+        for part in build(chosen.size, chosen.dtype, chosen.tokenizer):
+            part.save_pretrained(folder)
+        yield Path(folder)
+
+
+def load_saved(folder: Path, chosen: argparse.Namespace) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """As `build_chosen`, from the folder of `saved`."""
+    model = SELF1EForSegmentation.from_pretrained(folder, dtype=getattr(torch, chosen.dtype)).to(chosen.device)
+    if chosen.compile:
+        compile_layers(model)
+    return model.eval(), SELF1EProcessor.from_pretrained(folder)
 
 
 def picture(processor: SELF1EProcessor, columns: int, rows: int) -> Image.Image:

@@ -15,6 +15,7 @@ from benchmarks.scaling import along, draw_all
 from benchmarks.scaling import measure as measure_scaling
 from benchmarks.subjects import THINGS, pathway, picture, prompts
 from self1e import SELF1EProcessor
+from self1e.loading import BUNDLED
 from self1e.modeling import SELF1EForSegmentation
 
 Subject = tuple[SELF1EForSegmentation, SELF1EProcessor]
@@ -64,7 +65,7 @@ def test_agreement() -> None:
 
 def test_memory_and_times_come_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--size", "nano", "--dtype", "float32", "--expressions", "1", "--tiles", "1"]
-    inference.main([*arguments, "--peak-of", "exact"])
+    inference.main([*arguments, "--peak-of", "exact", "--folder", str(BUNDLED["nano"])])
     assert 0.1 < float(capsys.readouterr().out) < 8
     inference.main([*arguments, "--passes", "1", "--results", str(tmp_path / "inference.json")])
     assert "| nano, float32 | 1 | 1 |" in inference_table(tmp_path)

@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PAYS_AFTER = 24
-"""Uses of a layer that gain what its blocks cost (`python -m benchmarks.layouts`): they are made after so many.
+PAYS_AFTER = 8
+"""Uses of a layer that gain about what its blocks cost (`python -m benchmarks.layouts`): they are made after so many.
 
 Who segments one picture does not wait for them.
 """
