@@ -3,9 +3,9 @@
     python -m benchmarks.layouts --dtype bfloat16 --tokens 1 280 1120
 
 `torch.nn.Linear` keeps a weight as (outputs, inputs). Transposed in memory it is the same matrix in the other order,
-and on some CPUs the product is faster. In the blocks of oneDNN (`self1e.modeling.cpu_linear`) it need not be arranged
-in every call. Prints one Markdown row for each shape: milliseconds, how many times as fast the blocks are, and after
-how many products the time is made up that it takes to make them.
+and on some CPUs the product is faster. Prepacked (`self1e.modeling.cpu_linear`) it need not be packed in every call.
+Prints one Markdown row for each shape: milliseconds, how many times as fast prepacked weights are, and after how many
+products the time is made up that it takes to pack them.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ def row(name: str, tokens: int, dtype: torch.dtype, passes: int) -> str:
     inputs, outputs = SHAPES[name]
     values, weight = torch.randn(tokens, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
     transposed = weight.t().contiguous().t()
-    blocks = torch.ops.mkldnn._reorder_linear_weight(weight)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight)
     rivals = {
         "rows": lambda: F.linear(values, weight),
         "columns": lambda: F.linear(values, transposed),
-        "blocks": lambda: torch.ops.mkldnn._linear_pointwise(values, blocks, None, "none", [], ""),
-        "making blocks": lambda: torch.ops.mkldnn._reorder_linear_weight(weight),
+        "prepacked": lambda: torch.ops.mkldnn._linear_pointwise(values, packed, None, "none", [], ""),
+        "packing": lambda: torch.ops.mkldnn._reorder_linear_weight(weight),
     }
     for product in rivals.values():
         product()
     seconds, _ = interleaved(rivals, passes)
     middle = {way: 1000 * median(each) for way, each in seconds.items()}
-    gained = middle["rows"] - middle["blocks"]
-    products = f"{middle['making blocks'] / gained:.0f}" if gained > 0 else "never"
+    gained = middle["rows"] - middle["prepacked"]
+    products = f"{middle['packing'] / gained:.0f}" if gained > 0 else "never"
     return (
         f"| {name}, {inputs} to {outputs} | {tokens} | {middle['rows']:.2f} | {middle['columns']:.2f} "
-        f"| {middle['blocks']:.2f} | {ratio(seconds['rows'], seconds['blocks']):.2f} | {products} |"
+        f"| {middle['prepacked']:.2f} | {ratio(seconds['rows'], seconds['prepacked']):.2f} | {products} |"
     )
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=15)
     chosen = parser.parse_args()
     print(machine_facts())
-    print("| layer | tokens | (outputs, inputs), ms | (inputs, outputs), ms | blocks, ms | ratio | made up after |")
+    print("| layer | tokens | (outputs, inputs), ms | (inputs, outputs), ms | prepacked, ms | ratio | made up after |")
     print("|---|---|---|---|---|---|---|")
     for tokens in chosen.tokens:
         for name in SHAPES:

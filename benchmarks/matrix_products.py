@@ -1,8 +1,9 @@
 """The bare matrix products of a computation, and nothing else: what it could not be faster than.
 
 `MatrixProducts.of` watches one run and notes every product of two matrices: its shape, and the weights that it read,
-which stay where and how they are. `run` then does only these, into memory that is there already, each with its own
-weights, as in the model they do not fit into the caches either.
+which stay where and how they are. `run` then does only these, each with its own weights, as in the model they do not
+fit into the caches either. Results go into memory that is there already, but for those of prepacked weights, which
+torch gives new memory.
 
 Products with weights (linears, the patch embedding) are kept apart from those of activations (attention, the mask's
 inner product): a fused kernel may well do the latter faster than bare products, which write all scores to memory.
@@ -33,7 +34,7 @@ ATTENTION = (
 class Product:
     """`count` products [m, k] @ [k, n].
 
-    `right` is the second operand where it is a weight of the model, [k, n] or in blocks (see
+    `right` is the second operand where it is a weight of the model, [k, n] or packed (see
     `self1e.modeling.cpu_linear`), and None for activations. Nothing is derived for the first operand if it is `data`.
     """
 
@@ -108,7 +109,7 @@ class MatrixProducts:
                     backward.append((gradient, right.mT, (each.m, each.k), each))
 
         def multiply(left: Tensor, right: Tensor) -> Callable[..., Tensor]:
-            return _blocked if right.is_mkldnn else torch.mm if left.dim() == 2 else torch.bmm
+            return _prepacked if right.is_mkldnn else torch.mm if left.dim() == 2 else torch.bmm
 
         return [
             (multiply(left, right), left, right, memory.numbers("out", each, *shape))
@@ -116,9 +117,9 @@ class MatrixProducts:
         ]
 
 
-def _blocked(left: Tensor, blocks: Tensor, out: Tensor) -> Tensor:
-    """As in the model; oneDNN takes the memory for the result itself."""
-    return torch.ops.mkldnn._linear_pointwise(left, blocks, None, "none", [], "")
+def _prepacked(left: Tensor, packed: Tensor, out: Tensor) -> Tensor:
+    """As in the model. The operator does not take `out`."""
+    return torch.ops.mkldnn._linear_pointwise(left, packed, None, "none", [], "")
 
 
 class _Memory:
@@ -153,8 +154,8 @@ class _Recorder(TorchDispatchMode):
         elif operator in (aten.addmm, aten.baddbmm):
             self._note(args[1].shape, args[2])
         elif operator is torch.ops.mkldnn._linear_pointwise:
-            left, blocks = args[:2]
-            self._note(torch.Size([left.shape[:-1].numel(), left.shape[-1]]), blocks)
+            left, packed = args[:2]
+            self._note(torch.Size([left.shape[:-1].numel(), left.shape[-1]]), packed)
         elif operator in ATTENTION:
             query, key, value = args[:3]
             self._note(query.shape, key.mT)

@@ -22,12 +22,12 @@ from benchmarks.inference import Ways
 from benchmarks.machine import machine_facts
 from benchmarks.matrix_products import MatrixProducts
 from benchmarks.records import RESULTS, record
-from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prompts, settle
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prepack_now, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.modeling import SELF1EForSegmentation
 from self1e.modeling.cpu_attention import BY_HEAD, choose_attention
-from self1e.modeling.cpu_linear import BlockedLinear, block_linears
+from self1e.modeling.cpu_linear import PrepackedLinear, prepack_linears
 
 ALL = "exact"
 """With every saving."""
@@ -57,13 +57,6 @@ def fused_attention(ways: Ways) -> Iterator[None]:
         choose_attention(ways.model)
 
 
-@contextmanager
-def plain_weights(ways: Ways) -> Iterator[None]:
-    """Weights as they are stored in place of blocks."""
-    with ways.plain_layers():
-        yield
-
-
 def whole_answers(_: Ways) -> AbstractContextManager[Any]:
     """Conversations to their end, beyond the last `[SEG]`."""
     return patch("self1e.segmenter.up_to_last_seg", lambda conversation, _: conversation)
@@ -77,7 +70,7 @@ def no_opening(_: Ways) -> AbstractContextManager[Any]:
 WITHOUT: dict[str, Callable[[Ways], AbstractContextManager[Any]]] = {
     "LM head left out": language_model_head,
     "attention by head": fused_attention,
-    "weights in blocks": plain_weights,
+    "prepacked weights": Ways.plain_linears,
     "conversations cut behind [SEG]": whole_answers,
     "opening read once": no_opening,
 }
@@ -94,8 +87,8 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         passes: Of each rival, after one to warm up.
     """
     image, asked = picture(ways.processor, 1, 1), prompts(expressions)
-    settle(ways.model)
-    settle(unfolded.model)
+    prepack_now(ways.model)
+    prepack_now(unfolded.model)
 
     def exact(segmenter: Segmenter = ways.segmenter) -> None:
         with pathway(segmenter.model, True):
@@ -123,8 +116,8 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         del rivals["picture encoded once"]
     if ways.model.config.text_config._attn_implementation != BY_HEAD:
         del rivals["attention by head"]
-    if not any(isinstance(layer, BlockedLinear) for layer in ways.model.modules()):
-        del rivals["weights in blocks"]
+    if not any(isinstance(layer, PrepackedLinear) for layer in ways.model.modules()):
+        del rivals["prepacked weights"]
     for rival in rivals.values():
         rival()
     tflop = {name: MatrixProducts.of(of_saving(name), rival)[0].tflop for name, rival in rivals.items()}
@@ -149,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways = Ways(*build_chosen(chosen))
     model, processor = build_chosen(chosen)
     choose_attention(model)
-    block_linears(model)
+    prepack_linears(model)
     model.openings = {}  # its weights stay as they are, too
     unfolded = Segmenter(model, processor)
     for expressions in chosen.expressions:

@@ -5,10 +5,10 @@
     python -m benchmarks.scaling --size 2B --device cuda --tokenizer FOLDER
     python -m benchmarks.scaling --draw                    # only the pictures of what was measured
 
-All values of an axis are measured in one process, pass by pass, in up to three ways: `reference` (the release's),
-`exact` and `shared`, see `benchmarks.inference`. Costs are ratios to the first value in the way `exact`. Results go to
-`benchmarks/results/scaling.json`, a picture for each size to `docs/pictures/`, for which matplotlib is needed
-(`pip install 'self1e[plot]'`).
+All values of an axis are measured pass by pass, in up to three ways: `reference` (the release's), `exact` and `shared`,
+see `benchmarks.inference`. Processes have one thread each; beside them stands `one process` with as many threads. Costs
+are ratios to the first value in the way `exact`. Results go to `benchmarks/results/scaling.json`, a picture for each
+size to `docs/pictures/`, for which matplotlib is needed (`pip install 'self1e[plot]'`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch
 from benchmarks.inference import GRIDS, Ways
 from benchmarks.machine import CPU, ROOT, machine_facts
 from benchmarks.records import RESULTS, read, record, settings_of
-from benchmarks.subjects import add_model_options, build_chosen, model_settings, picture, prompts
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, picture, prepack_now, prompts
 from benchmarks.timing import interleaved, ratio
 
 VALUES: dict[str, tuple[int, ...]] = {
@@ -40,7 +40,7 @@ VALUES: dict[str, tuple[int, ...]] = {
     "processes": (1, 2),
 }
 """The axes: expressions about a picture; its tiles; words in an expression; expressions in a pass, of `ASKED`; and
-processes of one thread that each segment pictures of their own, or all on one GPU."""
+processes that each segment pictures of their own."""
 
 ASKED = 16
 """Expressions on the axis of rows."""
@@ -112,6 +112,7 @@ def workers(number: int, chosen: argparse.Namespace) -> Iterator[list[Connection
 
 def _work(connection: Connection, chosen: argparse.Namespace) -> None:
     ways = Ways(*build_chosen(chosen))
+    prepack_now(ways.model)
     image, asked = picture(ways.processor, 1, 1), prompts(1)
     try:
         while True:
@@ -124,8 +125,8 @@ def _work(connection: Connection, chosen: argparse.Namespace) -> None:
         return
 
 
-def over_processes(values: Sequence[int], connections: Sequence[Connection]) -> Rivals:
-    """`PICTURES` pictures by 1, 2, ... processes of one thread each, or by one process of as many threads."""
+def over_processes(values: Sequence[int], connections: Sequence[Connection], device: torch.device = CPU) -> Rivals:
+    """`PICTURES` pictures by 1, 2, ... processes of one thread each, and on a CPU by one process of as many threads."""
 
     def run(processes: int, threads: int) -> None:
         for connection in connections[:processes]:
@@ -136,7 +137,8 @@ def over_processes(values: Sequence[int], connections: Sequence[Connection]) -> 
     rivals: Rivals = {}
     for number in values:
         rivals[number, "exact"] = partial(run, number, 1)
-        rivals[number, "threads of one process"] = partial(run, 1, number)
+        if number > 1 and device.type == "cpu":
+            rivals[number, "one process"] = partial(run, 1, number)
     return rivals
 
 
@@ -202,6 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     axes = [] if chosen.draw else chosen.axes
     if in_one := [axis for axis in axes if axis != "processes"]:
         ways = Ways(*build_chosen(chosen))
+        prepack_now(ways.model)
         for axis in in_one:
             values = [value for value in VALUES[axis] if axis == "words" or value <= chosen.most]
             note(axis, along(axis, ways, values))
@@ -209,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "processes" in axes:
         values = [value for value in VALUES["processes"] if value <= chosen.most]
         with workers(max(values), chosen) as connections:
-            note("processes", over_processes(values, connections))
+            note("processes", over_processes(values, connections, chosen.device))
     for path in draw_all(chosen.results, chosen.pictures):
         print(path)
 

@@ -19,7 +19,7 @@ from self1e import SELF1EProcessor
 from self1e.devices import choose_device
 from self1e.loading import BUNDLED, compile_layers
 from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.cpu_linear import BlockedLinear
+from self1e.modeling.cpu_linear import PrepackedLinear
 from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
 from self1e.processing.images import load_image
 
@@ -127,11 +127,11 @@ def prompts(number: int) -> list[str]:
     return known[:number]
 
 
-def settle(model: nn.Module) -> None:
-    """As after many passes: what is made only of layers that are used often, is made."""
+def prepack_now(model: nn.Module) -> None:
+    """As in a process that makes many passes: weights are packed when they are next used."""
     for layer in model.modules():
-        if isinstance(layer, BlockedLinear):
-            layer.uses_left = 0
+        if isinstance(layer, PrepackedLinear):
+            layer.calls_left = 0
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def test_devices():
     ],
 )
 def test_types_when_nobody_says(device, stored, parameters, native, expected, monkeypatch):
-    monkeypatch.setattr("self1e.devices._cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr("self1e.devices.cpu_has", lambda instructions: native and instructions == "amx_tile")
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
     assert choose_dtype("auto", device, stored, parameters) == expected
 
@@ -214,6 +214,7 @@ def test_a_compiled_model_draws_the_same(dtype):
     plain, compiled = (
         Segmenter.from_pretrained("nano", device="cpu", dtype=dtype, compile=each) for each in (False, True)
     )
+    torch._dynamo.reset()  # or what another test compiled would do
     counters.clear()
     for number in (1, 2):  # another number of rows or tokens, too
         for one, other in zip(*(each.segment(picture, prompts[:number]) for each in (plain, compiled)), strict=True):

@@ -66,7 +66,7 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.d
         return chosen
     large = parameters >= LARGE
     if device.type == "cpu":
-        return torch.bfloat16 if large and _cpu_has_bfloat16() else torch.float32
+        return torch.bfloat16 if large and (cpu_has("amx_tile") or cpu_has("avx512_bf16")) else torch.float32
     if device.type == "mps":
         return torch.float16 if large else torch.float32
     if stored == torch.float16:
@@ -78,7 +78,9 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.d
     return torch.float16 if large else torch.float32
 
 
-def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU computes in bfloat16 by itself. These checks are private to torch, and may go without notice."""
-    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in names)
+def cpu_has(instructions: str) -> bool:
+    """Whether the CPU has "amx_tile" or "avx512_bf16", both for bfloat16.
+
+    torch's checks are private to it, and may go without notice: then it has not.
+    """
+    return bool(getattr(torch.cpu, f"_is_{instructions}_supported", lambda: False)())

@@ -18,7 +18,7 @@ from self1e.calibration import Calibration
 from self1e.devices import choose_device, choose_dtype
 from self1e.files import expand_user
 from self1e.modeling.cpu_attention import choose_attention
-from self1e.modeling.cpu_linear import block_linears
+from self1e.modeling.cpu_linear import prepack_linears
 from self1e.modeling.folding import fold
 from self1e.modeling.hub import HUB_ID, read_config, resolve_folder
 from self1e.modeling.layouts import has_head
@@ -119,8 +119,9 @@ def load_model(
 
 
 def for_inference(model: SELF1EForSegmentation, *, compile: bool = False) -> SELF1EForSegmentation:
-    """Makes a model, which is where it is to run, as fast as it gets, in place: folded, and with the attention and the
-    linear layers for it.
+    """Makes a model, which is where it is to run, as fast as it gets, in place.
+
+    It is folded, and gets the attention and, unless it is compiled, the linear layers for its device and type.
 
     It can be neither trained nor saved afterwards.
 
@@ -132,8 +133,8 @@ def for_inference(model: SELF1EForSegmentation, *, compile: bool = False) -> SEL
     choose_attention(model)
     if compile:
         compile_layers(model)
-    else:
-        block_linears(model)
+    if not model.compiled:
+        prepack_linears(model)
     return model
 
 

@@ -19,6 +19,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from self1e.data.example import Turn
 from self1e.inference import Answer, answer_masks, check_length, encode_picture
+from self1e.modeling.cpu_linear import PrepackedLinear
 from self1e.modeling.model import SELF1EForSegmentation
 from self1e.processing.images import ImageError, ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
@@ -170,9 +172,11 @@ def quantize(model: SELF1EForSegmentation, scheme: str) -> int:
     layers = 0
     for part in (model.model.vision_tower, model.model.language_model):
         # Names, as a list of the layers would keep all their weights in memory to the end.
-        for name in [name for name, module in part.named_modules() if type(module) is nn.Linear]:
-            linear = part.get_submodule(name)
-            assert isinstance(linear, nn.Linear)
+        linears = (nn.Linear, PrepackedLinear)
+        for name in [name for name, module in part.named_modules() if type(module) in linears]:
+            linear: Any = part.get_submodule(name)
+            if isinstance(linear, PrepackedLinear):
+                linear.unpack()
             part.set_submodule(name, convert(linear))
             layers += 1
     return layers

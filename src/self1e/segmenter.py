@@ -70,8 +70,8 @@ class Segmenter:
     """Segments pictures by text.
 
     Results are deterministic. Several threads may call one segmenter at a time if each call names its picture: nothing
-    is kept between calls but what `set_image` sets, and what was read of the words that all conversations begin with. A
-    `Chat` belongs to one thread.
+    is kept between calls but what `set_image` sets, and what makes later calls faster: the words that all conversations
+    begin with, as they were read, and weights that are packed when they are used often. A `Chat` belongs to one thread.
 
     Args:
         model: Is put into eval mode, and reads no more than its context from now on: `stay_within_context`.

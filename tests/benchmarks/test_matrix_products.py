@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.matrix_products import MatrixProducts, Product
 from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.cpu_linear import block_linears, can_block
+from self1e.modeling.cpu_linear import can_prepack, prepack_linears
 
 
 def shapes(products: MatrixProducts) -> list[tuple[int, int, int, int]]:
@@ -82,13 +82,13 @@ def test_finds_all_that_torch_counts_in_our_model(tiny_model_folder: Path) -> No
     assert {weight.data_ptr() for weight in linears} <= read
 
 
-@pytest.mark.skipif(not can_block(torch.zeros(1, dtype=torch.bfloat16)), reason="no blocks on this CPU")
-def test_weights_in_blocks_are_multiplied_as_they_are() -> None:
+@pytest.mark.skipif(not can_prepack(torch.zeros(1, dtype=torch.bfloat16)), reason="no blocks on this CPU")
+def test_weights_prepacked_are_multiplied_as_they_are() -> None:
     model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False)).bfloat16()
     features = torch.zeros(2, 7, 6, dtype=torch.bfloat16)
     with torch.inference_mode():
         plain, _ = MatrixProducts.of(model, lambda: model(features))
-        block_linears(model, pays_after=0)
+        prepack_linears(model, pays_after=0)
         model(features)
         products, _ = MatrixProducts.of(model, lambda: model(features))
     assert [(each.m, each.k, each.n) for each in products.products] == [(14, 6, 5), (14, 5, 4)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from benchmarks import inference, training
 from benchmarks.performance import inference_table, scaling_pictures, training_table
 from benchmarks.records import record
-from benchmarks.scaling import along, draw_all
+from benchmarks.scaling import PICTURES, along, draw_all, over_processes
 from benchmarks.scaling import measure as measure_scaling
 from benchmarks.subjects import THINGS, pathway, picture, prompts
 from self1e import SELF1EProcessor
@@ -128,3 +129,28 @@ def test_pathway_is_put_back(subject: Subject) -> None:
     with pathway(subject[0], False):
         assert config.image_to_segmentation is False
     assert config.image_to_segmentation is True
+
+
+def test_processes_share_the_pictures() -> None:
+    """One thread to each process, and beside them one process with as many."""
+    sent: list[tuple[int, tuple[int, int]]] = []
+    answers: list[int] = []
+
+    class Pipe:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def send(self, task: tuple[int, int]) -> None:
+            sent.append((self.number, task))
+
+        def recv(self) -> None:
+            answers.append(self.number)
+
+    pipes: list[Any] = [Pipe(0), Pipe(1)]
+    rivals = over_processes((1, 2), pipes)
+    assert list(rivals) == [(1, "exact"), (2, "exact"), (2, "one process")]
+    for run in rivals.values():
+        run()
+    assert sent == [(0, (1, PICTURES)), (0, (1, PICTURES // 2)), (1, (1, PICTURES // 2)), (0, (2, PICTURES))]
+    assert answers == [0, 0, 1, 0]
+    assert list(over_processes((1, 2), pipes, torch.device("cuda"))) == [(1, "exact"), (2, "exact")]

@@ -1,4 +1,4 @@
-"""A quick start leaves nothing wrong behind, should the process turn to other work. Each in a process of its own."""
+"""A quick start, each in a process of its own."""
 
 import subprocess
 import sys
@@ -49,14 +49,53 @@ walked = [folder for folder in folders if folder.endswith(os.path.join("transfor
 assert len(walked) == 1, walked
 """
 
-WITHOUT_MARKS = "import self1e.cli.startup as startup; startup.MARKS = ()"
+WITHOUT_DECORATORS = "import self1e.cli.startup as startup; startup.DECORATORS = ()"
 FOUND_COMPILER = "assert 'torch._dynamo.convert_frame' in sys.modules"
+
+MORE_WANTED = """
+from self1e.cli.startup import started_quickly
+import torch
+calls = []
+def load():
+    calls.append(None)
+    try:
+        return torch._dynamo.config.verbose
+    except AttributeError as error:
+        raise ValueError("no model") from error
+assert started_quickly(load) is False and len(calls) == 2
+"""
+
+WRONG_ANYHOW = """
+from self1e.cli.startup import started_quickly
+calls = []
+def load():
+    calls.append(None)
+    raise ValueError("no model")
+try:
+    started_quickly(load)
+except ValueError:
+    assert len(calls) == 1
+"""
 
 
 @pytest.mark.parametrize(
     "script",
-    [START + COMPILER, START + MODELS, WATCH + START + COUNT, WITHOUT_MARKS + START + FOUND_COMPILER],
-    ids=["torch can compile", "all models are known", "models are listed once", "or it starts as usual"],
+    [
+        START + COMPILER,
+        START + MODELS,
+        WATCH + START + COUNT,
+        WITHOUT_DECORATORS + START + FOUND_COMPILER,
+        MORE_WANTED,
+        WRONG_ANYHOW,
+    ],
+    ids=[
+        "torch can compile afterwards",
+        "all models are known",
+        "models are listed once",
+        "where decorators are missing it starts as usual",
+        "where more is missing, too",
+        "an error of its own is raised at once",
+    ],
 )
 def test_quick_start(script: str) -> None:
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

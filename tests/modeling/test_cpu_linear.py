@@ -1,9 +1,10 @@
-"""Linear layers with weights in blocks, against plain ones."""
+"""Linear layers with prepacked weights, against plain ones."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +12,12 @@ import torch
 from torch import nn
 
 from self1e import Segmenter
-from self1e.modeling.cpu_linear import BlockedLinear, block_linears, can_block
-from self1e.quantization import Int8Linear
+from self1e.modeling.cpu_linear import PrepackedLinear, can_prepack, prepack_linears
+from self1e.quantization import Int8Linear, quantize
 
 PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
-HERE = can_block(torch.zeros(1, dtype=torch.bfloat16))
-blocks_here = pytest.mark.skipif(not HERE, reason="weights are not put into blocks on this CPU")
+HERE = can_prepack(torch.zeros(1, dtype=torch.bfloat16))
+packs_here = pytest.mark.skipif(not HERE, reason="weights are not packed on this CPU")
 
 
 def layer(bias: bool = True) -> nn.Linear:
@@ -24,64 +25,113 @@ def layer(bias: bool = True) -> nn.Linear:
     return nn.Linear(40, 24, bias=bias, dtype=torch.bfloat16)
 
 
-@blocks_here
+@packs_here
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 40), (2, 7, 40), (3, 1, 5, 40), (0, 40)])
 def test_equals_a_plain_layer_to_the_last_bit(bias: bool, shape: tuple[int, ...]) -> None:
     plain = layer(bias)
-    blocked = BlockedLinear(plain, pays_after=2)
+    packing = PrepackedLinear(plain, pays_after=2)
     features = torch.randn(shape, dtype=torch.bfloat16)
     with torch.inference_mode():
         for use in range(4):
-            assert torch.equal(blocked(features), plain(features))
-            assert (blocked.blocks is None, blocked.weight is None) == ((True, False) if use < 2 else (False, True))
+            assert torch.equal(packing(features), plain(features))
+            assert (packing.packed_weight is None, packing.weight is None) == (
+                (True, False) if use < 2 else (False, True)
+            )
         turned = features.transpose(0, -2)  # torch rounds before it adds the bias then
-        torch.testing.assert_close(blocked(turned), plain(turned), rtol=0.02, atol=0.002)
+        torch.testing.assert_close(packing(turned), plain(turned), rtol=0.02, atol=0.002)
 
 
-@blocks_here
-def test_no_use_is_lost_among_threads() -> None:
+@packs_here
+def test_a_thread_that_comes_while_another_packs_finds_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = layer()
-    blocked = BlockedLinear(plain, pays_after=5)
+    packing = PrepackedLinear(plain, pays_after=0)
     features = torch.randn(9, 40, dtype=torch.bfloat16)
-    expected = plain(features)
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(torch.no_grad()(lambda _: blocked(features)), range(200)))
-    assert all(torch.equal(each, expected) for each in found)
+    found = []
+
+    def watched(name: str, value: Any) -> None:
+        """Another call at each assignment of the first."""
+        nn.Module.__setattr__(packing, name, value)
+        if name in ("packed_weight", "weight") and not found:
+            found.append(None)
+            found[0] = packing(features)
+
+    monkeypatch.setattr(PrepackedLinear, "__setattr__", lambda _, name, value: watched(name, value))
+    with torch.inference_mode():
+        first = packing(features)
+        assert torch.equal(first, plain(features)) and torch.equal(found[0], first)
 
 
-@blocks_here
+@packs_here
+def test_nothing_else_notices() -> None:
+    plain = layer()
+    packing = PrepackedLinear(plain, pays_after=0)
+    features = torch.randn(9, 40, dtype=torch.bfloat16)
+    with torch.no_grad():
+        packing(features)
+    assert "packed=True" in repr(packing)
+    assert torch.equal(packing.state_dict()["weight"], plain.weight)
+    assert packing.state_dict().keys() == plain.state_dict().keys()
+    features.requires_grad_()
+    mine, theirs = (torch.autograd.grad(each(features).sum(), features)[0] for each in (packing, plain))
+    assert torch.equal(mine, theirs)
+    copied = copy.deepcopy(packing)
+    assert torch.equal(copied.plain_weight(), plain.weight) and torch.equal(copied(features), plain(features))
+
+
+@packs_here
+def test_shared_layers_stay_shared() -> None:
+    shared = layer()
+    model = nn.ModuleDict({"one": shared, "other": nn.Sequential(shared)})
+    prepack_linears(model)
+    assert isinstance(model["one"], PrepackedLinear) and model["other"][0] is model["one"]
+
+
+@packs_here
+def test_no_plain_layer_is_left() -> None:
+    model = Segmenter.from_pretrained("nano", device="cpu", dtype="bfloat16").model
+    assert not [name for name, each in model.named_modules(remove_duplicate=False) if type(each) is nn.Linear]
+
+
+@packs_here
+def test_can_be_quantised() -> None:
+    model = Segmenter.from_pretrained("nano", device="cpu", dtype="bfloat16").model
+    assert quantize(model, "int8") > 50
+    assert not [each for each in model.model.language_model.modules() if isinstance(each, PrepackedLinear)]
+
+
+@packs_here
 @pytest.mark.parametrize("target", [torch.float64, torch.bfloat16])
 def test_moves_like_a_plain_layer(target: torch.dtype) -> None:
     plain = layer()
-    blocked = BlockedLinear(plain, pays_after=0)
+    packing = PrepackedLinear(plain, pays_after=0)
     features = torch.randn(9, 40, dtype=torch.bfloat16)
     with torch.inference_mode():
-        blocked(features)
-        assert blocked.weight is None
-        moved, plainly = blocked.to(target), plain.to(target)
+        packing(features)
+        assert packing.weight is None
+        moved, plainly = packing.to(target), plain.to(target)
         assert moved.weight is not None and torch.equal(moved.weight, plainly.weight)
         assert torch.equal(moved(features.to(target)), plainly(features.to(target)))
-        assert (moved.blocks is None) == (target != torch.bfloat16)
+        assert (moved.packed_weight is None) == (target != torch.bfloat16)
 
 
 def test_only_plain_layers_in_bfloat16_change() -> None:
     model = nn.ModuleDict(
         {"bfloat16 layer": layer(), "float32 layer": layer().float(), "int8 layer": Int8Linear(layer())}
     )
-    block_linears(model)
+    prepack_linears(model)
     kinds = {name: type(each) for name, each in model.items()}
     assert kinds == {
-        "bfloat16 layer": BlockedLinear if HERE else nn.Linear,
+        "bfloat16 layer": PrepackedLinear if HERE else nn.Linear,
         "float32 layer": nn.Linear,
         "int8 layer": Int8Linear,
     }
 
 
-@blocks_here
+@packs_here
 def test_masks_and_answers_stay_the_same() -> None:
     segmenter = Segmenter.from_pretrained("nano", device="cpu", dtype="bfloat16")
-    layers = [each for each in segmenter.model.modules() if isinstance(each, BlockedLinear)]
+    layers = [each for each in segmenter.model.modules() if isinstance(each, PrepackedLinear)]
     assert len(layers) > 50 and segmenter.model.get_submodule("lm_head") in layers
 
     def outcome() -> tuple[np.ndarray, str]:
@@ -89,15 +139,17 @@ def test_masks_and_answers_stay_the_same() -> None:
         assert result.logits is not None
         return result.logits, segmenter.chat(PICTURE, "How many cows are there?").text
 
-    before = outcome()
     for each in layers:
-        each.uses_left = 0
+        each.calls_left = 10**9
+    before = outcome()
+    assert not [each for each in layers if each.weight is None]
+    for each in layers:
+        each.calls_left = 0
     after = outcome()
-    assert all(each.weight is None for each in layers if each.uses_left < 0)
     assert sum(each.weight is None for each in layers) > 50
     assert np.array_equal(before[0], after[0]) and before[1] == after[1]
 
 
 def test_float32_is_left_alone() -> None:
     segmenter = Segmenter.from_pretrained("nano", device="cpu", dtype="float32")
-    assert not [each for each in segmenter.model.modules() if isinstance(each, BlockedLinear)]
+    assert not [each for each in segmenter.model.modules() if isinstance(each, PrepackedLinear)]

@@ -1,55 +1,58 @@
 """A quick start: without what transformers and torch do when the first model is built, and no command needs.
 
-Only the commands do this. The library imports as everybody does.
+Only the commands do this. In the library imports are Python's own.
 """
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 COMPILER = "torch._dynamo"
 
-MARKS = ("allow_in_graph", "assume_constant_result", "disable")
-"""Decorators that tell torch's compiler how to treat a function, and do nothing where nothing is compiled."""
+DECORATORS = ("allow_in_graph", "assume_constant_result", "disable")
+"""Tell torch's compiler how to treat a function, and do nothing where nothing is compiled."""
 
 
 def started_quickly(load: Callable[[], T]) -> T:
     """What `load` returns, which imports and builds a model, in a process that is not going to compile.
 
-    Afterwards all modules are as they were, and torch's compiler as if nobody had asked for it. With versions of torch
-    or transformers that want more of it, `load` is called again, and imports as usual.
+    Functions that are imported meanwhile do not get their decorators for the compiler. Where a version of torch or
+    transformers wants more of it than these, and `load` fails, it is called once more, and imports as usual.
     """
-    importlib.import_module("transformers")
+    missed: list[str] = []
     try:
-        with _compiler_left_out(), _models_listed_once():
+        with _without_compiler(missed), _models_listed_once():
             return load()
-    except (ImportError, AttributeError):
-        return load()
+    except Exception:  # whatever the error has become on its way here
+        if not missed:
+            raise
+    return load()  # behind the block, which holds what was half built
 
 
 @contextmanager
-def _compiler_left_out() -> Iterator[None]:
-    """In place of the package, which imports 600 modules for its decorators, and for a class in a file of its own."""
+def _without_compiler(missed: list[str]) -> Iterator[None]:
+    """A stub in place of the package, which imports 600 modules. What it is asked for in vain is added to `missed`."""
     import torch
 
-    spec = find_spec("torch")
-    if COMPILER in sys.modules or spec is None or not spec.submodule_search_locations:
+    spec = None if COMPILER in sys.modules else find_spec(COMPILER)
+    if spec is None:
         yield
         return
-    stand_in = ModuleType(COMPILER)
-    stand_in.__path__ = [str(Path(folder) / "_dynamo") for folder in spec.submodule_search_locations]
-    for mark in MARKS:
-        setattr(stand_in, mark, _marked)
-    sys.modules[COMPILER] = torch._dynamo = stand_in
+
+    def missing(name: str) -> Any:
+        missed.append(name)
+        raise AttributeError(f"module {COMPILER!r} has no attribute {name!r}")
+
+    stub = module_from_spec(spec)
+    vars(stub).update(dict.fromkeys(DECORATORS, _no_op), __getattr__=missing)
+    sys.modules[COMPILER] = torch._dynamo = stub
     try:
         yield
     finally:
@@ -58,8 +61,8 @@ def _compiler_left_out() -> Iterator[None]:
         del torch._dynamo
 
 
-def _marked(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
-    return function if function is not None else _marked
+def _no_op(function: Callable[..., Any] | None = None, *_: Any, **__: Any) -> Callable[..., Any]:
+    return function if function is not None else _no_op
 
 
 @contextmanager
@@ -68,10 +71,13 @@ def _models_listed_once() -> Iterator[None]:
 
     It remembers the list, but by a path: once that of their folder, once that of the `__init__.py` in it.
     """
-    from transformers.utils import import_utils
+    from transformers.utils import import_utils  # which makes the list
 
     name = "create_import_structure_from_path"
-    listed = getattr(import_utils, name)
+    listed = getattr(import_utils, name, None)
+    if listed is None:
+        yield
+        return
     setattr(import_utils, name, lambda path: listed(Path(path).parent if Path(path).is_file() else path))
     try:
         yield

@@ -1,8 +1,7 @@
-"""Linear layers in bfloat16 on a CPU, with weights in the blocks that oneDNN's products read.
+"""Linear layers in bfloat16 on a CPU, with prepacked weights.
 
-torch hands oneDNN a plain matrix, which it puts into blocks in every call. Here that is done once in the life of a
-layer that is used often. Results are the same to the last bit, where
-features are contiguous.
+oneDNN, which multiplies for torch, reads weights in blocks. torch hands it a plain matrix, which it packs in every
+call. Here that is done once, when a layer has shown that it is used often.
 """
 
 from __future__ import annotations
@@ -14,15 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PAYS_AFTER = 8
-"""Uses of a layer that gain about what its blocks cost (`python -m benchmarks.layouts`): they are made after so many.
+from self1e.devices import cpu_has
 
-Who segments one picture does not wait for them.
+PAYS_AFTER = 8
+"""Calls of a layer before its weight is packed.
+
+A compromise: packing takes as long as 1 to 10 calls with a picture's tokens save, and 6 to 60 with one token
+(`python -m benchmarks.layouts`). Segmenting one picture takes fewer calls, unless it is asked about with many prompts.
 """
 
 
-class BlockedLinear(nn.Module):
-    """The linear layer that it is made of, float[..., K] -> float[..., N], for inference.
+class PrepackedLinear(nn.Module):
+    """A linear layer for inference, float[..., K] -> float[..., N], whose weight is packed after some calls.
+
+    On the CPUs of `can_prepack` the results before and after are the same to the last bit, if features are contiguous.
+    The packed weight takes as much memory as the plain one, which is let go; but where that is a part of a mapped file,
+    the file stays mapped, and several processes that mapped it each have packed weights of their own.
 
     Args:
         linear: Whose parameters are taken over.
@@ -30,48 +36,84 @@ class BlockedLinear(nn.Module):
     """
 
     weight: Tensor | None
-    """None once there are blocks."""
+    """float[N, K]; None once it is packed."""
 
     def __init__(self, linear: nn.Linear, pays_after: int = PAYS_AFTER) -> None:
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
-        self.blocks: Tensor | None = None
-        self.uses_left = pays_after
+        self.packed_weight: Tensor | None = None
+        self.calls_left = pays_after
 
     def forward(self, features: Tensor) -> Tensor:
         weight = self.weight
         if weight is not None:
-            self.uses_left -= 1
-            if self.uses_left >= 0 or not can_block(weight):
+            self.calls_left -= 1
+            if self.calls_left >= 0 or not can_prepack(weight):
                 return F.linear(features, weight, self.bias)
             # In this order: another thread that is here finds one or the other.
-            self.blocks = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+            self.packed_weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
             self.weight = None
-        return torch.ops.mkldnn._linear_pointwise(features, self.blocks, self.bias, "none", [], "")
+        if torch.is_grad_enabled() and features.requires_grad:  # products with packed weights have no backward pass
+            return F.linear(features, self.plain_weight(), self.bias)
+        return torch.ops.mkldnn._linear_pointwise(features, self.packed_weight, self.bias, "none", [], "")
+
+    def plain_weight(self) -> Tensor:
+        """float[N, K], packed or not."""
+        if self.weight is not None:
+            return self.weight
+        assert self.packed_weight is not None
+        return self.packed_weight.to_dense()
+
+    def unpack(self) -> None:
+        """Back to the plain weight."""
+        if self.weight is None:
+            self.weight = nn.Parameter(self.plain_weight(), requires_grad=False)
+            self.packed_weight = None
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        """As in torch: to another type or device, from the plain matrix."""
-        if self.blocks is not None:
-            self.weight, self.blocks = nn.Parameter(self.blocks.to_dense(), requires_grad=False), None
+        """As in torch: to another type or device, which packed weights cannot be brought to."""
+        self.unpack()
         return super()._apply(*args, **kwargs)
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.weight is None:
+            destination[f"{prefix}weight"] = self.plain_weight()
 
-def can_block(weight: Tensor) -> bool:
-    """Whether oneDNN multiplies such weights here, and is known to be faster when they are in blocks."""
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies, and to pickle: packed weights can be neither."""
+        self.unpack()
+        return self.__dict__
+
+    def extra_repr(self) -> str:
+        """How the layer looks when it is printed."""
+        return f"bias={self.bias is not None}, packed={self.weight is None}"
+
+
+def can_prepack(weight: Tensor) -> bool:
+    """Whether this is a CPU on which prepacked weights were measured to be faster: x86 with AVX-512 and bf16 products.
+
+    Those with AMX are not among them: not run.
+    """
     return (
         weight.dtype == torch.bfloat16
         and weight.device.type == "cpu"
         and platform.machine() in ("x86_64", "AMD64")
         and torch.backends.mkldnn.is_available()
-        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        and bool(torch.backends.mkldnn.enabled)
+        and cpu_has("avx512_bf16")
+        and not cpu_has("amx_tile")
     )
 
 
-def block_linears(model: nn.Module, pays_after: int = PAYS_AFTER) -> None:
-    """Makes the linear layers of a model that is ready for inference `BlockedLinear`, in place, where that helps.
+def prepack_linears(model: nn.Module, pays_after: int = PAYS_AFTER) -> None:
+    """Makes the linear layers of a model that is ready for inference `PrepackedLinear`, in place, where that helps.
 
-    Quantised layers stay as they are.
+    Layers that stand in several places stay shared. Quantised ones stay as they are.
     """
-    for name, module in list(model.named_modules()):
-        if type(module) is nn.Linear and can_block(module.weight):
-            model.set_submodule(name, BlockedLinear(module, pays_after))
+    made: dict[nn.Module, PrepackedLinear] = {}
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if type(module) is nn.Linear and can_prepack(module.weight):
+            if module not in made:
+                made[module] = PrepackedLinear(module, pays_after)
+            model.set_submodule(name, made[module])

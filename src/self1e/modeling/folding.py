@@ -88,6 +88,7 @@ class FoldedHead(nn.Module):
         self.amplify_llm = _fold_second(head.amplify_llm, fuse.linear_1, bias)
         self.amplify_vit = _fold_second(head.amplify_vit, fuse.linear_1, torch.zeros_like(bias))
         self.act = fuse.act
+        # As tensors: the weight is read by itself, too, and a layer might have it packed.
         self.fuse_weight, self.fuse_bias = fuse.linear_2.weight, fuse.linear_2.bias
         self.scale = head.scale
 
