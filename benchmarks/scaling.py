@@ -45,7 +45,7 @@ processes that each segment pictures of their own."""
 ASKED = 16
 """Expressions on the axis of rows."""
 
-PICTURES = 4
+PICTURES = 32
 """Pictures on the axis of processes, dealt out evenly; `VALUES["processes"]` divide them."""
 
 Rivals = dict[tuple[int, str], Callable[[], Any]]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from self1e import Segmenter
@@ -113,6 +116,31 @@ def test_moves_like_a_plain_layer(target: torch.dtype) -> None:
         assert moved.weight is not None and torch.equal(moved.weight, plainly.weight)
         assert torch.equal(moved(features.to(target)), plainly(features.to(target)))
         assert (moved.packed_weight is None) == (target != torch.bfloat16)
+
+
+@packs_here
+@pytest.mark.skipif(sys.platform != "linux", reason="pages are given back on Linux")
+def test_pages_of_a_mapped_file_are_given_back(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file({"weight": torch.randn(4096, 4096).bfloat16(), "other": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+        mapped, other = file.get_tensor("weight"), file.get_tensor("other")
+    linear = nn.Linear(4096, 4096, bias=False, device="meta")
+    linear.weight = nn.Parameter(mapped, requires_grad=False)
+    packing = PrepackedLinear(linear, pays_after=1)
+    features = torch.randn(3, 4096, dtype=torch.bfloat16)
+    with torch.inference_mode():
+        expected = packing(features)
+        before = mapped_mib()
+        assert torch.equal(packing(features), expected) and packing.weight is None
+        assert before - mapped_mib() > 16  # of 32
+        assert torch.equal(linear(features), expected) and other == 0  # nothing is lost
+
+
+def mapped_mib() -> float:
+    """Pages of files that this process holds."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile:"))
+    return int(line.split()[1]) / 1024
 
 
 def test_only_plain_layers_in_bfloat16_change() -> None:

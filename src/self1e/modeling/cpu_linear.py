@@ -6,7 +6,10 @@ call. Here that is done once, when a layer has shown that it is used often.
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 import platform
+import sys
 from typing import Any
 
 import torch
@@ -23,12 +26,16 @@ A compromise: packing takes as long as 1 to 10 calls with a picture's tokens sav
 """
 
 
+PAGE_OUT = 21
+"""Linux's MADV_PAGEOUT, since 5.4; an older kernel says no, and the pages stay until memory is short."""
+
+
 class PrepackedLinear(nn.Module):
     """A linear layer for inference, float[..., K] -> float[..., N], whose weight is packed after some calls.
 
     On the CPUs of `can_prepack` the results before and after are the same to the last bit, if features are contiguous.
-    The packed weight takes as much memory as the plain one, which is let go; but where that is a part of a mapped file,
-    the file stays mapped, and several processes that mapped it each have packed weights of their own.
+    The packed weight takes as much memory as the plain one, which is let go. Several processes that mapped one file
+    share the plain weight, but not the packed one.
 
     Args:
         linear: Whose parameters are taken over.
@@ -53,6 +60,7 @@ class PrepackedLinear(nn.Module):
             # In this order: another thread that is here finds one or the other.
             self.packed_weight = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
             self.weight = None
+            _give_back(weight)
         if torch.is_grad_enabled() and features.requires_grad:  # products with packed weights have no backward pass
             return F.linear(features, self.plain_weight(), self.bias)
         return torch.ops.mkldnn._linear_pointwise(features, self.packed_weight, self.bias, "none", [], "")
@@ -88,6 +96,21 @@ class PrepackedLinear(nn.Module):
     def extra_repr(self) -> str:
         """How the layer looks when it is printed."""
         return f"bias={self.bias is not None}, packed={self.weight is None}"
+
+
+def _give_back(weight: Tensor) -> None:
+    """Lets Linux take back the pages of a weight that is mapped from a file, which others may keep mapped.
+
+    Nothing is lost: whoever reads the weight again has it read from the file again.
+    """
+    storage = weight.untyped_storage()
+    if sys.platform != "linux" or storage.resizable():  # then the memory is torch's own, and goes with the weight
+        return
+    start, end = storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+    first, behind = -(-start // mmap.PAGESIZE), end // mmap.PAGESIZE
+    if behind > first:
+        length = ctypes.c_size_t((behind - first) * mmap.PAGESIZE)
+        ctypes.CDLL(None).madvise(ctypes.c_void_p(first * mmap.PAGESIZE), length, PAGE_OUT)
 
 
 def can_prepack(weight: Tensor) -> bool:
