@@ -15,10 +15,12 @@ def test_every_rival_runs_in_every_pass() -> None:
         order.append(name)
         return f"{name}{len(order)}"
 
-    seconds, results = interleaved({name: lambda name=name: rival(name) for name in "abc"}, 2)
-    assert order == list("abcbca")
-    assert results == {"a": "a6", "b": "b4", "c": "c5"}
-    assert all(len(values) == 2 and min(values) >= 0 for values in seconds.values())
+    seconds, results = interleaved({name: lambda name=name: rival(name) for name in "abc"}, 20)
+    passes = ["".join(order[start : start + 3]) for start in range(0, 60, 3)]
+    assert all(sorted(each) == list("abc") for each in passes)
+    assert len(set(passes)) == 6, "each follows each"
+    assert results == {name: f"{name}{58 + passes[-1].index(name)}" for name in "abc"}
+    assert all(len(values) == 20 and min(values) >= 0 for values in seconds.values())
 
 
 @pytest.mark.parametrize(("device", "waited"), [("cpu", []), ("cuda:1", ["cuda:1"]), ("mps", ["mps"])])
