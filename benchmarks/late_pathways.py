@@ -78,6 +78,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path = DRAWN) -> None:
             plots[title].annotate(str(row["settings"]["layer"]), point, (4, 4), textcoords="offset points", fontsize=8)
         plots[title].set_xlabel("cost, times that of a prefix shared to the end", fontsize=8)
         plots[title].set_ylabel("gIoU", fontsize=8)
+        quality = [giou for _, giou in points]
+        plots[title].set_ylim(min(quality) - 2, max(quality) + 2)  # or chance would look like a mountain
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -25,7 +25,6 @@ A compromise: packing takes as long as 1 to 10 calls with a picture's tokens sav
 (`python -m benchmarks.layouts`). Segmenting one picture takes fewer calls, unless it is asked about with many prompts.
 """
 
-
 PAGE_OUT = 21
 """Linux's MADV_PAGEOUT, since 5.4; an older kernel says no, and the pages stay until memory is short."""
 
