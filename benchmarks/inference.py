@@ -43,7 +43,6 @@ from benchmarks.subjects import (
     PICTURE,
     add_model_options,
     build_chosen,
-    load_saved,
     model_arguments,
     model_settings,
     pathway,
@@ -299,7 +298,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = [(tiles, expressions) for tiles in chosen.tiles for expressions in chosen.expressions]
     if chosen.peak_of:
         (tiles, expressions), *_ = settings
-        print(peak(chosen.peak_of, *load_saved(chosen.folder, chosen), expressions, tiles))
+        print(peak(chosen.peak_of, *build_chosen(chosen, chosen.folder), expressions, tiles))
         return
     if chosen.memory:
         with saved(chosen) as folder:

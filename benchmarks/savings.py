@@ -142,7 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways = Ways(*build_chosen(chosen))
     model, processor = build_chosen(chosen)
     choose_attention(model)
-    prepack_linears(model)
+    if not model.compiled:
+        prepack_linears(model)
     model.openings = {}  # its weights stay as they are, too
     unfolded = Segmenter(model, processor)
     for expressions in chosen.expressions:

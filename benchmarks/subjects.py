@@ -63,10 +63,12 @@ def model_arguments(chosen: argparse.Namespace) -> list[str]:
     return arguments + (["--compile"] if chosen.compile else [])
 
 
-def build_chosen(chosen: argparse.Namespace) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
-    """The model of these options, on its device, with its processor; see `build`."""
-    model, processor = build(chosen.size, chosen.dtype, chosen.tokenizer)
-    model = model.to(chosen.device)
+def build_chosen(
+    chosen: argparse.Namespace, folder: Path | None = None
+) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """The model of these options, on its device, with its processor: from a folder of `saved`, or as `build` does."""
+    built = build(chosen.size, chosen.dtype, chosen.tokenizer) if folder is None else load(folder, chosen.dtype)
+    model, processor = built[0].to(chosen.device), built[1]
     if chosen.compile:
         compile_layers(model)
     return model, processor
@@ -81,8 +83,7 @@ def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EF
         tokenizer: Folder with InternVL3's. Without, nano's cuts the text, which makes it a few tokens longer.
     """
     if size in BUNDLED:
-        model = SELF1EForSegmentation.from_pretrained(BUNDLED[size], dtype=getattr(torch, dtype))
-        return model.eval(), SELF1EProcessor.from_pretrained(BUNDLED[size])
+        return load(BUNDLED[size], dtype)
     processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
     processor.image_size, processor.tokens_per_tile = 448, 256
     return random_model(full_config(size, processor), getattr(torch, dtype)).eval(), processor
@@ -100,11 +101,9 @@ def saved(chosen: argparse.Namespace) -> Iterator[Path]:
         yield Path(folder)
 
 
-def load_saved(folder: Path, chosen: argparse.Namespace) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
-    """As `build_chosen`, from the folder of `saved`."""
-    model = SELF1EForSegmentation.from_pretrained(folder, dtype=getattr(torch, chosen.dtype)).to(chosen.device)
-    if chosen.compile:
-        compile_layers(model)
+def load(folder: Path, dtype: str) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """As `build`, from a folder."""
+    model = SELF1EForSegmentation.from_pretrained(folder, dtype=getattr(torch, dtype))
     return model.eval(), SELF1EProcessor.from_pretrained(folder)
 
 

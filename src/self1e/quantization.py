@@ -169,10 +169,9 @@ def quantize(model: SELF1EForSegmentation, scheme: str) -> int:
     convert = _converter(scheme, model.device)
     if model.openings:
         model.openings.clear()  # read with the weights as they were
-    layers = 0
+    layers, linears = 0, (nn.Linear, PrepackedLinear)
     for part in (model.model.vision_tower, model.model.language_model):
         # Names, as a list of the layers would keep all their weights in memory to the end.
-        linears = (nn.Linear, PrepackedLinear)
         for name in [name for name, module in part.named_modules() if type(module) in linears]:
             linear: Any = part.get_submodule(name)
             if isinstance(linear, PrepackedLinear):

@@ -75,6 +75,8 @@ try:
     started_quickly(load)
 except ValueError:
     assert len(calls) == 1
+else:
+    raise AssertionError("no error")
 """
 
 

@@ -38,7 +38,7 @@ def started_quickly(load: Callable[[], T]) -> T:
 
 @contextmanager
 def _without_compiler(missed: list[str]) -> Iterator[None]:
-    """A stub in place of the package, which imports 600 modules. What it is asked for in vain is added to `missed`."""
+    """A stub in place of the package, which is large. What it is asked for in vain is added to `missed`."""
     import torch
 
     spec = None if COMPILER in sys.modules else find_spec(COMPILER)
