@@ -3,7 +3,7 @@
     python -m benchmarks.attention --dtype bfloat16
 
 Prints one Markdown row for each shape: milliseconds of torch's fused kernel, of `by_head` of
-`self1e.modeling.cpu_attention`, and the ratio of the two.
+`self1e.fast.attention`, and the ratio of the two.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks.machine import machine_facts
 from benchmarks.subjects import DTYPES
 from benchmarks.timing import interleaved, medians, ratio
-from self1e.modeling.attention_mask import as_attention_bias
-from self1e.modeling.cpu_attention import by_head
-from self1e.modeling.shapes import TEXT_SHAPES, VISION_SHAPE
+from self1e.checkpoints.presets import TEXT_SHAPES, VISION_SHAPE
+from self1e.fast.attention import by_head
+from self1e.model.attention_mask import as_attention_bias
 
 WIDTH, _, _, HEADS, KEY_VALUE_HEADS = TEXT_SHAPES["2B"]
 VISION_WIDTH, _, _, VISION_HEADS = VISION_SHAPE

@@ -19,8 +19,8 @@ from PIL import Image
 from benchmarks.machine import machine_facts, peak_gib
 from benchmarks.subjects import DTYPES, build
 from self1e import Segmenter
-from self1e.loading import for_inference
-from self1e.modeling.shapes import TEXT_SHAPES
+from self1e.checkpoints.presets import TEXT_SHAPES
+from self1e.segment.load import for_inference
 
 
 def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[str, object]:

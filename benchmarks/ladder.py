@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from self1e import Segmenter
-from self1e.evaluation.toyland import evaluate_toyland
+from self1e.toyland.benchmark import evaluate_toyland
 from self1e.training.config import ToylandData, TrainConfig, load_config
 from self1e.training.run import train
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from benchmarks.machine import machine_facts
 from benchmarks.subjects import DTYPES
 from benchmarks.timing import interleaved, ratio
-from self1e.modeling.shapes import TEXT_SHAPES, VISION_SHAPE
+from self1e.checkpoints.presets import TEXT_SHAPES, VISION_SHAPE
 
 WIDTH, MLP_WIDTH, _, HEADS, KEY_VALUE_HEADS = TEXT_SHAPES["2B"]
 SHAPES = {

@@ -16,7 +16,7 @@ from benchmarks.inference import PREPACKED
 from benchmarks.machine import ROOT
 from benchmarks.records import RESULTS, read, settings_of
 from benchmarks.scaling import picture_name
-from self1e.loading import BUNDLED
+from self1e.segment.load import BUNDLED
 
 PAGE = ROOT / "docs" / "performance.md"
 NOTHING = "Not measured yet."

@@ -25,9 +25,9 @@ from benchmarks.records import RESULTS, record
 from benchmarks.subjects import DTYPES, SIZES, build, picture, prepack_now, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
-from self1e.inference import write_answer
-from self1e.loading import BUNDLED, for_inference
-from self1e.quantization import agreement, generated_samples, mask_maps, quantize
+from self1e.segment.load import BUNDLED, for_inference
+from self1e.segment.passes import write_answer
+from self1e.segment.quantise import agreement, generated_samples, mask_maps, quantize
 
 INT8 = "-int8"
 VARIANTS = (*DTYPES, *(dtype + INT8 for dtype in DTYPES))

@@ -23,15 +23,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from self1e import SELF1EProcessor
-from self1e.data.example import Turn
-from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.attention_mask import as_attention_bias, dual_perception_mask
-from self1e.modeling.losses import mask_losses
-from self1e.modeling.model import ImageFeatures, SELF1EOutput
-from self1e.modeling.refilling import VisionSide
-from self1e.processing.batch import Grid
+from self1e.conversation import Turn
+from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.model.losses import mask_losses
+from self1e.model.network import ImageFeatures, SELF1EForSegmentation, SELF1EOutput
+from self1e.model.refilling import VisionSide
 from self1e.processing.processor import mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER
+from self1e.processing.rows import Grid
 
 BATCH = 4
 """Expressions in one forward pass. More bring nothing, as nothing is shared, and take memory for all their logits."""

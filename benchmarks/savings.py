@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from self1e.modeling.cpu_linear import PrepackedLinear, prepack_linears
+
 from benchmarks.inference import Ways
 from benchmarks.machine import machine_facts
 from benchmarks.matrix_products import MatrixProducts
@@ -25,9 +27,8 @@ from benchmarks.records import RESULTS, record
 from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prepack_now, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
-from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.cpu_attention import BY_HEAD, choose_attention
-from self1e.modeling.cpu_linear import PrepackedLinear, prepack_linears
+from self1e.fast.attention import BY_HEAD, choose_attention
+from self1e.model.network import SELF1EForSegmentation
 
 ALL = "exact"
 """With every saving."""
@@ -59,12 +60,12 @@ def fused_attention(ways: Ways) -> Iterator[None]:
 
 def whole_answers(_: Ways) -> AbstractContextManager[Any]:
     """Conversations to their end, beyond the last `[SEG]`."""
-    return patch("self1e.segmenter.up_to_last_seg", lambda conversation, _: conversation)
+    return patch("self1e.segment.segmenter.up_to_last_seg", lambda conversation, _: conversation)
 
 
 def no_opening(_: Ways) -> AbstractContextManager[Any]:
     """The tokens before the picture in every row."""
-    return patch("self1e.inference.opening_of", lambda *_: None)
+    return patch("self1e.segment.passes.opening_of", lambda *_: None)
 
 
 WITHOUT: dict[str, Callable[[Ways], AbstractContextManager[Any]]] = {

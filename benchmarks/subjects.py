@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 from PIL import Image
+from self1e.modeling.cpu_linear import PrepackedLinear
 from torch import nn
 
 from benchmarks.machine import device_name
 from self1e import SELF1EProcessor
-from self1e.devices import choose_device
-from self1e.loading import BUNDLED, compile_layers
-from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.cpu_linear import PrepackedLinear
-from self1e.modeling.shapes import TEXT_SHAPES, full_config, random_model
+from self1e.checkpoints.presets import TEXT_SHAPES, full_config, random_model
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import load_image
+from self1e.segment.devices import choose_device
+from self1e.segment.load import BUNDLED, compile_layers
 
 SIZES = (*BUNDLED, *TEXT_SHAPES)
 DTYPES = ("float32", "bfloat16")

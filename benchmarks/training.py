@@ -43,10 +43,9 @@ from benchmarks.subjects import (
 )
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import SELF1EProcessor
-from self1e.data.example import Turn
-from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.cpu_attention import FEW_PASSES
-from self1e.modeling.model import SELF1EOutput
+from self1e.conversation import Turn
+from self1e.fast.attention import FEW_PASSES
+from self1e.model.network import SELF1EForSegmentation, SELF1EOutput
 from self1e.processing.prompts import SEG_ANSWERS, question_for
 from self1e.training.run import denormals_flushed
 

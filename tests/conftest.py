@@ -26,7 +26,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
     from self1e.processing.tokens import train_tokenizer
-    from self1e.training.raise_model import raise_model
+    from self1e.training.build_from_scratch import raise_model
 
     texts = [question.format(phrase=f"{colour} ball") for question in PHRASE_QUESTIONS for colour in ("red", "blue")]
     model, processor = raise_model(TINY, train_tokenizer([*texts, *SEG_ANSWERS], vocab_size=400), seed=0)

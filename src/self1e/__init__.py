@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 from self1e.version import __version__
 
 if TYPE_CHECKING:
-    from self1e.loading import ModelError
-    from self1e.modeling.configuration import SELF1EConfig
-    from self1e.modeling.model import SELF1EForSegmentation
+    from self1e.model.config import SELF1EConfig
+    from self1e.model.network import SELF1EForSegmentation
     from self1e.processing.processor import SELF1EProcessor
-    from self1e.results import Segmentation
-    from self1e.segmenter import Segmenter
+    from self1e.segment.load import ModelError
+    from self1e.segment.results import Segmentation
+    from self1e.segment.segmenter import Segmenter
 
 _HOME_OF = {
-    "ModelError": "self1e.loading",
-    "SELF1EConfig": "self1e.modeling.configuration",
-    "SELF1EForSegmentation": "self1e.modeling.model",
+    "ModelError": "self1e.segment.load",
+    "SELF1EConfig": "self1e.model.config",
+    "SELF1EForSegmentation": "self1e.model.network",
     "SELF1EProcessor": "self1e.processing.processor",
-    "Segmentation": "self1e.results",
-    "Segmenter": "self1e.segmenter",
+    "Segmentation": "self1e.segment.results",
+    "Segmenter": "self1e.segment.segmenter",
 }
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from self1e.modeling.cpu_linear import can_prepack, prepack_linears
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.matrix_products import MatrixProducts, Product
-from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.cpu_linear import can_prepack, prepack_linears
+from self1e.model.network import SELF1EForSegmentation
 
 
 def shapes(products: MatrixProducts) -> list[tuple[int, int, int, int]]:

@@ -13,10 +13,11 @@ from torch.testing import assert_close
 
 from benchmarks.reference import BATCH, Reference
 from self1e import SELF1EProcessor
-from self1e.data.example import Turn
-from self1e.modeling import SELF1EForSegmentation, convert_checkpoint, reference_token_ids, verify
-from self1e.modeling.model import SELF1EOutput
-from self1e.segmenter import Segmenter
+from self1e.checkpoints.convert import convert_checkpoint
+from self1e.checkpoints.verify import reference_token_ids, verify
+from self1e.conversation import Turn
+from self1e.model.network import SELF1EForSegmentation, SELF1EOutput
+from self1e.segment.segmenter import Segmenter
 
 
 @pytest.mark.parametrize("name", ["tiny-internvl3-qwen2", "tiny-internvl35-qwen3"])

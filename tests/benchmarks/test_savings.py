@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from self1e.modeling.cpu_linear import can_prepack
 
 from benchmarks import savings
 from benchmarks.inference import Ways
@@ -13,7 +14,6 @@ from benchmarks.matrix_products import MatrixProducts
 from benchmarks.performance import savings_table
 from benchmarks.records import read
 from benchmarks.subjects import build, picture, prepack_now, prompts
-from self1e.modeling.cpu_linear import can_prepack
 
 
 @pytest.mark.parametrize("saving", savings.WITHOUT)

@@ -17,9 +17,9 @@ from benchmarks.machine import device_name, machine_facts, peak_gib
 from benchmarks.simulated_gpu import NAME, register, waits_of
 from benchmarks.subjects import picture, prompts
 from self1e import SELF1EProcessor
-from self1e.data.example import Turn
-from self1e.modeling import SELF1EForSegmentation
-from self1e.modeling.token_layout import TokenLayout
+from self1e.conversation import Turn
+from self1e.model.batch import TokenLayout
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import SEG_ANSWERS, question_for
 
 

@@ -12,7 +12,7 @@ import torch
 from benchmarks import inference, training
 from benchmarks.subjects import add_model_options, build_chosen, compile_layers, model_arguments, model_settings
 from self1e import SELF1EProcessor
-from self1e.modeling import SELF1EForSegmentation
+from self1e.model.network import SELF1EForSegmentation
 
 
 @pytest.fixture

@@ -22,11 +22,11 @@ from torch.distributed.run import get_args_parser
 
 from self1e.cli.chat import Session
 from self1e.cli.nano import is_toyland
-from self1e.data.toyland import toyland_example
 from self1e.evaluation.samples import SampleFile
-from self1e.loading import load_model
-from self1e.results import Segmentation
-from self1e.segmenter import Chat, Segmenter, Turn
+from self1e.segment.load import load_model
+from self1e.segment.results import Segmentation
+from self1e.segment.segmenter import Chat, Segmenter, Turn
+from self1e.toyland import toyland_example
 
 # ------------------------------------------------------------------------------------------------------------- chat
 

@@ -15,9 +15,9 @@ from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools.coco import COCO
 
-from self1e.inference import TiledPicture
-from self1e.results import Segmentation
-from self1e.segmenter import Segmenter
+from self1e.segment.passes import TiledPicture
+from self1e.segment.results import Segmentation
+from self1e.segment.segmenter import Segmenter
 
 Segment = Cli
 
@@ -306,7 +306,7 @@ def test_nano_is_honest_about_foreign_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("self1e.loading.BUNDLED", {"nano": tiny_model_folder})
+    monkeypatch.setattr("self1e.segment.load.BUNDLED", {"nano": tiny_model_folder})
     cli("toyland", "draw", "--seed", 1, "--size", 64, "--out", ".")
     outcome = cli("segment", "toyland-1.png", "-p", "a dog")
     assert outcome.err == ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from self1e.data.toyland.scene import Part, Scene, Thing
-from self1e.data.toyland.vocabulary import STUFF
+from self1e.toyland.scene import Part, Scene, Thing
+from self1e.toyland.vocabulary import STUFF
 
 SIZE = 200
 #: Pixels per unit of a drawing: things of 20 x 20 units are just large enough to be asked for.

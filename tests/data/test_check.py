@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
+from self1e.conversation import Turn
 from self1e.data.check import CheckReport, SourceCheck, check, examine
 from self1e.data.contact_sheet import COLOURS, IGNORED, THUMB, choose, contact_sheet, wrapped
-from self1e.data.example import Turn
 from self1e.data.members import Member, list_records, members_of
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import IndexMapSource
@@ -159,7 +159,7 @@ def test_every_planted_fault_is_found_once(own: OwnSource, maps: IndexMapSource,
 
 
 def test_processes_find_the_same(own: OwnSource, maps: IndexMapSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("self1e.data.spread.CHUNK", 3)
+    monkeypatch.setattr("self1e.data.parallel.CHUNK", 3)
     members, seen = [member(own, 0.5), member(maps, 0.5)], []
     alone = check(members, held_out=HELD_OUT, on_progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (14, 14) and [done for done, _ in seen] == sorted(done for done, _ in seen)
@@ -167,7 +167,7 @@ def test_processes_find_the_same(own: OwnSource, maps: IndexMapSource, monkeypat
 
 
 def test_a_process_that_dies_is_told_of(own: OwnSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("self1e.data.spread.CHUNK", 3)
+    monkeypatch.setattr("self1e.data.parallel.CHUNK", 3)
     monkeypatch.setattr("self1e.data.check.look_at", _dies)
     with pytest.raises(DataError, match="fewer workers"):
         check([member(own)], workers=1)
@@ -420,7 +420,7 @@ def test_statistics_of_a_sample(own: OwnSource, maps: IndexMapSource, monkeypatc
     some = statistics(members, 100, limit=2, seed=3)
     assert [each.read + each.broken for each in some] == [2, 2] and [each.records for each in some] == [9, 5]
     whole = statistics(members, 100)
-    monkeypatch.setattr("self1e.data.spread.CHUNK", 2)
+    monkeypatch.setattr("self1e.data.parallel.CHUNK", 2)
     assert statistics(members, 100) == statistics(members, 100, workers=2) == whole
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from self1e.data.example import Example, Turn
+from self1e.conversation import Example, Turn
 from self1e.data.mixture import Kept, Mixture, Part, coco_id, without_pictures
 from self1e.data.records import DataError, Query, Record, Talk
 

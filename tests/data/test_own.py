@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from self1e.data.example import Turn
+from self1e.conversation import Turn
 from self1e.data.own import OwnSource
 from self1e.data.records import DataError, Query, Talk, to_example
 

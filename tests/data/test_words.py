@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from self1e.data.example import Turn
+from self1e.conversation import Turn
 from self1e.data.records import DataError, Talk, to_example
 from self1e.data.words import (
     SHORT_ANSWER_PROMPT,

@@ -21,7 +21,7 @@ from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.page import worst_samples, write_page
 from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
-from self1e.quantization import Quantization
+from self1e.segment.quantise import Quantization
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,8 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from self1e.data.example import Conversation, Example, Turn
+from self1e.conversation import IMG_CONTEXT, SEG, Conversation, Example, Turn
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
-from self1e.processing.prompts import IMG_CONTEXT, SEG
 from self1e.processing.tokens import add_seg_token, encode_conversation
 
 WIDE, SQUARE = Image.new("RGB", (80, 40)), Image.new("RGB", (20, 20))

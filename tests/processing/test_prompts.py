@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from self1e.data.example import Turn
-from self1e.processing.prompts import SEG, Piece, continuation_pieces, phrase_question, question_for, sentence_question
+from self1e.conversation import SEG, Turn
+from self1e.processing.prompts import Piece, continuation_pieces, phrase_question, question_for, sentence_question
 
 PHRASES = [
     "left guy",

@@ -8,10 +8,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from self1e.data.example import Turn
-from self1e.processing.prompts import IM_END, IM_START, IMG_CONTEXT, SEG
+from self1e.conversation import IGNORED_LABEL, IM_END, IM_START, IMG_CONTEXT, SEG, Turn
 from self1e.processing.tokens import (
-    IGNORED_LABEL,
     add_seg_token,
     decode_answer,
     encode_continuation,

@@ -12,9 +12,9 @@ from small_runs import config, history, own_data
 from torch import nn
 
 from self1e import Segmenter
+from self1e.checkpoints.weights import CheckpointError
 from self1e.cli import run
-from self1e.modeling.model import SELF1EForSegmentation
-from self1e.modeling.weights import CheckpointError
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.adapters import adapter_state, merge, save_adapter
 from self1e.training.collate import Collator

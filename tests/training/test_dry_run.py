@@ -38,9 +38,9 @@ def test_known_bases_are_not_downloaded(
 ) -> None:
     """The 2B recipe from the command line; its shapes are made small here, and full in the test marked heavy."""
     small = {"2B": (48, 64, 1, 2, 1)}
-    monkeypatch.setattr("self1e.modeling.shapes.TEXT_SHAPES", small)
-    monkeypatch.setattr("self1e.modeling.shapes.VISION_SHAPE", (32, 64, 1, 2))
-    monkeypatch.setattr("self1e.modeling.shapes.VOCABULARY", 2000)
+    monkeypatch.setattr("self1e.checkpoints.presets.TEXT_SHAPES", small)
+    monkeypatch.setattr("self1e.checkpoints.presets.VISION_SHAPE", (32, 64, 1, 2))
+    monkeypatch.setattr("self1e.checkpoints.presets.VOCABULARY", 2000)
     recipe = Path(__file__).parents[2] / "configs" / "recipes" / "2b.yaml"
     assert run(["train", str(recipe), "--dry-run", "--device", "cpu", "--set", "data.root=nowhere"]) == 0
     said = capsys.readouterr()

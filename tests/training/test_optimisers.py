@@ -7,9 +7,9 @@ import torch
 from tiny import TINY
 
 from self1e.processing.tokens import train_tokenizer
+from self1e.training.build_from_scratch import raise_model
 from self1e.training.config import Optimisation
 from self1e.training.optimisers import make_optimiser, orthogonalised
-from self1e.training.raise_model import raise_model
 
 
 @pytest.fixture

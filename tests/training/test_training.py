@@ -9,14 +9,11 @@ import torch
 from safetensors.torch import load_file
 from tiny import TINY
 
-from self1e.data.example import Conversation, Example
-from self1e.data.toyland.dense import KIND_NAMES
-from self1e.data.toyland.generate import generate_scene
-from self1e.modeling.model import SELF1EForSegmentation
+from self1e.conversation import Conversation, Example
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.tokens import train_tokenizer
-from self1e.training.collate import Collator
-from self1e.training.config import ConfigError, ToylandData, TrainConfig
-from self1e.training.dense import (
+from self1e.toyland.dense import KIND_NAMES
+from self1e.toyland.dense_labels import (
     CLASSES,
     DenseProbe,
     at_cell_centres,
@@ -25,9 +22,12 @@ from self1e.training.dense import (
     dense_targets,
     place_waves,
 )
-from self1e.training.raise_model import raise_model, sine_positions
+from self1e.toyland.generate import generate_scene
+from self1e.toyland.training import MOST_TURNS, ToylandDataset, toyland_corpus
+from self1e.training.build_from_scratch import raise_model, sine_positions
+from self1e.training.collate import Collator
+from self1e.training.config import ConfigError, ToylandData, TrainConfig
 from self1e.training.run import build, train
-from self1e.training.toyland import MOST_TURNS, ToylandDataset, toyland_corpus
 
 DATA = ToylandData(size=96, segmenting=3, textual=2, rehearsed=1)
 

@@ -13,10 +13,10 @@ from small_runs import config, history, own_data
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import Trainer
 
-from self1e.data.example import Example
+from self1e.conversation import Example
 from self1e.data.records import DataError
 from self1e.evaluation.metrics import MaskScores
-from self1e.modeling.model import SELF1EForSegmentation
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.checkpoints import claim, clean, last_checkpoint
 from self1e.training.collate import Collator

@@ -16,14 +16,12 @@ from collections.abc import Sequence
 
 import typer
 
-from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, toyland, train
+from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, train
 from self1e.cli.terminal import CliError, complain, show_own_warnings
+from self1e.toyland import commands as toyland
 
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
-#: Packages that transformers imports where they are installed, which takes longer than a picture. Segmenting
-#: uses none of them, but for `--quantize`.
-NOT_FOR_SEGMENTING = ("accelerate", "scipy", "torchao")
 NO_MEMORY = ("out of memory", "can't allocate memory")  # in the words of torch for GPUs, and for CPUs
 
 
@@ -68,9 +66,6 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if segment.NAME in arguments[:1] and not any(each.startswith("--quantize") for each in arguments):
-        for name in NOT_FOR_SEGMENTING:
-            sys.modules[name] = None  # type: ignore[assignment]  # to Python, and so to transformers, it is not there
     sys.exit(run(arguments))
 
 

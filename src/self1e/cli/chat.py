@@ -29,8 +29,8 @@ from self1e.cli.terminal import CliError, complain, show
 from self1e.files import expand_user, write_atomically, write_json
 
 if TYPE_CHECKING:
-    from self1e.results import Segmentation
-    from self1e.segmenter import Chat, Segmenter
+    from self1e.segment.results import Segmentation
+    from self1e.segment.segmenter import Chat, Segmenter
 
 NAME = "chat"
 EXAMPLES = """[dim]Examples:[/]

@@ -63,9 +63,9 @@ def command(
     one by one, so that a model of any size takes about 2 GB of memory. The other commands take such checkpoints as they
     are; a converted one loads faster.
     """
-    from self1e.devices import DTYPES
-    from self1e.modeling.convert import convert_checkpoint
-    from self1e.modeling.verify import reference_token_ids, verify
+    from self1e.checkpoints.convert import convert_checkpoint
+    from self1e.checkpoints.verify import reference_token_ids, verify
+    from self1e.segment.devices import DTYPES
 
     if dtype is not None and dtype not in DTYPES:
         raise CliError(f"unknown --dtype {dtype!r}: use {', '.join(DTYPES)}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from self1e.data.check import CheckReport
     from self1e.data.members import Member
-    from self1e.data.spread import Progress
+    from self1e.data.parallel import Progress
     from self1e.data.stats import SourceStats, Spread
     from self1e.training.config import MixtureData, TrainConfig
 

@@ -29,7 +29,7 @@ from self1e.files import write_json
 
 if TYPE_CHECKING:
     from self1e.evaluation.base import Benchmark
-    from self1e.segmenter import Segmenter
+    from self1e.segment.segmenter import Segmenter
 
 NAME = "eval"
 EXAMPLES = """[dim]Examples:[/]
@@ -181,7 +181,7 @@ def _refuse_given(context: typer.Context, panel: str, instead: str) -> None:
 
 
 def _toyland(seed: int, scenes: int, answer: Answer) -> Benchmark:
-    from self1e.evaluation.toyland import Toyland
+    from self1e.toyland.benchmark import Toyland
 
     return Toyland(seed, scenes, answer.value)
 
@@ -213,16 +213,16 @@ def _process_group(processes: int) -> Iterator[None]:
 
 def _own_device() -> str:
     """Of several processes on a machine, each has a GPU of its own."""
-    from self1e.devices import choose_device
+    from self1e.segment.devices import choose_device
 
     device = choose_device("auto")
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device.type == "cuda" else str(device)
 
 
 def _weights_hash(model: str, revision: str | None, subfolder: str | None) -> str:
+    from self1e.checkpoints.weights import WeightFiles
     from self1e.cli.checkpoint import sha256
-    from self1e.loading import find_model
-    from self1e.modeling.weights import WeightFiles
+    from self1e.segment.load import find_model
 
     return sha256(WeightFiles(find_model(model, revision, subfolder)).paths)
 

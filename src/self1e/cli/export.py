@@ -12,7 +12,7 @@ from self1e.cli.terminal import CliError, busy, progress_bar, show
 from self1e.files import folder_when_complete, write_json
 
 if TYPE_CHECKING:
-    from self1e.modeling import SELF1EForSegmentation
+    from self1e.model.network import SELF1EForSegmentation
 
 NAME = "export"
 EXAMPLES = """[dim]Examples:[/]
@@ -46,8 +46,8 @@ def command(
     loses less of what it knew (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
     """
     from self1e.cli.options import load_segmenter
-    from self1e.devices import DTYPES
-    from self1e.loading import CALIBRATION_NAME, load_model
+    from self1e.segment.devices import DTYPES
+    from self1e.segment.load import CALIBRATION_NAME, load_model
 
     if dtype not in DTYPES:
         raise CliError(f"unknown --dtype {dtype!r}: use {', '.join(DTYPES)}")

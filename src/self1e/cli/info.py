@@ -11,8 +11,8 @@ from self1e.cli.options import ModelArgument, Revision, Subfolder
 from self1e.cli.terminal import busy, show
 
 if TYPE_CHECKING:
-    from self1e.modeling.configuration import SELF1EConfig
-    from self1e.modeling.weights import WeightFiles
+    from self1e.checkpoints.weights import WeightFiles
+    from self1e.model.config import SELF1EConfig
 
 NAME = "info"
 EXAMPLES = """[dim]Examples:[/]
@@ -45,10 +45,10 @@ def command(
     """
     from rich.table import Table
 
+    from self1e.checkpoints.names import has_head
+    from self1e.checkpoints.weights import WeightFiles
     from self1e.cli.checkpoint import sha256
-    from self1e.loading import find_model
-    from self1e.modeling.layouts import has_head
-    from self1e.modeling.weights import WeightFiles
+    from self1e.segment.load import find_model
 
     with busy(f"looking at {model}"):
         folder = find_model(model, revision, subfolder)
@@ -75,10 +75,10 @@ def read_settings(folder: Path) -> tuple[SELF1EConfig, str]:
     Raises:
         CheckpointError: When the settings are not those of such a model.
     """
-    from self1e.modeling.configuration import SELF1EConfig
-    from self1e.modeling.fitting import blame_config
-    from self1e.modeling.layouts import layout_of, our_settings
-    from self1e.modeling.weights import read_json
+    from self1e.checkpoints.check import blame_config
+    from self1e.checkpoints.names import layout_of, our_settings
+    from self1e.checkpoints.weights import read_json
+    from self1e.model.config import SELF1EConfig
 
     raw = read_json(folder / "config.json")
     with blame_config(folder):
@@ -108,8 +108,7 @@ def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
         f"{text.num_attention_heads} heads, {text.vocab_size:,} tokens",
         "masks": f"{map_side[config.refilling]} x {map_side[config.refilling]} a tile, refilling "
         f"{config.refilling} ({LADDER[config.refilling]})",
-        "pathways": (", ".join(pathways) or "none")
-        + (f" from layer {config.image_to_segmentation_from} on" if config.image_to_segmentation_from else ""),
+        "pathways": ", ".join(pathways) or "none",
         "dtype": ", ".join(str(dtype).removeprefix("torch.") for dtype, _ in files.numbers().most_common()),
         "memory": f"{', '.join(needs)} (rough, {PROMPTS_AT_ONCE} prompts at a time)",
     }

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from self1e.cli.inputs import find_pictures
-from self1e.cli.startup import started_quickly
 from self1e.cli.terminal import CliError, notice
 
 if TYPE_CHECKING:
-    from self1e.quantization import Samples
-    from self1e.segmenter import Segmenter
+    from self1e.segment.quantise import Samples
+    from self1e.segment.segmenter import Segmenter
 
 MODEL_HELP = "'nano' (bundled, knows generated cartoon scenes only), a model folder, or a Hub id such as owner/name."
 
@@ -108,15 +107,11 @@ def load_in_process(model: str, **options: Any) -> Segmenter:
 def _load(model: str, **options: Any) -> Segmenter:
     """The model, and a notice of how it was quantised, if it was."""
 
-    def load() -> Segmenter:
-        from self1e.cli.terminal import quiet_libraries
-        from self1e.segmenter import Segmenter
+    from self1e.cli.terminal import quiet_libraries
+    from self1e.segment.segmenter import Segmenter
 
-        quiet_libraries()
-        return Segmenter.from_pretrained(model, **options)
-
-    needs_compiler = options.get("compile") or options.get("quantize") is not None
-    segmenter = load() if needs_compiler else started_quickly(load)
+    quiet_libraries()
+    segmenter = Segmenter.from_pretrained(model, **options)
     if segmenter.quantization is not None:
         notice(str(segmenter.quantization))
     return segmenter

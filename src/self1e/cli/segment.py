@@ -40,9 +40,9 @@ from self1e.files import write_atomically, write_json
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from self1e.pipeline import Done
     from self1e.processing.images import ImageSource
-    from self1e.results import Segmentation
+    from self1e.segment.files import Done
+    from self1e.segment.results import Segmentation
 
 NAME = "segment"
 EXAMPLES = """[dim]Examples:[/]
@@ -295,8 +295,8 @@ def outcomes(
         CliError: When processes die.
     """
     with no_garbage_collection():
-        from self1e.pipeline import Done, ProcessError, segment_in_processes
         from self1e.processing.images import ImageError, load_image
+        from self1e.segment.files import Done, ProcessError, segment_in_processes
 
         for start, path in enumerate(plan.pictures):
             try:

@@ -17,13 +17,13 @@ from typing import Any, Literal
 
 import numpy as np
 
+from self1e.conversation import SEG
 from self1e.data.masks import IGNORE
 from self1e.data.members import Listing, Member, SourceReport, list_records, ranked, reason_of
 from self1e.data.mixture import usable
+from self1e.data.parallel import Chunk, Progress, spread
 from self1e.data.records import DataError, Query, Record, Source, Talk
-from self1e.data.spread import Chunk, Progress, spread
 from self1e.processing.images import load_image
-from self1e.processing.prompts import SEG
 
 #: Kinds of queries for what is not in the picture.
 ABSENT_KINDS = frozenset(("no-target", "absent"))

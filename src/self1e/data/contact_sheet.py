@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from self1e.data.masks import IGNORE
 from self1e.data.members import Member
 from self1e.data.records import Query, Talk
-from self1e.overlay import PALETTE, colours_for, draw_masks
 from self1e.processing.images import load_image
+from self1e.segment.overlay import PALETTE, colours_for, draw_masks
 
 THUMB = (264, 198)
 """Room for a thumbnail, pixels."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from self1e.data.example import Example
+from self1e.conversation import Example
 from self1e.data.records import DataError, Record, Source, to_example
 
 logger = logging.getLogger(__name__)

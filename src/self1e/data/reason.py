@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from self1e.conversation import SEG
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError, Query, Record
-from self1e.processing.prompts import SEG
 
 REASON_SPLITS = ("train", "val", "test")
 

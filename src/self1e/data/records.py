@@ -16,12 +16,11 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 from numpy.random import Generator
 
-from self1e.data.example import Conversation, Example, Turn
+from self1e.conversation import SEG, Conversation, Example, Turn
 from self1e.processing.images import load_image
 from self1e.processing.prompts import (
     EVAL_ANSWER,
     PHRASE_QUESTIONS,
-    SEG,
     SEG_ANSWERS,
     SENTENCE_QUESTIONS,
     fill_phrase,

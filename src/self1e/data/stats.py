@@ -11,8 +11,8 @@ import numpy as np
 
 from self1e.data.members import Member, SourceReport, list_records, ranked
 from self1e.data.mixture import usable
+from self1e.data.parallel import Chunk, Progress, spread
 from self1e.data.records import Record, Source
-from self1e.data.spread import Chunk, Progress, spread
 
 PERCENTILES = (5, 25, 50, 75, 95)
 

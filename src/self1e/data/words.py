@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from self1e.data.example import Turn
+from self1e.conversation import SEG, Turn
 from self1e.data.records import DataError, Record, Talk
-from self1e.processing.prompts import SEG
 
 #: Name -> (file, folder of its pictures), both below the root. The tree is that of InternVL's `data` folder.
 VQA_SETS: dict[str, tuple[str, str]] = {

@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import RenderableType
 
 from self1e.evaluation.samples import RecordDone, Sample
-from self1e.segmenter import Segmenter
+from self1e.segment.segmenter import Segmenter
 
 Answer = Literal["given", "generated"]
 """Whose answer masks are read behind: the given one, `[SEG].`, which is the published protocol; or the model's own, of

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from PIL import Image
 
-from self1e.calibration import Calibration
-from self1e.data.toyland import generate_scene
-from self1e.data.toyland.language import query_mask
 from self1e.evaluation.metrics import intersection_and_union
-from self1e.evaluation.toyland import scene_seeds, scene_talks
-from self1e.segmenter import Segmenter
+from self1e.segment.calibration import Calibration
+from self1e.segment.segmenter import Segmenter
+from self1e.toyland import generate_scene
+from self1e.toyland.benchmark import scene_seeds, scene_talks
+from self1e.toyland.language import query_mask
 
 
 def calibrate_on_toyland(

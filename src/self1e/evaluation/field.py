@@ -18,7 +18,7 @@ from self1e.evaluation.samples import RecordDone, Sample, mask_figures, word_fig
 from self1e.evaluation.vqa import exact_score, vqa_score
 from self1e.processing.images import ImageError, load_image
 from self1e.processing.prompts import PromptError
-from self1e.segmenter import Segmenter
+from self1e.segment.segmenter import Segmenter
 
 LONGEST_ANSWER = 128
 """Tokens of a generated answer that points; explanations take less."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from self1e.data.contact_sheet import with_masks
 from self1e.evaluation.base import Benchmark, Shown
 from self1e.evaluation.samples import Sample
-from self1e.segmenter import Segmenter
+from self1e.segment.segmenter import Segmenter
 
 PAGE, PICTURES = "worst.html", "worst"
 _STYLE = """body { font: 15px system-ui, sans-serif; margin: 2rem; color: #222 }

@@ -21,7 +21,7 @@ from self1e.data.records import DataError
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.samples import RecordDone, SampleFile, write_csv
 from self1e.files import write_json
-from self1e.segmenter import Segmenter
+from self1e.segment.segmenter import Segmenter
 from self1e.version import __version__
 
 SETTINGS, FIGURES, TABLE = "evaluation.json", "figures.json", "samples.csv"

@@ -16,18 +16,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from self1e.data.example import Turn
-
-SEG = "[SEG]"
-IMG_START = "<img>"
-IMG_END = "</img>"
-IMG_CONTEXT = "<IMG_CONTEXT>"
-IM_START = "<|im_start|>"
-IM_END = "<|im_end|>"
-END_OF_TEXT = "<|endoftext|>"
+from self1e.conversation import IM_END, IM_START, IMG_CONTEXT, IMG_END, IMG_START, SEG, Turn
 
 # The slip ("an helpful") is in the prompt that the official checkpoints were trained with.
 SYSTEM_PROMPT = "You are an helpful assistant."

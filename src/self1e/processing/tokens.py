@@ -10,32 +10,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from self1e.processing.prompts import (
+from self1e.conversation import (
     END_OF_TEXT,
+    IGNORED_LABEL,
     IM_END,
     IM_START,
     IMG_CONTEXT,
-    IMG_END,
-    IMG_START,
     SEG,
-    SYSTEM_PROMPT,
-    Piece,
-    continuation_pieces,
-    prefix_pieces,
+    SPECIAL_TOKENS,
+    Turn,
 )
-
-if TYPE_CHECKING:
-    from self1e.data.example import Turn
-
-IGNORED_LABEL = -100
-"""The label of a token that the model is not trained to predict."""
-
-SPECIAL_TOKENS = (IM_START, IM_END, IMG_START, IMG_END, IMG_CONTEXT, SEG)
+from self1e.processing.prompts import SYSTEM_PROMPT, Piece, continuation_pieces, prefix_pieces
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from self1e.data.example import Conversation, Example
-from self1e.processing.batch import Grid, Row, collate, pack, single
+from self1e.conversation import IGNORED_LABEL, Conversation, Example
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.tokens import IGNORED_LABEL, EncodedConversation, encode_continuation
+from self1e.processing.rows import Grid, Row, collate, pack, single
+from self1e.processing.tokens import EncodedConversation, encode_continuation
 
 Counts = dict[str, int]
 """What a batch holds: "tokens" that are learnt, "conversations", "read" tokens of all rows, "padded": the same with

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from yaml.constructor import ConstructorError
 
 from self1e.data.registry import check_name
-from self1e.data.toyland.language import SEGMENTING, TEXTUAL
-from self1e.modeling.configuration import Refilling
+from self1e.model.config import Refilling
 from self1e.processing.images import MAX_TILES
+from self1e.toyland.language import SEGMENTING, TEXTUAL
 
 DenseLabel = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
 
@@ -233,13 +233,12 @@ class TrainConfig(Settings):
     refilling: Refilling = "rfa"
     image_to_image: bool = True
     image_to_segmentation: bool = True
-    image_to_segmentation_from: int = Field(0, ge=0, description="first layer of the language model that has it")
     max_tiles: int | None = Field(
         None, ge=1, le=MAX_TILES, description="most tiles of a picture. Default: as the model has it"
     )
     packed: bool = Field(
         False,
-        description="segmenting conversations of a picture share one row; needs image_to_segmentation off, or late",
+        description="segmenting conversations of a picture share one row; needs image_to_segmentation off",
     )
     objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
     dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
@@ -272,10 +271,9 @@ class TrainConfig(Settings):
             raise ValueError("dense_weight is for toyland, which knows the labels of every pixel")
         if self.architecture is not None and not isinstance(self.data, ToylandData):
             raise ValueError("a model from `architecture` has toyland's tokenizer: give `init` for other data")
-        if self.packed and self.image_to_segmentation and not self.image_to_segmentation_from:
+        if self.packed and self.image_to_segmentation:
             raise ValueError(
-                "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false "
-                "or, for layers that may, image_to_segmentation_from above 0"
+                "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
             )
         for data in (self.data, self.validation.data if self.validation else None):
             if isinstance(data, ToylandData) and self.objective == "full" and not data.asks_always:

@@ -20,22 +20,22 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
-from self1e.devices import choose_device
+from self1e.checkpoints.hub import read_config
+from self1e.fast.attention import FEW_PASSES
 from self1e.files import folder_when_complete
-from self1e.loading import find_model
-from self1e.modeling.configuration import SELF1EConfig
-from self1e.modeling.cpu_attention import FEW_PASSES
-from self1e.modeling.hub import read_config
-from self1e.modeling.model import SELF1EForSegmentation
+from self1e.model.config import SELF1EConfig
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
+from self1e.segment.devices import choose_device
+from self1e.segment.load import find_model
+from self1e.toyland.training import ToylandDataset, toyland_corpus
 from self1e.training.adapters import add_adapters, freeze, merge
+from self1e.training.build_from_scratch import raise_model
 from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, claim, clean, copy_model, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
-from self1e.training.raise_model import raise_model
 from self1e.training.sources import Datasets, datasets
-from self1e.training.toyland import ToylandDataset, toyland_corpus
 from self1e.training.trackers import trackers
 from self1e.training.trainer import SELF1ETrainer, attach_probe
 
@@ -217,18 +217,12 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             raise ConfigError(
                 f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
             )
-    layers = model.config.text_config.num_hidden_layers
-    if settings.image_to_segmentation_from > layers:
-        raise ConfigError(
-            f"image_to_segmentation_from: {settings.image_to_segmentation_from} is none of the {layers} layers"
-        )
     model.config.update(
         {
             name: getattr(settings, name)
             for name in (
                 "image_to_image",
                 "image_to_segmentation",
-                "image_to_segmentation_from",
                 "ce_weight",
                 "bce_weight",
                 "dice_weight",
@@ -273,7 +267,7 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         dataloader_persistent_workers=settings.workers > 0,
         dataloader_prefetch_factor=4 if settings.workers else None,
         remove_unused_columns=False,
-        ddp_find_unused_parameters=False,  # there are none, see `self1e.modeling.token_layout`
+        ddp_find_unused_parameters=False,  # there are none, see `self1e.model.batch`
         report_to=trackers(),
         seed=settings.seed,
         bf16=chosen.precision == "bfloat16",

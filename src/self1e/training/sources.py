@@ -9,8 +9,8 @@ from self1e.data.mixture import Mixture, Part
 from self1e.data.own_entries import open_own
 from self1e.data.records import Source
 from self1e.data.registry import open_set, without_held_out
+from self1e.toyland.training import ToylandDataset
 from self1e.training.config import MixtureData, PartSettings, ToylandData, TrainConfig, Validation
-from self1e.training.toyland import ToylandDataset
 
 
 class Datasets(NamedTuple):

@@ -26,20 +26,20 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from self1e.data.mixture import Mixture
 from self1e.data.records import DataError
-from self1e.modeling.model import SELF1EForSegmentation
-from self1e.modeling.token_layout import TokenLayout
+from self1e.model.batch import TokenLayout
+from self1e.model.network import SELF1EForSegmentation
+from self1e.model.transfers import to_device
+from self1e.toyland.dense_labels import DenseProbe, label_accuracy
+from self1e.toyland.training import ToylandDataset
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
 from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHEDULE, STATE, UNFINISHED, publish
 from self1e.training.collate import Collator, Counts, Encoded, dealt
 from self1e.training.config import MixtureData, TrainConfig
-from self1e.training.dense import DenseProbe, label_accuracy
 from self1e.training.optimisers import group_of, make_optimiser
-from self1e.training.toyland import ToylandDataset
 from self1e.training.trackers import show_picture
 from self1e.training.validation import before_seg, validate
 from self1e.training.watch import Watch
-from self1e.transfers import to_device
 
 logger = logging.getLogger(__name__)
 

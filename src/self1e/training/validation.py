@@ -18,13 +18,13 @@ from accelerate.utils import gather_object
 from PIL import Image
 from torch import Tensor
 
+from self1e.conversation import Example
 from self1e.data.contact_sheet import Cell, laid_out, with_masks
-from self1e.data.example import Example
 from self1e.data.mixture import Mixture
 from self1e.evaluation.metrics import MaskScores
-from self1e.modeling.losses import resize
+from self1e.model.losses import resize
+from self1e.toyland.training import ToylandDataset
 from self1e.training.collate import Collator
-from self1e.training.toyland import ToylandDataset
 
 logger = logging.getLogger(__name__)
 

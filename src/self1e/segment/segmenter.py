@@ -1,0 +1,514 @@
+"""Pictures and words in, masks at the picture's own size out: what a practitioner uses.
+
+    segmenter = Segmenter.from_pretrained("nano")
+    segmenter.segment("street.png", "the red car")                          -> Segmentation
+    segmenter.segment("street.png", ["the red car", "the tallest tree"])    -> list of them
+    segmenter.chat("street.png", "Which car could carry a piano?")          -> Segmentation; its text is the answer
+
+`segment` gives the model its answer ("[SEG].") and reads the masks in one forward pass; no text is generated. `chat`
+generates the answer first, causally, then reads a mask for every `[SEG]` in it from one forward pass over the finished
+conversation, because the picture looks at the `[SEG]` that follow it. Either way a picture goes through the vision
+tower once, however much is asked about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, TypedDict, Unpack, overload
+
+import torch
+from torch import Tensor
+
+from self1e.conversation import Turn
+from self1e.model.network import SELF1EForSegmentation
+from self1e.model.transfers import pinned
+from self1e.processing.images import ImageSource, check_max_tiles, load_image
+from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
+from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
+from self1e.processing.rows import Row, pack_tightly, single
+from self1e.processing.tokens import EncodedConversation, encode_continuation
+from self1e.segment.calibration import Calibration
+from self1e.segment.files import THREADS, Done, Finish, segment_files
+from self1e.segment.load import load_model
+from self1e.segment.passes import (
+    EncodedPicture,
+    TiledPicture,
+    answer_masks,
+    check_length,
+    encode_picture,
+    mask_pass,
+    stay_within_context,
+    up_to_last_seg,
+    write_answer,
+)
+from self1e.segment.quantise import Quantization, Samples
+from self1e.segment.results import Segmentation
+
+Picture = ImageSource | TiledPicture | EncodedPicture
+Prompts = list[str] | tuple[str, ...]
+History = Sequence[Turn | tuple[str, str]]
+
+SEPARATE, PACKED = 8, 32
+"""Default `batch_size`. A prompt in a row of its own costs as much memory as a picture, a packed one next to none."""
+
+TOKENS_PER_PASS = 4096
+"""Where this many tokens have come together, pictures included, a forward pass is full with fewer prompts."""
+
+
+class SegmentOptions(TypedDict, total=False):
+    """The options of `Segmenter.segment`, which explains them."""
+
+    template: Template
+    logits: bool
+    batch_size: int | None
+
+
+class Segmenter:
+    """Segments pictures by text.
+
+    Results are deterministic. Several threads may call one segmenter at a time if each call names its picture: nothing
+    is kept between calls but what `set_image` sets, and what makes later calls faster: the words that all conversations
+    begin with, as they were read, and weights that are packed when they are used often. A `Chat` belongs to one thread.
+
+    Args:
+        model: Is put into eval mode, and reads no more than its context from now on: `stay_within_context`.
+        processor: The model's.
+        calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
+        model_name: For the results.
+        quantization: How the model was quantised; None: it was not.
+    """
+
+    def __init__(
+        self,
+        model: SELF1EForSegmentation,
+        processor: SELF1EProcessor,
+        *,
+        calibration: Calibration | None = None,
+        model_name: str = "",
+        quantization: Quantization | None = None,
+    ) -> None:
+        self.model = model.eval()
+        stay_within_context(model)
+        self.processor = processor
+        self.calibration = calibration
+        self.model_name = model_name
+        self.quantization = quantization
+        self._picture: EncodedPicture | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype = "auto",
+        revision: str | None = None,
+        subfolder: str | None = None,
+        max_tiles: int = 1,
+        quantize: str | None = None,
+        quantize_check: Samples | None = None,
+        compile: bool = False,
+    ) -> Segmenter:
+        """Loads a model.
+
+        Args:
+            name: "nano", which comes with this package; a folder; or a model on the Hugging Face Hub ("owner/name").
+            device: "auto" (CUDA, else MPS, else the CPU), or a device as torch names it.
+            dtype: "auto" (see `self1e.segment.devices`), "float32", "bfloat16" or "float16".
+            revision: Branch, tag or commit on the Hub.
+            subfolder: Folder of the model inside of `name`.
+            max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer; the
+                published results are with one.
+            quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.segment.quantise`. The masks
+                are compared with the unquantised model's; `quantization` keeps the figure.
+            quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: generated scenes.
+            compile: Have torch compile the text model, see `self1e.segment.load.compile_layers`.
+                The first masks take longer.
+
+        Raises:
+            ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
+            QuantizationError: If quantisation changes its masks.
+            ValueError: If device, type, quantisation, `max_tiles` or compiling are not possible.
+        """
+        check_max_tiles(max_tiles)
+        loaded = load_model(
+            name,
+            device=device,
+            dtype=dtype,
+            revision=revision,
+            subfolder=subfolder,
+            quantize=quantize,
+            quantize_check=quantize_check,
+            compile=compile,
+        )
+        loaded.processor.max_tiles = max_tiles
+        return cls(
+            loaded.model,
+            loaded.processor,
+            calibration=loaded.calibration,
+            model_name=loaded.name,
+            quantization=loaded.quantization,
+        )
+
+    def __repr__(self) -> str:
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        scheme = f", quantize={self.quantization.scheme!r}" if self.quantization else ""
+        return f"Segmenter({self.model_name!r}, device={str(self.model.device)!r}, dtype={dtype!r}{scheme})"
+
+    # ---------------------------------------------------------------------------------------------------- pictures
+
+    def read(self, image: ImageSource) -> TiledPicture:
+        """Does what comes before the model: reads a picture and cuts it into tiles. Safe in any thread.
+
+        Args:
+            image: A path, the bytes of a file, an open binary file, a PIL picture, or an array; see `load_image`.
+
+        Returns:
+            The picture with its tiles, which stands for the image in all other methods.
+
+        Raises:
+            ImageError: If it cannot be read.
+        """
+        picture = load_image(image)
+        tiles, grid = self.processor.tiles(picture)
+        return TiledPicture(picture, pinned(tiles, self.model.device), grid)
+
+    @torch.inference_mode()
+    def encode(self, image: ImageSource | TiledPicture) -> EncodedPicture:
+        """Does once what depends on the picture alone. The result stands for the image in all other methods.
+
+        Args:
+            image: A picture, read or not (see `read`).
+
+        Raises:
+            ImageError: If it cannot be read.
+            ValueError: If it has more tiles than the model can read.
+        """
+        return encode_picture(
+            self.model, self.processor, image if isinstance(image, TiledPicture) else self.read(image)
+        )
+
+    def set_image(self, image: Picture) -> EncodedPicture:
+        """Encodes a picture and keeps it for calls that name none: `segment(prompt=...)`, `chat(question=...)`."""
+        self._picture = self._encoded(image)
+        return self._picture
+
+    def _encoded(self, image: Picture | None) -> EncodedPicture:
+        """The picture of a call, encoded; that of `set_image` for None."""
+        if image is None:
+            if self._picture is None:
+                raise ValueError("there is no picture: give one, or call set_image(picture) first")
+            return self._picture
+        if not isinstance(image, EncodedPicture):
+            return self.encode(image)
+        if image.model is not self.model:
+            raise ValueError("the picture was encoded by another model: encode it with this segmenter")
+        return image
+
+    # ----------------------------------------------------------------------------------------------------- segment
+
+    @overload
+    def segment(
+        self, image: Picture | None = None, *, prompt: str, **options: Unpack[SegmentOptions]
+    ) -> Segmentation: ...
+    @overload
+    def segment(
+        self, image: Picture | None = None, *, prompt: Prompts, **options: Unpack[SegmentOptions]
+    ) -> list[Segmentation]: ...
+    @overload
+    def segment(self, image: Picture | None, prompt: str, **options: Unpack[SegmentOptions]) -> Segmentation: ...
+    @overload
+    def segment(
+        self, image: Picture | None, prompt: Prompts, **options: Unpack[SegmentOptions]
+    ) -> list[Segmentation]: ...
+    @overload
+    def segment(
+        self, image: Sequence[tuple[Picture, str]], **options: Unpack[SegmentOptions]
+    ) -> list[Segmentation]: ...
+    @overload
+    def segment(
+        self, image: Sequence[tuple[Picture, Prompts]], **options: Unpack[SegmentOptions]
+    ) -> list[list[Segmentation]]: ...
+
+    def segment(
+        self,
+        image: Any = None,
+        prompt: Any = None,
+        *,
+        template: Template = "auto",
+        logits: bool = False,
+        batch_size: int | None = None,
+    ) -> Any:
+        """Segments what prompts name, each with one mask: where its logits are above 0.
+
+        Args:
+            image: A picture, encoded or not (see `encode`); None for the one of `set_image`. Or a list of pairs
+                (picture, prompt or list of prompts), which share forward passes; files are read as their turn comes.
+            prompt: A noun phrase ("the red car") or a sentence ("What could cut bread?"), or a list of such. None with
+                a list of pairs.
+            template: How to ask: "phrase", "sentence", "none" (the prompt as it stands), or "auto" to tell by looking.
+            logits: Keep the mask logits, float32 at the picture's size, in the results.
+            batch_size: Most prompts of one forward pass; bounds the memory. None: 8, or 32 with a model that reads the
+                prompts of a picture in one row. Long prompts and many tiles make for smaller batches by themselves.
+
+        Returns:
+            A `Segmentation` for one prompt, a list for a list of prompts, and for a list of pairs a list with one or
+            the other for each of them.
+
+        Raises:
+            ImageError: If a picture cannot be read.
+            PromptError: If a prompt is empty or longer than the model can read.
+            ValueError: If an argument does not fit.
+        """
+        if isinstance(image, list | tuple):
+            if prompt is not None:
+                raise ValueError("each of several pictures needs its own prompts: segment([(picture, prompts), ...])")
+            pairs = [_pair(number, pair) for number, pair in enumerate(image)]
+        elif prompt is None:
+            raise ValueError("there is no prompt: segment(picture, prompt), or segment(prompt=...) after set_image")
+        else:
+            pairs = [(self._encoded(None) if image is None else image, prompt)]
+        # All prompts are looked at before any work is done.
+        requests = [(picture, _with_questions(prompts, template)) for picture, prompts in pairs]
+        answers = self._answers(requests, logits, batch_size)
+        mirrored = [
+            results[0] if isinstance(prompts, str) else results
+            for results, (_, prompts) in zip(answers, pairs, strict=True)
+        ]
+        return mirrored if isinstance(image, list | tuple) else mirrored[0]
+
+    @torch.inference_mode()
+    def _answers(
+        self, requests: Sequence[tuple[Picture, list[tuple[str, str]]]], logits: bool, batch_size: int | None
+    ) -> list[list[Segmentation]]:
+        """The results for each picture with its (prompt, question) pairs."""
+        config = self.model.config
+        packed = not config.image_to_segmentation  # else the picture is read anew for each prompt
+        if batch_size is None:
+            batch_size = PACKED if packed else SEPARATE
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        answers: list[list[Segmentation]] = [[] for _ in requests]
+        for jobs in _passes(self._jobs(requests), batch_size, packed):
+            groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
+            pictures = [group[0].picture for group in groups]
+            rows = [row for index, group in enumerate(groups) for row in _rows(group, index, packed)]
+            masks = [mask for row in mask_pass(self.model, self.processor, pictures, rows) for mask in row.split(1)]
+            for job, mask in zip(jobs, masks, strict=True):
+                answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits))
+        return answers
+
+    def _jobs(self, requests: Sequence[tuple[Picture, list[tuple[str, str]]]]) -> Iterator[_Job]:
+        """All prompts in order. A picture is read and encoded when its turn comes."""
+        for number, (image, prompts) in enumerate(requests):
+            if not prompts:
+                continue
+            picture = self._encoded(image)
+            prefix = self.processor.prefix(picture.grid)
+            for prompt, question in prompts:
+                words = encode_continuation(self.processor.tokenizer, [Turn(question, EVAL_ANSWER)])
+                check_length(self.model, len(prefix), len(words))
+                words = up_to_last_seg(words, self.model.config.seg_token_id)
+                yield _Job(number, picture, prompt, prefix, words)
+
+    def _result(self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
+        """float[K, h, w] mask logits as the model gives them, on the CPU -> the result at the picture's size."""
+        return Segmentation.from_logits(
+            mask_logits_to_picture(masks, picture.image.size).numpy(),
+            prompt=prompt,
+            text=text,
+            image=picture.image,
+            model=self.model_name,
+            calibration=self.calibration,
+            keep_logits=logits,
+        )
+
+    def segment_files(
+        self,
+        sources: Iterable[ImageSource],
+        prompts: str | list[str],
+        *,
+        finish: Finish[Any] | None = None,
+        batch: int = 1,
+        threads: int = THREADS,
+        **options: Unpack[SegmentOptions],
+    ) -> Generator[Done[Any], None, None]:
+        """Segments any number of pictures, with reading ahead and finishing behind the model in threads.
+
+        A handful of pictures are in memory at a time. Stopping early, by `close()` or an error, lets what is being
+        finished come to its end and drops the rest. For several processes see
+        `self1e.segment.files.segment_in_processes`.
+
+        Args:
+            sources: Paths, or anything else that `load_image` reads.
+            prompts: See `segment`; the same for all pictures.
+            finish: Is called in a thread with the index of a picture and its results, to draw and write files, say.
+                What it returns takes their place.
+            batch: Pictures that share forward passes. More use a GPU better and take more memory; on a CPU, 1 does.
+            threads: How many read and finish.
+            options: See `segment`.
+
+        Yields:
+            A `Done` for each source, in their order. A picture that cannot be read has its error there.
+
+        Raises:
+            ValueError: If a number is less than 1, or as in `segment`.
+        """
+        return segment_files(self, sources, prompts, finish=finish, batch=batch, threads=threads, **options)
+
+    # -------------------------------------------------------------------------------------------------------- chat
+
+    @torch.inference_mode()
+    def chat(
+        self,
+        image: Picture | None = None,
+        question: str | None = None,
+        history: History = (),
+        *,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        logits: bool = False,
+    ) -> Segmentation:
+        """Answers a question about a picture in words, and with a mask for every `[SEG]` among them.
+
+        Args:
+            image: A picture, encoded or not (see `encode`); None for the one of `set_image`.
+            question: Anything, asked as it stands.
+            history: What was said before: `Turn`s or (question, answer) pairs. Its masks are not made again.
+            max_new_tokens: Longer answers are cut off.
+            temperature: 0 takes the likeliest token every time. Above, tokens are drawn: the higher, the more freely;
+                `torch.manual_seed` makes that repeatable.
+            logits: Keep the mask logits, float32 at the picture's size, in the result.
+
+        Returns:
+            `text` is the answer; `masks` are as many as it has `[SEG]`, none when it is in words only.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+            PromptError: If the question is empty, or the conversation is longer than the model can read.
+            ValueError: If an argument does not fit.
+        """
+        if question is None:
+            raise ValueError("there is no question: chat(picture, question), or chat(question=...) after set_image")
+        if max_new_tokens < 1 or temperature < 0:
+            raise ValueError(f"must be at least 1 and 0: {max_new_tokens=}, {temperature=}")
+        question = _question(question, "none")
+        turns = _turns(history)
+        picture = self._encoded(image)
+        answer = write_answer(
+            self.model,
+            self.processor,
+            picture,
+            turns,
+            question,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+        )
+        masks = answer_masks(self.model, self.processor, picture, answer) if answer.marks else torch.zeros(0, 1, 1)
+        return self._result(masks, picture, question, answer.text, logits)
+
+    def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
+        """A conversation about one picture, which is encoded once; see `Chat`."""
+        return Chat(self, self._encoded(image), history)
+
+
+class Chat:
+    """A conversation about one picture.
+
+        chat = segmenter.start_chat("kitchen.png")
+        chat.ask("What is on the table?").text                  -> "A bowl and a bread knife."
+        chat.ask("Show me what could cut bread.").masks         -> bool[1, H, W]
+
+    Attributes:
+        turns: What was said so far.
+    """
+
+    def __init__(self, segmenter: Segmenter, picture: EncodedPicture, history: History = ()) -> None:
+        self.segmenter = segmenter
+        self.picture = picture
+        self.turns = _turns(history)
+
+    def ask(
+        self, question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, logits: bool = False
+    ) -> Segmentation:
+        """Asks the next question; see `Segmenter.chat`. After an error the conversation is as it was."""
+        reply = self.segmenter.chat(
+            self.picture,
+            question,
+            self.turns,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            logits=logits,
+        )
+        self.turns.append(Turn(reply.prompt, reply.text))
+        return reply
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One prompt about the picture of the `request`-th pair; its conversation is `prefix` + `words`."""
+
+    request: int
+    picture: EncodedPicture
+    prompt: str
+    prefix: EncodedConversation
+    words: EncodedConversation
+
+
+def _passes(jobs: Iterable[_Job], batch_size: int, packed: bool) -> Iterator[list[_Job]]:
+    """Consecutive jobs for one forward pass each."""
+    batch: list[_Job] = []
+    tokens = 0
+    for job in jobs:
+        shares_prefix = packed and bool(batch) and batch[-1].request == job.request
+        cost = len(job.words) + (0 if shares_prefix else len(job.prefix))
+        if batch and (len(batch) == batch_size or tokens + cost > TOKENS_PER_PASS):
+            yield batch
+            batch, tokens = [], 0
+            cost = len(job.words) + len(job.prefix)
+        batch.append(job)
+        tokens += cost
+    if batch:
+        yield batch
+
+
+def _rows(jobs: Sequence[_Job], picture: int, packed: bool) -> list[Row]:
+    """The conversations about one picture: a row each, or one behind the other in one row."""
+    if packed and len(jobs) > 1:
+        return [pack_tightly(jobs[0].prefix, [job.words for job in jobs], picture)]
+    return [single(job.prefix + job.words, picture) for job in jobs]
+
+
+def _pair(number: int, pair: Any) -> tuple[Any, Any]:
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise ValueError(f"entry {number} of the list is no pair: give [(picture, prompt or list of prompts), ...]")
+    return pair[0], pair[1]
+
+
+def _with_questions(prompts: Any, template: Template) -> list[tuple[str, str]]:
+    """The prompts of a picture, each with the question that it makes."""
+    if not isinstance(prompts, str | list | tuple):
+        raise ValueError(f"a prompt is text or a list of texts, not {type(prompts).__name__}")
+    return [(prompt, _question(prompt, template)) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+
+
+def _question(prompt: Any, template: Template) -> str:
+    if not isinstance(prompt, str):
+        raise ValueError(f"a prompt is text, not {type(prompt).__name__}")
+    return question_for(prompt, template)
+
+
+def _turns(history: History) -> list[Turn]:
+    if isinstance(history, str):
+        raise ValueError("history is a list of turns, not a text: [(question, answer), ...]")
+    return [turn if isinstance(turn, Turn) else _turn(number, turn) for number, turn in enumerate(history)]
+
+
+def _turn(number: int, turn: Any) -> Turn:
+    is_pair = isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(each, str) for each in turn)
+    if not is_pair:
+        raise ValueError(f"turn {number} of the history is {turn!r}: give a Turn or a (question, answer) pair of texts")
+    return Turn(*turn)

@@ -1,0 +1,89 @@
+"""Tiny models and batches for the tests of `modeling/`: 56 px tiles, 4 x 4 patches, 4 image tokens a tile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from self1e.model.config import SELF1EConfig
+from self1e.model.network import SELF1EForSegmentation
+
+IMAGE, SEG, END = 50, 51, 52
+VOCABULARY = 64
+TOKENS_PER_TILE = 4
+TILE = 56
+
+TEXT = {
+    "hidden_size": 24,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": 512,
+}
+VISION = {
+    "model_type": "internvl_vision",
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": TILE,
+    "patch_size": 14,
+    "attention_bias": True,
+}
+
+
+def tiny_config(text_model: str = "qwen2", text: dict[str, Any] | None = None, **settings: Any) -> SELF1EConfig:
+    """A configuration with weights of a few hundred kilobytes."""
+    head_dim = {"head_dim": 8} if text_model == "qwen3" else {}
+    defaults = {"tie_word_embeddings": False, "image_token_id": IMAGE, "seg_token_id": SEG, "image_seq_length": 4}
+    return SELF1EConfig(
+        vision_config=dict(VISION),
+        text_config={"model_type": text_model, **TEXT, **head_dim, **(text or {})},
+        **{**defaults, **settings},
+    )
+
+
+def tiny_model(text_model: str = "qwen2", seed: int = 0, **settings: Any) -> SELF1EForSegmentation:
+    """A model in which every parameter is random and matters, unlike in one that was just initialised."""
+    model = SELF1EForSegmentation(tiny_config(text_model, **settings)).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            centre = 1.0 if "norm" in name and name.endswith("weight") else 0.0
+            parameter.copy_(centre + 0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def conversation(tiles: int, segs: int, words: int = 3, seed: int = 0) -> list[int]:
+    """Token ids: words, a picture of `tiles` tiles, words, and for each `[SEG]` a word and the token; then a word."""
+    generator = torch.Generator().manual_seed(100 * seed + 10 * tiles + segs)
+
+    def some(number: int) -> list[int]:
+        return torch.randint(0, IMAGE, (number,), generator=generator).tolist()
+
+    ids = some(2) + [IMAGE] * (TOKENS_PER_TILE * tiles) + some(words)
+    for _ in range(segs):
+        ids += [*some(1), SEG]
+    return ids + some(1)
+
+
+def batch_of(rows: Sequence[Sequence[int]], side: str = "right", extra: int = 0, pad: int = 0) -> dict[str, Tensor]:
+    """`input_ids` and `attention_mask` of rows padded to the longest and `extra` more."""
+    length = max(map(len, rows)) + extra
+    input_ids = torch.full((len(rows), length), pad)
+    attention_mask = torch.zeros(len(rows), length, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        where = slice(0, len(row)) if side == "right" else slice(length - len(row), length)
+        input_ids[index, where] = torch.tensor(row)
+        attention_mask[index, where] = True
+    return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+
+def pixels(tiles: int, seed: int = 0) -> Tensor:
+    """float[tiles, 3, TILE, TILE]."""
+    return torch.randn(tiles, 3, TILE, TILE, generator=torch.Generator().manual_seed(seed))
