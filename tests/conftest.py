@@ -39,3 +39,12 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A folder with a released checkpoint of `tiny_model()`."""
+    from builders import tiny_model
+    from official import official_config, official_tensors, write_folder
+
+    return write_folder(tmp_path / "release", official_config(), official_tensors(tiny_model()))

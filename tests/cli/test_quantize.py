@@ -9,7 +9,7 @@ import pytest
 from command_line import Cli, assert_one_sentence
 from PIL import Image
 
-from self1e import quantization
+from self1e.segment import quantise as quantization
 
 
 @pytest.fixture

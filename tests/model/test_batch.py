@@ -43,7 +43,7 @@ def test_rows_about_a_picture_go_together():
     assert layout.asked_image_tokens.tolist() == [place for each in (0, 2, 1) for place in image[each]]
     assert layout.before_seg.tolist() == [first + 5, fourth + 4, third + 8, third + 10]
     assert torch.equal(layout.seg_due, layout.before_seg)
-    assert (layout.supervised, layout.conversations, layout.unpacked) == (None, 5, None)
+    assert (layout.supervised, layout.conversations) == (None, 5)
 
 
 def test_rows_that_do_not_perceive_ask_for_nothing():

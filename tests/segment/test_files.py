@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from self1e import pipeline
 from self1e.processing.images import ImageError
+from self1e.segment import files as pipeline
 from self1e.segment.files import AHEAD, ProcessError, segment_in_processes
 from self1e.segment.load import ModelError
 from self1e.segment.results import Segmentation

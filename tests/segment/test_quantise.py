@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from self1e import Segmenter, quantization
+from self1e import Segmenter
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError
+from self1e.segment import quantise as quantization
 from self1e.segment.load import load_model
 from self1e.segment.quantise import (
     LEAST_IOU,

@@ -1,4 +1,4 @@
-"""Tiny models and batches for the tests of `modeling/`: 56 px tiles, 4 x 4 patches, 4 image tokens a tile."""
+"""Tiny models and batches for tests of the model itself: 56 px tiles, 4 x 4 patches, 4 image tokens a tile."""
 
 from __future__ import annotations
 
