@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
-from self1e.model.network import SELF1EForSegmentation
+from self1e import SELF1EForSegmentation
 
 IDS = {"seg_token_id": SEG, "image_token_id": IMAGE}
 """What the converter has to be told about a checkpoint without a tokenizer."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from self1e.version import __version__
 
 if TYPE_CHECKING:
+    from self1e.checkpoints.load import SELF1EForSegmentation
     from self1e.model.config import SELF1EConfig
-    from self1e.model.network import SELF1EForSegmentation
     from self1e.processing.processor import SELF1EProcessor
     from self1e.segment.load import ModelError
     from self1e.segment.results import Segmentation
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HOME_OF = {
     "ModelError": "self1e.segment.load",
     "SELF1EConfig": "self1e.model.config",
-    "SELF1EForSegmentation": "self1e.model.network",
+    "SELF1EForSegmentation": "self1e.checkpoints.load",
     "SELF1EProcessor": "self1e.processing.processor",
     "Segmentation": "self1e.segment.results",
     "Segmenter": "self1e.segment.segmenter",

@@ -7,10 +7,10 @@ from huggingface_hub.utils import filter_repo_objects
 from official import IDS, assert_same_weights, edit_config, hf_base, official_config, official_tensors, write_folder
 from safetensors.torch import load_file, save_file
 
+from self1e import SELF1EForSegmentation
 from self1e.checkpoints import hub
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.weights import CheckpointError
-from self1e.model.network import SELF1EForSegmentation
 
 
 class TestBrokenSources:

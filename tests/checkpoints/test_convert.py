@@ -11,12 +11,12 @@ from official import IDS, assert_same_weights, edit_config, hf_base, official_co
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from self1e import SELF1EForSegmentation
 from self1e.checkpoints import weights
 from self1e.checkpoints.check import expected_shapes
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.names import our_settings
 from self1e.checkpoints.weights import CheckpointError
-from self1e.model.network import SELF1EForSegmentation
 
 
 class TestRelease:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from official import IDS, official_config, official_tensors
 
+from self1e import SELF1EForSegmentation
 from self1e.checkpoints.names import our_settings
 from self1e.checkpoints.presets import TEXT_SHAPES, VISION_SHAPE, VOCABULARY
 from self1e.model.config import SELF1EConfig
-from self1e.model.network import SELF1EForSegmentation
 
 SHARDS = 4
 MOST_GIB = 4

@@ -17,7 +17,7 @@ def test_2b_segments_photographs_within_24_gib(shared: Path) -> None:
             *("--tokenizer", str(shared / "real-data/tokenizer/InternVL3-2B")),
             *map(str, photographs),
         ],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
         check=False,

@@ -17,10 +17,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import our_names
 from self1e.checkpoints.weights import CheckpointError, read_json
 from self1e.model.attention_mask import dual_perception_mask
-from self1e.model.network import SELF1EForSegmentation, SELF1EOutput
+from self1e.model.outputs import SELF1EOutput
 
 
 @dataclass(frozen=True)

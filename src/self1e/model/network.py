@@ -12,9 +12,8 @@ common prefix (`conversation_ids`). `T` tiles of all pictures, `n` image tokens 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +21,6 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 from transformers.cache_utils import Cache
 
-from self1e.checkpoints.check import check_own_layout
-from self1e.checkpoints.convert import plan_conversion
-from self1e.checkpoints.hub import HUB_OPTIONS, read_config, resolve_folder
-from self1e.checkpoints.names import layout_of
-from self1e.checkpoints.weights import CheckpointError, WeightFiles
 from self1e.fast.prefix_cache import Opening
 from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
 from self1e.model.batch import TokenLayout
@@ -44,6 +38,14 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     config_class = SELF1EConfig
     accepts_loss_kwargs = False  # the losses are normalised here, not by Trainer
 
+    checkpoint_reader: ClassVar[Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]] | None] = None
+    """Makes (name, keyword arguments) of `from_pretrained` those that transformers can load this class with.
+
+    `self1e.checkpoints.load` sets it when it is imported: it finds checkpoints, tells what is wrong with them, and
+    converts a release of SELF1E or an InternVL base model. `self1e.SELF1EForSegmentation` always has it. Without it,
+    this class loads what its own `save_pretrained` wrote.
+    """
+
     def __init__(self, config: SELF1EConfig) -> None:
         super().__init__(config)
         self.refilling_head = RefillingHead(config)
@@ -55,41 +57,27 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any = None, *model_args: Any, **kwargs: Any) -> Any:
-        """Loads a folder or Hub id: this package's own, a release of SELF1E, or an InternVL base model.
-
-        The latter two are converted in memory, see `convert_checkpoint`. Nothing is left to chance: a weight that is
-        missing, left over, or of another shape than the configuration says is an error.
+        """Loads a folder or Hub id; nothing is left to chance.
 
         Args:
-            pretrained_model_name_or_path: Folder or Hub id with safetensors weights.
+            pretrained_model_name_or_path: What this class saved; with `checkpoint_reader`, whatever that reads.
             model_args: As in transformers.
-            kwargs: As in transformers: `subfolder`, `revision`, `dtype`, `device_map`, ..., and settings of
-                `SELF1EConfig` to override. For a conversion also `seed`.
+            kwargs: As in transformers: `subfolder`, `revision`, `dtype`, `device_map`, ..., settings of `SELF1EConfig`
+                to override, and what `checkpoint_reader` takes.
 
         Raises:
-            CheckpointError: When the checkpoint cannot be found, is incomplete or damaged, or does not fit.
+            ValueError: When a weight is missing, left over, or of another shape than the configuration says. With
+                `checkpoint_reader` also whatever else is wrong with the checkpoint.
         """
-        name = pretrained_model_name_or_path
-        source = None
-        if name is not None:
-            location = {key: kwargs.pop(key) for key in HUB_OPTIONS if key in kwargs}
-            raw_config = read_config(str(name), **location)
-            if raw_config.get("model_type") == SELF1EConfig.model_type:
-                source = resolve_folder(str(name), **location)
-                given = kwargs.get("config")
-                settings = raw_config if given is None else given.to_dict()
-                settings |= {key: kwargs[key] for key in SELF1EConfig.__annotations__ if key in kwargs}
-                # Before transformers builds the model, whose errors would not say what is wrong with the checkpoint.
-                check_own_layout(source, WeightFiles(source), settings)
-            else:
-                layout_of(raw_config)  # before gigabytes are downloaded
-                kwargs = _converted(resolve_folder(str(name), **location), **kwargs)
+        name = source = pretrained_model_name_or_path
+        if cls.checkpoint_reader is not None and name is not None:
+            source, kwargs = cls.checkpoint_reader(name, kwargs)
         asked_for_info = kwargs.pop("output_loading_info", False)
         kwargs |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "use_safetensors": True}
         model, info = super().from_pretrained(source, *model_args, **kwargs)
         for kind in ("missing", "unexpected", "mismatched"):
             if info[f"{kind}_keys"]:  # transformers would warn, and go on with random numbers
-                raise CheckpointError(f"the weights of {name} do not fit: {kind} are {sorted(info[f'{kind}_keys'])}")
+                raise ValueError(f"the weights of {name} do not fit: {kind} are {sorted(info[f'{kind}_keys'])}")
         return (model, info) if asked_for_info else model
 
     @property
@@ -416,19 +404,6 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         losses = (ce_loss, bce_loss, dice_loss)
         given = [weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None]
         return torch.stack(given).sum() if given else None
-
-
-def _converted(folder: Path, **kwargs: Any) -> dict[str, Any]:
-    """Arguments for transformers' `from_pretrained` that hold the converted checkpoint of `folder`."""
-    if "config" in kwargs:
-        raise ValueError(f"{folder} is converted while it is loaded: give single settings instead of a config")
-    planning = ("seg_token_id", "image_token_id", "refilling", "seed")
-    plan = plan_conversion(folder, **{key: kwargs.pop(key) for key in planning if key in kwargs})
-    for key in SELF1EConfig.__annotations__:
-        if key in kwargs:
-            setattr(plan.config, key, kwargs.pop(key))
-    weights = {tensor.name: tensor.make() for tensor in plan.tensors}
-    return {**kwargs, "config": plan.config, "state_dict": weights}
 
 
 AutoModelForImageTextToText.register(SELF1EConfig, SELF1EForSegmentation)

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from self1e.checkpoints.hub import HUB_ID, read_config, resolve_folder
+from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import has_head
 from self1e.checkpoints.weights import CheckpointError, WeightFiles, read_json
 from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.fast.attention import choose_attention
 from self1e.fast.folding import fold
 from self1e.files import expand_user
-from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
 from self1e.segment.calibration import Calibration

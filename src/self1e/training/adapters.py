@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from self1e.checkpoints.hub import read_config
+from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.weights import CheckpointError
 from self1e.model.config import SELF1EConfig
-from self1e.model.network import SELF1EForSegmentation
 from self1e.segment.load import find_model
 from self1e.training.config import Lora, Optimisation
 from self1e.training.optimisers import group_of

@@ -21,10 +21,10 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 from self1e.checkpoints.hub import read_config
+from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.fast.attention import FEW_PASSES
 from self1e.files import folder_when_complete
 from self1e.model.config import SELF1EConfig
-from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.segment.devices import choose_device
