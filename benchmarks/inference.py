@@ -25,15 +25,13 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from benchmarks.machine import ROOT, device_name, machine_facts, peak_gib, peak_of_child
 from benchmarks.matrix_products import MatrixProducts
@@ -47,7 +45,6 @@ from benchmarks.subjects import (
     model_settings,
     pathway,
     picture,
-    prepack_now,
     prompts,
     saved,
 )
@@ -62,8 +59,6 @@ GRIDS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 6: (3, 2), 9: (3, 3), 12: (4, 3)}
 """(columns, rows) for a number of tiles."""
 
 WAYS = ("reference", "exact", "shared")
-PREPACKED = "exact, prepacked"
-"""`exact` in a process that makes many passes, where memory is measured."""
 
 TOLERANCE = {"float32": ("max_difference", 1e-3), "bfloat16": ("iou", 0.995)}
 """What agreement is measured by, and its limit."""
@@ -83,15 +78,13 @@ class Ways:
     def __init__(self, model: SELF1EForSegmentation, processor: SELF1EProcessor) -> None:
         self.theirs = Reference(model)  # before anything is folded
         fold(model)
-        plain = [each for each in model.named_modules(remove_duplicate=False) if type(each[1]) is nn.Linear]
         self.segmenter = Segmenter(for_inference(model), processor)
-        self.prepacked = [(*_place(model, name), layer) for name, layer in plain]
         self.model, self.processor = model, processor
 
     def reference(self, image: Image.Image, asked: Sequence[str], image_to_segmentation: bool = True) -> Logits:
         """The release's way, in batches of `BATCH`."""
         questions = [question_for(each) for each in asked]
-        with pathway(self.model, image_to_segmentation), self.plain_linears():
+        with pathway(self.model, image_to_segmentation):
             return [logits.cpu().numpy() for logits in self.theirs.segment(self.processor, image, questions)]
 
     def exact(self, image: Image.Image, asked: Sequence[str], **options: Any) -> Logits:
@@ -103,18 +96,6 @@ class Ways:
         """Ours, expressions packed behind one picture."""
         with pathway(self.model, False):
             return self._segment(image, asked, **options)
-
-    @contextmanager
-    def plain_linears(self) -> Iterator[None]:
-        """Linear layers with weights as they are stored; the reference shares the layers with ours."""
-        ready = [(siblings, name, siblings[name]) for siblings, name, _ in self.prepacked]
-        try:
-            for siblings, name, layer in self.prepacked:
-                siblings[name] = layer
-            yield
-        finally:
-            for siblings, name, layer in ready:
-                siblings[name] = layer
 
     def _segment(self, image: Image.Image, asked: Sequence[str], **options: Any) -> Logits:
         results = self.segmenter.segment(image, list(asked), logits=True, **options)
@@ -136,12 +117,6 @@ class Ways:
         return products, tokens, result
 
 
-def _place(model: nn.Module, name: str) -> tuple[dict[str, Any], str]:
-    """Where a layer stands: the layers of its parent, and its name among them. Quicker than `set_submodule`."""
-    parent, _, child = name.rpartition(".")
-    return model.get_submodule(parent)._modules, child
-
-
 def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, Any]:
     """Times the rivals about one picture, and compares their masks.
 
@@ -154,7 +129,6 @@ def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, 
     device = ways.model.device
     image = picture(ways.processor, *GRIDS[tiles])
     asked = prompts(expressions)
-    prepack_now(ways.model)
     batch = asked[:BATCH]
     ways.exact(image, asked[:1])  # what is read once is not to be counted
     theirs, their_tokens, _ = ways.watched(lambda: ways.reference(image, batch))
@@ -243,10 +217,6 @@ def peak(way: str, model: SELF1EForSegmentation, processor: SELF1EProcessor, exp
     image, asked = picture(processor, *GRIDS[tiles]), prompts(expressions)
     if way == "reference":  # alone: nothing is folded for it
         Reference(model).segment(processor, image, [question_for(each) for each in asked])
-    elif way == PREPACKED:
-        ways = Ways(model, processor)
-        prepack_now(model)
-        ways.exact(image, asked)
     else:
         getattr(Ways(model, processor), way)(image, asked)
     return peak_gib(model.device)
@@ -286,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory", action="store_true", help="measure memory instead of time")
     parser.add_argument("--cold-start", action="store_true", help="time the command line instead")
     parser.add_argument("--results", type=Path, default=RESULTS / "inference.json")
-    parser.add_argument("--peak-of", choices=(*WAYS, PREPACKED), help=argparse.SUPPRESS)
+    parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.cold_start:
@@ -305,10 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for tiles, expressions in settings:
                 options = [*model_arguments(chosen), "--folder", folder]
                 options += ["--expressions", expressions, "--tiles", tiles]
-                gib = {
-                    way: peak_of_child("benchmarks.inference", [*options, "--peak-of", way])
-                    for way in (*WAYS, PREPACKED)
-                }
+                gib = {way: peak_of_child("benchmarks.inference", [*options, "--peak-of", way]) for way in WAYS}
                 key = model_settings(chosen) | {"expressions": expressions, "tiles": tiles}
                 record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
                 print(json.dumps(key | gib), flush=True)

@@ -2,8 +2,7 @@
 
 `MatrixProducts.of` watches one run and notes every product of two matrices: its shape, and the weights that it read,
 which stay where and how they are. `run` then does only these, each with its own weights, as in the model they do not
-fit into the caches either. Results go into memory that is there already, but for those of prepacked weights, which
-torch gives new memory.
+fit into the caches either. Results go into memory that is there already.
 
 Products with weights (linears, the patch embedding) are kept apart from those of activations (attention, the mask's
 inner product): a fused kernel may well do the latter faster than bare products, which write all scores to memory.
@@ -34,8 +33,8 @@ ATTENTION = (
 class Product:
     """`count` products [m, k] @ [k, n].
 
-    `right` is the second operand where it is a weight of the model, [k, n] or packed (see
-    `self1e.modeling.cpu_linear`), and None for activations. Nothing is derived for the first operand if it is `data`.
+    `right` is the second operand, [k, n], where it is a weight of the model, and None for activations. Nothing is
+    derived for the first operand if it is `data`.
     """
 
     count: int
@@ -108,18 +107,10 @@ class MatrixProducts:
                 if not each.data:
                     backward.append((gradient, right.mT, (each.m, each.k), each))
 
-        def multiply(left: Tensor, right: Tensor) -> Callable[..., Tensor]:
-            return _prepacked if right.is_mkldnn else torch.mm if left.dim() == 2 else torch.bmm
-
         return [
-            (multiply(left, right), left, right, memory.numbers("out", each, *shape))
+            (torch.mm if left.dim() == 2 else torch.bmm, left, right, memory.numbers("out", each, *shape))
             for left, right, shape, each in forward + backward[::-1]
         ]
-
-
-def _prepacked(left: Tensor, packed: Tensor, out: Tensor) -> Tensor:
-    """As in the model. The operator does not take `out`."""
-    return torch.ops.mkldnn._linear_pointwise(left, packed, None, "none", [], "")
 
 
 class _Memory:
@@ -153,9 +144,6 @@ class _Recorder(TorchDispatchMode):
             self._note(args[0].shape, args[1])
         elif operator in (aten.addmm, aten.baddbmm):
             self._note(args[1].shape, args[2])
-        elif operator is torch.ops.mkldnn._linear_pointwise:
-            left, packed = args[:2]
-            self._note(torch.Size([left.shape[:-1].numel(), left.shape[-1]]), packed)
         elif operator in ATTENTION:
             query, key, value = args[:3]
             self._note(query.shape, key.mT)
@@ -173,10 +161,6 @@ class _Recorder(TorchDispatchMode):
     def _note(self, left: torch.Size, right: Tensor, data: bool = False) -> None:
         """A product of [..., m, *] with [..., k, n], as many as `left` has matrices."""
         *several, m, _ = left
-        weight: Tensor | None = right.detach()
-        if right.is_mkldnn:
-            n, k = right.shape
-        else:
-            k, n = right.shape[-2:]
-            weight = weight if right.untyped_storage().data_ptr() in self.own else None
+        k, n = right.shape[-2:]
+        weight = right.detach() if right.untyped_storage().data_ptr() in self.own else None
         self.products.append(Product(prod(several), m, k, n, right.dtype, right.device, weight, data))

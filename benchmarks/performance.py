@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.inference import PREPACKED
 from benchmarks.machine import ROOT
 from benchmarks.records import RESULTS, read, settings_of
 from benchmarks.scaling import picture_name
@@ -62,7 +61,7 @@ def memory_table(results: Path) -> str:
     rows = _with("memory", read(results / "inference.json"), (*MODEL, "tiles", "expressions"))
     head = (
         "device", "size, type", "tiles", "expressions", "reference, GiB", "exact, GiB", "shared, GiB",
-        "exact / reference", "exact with packed weights, GiB",
+        "exact / reference",
     )  # fmt: skip
     return _table(
         head,
@@ -74,7 +73,6 @@ def memory_table(results: Path) -> str:
                 settings["expressions"],
                 *(f"{found['gib'][way]:.2f}" for way in ("reference", "exact", "shared")),
                 f"{found['gib']['exact'] / found['gib']['reference']:.2f}",
-                f"{found['gib'][PREPACKED]:.2f}" if PREPACKED in found["gib"] else "not run",
             ]
             for settings, found in rows
         ),

@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.machine import machine_facts, peak_gib
 from benchmarks.records import RESULTS, record
-from benchmarks.subjects import DTYPES, SIZES, build, picture, prepack_now, prompts
+from benchmarks.subjects import DTYPES, SIZES, build, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.segment.load import BUNDLED, for_inference
@@ -60,7 +60,6 @@ def make(name: str, size: str, tokenizer: Path | None) -> Variant:
         quantize(model, "int8")
         iou = round(agreement(before, mask_maps(model, processor, samples)), 4)
     segmenter = Segmenter(for_inference(model), processor)
-    prepack_now(model)
     size_in_bytes = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
     return Variant(segmenter, round(size_in_bytes / 2**30, 3), iou)
 

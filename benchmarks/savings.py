@@ -18,13 +18,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from self1e.modeling.cpu_linear import PrepackedLinear, prepack_linears
-
 from benchmarks.inference import Ways
 from benchmarks.machine import machine_facts
 from benchmarks.matrix_products import MatrixProducts
 from benchmarks.records import RESULTS, record
-from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prepack_now, prompts
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.fast.attention import BY_HEAD, choose_attention
@@ -71,7 +69,6 @@ def no_opening(_: Ways) -> AbstractContextManager[Any]:
 WITHOUT: dict[str, Callable[[Ways], AbstractContextManager[Any]]] = {
     "LM head left out": language_model_head,
     "attention by head": fused_attention,
-    "prepacked weights": Ways.plain_linears,
     "conversations cut behind [SEG]": whole_answers,
     "opening read once": no_opening,
 }
@@ -88,8 +85,6 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         passes: Of each rival, after one to warm up.
     """
     image, asked = picture(ways.processor, 1, 1), prompts(expressions)
-    prepack_now(ways.model)
-    prepack_now(unfolded.model)
 
     def exact(segmenter: Segmenter = ways.segmenter) -> None:
         with pathway(segmenter.model, True):
@@ -117,8 +112,6 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         del rivals["picture encoded once"]
     if ways.model.config.text_config._attn_implementation != BY_HEAD:
         del rivals["attention by head"]
-    if not any(isinstance(layer, PrepackedLinear) for layer in ways.model.modules()):
-        del rivals["prepacked weights"]
     for rival in rivals.values():
         rival()
     tflop = {name: MatrixProducts.of(of_saving(name), rival)[0].tflop for name, rival in rivals.items()}
@@ -143,8 +136,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ways = Ways(*build_chosen(chosen))
     model, processor = build_chosen(chosen)
     choose_attention(model)
-    if not model.compiled:
-        prepack_linears(model)
     model.openings = {}  # its weights stay as they are, too
     unfolded = Segmenter(model, processor)
     for expressions in chosen.expressions:

@@ -29,7 +29,7 @@ import torch
 from benchmarks.inference import GRIDS, Ways
 from benchmarks.machine import CPU, ROOT, machine_facts
 from benchmarks.records import RESULTS, read, record, settings_of
-from benchmarks.subjects import add_model_options, build_chosen, model_settings, picture, prepack_now, prompts
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, picture, prompts
 from benchmarks.timing import interleaved, ratio
 
 VALUES: dict[str, tuple[int, ...]] = {
@@ -112,7 +112,6 @@ def workers(number: int, chosen: argparse.Namespace) -> Iterator[list[Connection
 
 def _work(connection: Connection, chosen: argparse.Namespace) -> None:
     ways = Ways(*build_chosen(chosen))
-    prepack_now(ways.model)
     image, asked = picture(ways.processor, 1, 1), prompts(1)
     try:
         while True:
@@ -204,7 +203,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     axes = [] if chosen.draw else chosen.axes
     if in_one := [axis for axis in axes if axis != "processes"]:
         ways = Ways(*build_chosen(chosen))
-        prepack_now(ways.model)
         for axis in in_one:
             values = [value for value in VALUES[axis] if axis == "words" or value <= chosen.most]
             note(axis, along(axis, ways, values))

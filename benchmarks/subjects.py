@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-from self1e.modeling.cpu_linear import PrepackedLinear
-from torch import nn
 
 from benchmarks.machine import device_name
 from self1e import SELF1EProcessor
@@ -124,13 +122,6 @@ def prompts(number: int) -> list[str]:
     if not 1 <= number <= len(known):
         raise ValueError(f"there are 1 to {len(known)} prompts, not {number}")
     return known[:number]
-
-
-def prepack_now(model: nn.Module) -> None:
-    """As in a process that makes many passes: weights are packed when they are next used."""
-    for layer in model.modules():
-        if isinstance(layer, PrepackedLinear):
-            layer.calls_left = 0
 
 
 @contextmanager

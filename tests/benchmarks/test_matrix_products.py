@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from self1e.modeling.cpu_linear import can_prepack, prepack_linears
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -80,18 +79,3 @@ def test_finds_all_that_torch_counts_in_our_model(tiny_model_folder: Path) -> No
     read = {each.right.data_ptr() for each in products.products if each.right is not None}
     linears = [module.weight for module in model.modules() if isinstance(module, nn.Linear)]
     assert {weight.data_ptr() for weight in linears} <= read
-
-
-@pytest.mark.skipif(not can_prepack(torch.zeros(1, dtype=torch.bfloat16)), reason="no blocks on this CPU")
-def test_weights_prepacked_are_multiplied_as_they_are() -> None:
-    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4, bias=False)).bfloat16()
-    features = torch.zeros(2, 7, 6, dtype=torch.bfloat16)
-    with torch.inference_mode():
-        plain, _ = MatrixProducts.of(model, lambda: model(features))
-        prepack_linears(model, pays_after=0)
-        model(features)
-        products, _ = MatrixProducts.of(model, lambda: model(features))
-    assert [(each.m, each.k, each.n) for each in products.products] == [(14, 6, 5), (14, 5, 4)]
-    assert products.tflop == plain.tflop == products.with_weights().tflop
-    assert all(each.right is not None and each.right.is_mkldnn for each in products.products)
-    products.run()

@@ -53,7 +53,7 @@ def test_rows_from_before_there_was_a_choice_of_device(tmp_path: Path) -> None:
     on_gpu = old | {"device": "Some GPU", "compile": True}
     record(path, on_gpu, memory={"gib": gib, "machine": gpu | machine})
     table = memory_table(tmp_path)
-    assert "| Some GPU | 1B, float32, compiled | 1 | 1 | 4.00 | 4.00 | 4.00 | 1.00 | not run |" in table
+    assert "| Some GPU | 1B, float32, compiled | 1 | 1 | 4.00 | 4.00 | 4.00 | 1.00 |" in table
     assert "| cpu | 1B, float32 | 1 | 1 | 4.00 |" in table
     assert "\nSome GPU (24.0 GiB, CUDA 13.0); some CPU (avx2), 2 threads" in table
     record(path, old | {"device": "cpu", "compile": False}, memory={"gib": gib | {"exact": 3.0}, "machine": machine})

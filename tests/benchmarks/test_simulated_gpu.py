@@ -81,8 +81,6 @@ def _inference(folder: Path) -> tuple[dict[str, Any], dict[str, Counter[tuple[st
     found = inference.measure(ways, expressions=3, tiles=2, passes=1)
     image, asked = picture(processor, 2, 1), prompts(4)
     waits = {"exact": waits_of(lambda: ways.exact(image, asked)), "shared": waits_of(lambda: ways.shared(image, asked))}
-    model.config.image_to_segmentation_from = 1
-    waits["late"] = waits_of(lambda: ways.exact(image, asked))
     return found, waits
 
 
@@ -93,12 +91,12 @@ def test_inference(on_a_gpu: Callable[..., Any], tiny_model_folder: Path) -> Non
         assert places.total() == 1, f"{way} waits for more than its results: {places}"
 
 
-def _training_waits(folder: Path, late: int) -> Counter[tuple[str, str]]:
+def _training_waits(folder: Path, packed: bool) -> Counter[tuple[str, str]]:
     model, processor = _subject(folder)
-    model.config.image_to_segmentation_from = late
+    model.config.image_to_segmentation = not packed
     image = picture(processor, 1, 1)
     talks = [[Turn(question_for(each), SEG_ANSWERS[0])] for each in prompts(3)]
-    inputs = processor([image], [talks], pack_rows=late > 0)
+    inputs = processor([image], [talks], pack_rows=packed)
     layout = TokenLayout.of(
         model.config,
         inputs.input_ids,
@@ -107,7 +105,7 @@ def _training_waits(folder: Path, late: int) -> Counter[tuple[str, str]]:
     )
     targets = torch.zeros(3, 1, image.height, image.width)
     targets[:, :, :20] = 1
-    masks = [targets[:, 0]] if late else list(targets)
+    masks = [targets[:, 0]] if packed else list(targets)
 
     def step() -> None:
         there = layout.to(torch.device(NAME, 0))
@@ -118,9 +116,9 @@ def _training_waits(folder: Path, late: int) -> Counter[tuple[str, str]]:
     return waits_of(step)
 
 
-@pytest.mark.parametrize("late", [0, 1])
-def test_a_training_step_does_not_wait(on_a_gpu: Callable[..., Any], tiny_model_folder: Path, late: int) -> None:
-    assert on_a_gpu(_training_waits, tiny_model_folder, late) == Counter()
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_training_step_does_not_wait(on_a_gpu: Callable[..., Any], tiny_model_folder: Path, packed: bool) -> None:
+    assert on_a_gpu(_training_waits, tiny_model_folder, packed) == Counter()
 
 
 def _training(folder: Path) -> dict[str, Any]:
