@@ -1,17 +1,40 @@
 """What all tests share."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+GOLDEN = Path(__file__).parent / "golden"
+INTERNVL_PIECES = 151_643
+"""Entries of InternVL3's vocabulary; the ids of its special tokens follow them."""
+REAL_DATA = Path(os.environ.get("SELF1E_REAL_DATA") or Path(__file__).parents[2] / "shared" / "real-data")
+
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Reference data, kept beside the repository; tests that need it are skipped where it is absent."""
-    folder = Path(__file__).resolve().parents[1].parent / "shared"
-    if not folder.is_dir():
-        pytest.skip(f"no reference data in {folder}")
+def golden() -> Path:
+    """What the released code computed, recorded; see the README there."""
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
+def internvl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """InternVL3-2B's tokenizer as far as the recorded conversations need it, its other ids taken by fillers."""
+    folder = shutil.copytree(GOLDEN / "internvl3-tokenizer", tmp_path_factory.mktemp("internvl") / "tokenizer")
+    vocabulary = json.loads((folder / "vocab.json").read_text())
+    fillers = set(range(INTERNVL_PIECES)) - set(vocabulary.values())
+    (folder / "vocab.json").write_text(json.dumps(vocabulary | {f"filler {number}": number for number in fillers}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Photographs and annotations of others, which may not be copied into this repository."""
+    if not REAL_DATA.is_dir():
+        pytest.skip(f"needs photographs and annotations of others in {REAL_DATA} (see CONTRIBUTING.md)")
+    return REAL_DATA
 
 
 @pytest.fixture(scope="session")

@@ -22,10 +22,10 @@ from self1e.segment.segmenter import Segmenter
 
 @pytest.mark.parametrize("name", ["tiny-internvl3-qwen2", "tiny-internvl35-qwen3"])
 def test_is_what_the_released_code_computed(
-    name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features, states, logits, masks, losses and the norm of every gradient."""
-    recorded = shared / "golden" / name
+    recorded = golden / name
     convert_checkpoint(recorded, tmp_path / "model", **reference_token_ids(recorded))
     monkeypatch.setattr(SELF1EForSegmentation, "forward", lambda model, **inputs: Reference(model)(**inputs))
     report = verify(tmp_path / "model", recorded, tolerance=3e-5)

@@ -9,12 +9,12 @@ import pytest
 
 
 @pytest.mark.heavy
-def test_2b_segments_photographs_within_24_gib(shared: Path) -> None:
-    photographs = sorted((shared / "real-data/dataset/refer_seg/images").rglob("*.jpg"))[:2]
+def test_2b_segments_photographs_within_24_gib(real_data: Path) -> None:
+    photographs = sorted((real_data / "dataset/refer_seg/images").rglob("*.jpg"))[:2]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.full_size"),
-            *("--tokenizer", str(shared / "real-data/tokenizer/InternVL3-2B")),
+            *("--tokenizer", str(real_data / "tokenizer/InternVL3-2B")),
             *map(str, photographs),
         ],
         cwd=Path(__file__).parents[2],

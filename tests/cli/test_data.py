@@ -12,6 +12,7 @@ from command_line import Cli, assert_one_sentence, save_picture
 from PIL import Image
 
 import self1e.cli
+from tests.data.drawn_sets import draw_sets
 
 pytestmark = pytest.mark.usefixtures("own_place")
 
@@ -122,16 +123,15 @@ def test_several_sources_and_warnings(cli: Cli, tmp_path: Path) -> None:
     assert "note: the part 'off' is left out" in outcome.err
 
 
-def test_leaks(cli: Cli, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("self1e.data.refer.held_out_images", lambda root: frozenset({9}))
+def test_leaks(cli: Cli, tmp_path: Path) -> None:
     parts = {"sem_seg": {"rate": 1, "sets": ["cocostuff"]}}
-    data = {"root": str(shared / "real-data" / "dataset"), "parts": parts}
+    data = {"root": str(draw_sets(tmp_path / "sets")), "parts": parts}
     config = settings(tmp_path, data)
     outcome = cli("data", "check", config, "--workers", 0)
     assert outcome.code == 0 and "left out" in outcome.out
     outcome = cli("data", "check", config, "--workers", 0, "--set", "data.hold_out=false", "--overwrite")
     assert outcome.code == 1
-    assert "cocostuff, 000000000009.jpg" in outcome.out and "1 of 100 records of cocostuff show pictures" in outcome.out
+    assert "cocostuff, 000000000009.jpg" in outcome.out and "1 of 3 records of cocostuff show pictures" in outcome.out
 
 
 def test_validation_data_are_read_too(cli: Cli, tmp_path: Path) -> None:

@@ -32,6 +32,12 @@ from self1e.toyland import toyland_example
 
 
 @pytest.fixture
+def recorded(golden: Path) -> Path:
+    """A tiny checkpoint in the layout of the release, and in the same folder what the released code made of it."""
+    return golden / "tiny-internvl3-qwen2"
+
+
+@pytest.fixture
 def talk(cli: Cli, tiny_model_folder: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """`self1e chat` with lines on standard input; the answer to "where" points, any other does not."""
 
@@ -134,8 +140,8 @@ def test_info(cli: Cli, tiny_model_folder: Path) -> None:
     assert digest not in cli("info", tiny_model_folder, "--no-hash").out
 
 
-def test_info_of_a_release(cli: Cli, shared: Path) -> None:
-    outcome = cli("info", golden(shared))
+def test_info_of_a_release(cli: Cli, recorded: Path) -> None:
+    outcome = cli("info", recorded)
     assert outcome.code == 0
     assert "official InternVL" in outcome.out
 
@@ -148,13 +154,8 @@ def test_info_of_nothing(cli: Cli, tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- convert
 
 
-def golden(shared: Path) -> Path:
-    """A tiny checkpoint in the layout of the release, and in the same folder what the released code made of it."""
-    return shared / "golden" / "tiny-internvl3-qwen2"
-
-
-def test_convert_and_verify(cli: Cli, shared: Path, tmp_path: Path) -> None:
-    arguments = ("convert", golden(shared), tmp_path / "model", "--verify", golden(shared))
+def test_convert_and_verify(cli: Cli, recorded: Path, tmp_path: Path) -> None:
+    arguments = ("convert", recorded, tmp_path / "model", "--verify", recorded)
     outcome = cli(*arguments)
     assert outcome.code == 0, outcome.err
     assert "all" in outcome.out and "agree" in outcome.out
@@ -162,10 +163,10 @@ def test_convert_and_verify(cli: Cli, shared: Path, tmp_path: Path) -> None:
     assert cli(*arguments, "--overwrite", "--tolerance", "0").code == 1
 
 
-def test_convert_with_token_ids(cli: Cli, shared: Path, tmp_path: Path) -> None:
+def test_convert_with_token_ids(cli: Cli, recorded: Path, tmp_path: Path) -> None:
     """The checkpoint has no tokenizer to tell them."""
-    assert_one_sentence(cli("convert", golden(shared), tmp_path / "model"), "--seg-token-id")
-    outcome = cli("convert", golden(shared), tmp_path / "model", "--seg-token-id", 310, "--image-token-id", 300)
+    assert_one_sentence(cli("convert", recorded, tmp_path / "model"), "--seg-token-id")
+    outcome = cli("convert", recorded, tmp_path / "model", "--seg-token-id", 310, "--image-token-id", 300)
     assert outcome.code == 0, outcome.err
     assert "[SEG] is token 310, <IMG_CONTEXT> 300" in outcome.out
 

@@ -516,8 +516,8 @@ def test_wrapping() -> None:
 # -------------------------------------------------------------------------------------------------------- real data
 
 
-def test_real_data(shared: Path) -> None:
-    root = shared / "real-data" / "dataset"
+def test_real_data(real_data: Path) -> None:
+    root = real_data / "dataset"
     names = ("refcoco", "grefcoco", "ade20k", "cocostuff")
     sources = [open_set(name, root) for name in names]
     members = members_of({"all": (1.0, [(source, False) for source in sources])})

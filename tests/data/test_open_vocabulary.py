@@ -129,8 +129,8 @@ def test_maps_of_more_classes_are_refused(context: Path) -> None:
         PascalContext59Source(context)[1]
 
 
-def test_real_ade20k(shared: Path) -> None:
-    source = Ade20k150Source(shared / "real-data/dataset")
+def test_real_ade20k(real_data: Path) -> None:
+    source = Ade20k150Source(real_data / "dataset")
     assert [source[i].id for i in range(len(source))] == [f"ADE_val_0000000{i}.jpg" for i in (1, 2, 3)]
     example = to_example(source[0], np.random.default_rng(0), at_most=150, training=False)
     assert len(example.conversations) == 7

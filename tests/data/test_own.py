@@ -254,9 +254,9 @@ def test_files_that_are_missing_or_empty(tmp_path: Path) -> None:
         OwnSource(write(tmp_path, "", "  "))
 
 
-def test_real_photographs_with_their_masks(shared: Path, tmp_path: Path) -> None:
+def test_real_photographs_with_their_masks(real_data: Path, tmp_path: Path) -> None:
     """COCO annotations as they are, in a file elsewhere that names pictures by absolute paths."""
-    coco = shared / "real-data/dataset/coco"
+    coco = real_data / "dataset/coco"
     tree = json.loads((coco / "annotations/instances_val2017.json").read_text())
     sizes = {image["id"]: (image["height"], image["width"], image["file_name"]) for image in tree["images"]}
     names = {category["id"]: category["name"] for category in tree["categories"]}

@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from self1e.data.parts import PacoSource, PascalPartSource, spoken_part
 from self1e.data.records import DataError, Record, to_example
 
+PUBLISHED = Path(__file__).parent / "published"
 WIDTH, HEIGHT = 12, 9
 
 
@@ -282,13 +283,12 @@ def test_pascal_part(tmp_path: Path) -> None:
     assert source[0].queries[0].kind == "part"
 
 
-def test_real_names(shared: Path) -> None:
-    folder = shared / "real-data/class_lists"
-    paco = [each["name"] for each in json.loads((folder / "paco_lvis_categories.json").read_text())]
+def test_published_names() -> None:
+    paco = (PUBLISHED / "paco_lvis.txt").read_text().splitlines()
     phrases = [spoken_part(name) for name in paco]
     assert len(set(phrases)) == len(paco) == 531
     assert sum(kind == "semantic" for _, kind in phrases) == 75
-    pascal = [each["name"] for each in json.loads((folder / "pascal_part_categories.json").read_text())]
+    pascal = (PUBLISHED / "pascal_part.txt").read_text().splitlines()
     phrases += [spoken_part(name) for name in pascal]
     assert len(pascal) == 93
     assert not [phrase for phrase, _ in phrases if set(phrase) & set("_():") or phrase != phrase.strip()]

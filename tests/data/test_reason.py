@@ -243,8 +243,8 @@ def test_fill_stays_within_the_outline() -> None:
     assert rightmost <= edge
 
 
-def test_real_photographs(shared: Path) -> None:
-    root = shared / "real-data" / "dataset"
+def test_real_photographs(real_data: Path) -> None:
+    root = real_data / "dataset"
     for split, count in (("train", 12), ("val", 11)):
         source = ReasonSource(root, split)
         assert len(source) == count

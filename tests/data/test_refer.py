@@ -325,8 +325,8 @@ def test_files_that_are_no_references(tmp_path: Path, content: bytes) -> None:
         load_refs(path)
 
 
-def test_real_photographs_and_masks(shared: Path) -> None:
-    root = shared / "real-data" / "dataset"
+def test_real_photographs_and_masks(real_data: Path) -> None:
+    root = real_data / "dataset"
     expressions = 0
     for (dataset, split_by), splits in REFER_SETS.items():
         if not list((root / "refer_seg" / dataset).glob(f"*refs({split_by})*")):

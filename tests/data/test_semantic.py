@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from self1e.data.semantic import (
     coco_stuff_phrases,
 )
 
+PUBLISHED = Path(__file__).parent / "published"
 WIDTH, HEIGHT = 7, 5
 
 
@@ -204,18 +204,17 @@ def test_class_lists() -> None:
     assert names_of_lines("\n a \n\nb\n\n") == ("", "a", "", "b")
 
 
-def test_class_lists_are_the_published_ones(shared: Path) -> None:
-    folder = shared / "real-data/class_lists"
-    assert class_names("ade20k") == tuple(json.loads((folder / "ade20k_classes.json").read_text()))
-    lines = (folder / "cocostuff_labels_official.txt").read_text().split("\n")
+def test_class_lists_are_the_published_ones() -> None:
+    assert class_names("ade20k") == tuple((PUBLISHED / "ade20k.txt").read_text().splitlines())
+    lines = (PUBLISHED / "coco_stuff.txt").read_text().split("\n")
     ids = dict(line.strip().split(": ") for line in lines if line.strip())
     assert ids.pop("0") == "unlabeled"
     assert {str(i): name for i, name in enumerate(class_names("coco_stuff"), 1)} == ids
 
 
 @pytest.mark.parametrize("split", ["training", "validation"])
-def test_real_ade20k(shared: Path, split: str) -> None:
-    source = Ade20kSource(shared / "real-data/dataset", split)  # type: ignore[arg-type]
+def test_real_ade20k(real_data: Path, split: str) -> None:
+    source = Ade20kSource(real_data / "dataset", split)  # type: ignore[arg-type]
     assert len(source) == 3
     for index in range(len(source)):
         pixels = np.array(Image.open(str(source.image_path(index)).replace("images", "annotations")[:-3] + "png"))
@@ -227,13 +226,13 @@ def test_real_ade20k(shared: Path, split: str) -> None:
         assert len(to_example(source[index], np.random.default_rng(0)).conversations) == 3
 
 
-def test_real_coco_stuff(shared: Path) -> None:
-    source = CocoStuffSource(shared / "real-data/dataset")
+def test_real_coco_stuff(real_data: Path) -> None:
+    source = CocoStuffSource(real_data / "dataset")
     assert len(source) == 100
     asked: set[str] = set()
     for index in range(0, 100, 7):
         record = source[index]
-        pixels = np.array(Image.open(shared / "real-data/dataset/cocostuff/train2017" / f"{record.id[:-4]}.png"))
+        pixels = np.array(Image.open(real_data / "dataset/cocostuff/train2017" / f"{record.id[:-4]}.png"))
         masks = masks_of(record)
         asked |= set(masks)
         covered = np.zeros(pixels.shape, bool)

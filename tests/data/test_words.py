@@ -24,6 +24,8 @@ from self1e.data.words import (
     vqa_source,
 )
 
+PUBLISHED = Path(__file__).parent / "published"
+
 
 def said(*texts: Any) -> list[dict[str, Any]]:
     return [{"from": "gpt" if i % 2 else "human", "value": text} for i, text in enumerate(texts)]
@@ -207,8 +209,8 @@ def test_pictures_of_every_mode(tmp_path: Path) -> None:
         assert example.image.mode == "RGB" and example.conversations[0].turns == (Turn("a", "b"),)
 
 
-def test_the_first_entry_of_llava(shared: Path, tmp_path: Path) -> None:
-    sample = shared / "real-data/format_samples/llava_qa/llava_instruct_150k_first_entry.json"
+def test_the_first_entry_of_llava(real_data: Path, tmp_path: Path) -> None:
+    sample = real_data / "format_samples/llava_qa/llava_instruct_150k_first_entry.json"
     write_llava(tmp_path, sample.read_bytes())
     record = LlavaSource(tmp_path)[0]
     assert record.image == tmp_path / "coco/train2017/000000033471.jpg"
@@ -217,16 +219,13 @@ def test_the_first_entry_of_llava(shared: Path, tmp_path: Path) -> None:
     assert len(record.talks[0].turns) == 3
 
 
-def test_real_lines(shared: Path, tmp_path: Path) -> None:
-    """Real questions and answers with OCR text, joined into InternVL's form."""
-    samples = shared / "real-data/format_samples/vqa_llava_eval"
-    asked = [json.loads(line) for line in (samples / "textvqa_val_questions_500.jsonl").read_text().splitlines()]
-    told = [json.loads(line) for line in (samples / "textvqa_val_answers_llava13b_500.jsonl").read_text().splitlines()]
+def test_published_lines(tmp_path: Path) -> None:
+    """Questions of TextVQA with the text read in the picture, and a model's answers, in InternVL's form."""
+    asked = [json.loads(line) for line in (PUBLISHED / "textvqa_val.jsonl").read_text().splitlines()]
     lines = [
-        {"image": question["image"], "conversations": said(f"<image>\n{question['text']}", answer["text"])}
-        for question, answer in zip(asked, told, strict=True)
+        {"image": each["image"], "conversations": said(f"<image>\n{each['text']}", each["answer"])} for each in asked
     ]
     source = JsonlSource("textvqa", write_lines(tmp_path / "a.jsonl", *lines), tmp_path)
-    assert len(source) == len(asked) > 400
-    for record, question, answer in zip(source, asked, told, strict=True):
-        assert record.talks == (Talk((Turn(question["text"].strip(), answer["text"].strip()),)),)
+    assert len(source) == len(asked) == 8
+    for record, each in zip(source, asked, strict=True):
+        assert record.talks == (Talk((Turn(each["text"].strip(), each["answer"].strip()),)),)

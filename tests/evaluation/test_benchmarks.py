@@ -279,9 +279,9 @@ REAL = ("refcoco|unc|val", "refcocog|umd|val", "grefcoco|unc|val", "reasonseg|va
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_on_real_formats(tmp_path: Path, shared: Path, segmenter: Segmenter, name: str) -> None:
+def test_on_real_formats(tmp_path: Path, real_data: Path, segmenter: Segmenter, name: str) -> None:
     try:
-        benchmark = open_benchmark(name, shared / "real-data" / "dataset")
+        benchmark = open_benchmark(name, real_data / "dataset")
     except DataError as error:
         pytest.skip(f"the pieces here have no such split: {error}")
     evaluate(segmenter, benchmark, tmp_path, limit=3)

@@ -19,8 +19,8 @@ EXACT = ("attention_mask", "mask_logits.2")
 
 
 @pytest.fixture(scope="module", params=REFERENCES)
-def reference(request, shared):
-    return shared / "golden" / request.param
+def reference(request, golden):
+    return golden / request.param
 
 
 @pytest.fixture(scope="module")

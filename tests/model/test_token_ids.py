@@ -123,12 +123,12 @@ def test_generation_settings(tokenizer, tmp_path, says_where_answers_end):
     assert model.generation_config.eos_token_id == ([3, 4] if says_where_answers_end else end)
 
 
-def test_real_tokenizer(shared, tmp_path):
-    """That of InternVL3-2B, in its original files, on weights with as many rows as it has tokens."""
+def test_internvl_tokenizer(internvl_folder, tmp_path):
+    """That of InternVL3-2B, in files like the original ones, on weights with as many rows as it has ids."""
     text = {"vocab_size": 151674, "hidden_size": 8, "num_attention_heads": 2}
     tensors = official_tensors(tiny_model(text=text), head=False)
     source = write_folder(tmp_path / "source", official_config(text=text), tensors)
-    for file in (shared / "real-data" / "tokenizer" / "InternVL3-2B").iterdir():
+    for file in internvl_folder.iterdir():
         shutil.copyfile(file, source / file.name)
     report = convert_checkpoint(source, tmp_path / "model")
     assert (report.seg_token_id, report.image_token_id) == (151674, 151667)

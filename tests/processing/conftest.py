@@ -1,4 +1,4 @@
-"""The real tokenizer, a small trained one, and the reference conversations and pictures."""
+"""InternVL3's tokenizer as far as conversations need it, a small trained one, and what the released code made."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from self1e.processing.tokens import add_seg_token, train_tokenizer
 
 
 @pytest.fixture(scope="session")
-def real_tokenizer(shared: Path) -> PreTrainedTokenizerFast:
-    tokenizer = AutoTokenizer.from_pretrained(shared / "real-data/tokenizer/InternVL3-2B")
+def internvl_tokenizer(internvl_folder: Path) -> PreTrainedTokenizerFast:
+    tokenizer = AutoTokenizer.from_pretrained(internvl_folder)
     add_seg_token(tokenizer)
     return tokenizer
 
@@ -24,5 +24,5 @@ def small_tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def reference(shared: Path) -> dict:
-    return json.loads((shared / "golden/prompts_and_pictures.json").read_text())
+def reference(golden: Path) -> dict:
+    return json.loads((golden / "prompts_and_pictures.json").read_text())

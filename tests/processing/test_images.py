@@ -244,10 +244,10 @@ def test_the_limit_is_the_module_s(monkeypatch):
 # Tiling
 
 
-def test_grids_and_pixels_equal_the_reference(reference, shared):
+def test_grids_and_pixels_equal_the_reference(reference, real_data):
     assert len(reference["pictures"]) == 30
     for picture in reference["pictures"]:
-        image = load_image(shared / "real-data" / picture["file"])
+        image = load_image(real_data / picture["file"])
         assert list(image.size) == picture["size"]
         tiles, grid = to_tiles(image, picture["max_tiles"], 448)
         assert list(grid) == picture["grid_cols_rows"]

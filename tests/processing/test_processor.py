@@ -131,8 +131,8 @@ def test_internvl_folders(files, sizes, small_tokenizer, tmp_path):
     assert processor.max_tiles == 1
 
 
-def test_real_internvl_folder(shared):
-    processor = SELF1EProcessor.from_pretrained(shared / "real-data/tokenizer/InternVL3-2B")
+def test_internvl_folder(internvl_folder):
+    processor = SELF1EProcessor.from_pretrained(internvl_folder)
     assert add_seg_token(processor.tokenizer) == 151674
     assert (processor.image_size, processor.tokens_per_tile) == (448, 256)
 

@@ -29,16 +29,16 @@ def turn_of(conversation: dict) -> Turn:
     return Turn(conversation["question"].removeprefix("<image>\n"), conversation["answer"])
 
 
-def test_conversations_equal_the_reference(real_tokenizer, reference):
+def test_conversations_equal_the_reference(internvl_tokenizer, reference):
     assert len(reference["conversations"]) == 7
     for conversation in reference["conversations"]:
-        encoded = encode_conversation(real_tokenizer, [turn_of(conversation)], image_tokens=256)
+        encoded = encode_conversation(internvl_tokenizer, [turn_of(conversation)], image_tokens=256)
         assert encoded.input_ids == expand(conversation["input_ids"])
         assert encoded.labels == expand(conversation["labels"])
 
 
-def test_reloaded_real_tokenizer_equals_the_reference(real_tokenizer, reference, tmp_path):
-    real_tokenizer.save_pretrained(tmp_path)
+def test_reloaded_tokenizer_equals_the_reference(internvl_tokenizer, reference, tmp_path):
+    internvl_tokenizer.save_pretrained(tmp_path)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     assert add_seg_token(tokenizer) == 151674
     for conversation in reference["conversations"]:
@@ -46,13 +46,23 @@ def test_reloaded_real_tokenizer_equals_the_reference(real_tokenizer, reference,
         assert encoded.input_ids == expand(conversation["input_ids"])
 
 
-def test_generation_prompt_is_the_start_of_the_conversation(real_tokenizer):
+def test_whole_tokenizer_equals_the_reference(real_data, internvl_tokenizer, reference):
+    """Nothing of it that conversations use is missing in the part that is kept here."""
+    tokenizer = AutoTokenizer.from_pretrained(real_data / "tokenizer/InternVL3-2B")
+    assert add_seg_token(tokenizer) == 151674
+    assert tokenizer.get_added_vocab() == internvl_tokenizer.get_added_vocab()
+    for conversation in reference["conversations"]:
+        encoded = encode_conversation(tokenizer, [turn_of(conversation)], image_tokens=256)
+        assert encoded.input_ids == expand(conversation["input_ids"])
+
+
+def test_generation_prompt_is_the_start_of_the_conversation(internvl_tokenizer):
     turns = [Turn("What is this?", "A dog."), Turn("Where is it?", f"It is {SEG}.")]
-    whole = encode_conversation(real_tokenizer, turns, 4)
-    prompt = encode_conversation(real_tokenizer, turns[:1], 4, question=turns[1].question)
+    whole = encode_conversation(internvl_tokenizer, turns, 4)
+    prompt = encode_conversation(internvl_tokenizer, turns[:1], 4, question=turns[1].question)
     assert whole.input_ids[: len(prompt)] == prompt.input_ids
-    assert real_tokenizer.decode(prompt.input_ids[-3:]) == f"{IM_START}assistant\n"
-    assert decode_answer(real_tokenizer, whole.input_ids[len(prompt) :]) == f"It is {SEG}."
+    assert internvl_tokenizer.decode(prompt.input_ids[-3:]) == f"{IM_START}assistant\n"
+    assert decode_answer(internvl_tokenizer, whole.input_ids[len(prompt) :]) == f"It is {SEG}."
 
 
 def test_every_turn_is_supervised(small_tokenizer):
@@ -88,8 +98,8 @@ def test_user_text_is_inert(text, small_tokenizer):
 
 
 @given(text=HOSTILE)
-def test_user_text_is_inert_for_the_real_tokenizer(text, real_tokenizer):
-    check_inert(real_tokenizer, text)
+def test_user_text_is_inert_for_the_internvl_tokenizer(text, internvl_tokenizer):
+    check_inert(internvl_tokenizer, text)
 
 
 def check_inert(tokenizer: PreTrainedTokenizerFast, text: str) -> None:
@@ -133,9 +143,9 @@ def test_small_tokenizer_learns_words_but_not_special_tokens(small_tokenizer):
     assert "SEG" not in small_tokenizer.get_vocab()
 
 
-def test_small_tokenizer_cuts_like_qwen2(small_tokenizer, real_tokenizer):
+def test_small_tokenizer_cuts_like_qwen2(small_tokenizer, internvl_tokenizer):
     text = "It's  12 red\n\n balls (two), 图中!"
-    small, real = (each.backend_tokenizer.pre_tokenizer for each in (small_tokenizer, real_tokenizer))
+    small, real = (each.backend_tokenizer.pre_tokenizer for each in (small_tokenizer, internvl_tokenizer))
     assert small.pre_tokenize_str(text) == real.pre_tokenize_str(text)
 
 

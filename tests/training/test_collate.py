@@ -78,14 +78,14 @@ def assert_little_is_wasted(parts: tuple[Draw, ...], rates: tuple[int, ...], rng
 
 
 @pytest.mark.parametrize("rates", RATES)
-def test_texts_of_the_published_mixtures_waste_little(shared: Path, rates: tuple[int, ...]) -> None:
+def test_texts_of_the_published_mixtures_waste_little(real_data: Path, rates: tuple[int, ...]) -> None:
     """Texts of the kinds that the mixtures hold, in the templates of training, cut by InternVL3's tokenizer.
 
     Class names of COCO-Stuff and ADE20K pictures, expressions for COCO pictures, explained answers of ReasonSeg,
     questions of GQA, TextVQA and VizWiz with short answers, and GPT-4's answers of LLaVA's making: one of 30
     descriptions or 30 arguments, or three exchanges in a row, as often as LLaVA-Instruct-150k has them.
     """
-    root, rng = shared / "real-data", np.random.default_rng(1)
+    root, rng = real_data, np.random.default_rng(1)
     processor = SELF1EProcessor.from_pretrained(root / "tokenizer" / "InternVL3-2B")
     prefix = len(processor.prefix((1, 1)))
 

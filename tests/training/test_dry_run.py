@@ -62,9 +62,9 @@ def test_tokenizer_is_for_dry_runs(tmp_path: Path, tiny_model_folder: Path) -> N
 
 
 @pytest.mark.heavy
-def test_recipe_at_full_shapes_on_real_formats(shared: Path, tmp_path: Path) -> None:
+def test_recipe_at_full_shapes_on_real_formats(real_data: Path, tmp_path: Path) -> None:
     """2B, LoRA of rank 128, two steps on photographs: some 17 GiB and a few minutes."""
-    root = shared / "real-data"
+    root = real_data
     settings = config(
         tmp_path,
         {"root": str(root / "dataset"), "parts": {"refer": {"rate": 1, "sets": ["refcoco"]}}},

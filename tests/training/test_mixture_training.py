@@ -16,6 +16,7 @@ from self1e.data.records import DataError
 from self1e.training.config import ConfigError, MixtureData
 from self1e.training.run import train
 from self1e.training.sources import training_set
+from tests.data.drawn_sets import PICTURES, draw_sets
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -77,23 +78,18 @@ def test_missing_sets(tmp_path: Path) -> None:
 
 
 def test_field_sets_leave_out_what_is_tested_on(
-    shared: Path,
-    tmp_path: Path,
-    tiny_model_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path, tiny_model_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     data = {
-        "root": str(shared / "real-data" / "dataset"),
+        "root": str(draw_sets(tmp_path / "sets")),
         "parts": {
             "sem_seg": {"rate": 6, "sets": ["ade20k", "cocostuff"]},
             "refer_seg": {"rate": 20, "sets": ["refcoco", "refcocog", "grefcoco"]},
         },
     }
     settings = config(tmp_path, data, init=str(tiny_model_folder))
-    monkeypatch.setattr("self1e.data.registry.held_out_images", lambda root: frozenset({9, 9400}))
     with caplog.at_level(logging.INFO, logger="self1e"):
-        mixture = training_set(settings.data, 400)
+        mixture = training_set(settings.data, 100)
     counts = {record.args[0]: record.args[1] for record in caplog.records if "left out" in record.msg}
     assert counts == {
         "ade20k": "0",
@@ -102,6 +98,6 @@ def test_field_sets_leave_out_what_is_tested_on(
         "refcocog_umd_train": "1",
         "grefcoco_unc_train": "1",
     }
-    seen = {mixture[index].id for index in range(400)}
-    assert len(seen) > 80 and not any("9400" in name or name.endswith("/000000000009.jpg") for name in seen)
+    seen = {mixture[index].id for index in range(100)}
+    assert len(seen) == 2 + 4 * (len(PICTURES) - 1) and not any("00009" in name for name in seen), seen
     assert train(settings, device="cpu").is_dir()
