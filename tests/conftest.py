@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,15 @@ def release(tmp_path: Path) -> Path:
     from official import official_config, official_tensors, write_folder
 
     return write_folder(tmp_path / "release", official_config(), official_tensors(tiny_model()))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says at the end what was not run, and why."""
+    stats = terminalreporter.stats
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in stats.get("skipped", ()))
+    if left_out := len(stats.get("deselected", ())):
+        reasons["not asked for (heavy tests: `make test-all`)"] = left_out
+    if reasons:
+        terminalreporter.write_sep("-", "not run")
+        for reason, tests in reasons.most_common():
+            terminalreporter.write_line(f"{tests:4} {reason}")
