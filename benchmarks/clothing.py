@@ -268,7 +268,7 @@ def rival_masks(model: SegformerForSemanticSegmentation, classes: tuple[str, ...
 
 def our_masks(segmenter: Segmenter) -> Masks:
     """Of each garment that is asked for, what its name gives, in the words of the evaluation protocol."""
-    return lambda record: [mask for mask, _ in predicted_masks(segmenter, record, "given")]
+    return lambda record: [found.mask for found in predicted_masks(segmenter, record, "given")]
 
 
 def measure(source: Source, masks: Masks) -> Asked:

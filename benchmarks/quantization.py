@@ -27,7 +27,7 @@ from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.segment.load import BUNDLED, for_inference
 from self1e.segment.passes import write_answer
-from self1e.segment.quantise import agreement, generated_samples, mask_maps, quantize
+from self1e.segment.quantise import agreement, bundled_samples, mask_maps, quantize
 
 INT8 = "-int8"
 VARIANTS = (*DTYPES, *(dtype + INT8 for dtype in DTYPES))
@@ -55,7 +55,7 @@ def make(name: str, size: str, tokenizer: Path | None) -> Variant:
     model, processor = build(size, name.removesuffix(INT8), tokenizer)
     iou = None
     if name.endswith(INT8):
-        samples = generated_samples() if size in BUNDLED else [(picture(processor, 1, 1), prompts(4))]
+        samples = bundled_samples() if size in BUNDLED else [(picture(processor, 1, 1), prompts(4))]
         before = mask_maps(model, processor, samples)
         quantize(model, "int8")
         iou = round(agreement(before, mask_maps(model, processor, samples)), 4)

@@ -41,7 +41,7 @@ def test_help(cli: Cli, command: list[str]) -> None:
 def test_every_option_is_explained(command: list[str]) -> None:
     node = self1e.cli.typer.main.get_command(self1e.cli.app)
     for name in command:
-        node = node.commands[name]
+        node = node.get_command(None, name)
     assert node.help
     for parameter in node.params:
         assert parameter.help, parameter.name

@@ -214,7 +214,7 @@ def test_train_with_bad_settings(cli: Cli, tmp_path: Path) -> None:
 
 def test_eval_toyland(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     out, path = tmp_path / "results", tmp_path / "figures.json"
-    arguments = ("eval", tiny_model_folder, "toyland", "--seed", 3, "--out", out, "--worst", 2, "--scenes")
+    arguments = ("eval", tiny_model_folder, "toyland|seed=3", "--out", out, "--worst", 2, "--limit")
     outcome = cli(*arguments, 1, "--json", path)
     assert outcome.code == 0, outcome.err
     assert "cIoU" in outcome.out and "all that segment" in outcome.out
@@ -231,7 +231,8 @@ def test_eval_toyland(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None
     assert (folder / "samples-0.jsonl").read_text().startswith(first)
     assert json.loads((folder / "figures.json").read_text())["n"] == 2
     assert_one_sentence(cli(*arguments, 1, "--json", path), "--overwrite")
-    assert_one_sentence(cli(*arguments, 0), "the number of scenes must be from 1")
+    for wrong, said in (("scenes=0", "number of scenes must be from 1"), ("size=9", "seed=NUMBER")):
+        assert_one_sentence(cli("eval", tiny_model_folder, f"toyland|{wrong}", "--out", out), said)
 
 
 def test_figures_say_what_they_are_of(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -250,11 +251,6 @@ def test_figures_say_what_they_are_of(cli: Cli, tiny_model_folder: Path, tmp_pat
     assert set(figures["versions"]) == {"self1e", "python", "torch", "transformers", "numpy"}
     settings = {"benchmark": str(own), "answer": "given", "limit": 1, "max_tiles": 1, "min_area": 1, "samples": 1}
     assert settings.items() <= figures.items()
-
-
-def test_eval_refuses_what_would_do_nothing(cli: Cli, tiny_model_folder: Path) -> None:
-    assert_one_sentence(cli("eval", tiny_model_folder, "toyland", "--limit", 3), "--limit would do nothing", "--scenes")
-    assert_one_sentence(cli("eval", tiny_model_folder, "own.jsonl", "--n", 3), "--scenes would do nothing", "--limit")
 
 
 def test_eval_of_broken_records_alone_fails(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
@@ -284,7 +280,7 @@ def test_two_processes_measure_what_one_does(cli: Cli, tiny_model_folder: Path, 
     masks = [[2, 2, 40, 2, 40, 30, 2, 30]]
     lines = [{"image": f"{number}.png", "prompt": "the thing", "masks": masks[:number]} for number in range(3)]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    fixed = ("eval", tiny_model_folder, tmp_path / "own.jsonl", "toyland", "--scenes", 3, "--device", "cpu", "--out")
+    fixed = ("eval", tiny_model_folder, tmp_path / "own.jsonl", "toyland|scenes=3", "--device", "cpu", "--out")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "self1e"]
     done = subprocess.run(
         [*command, *map(str, fixed), str(tmp_path / "two")],
@@ -321,7 +317,7 @@ def test_a_launch_that_lacks_something_fails_before_the_work(
 
 def test_torchrun_leaves_the_options_of_eval_alone() -> None:
     """Its parser looks at all words of the line, and refuses beginnings of several options of its own."""
-    ours = ["eval", "nano", "toyland", "--scenes", "2", "-n", "2", "--seed", "1"]
+    ours = ["eval", "nano", "toyland|scenes=2", "--root", "x", "--limit", "2", "--worst", "1", "--json", "f.json"]
     told = get_args_parser().parse_args(["--standalone", "-m", "self1e", *ours])
     assert told.training_script_args == ours
 
@@ -330,7 +326,7 @@ def test_torchrun_leaves_the_options_of_eval_alone() -> None:
 
 
 def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
-    outcome = cli("export", tiny_model_folder, tmp_path / "model", "--scenes", 1)
+    outcome = cli("export", tiny_model_folder, tmp_path / "model", "--calibrate", "toyland|seed=99", "--limit", 1)
     assert outcome.code == 0, outcome.err
     assert "MB" in outcome.out
     loaded = load_model(tmp_path / "model", device="cpu")
@@ -340,6 +336,8 @@ def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     assert all((exported[name] == weights[name].half()).all() for name in weights)
     assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "model"), "exists")
     assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "other", "--dtype", "int3"), "int3")
+    outcome = cli("export", tiny_model_folder, tmp_path / "other", "--calibrate", "imagenet")
+    assert_one_sentence(outcome, "no benchmark 'imagenet'")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
@@ -348,7 +346,7 @@ def test_export_of_an_average(cli: Cli, tiny_model_folder: Path, tmp_path: Path)
     weights = load_file(tiny_model_folder / "model.safetensors")
     later = {name: weight + 1 for name, weight in weights.items()}
     save_file(later, tmp_path / "later" / "model.safetensors", metadata={"format": "pt"})
-    mixing = ("--average", tmp_path / "later", "--share", 0.25, "--dtype", "float32", "--scenes", 0)
+    mixing = ("--average", tmp_path / "later", "--share", 0.25, "--dtype", "float32")
     assert cli("export", tiny_model_folder, tmp_path / "model", *mixing).code == 0
     averaged = load_file(tmp_path / "model" / "model.safetensors")
     for name, weight in weights.items():

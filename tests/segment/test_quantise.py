@@ -23,8 +23,8 @@ from self1e.segment.quantise import (
     Quantization,
     QuantizationError,
     agreement,
+    bundled_samples,
     check_scheme,
-    generated_samples,
     mask_iou,
     quantize,
     quantize_checked,
@@ -183,10 +183,10 @@ def test_int8_keeps_the_masks_of_nano():
     kept = segmenter.quantization
     assert isinstance(kept, Quantization)
     assert kept.iou >= LEAST_IOU
-    assert kept.masks == sum(len(prompts) for _, prompts in generated_samples())
+    assert kept.masks == sum(len(prompts) for _, prompts in bundled_samples())
     assert f"a mean IoU of {kept.iou:.3f}" in str(kept)
     assert repr(segmenter).endswith("dtype='float32', quantize='int8')")
-    scene, prompts = generated_samples()[0]
+    scene, prompts = bundled_samples()[0]
     assert segmenter.segment(scene, prompts[0]).mask.any()
     assert segmenter.chat(scene, "What is in the picture?", max_new_tokens=8).text
 

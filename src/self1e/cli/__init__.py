@@ -13,12 +13,14 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, train
-from self1e.cli.terminal import CliError, complain, show_own_warnings
-from self1e.toyland import commands as toyland
+from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
+from self1e.plugins import COMMANDS, PluginError, installed, load
 
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
@@ -30,8 +32,35 @@ def paragraphs(docstring: str | None) -> str:
     return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
 
 
+class WithPlugins(TyperGroup):
+    """Our own commands, and those of plugins, which are imported when they are asked for.
+
+    Contexts and commands are click's, or, depending on the version, of the copy of click that typer has.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *(name for name in installed(COMMANDS) if name not in self.commands)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None or cmd_name not in installed(COMMANDS):
+            return own
+        try:
+            plugin = load(COMMANDS, cmd_name)
+        except PluginError as error:  # which must not take the other commands away
+            notice(str(error))
+            return None
+        if not isinstance(plugin, typer.Typer):
+            notice(f"the command {cmd_name!r} should be a typer.Typer, not {type(plugin).__name__}: it is left out")
+            return None
+        command = typer.main.get_group(plugin)
+        command.name = cmd_name
+        return command
+
+
 app = typer.Typer(
     name="self1e",
+    cls=WithPlugins,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -41,7 +70,6 @@ app = typer.Typer(
 for module in (segment, chat, info, convert, train, merge, evaluate, export):
     app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
-app.add_typer(toyland.app, name="toyland")
 
 
 def _print_version(wanted: bool) -> None:

@@ -24,7 +24,7 @@ from self1e.cli.options import (
     Subfolder,
     pictures_to_check,
 )
-from self1e.cli.terminal import CliError, notice, progress_bar, show
+from self1e.cli.terminal import notice, progress_bar, show
 from self1e.files import write_json
 
 if TYPE_CHECKING:
@@ -42,11 +42,6 @@ EXAMPLES = """[dim]Examples:[/]
 
   torchrun --nproc-per-node 8 -m self1e eval models/self1e-2b "refcoco|unc|val" --root DATASETS"""
 
-TOYLAND = "toyland"
-
-FIELD_PANEL, TOYLAND_PANEL = "Options of data sets", "Options of toyland"
-OPTIONS_OF = {FIELD_PANEL: ("root", "limit"), TOYLAND_PANEL: ("seed", "scenes")}
-
 
 class Answer(StrEnum):
     """Who writes the answer that masks are read behind."""
@@ -56,23 +51,20 @@ class Answer(StrEnum):
 
 
 def command(
-    context: typer.Context,
     model: ModelArgument,
     benchmarks: Annotated[
         list[str],
         typer.Argument(
             metavar="BENCH...",
             show_default=False,
-            help="toyland (generated scenes that no training run sees), refcoco|unc|val, refcoco+|unc|testA, "
-            "refcocog|umd|test, grefcoco|unc|val, reasonseg|val, ade20k-150, pascal-context-59, pascal-voc-20, "
-            "vqav2|val, gqa|testdev, ..., or FILE.jsonl or FILE.yaml of your own.",
+            help="refcoco|unc|val, refcoco+|unc|testA, refcocog|umd|test, grefcoco|unc|val, reasonseg|val, ade20k-150, "
+            "pascal-context-59, pascal-voc-20, vqav2|val, gqa|testdev, ..., or FILE.jsonl or FILE.yaml of your own; or "
+            "one of a plugin, as toyland|seed=2|scenes=400 (generated scenes that no training run sees).",
         ),
     ],
     root: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR", help="Folder of the data sets, in LISA's tree (docs/data.md).", rich_help_panel=FIELD_PANEL
-        ),
+        typer.Option(metavar="DIR", help="Folder of the data sets, in LISA's tree (docs/data.md)."),
     ] = Path("dataset"),
     out: Annotated[
         Path,
@@ -84,26 +76,9 @@ def command(
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples on the page of the worst.")] = 50,
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=1, metavar="N", show_default=False, help="Only the first pictures.", rich_help_panel=FIELD_PANEL
-        ),
+        typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures of each benchmark."),
     ] = None,
     max_tiles: Annotated[int, typer.Option(metavar="N", help="Most tiles to cut a picture into.")] = 1,
-    seed: Annotated[
-        int,
-        typer.Option(metavar="S", help="Which scenes; two seeds share none.", rich_help_panel=TOYLAND_PANEL),
-    ] = 1,
-    scenes: Annotated[
-        int,
-        typer.Option(
-            "--scenes",
-            "-n",
-            "--n",  # which torchrun's parser would take for one of its own options
-            metavar="N",
-            help="How many scenes, of about 12 questions each.",
-            rich_help_panel=TOYLAND_PANEL,
-        ),
-    ] = 200,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there too.", show_default=False)
     ] = None,
@@ -119,28 +94,18 @@ def command(
     """Measure a model on benchmarks, by the published protocol or by what it writes itself.
 
     Prints cIoU, gIoU, N-acc, T-acc and Pr@0.5 of masks, mIoU where classes are asked for, and how often words are
-    right. An interrupted evaluation goes on where it was when it is started again, and a finished one with more scenes
-    or another limit; several processes (torchrun) share the pictures.
-
-    Toyland counts absent things in cIoU and gIoU too (an empty mask for nothing is an IoU of 1), and masks of fewer
-    than 50 pixels as empty. Its captions have no one right answer and are not asked.
+    right. An interrupted evaluation goes on where it was when it is started again, and a finished one with another
+    limit; several processes (torchrun) share the pictures.
 
     The exit code is 2 when a benchmark could not be measured at all, all of its records being broken.
     """
     from self1e.cli.options import load_segmenter
     from self1e.cli.output import check_writable
+    from self1e.evaluation.benchmarks import open_benchmark
 
     if json_file is not None:
         check_writable([json_file], overwrite)
-    field = [name for name in benchmarks if name != TOYLAND]
-    if not field:
-        _refuse_given(context, FIELD_PANEL, "toyland has none of these: it takes --seed and --scenes")
-    if len(field) == len(benchmarks):
-        _refuse_given(context, TOYLAND_PANEL, "give toyland as a benchmark, or leave it out; data sets take --limit")
-    opened = [
-        (_toyland(seed, scenes, answer), None) if name == TOYLAND else (_field(name, root, answer), limit)
-        for name in benchmarks
-    ]
+    opened = [open_benchmark(name, root, answer.value) for name in benchmarks]
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1 and device == "auto":
         device = _own_device()
@@ -161,9 +126,9 @@ def command(
             show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
         figures: list[dict[str, Any]] = []
         parts = [Path(segmenter.model_name).name, facts["weights_sha256"][:8], *([quantize] if quantize else [])]
-        for benchmark, most in opened:
+        for benchmark in opened:
             folder = out / "-".join(parts) / benchmark.folder / benchmark.answer
-            measured = _measured(segmenter, benchmark, folder, most, worst, process, processes, facts)
+            measured = _measured(segmenter, benchmark, folder, limit, worst, process, processes, facts)
             if measured is not None:
                 figures.append(measured)
     if json_file is not None and process == 0:
@@ -171,25 +136,6 @@ def command(
         write_json(json_file, whole, overwrite=overwrite, indent=2)
         show(f"figures: {json_file}")
     return 2 if any(not each["samples"] for each in figures) else 0
-
-
-def _refuse_given(context: typer.Context, panel: str, instead: str) -> None:
-    """Says so when an option was given that would do nothing."""
-    for name in OPTIONS_OF[panel]:
-        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE":
-            raise CliError(f"--{name} would do nothing here: {instead}")
-
-
-def _toyland(seed: int, scenes: int, answer: Answer) -> Benchmark:
-    from self1e.toyland.benchmark import Toyland
-
-    return Toyland(seed, scenes, answer.value)
-
-
-def _field(name: str, root: Path, answer: Answer) -> Benchmark:
-    from self1e.evaluation.benchmarks import open_benchmark
-
-    return open_benchmark(name, root, answer.value)
 
 
 @contextmanager

@@ -17,9 +17,11 @@ if TYPE_CHECKING:
 NAME = "export"
 EXAMPLES = """[dim]Examples:[/]
 
-  self1e export runs/nano/2-packed/model models/nano
+  self1e export runs/mine/model models/mine
 
-  self1e export runs/nano/2-packed/model models/nano --dtype float32 --scenes 0
+  self1e export runs/mine/model models/mine --calibrate held-out.jsonl
+
+  self1e export runs/nano/9-absent/model models/nano --calibrate "toyland|seed=99"
 
   self1e export runs/nano/6-finish/model models/nano --average runs/nano/7-settle/model --share 0.6"""
 
@@ -28,10 +30,20 @@ def command(
     model: ModelArgument,
     destination: Annotated[Path, typer.Argument(metavar="DST", show_default=False, help="Folder to make.")],
     dtype: Annotated[str, typer.Option(metavar="TYPE", help="Of the weights: float32, bfloat16, float16.")] = "float16",
-    scenes: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Toyland scenes to fit the scores on; 0 leaves scores raw.")
-    ] = 200,
-    seed: Annotated[int, typer.Option(metavar="S", help="Which scenes; figures should be taken on others.")] = 99,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BENCH",
+            show_default=False,
+            help="Fit the scores on this benchmark, named as for `self1e eval`; figures should be taken on another.",
+        ),
+    ] = None,
+    root: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the data sets of --calibrate.")] = Path(
+        "dataset"
+    ),
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures of --calibrate.")
+    ] = None,
     average: Annotated[
         str | None,
         typer.Option(metavar="MODEL", show_default=False, help="Another model of the same run of stages, to mix in."),
@@ -39,13 +51,15 @@ def command(
     share: Annotated[float, typer.Option(min=0, max=1, help="Of that other model in the average.")] = 0.5,
     device: Device = "auto",
 ) -> None:
-    """Write a trained model in half precision, with scores that read as the IoU to expect.
+    """Write a trained model in half precision; with --calibrate, scores read as the IoU to expect.
 
-    The scores are fitted on generated scenes that no training run sees. With --average the weights are those of MODEL
+    Without --calibrate scores stay as they are, and read as confidence. With --average the weights are those of MODEL
     and of the other, averaged: a model that was trained on often keeps in this way what the last stage taught it, and
     loses less of what it knew (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
     """
     from self1e.cli.options import load_segmenter
+    from self1e.evaluation.benchmarks import open_benchmark
+    from self1e.evaluation.calibrate import calibrate as fit_scores
     from self1e.segment.devices import DTYPES
     from self1e.segment.load import CALIBRATION_NAME, load_model
 
@@ -53,6 +67,7 @@ def command(
         raise CliError(f"unknown --dtype {dtype!r}: use {', '.join(DTYPES)}")
     if destination.exists():
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
+    benchmark = None if calibrate is None else open_benchmark(calibrate, root)
     with busy(f"loading {model}"):
         loaded = load_model(model, device="cpu", dtype="float32", folded=False)
         if average is not None:
@@ -61,15 +76,16 @@ def command(
     with folder_when_complete(destination) as staging:
         loaded.model.save_pretrained(staging)
         loaded.processor.save_pretrained(staging)
-        if scenes:
-            from self1e.evaluation.calibrate import calibrate_on_toyland
-
+        if benchmark is not None:
             # The rounded weights, computed with as they will be on a CPU.
             segmenter = load_segmenter(str(staging), device=device, dtype="float32")
             with progress_bar() as progress:
-                task = progress.add_task("calibrating", total=scenes)
-                calibration = calibrate_on_toyland(
-                    segmenter, seed, scenes, on_scene=lambda done: progress.update(task, completed=done)
+                task = progress.add_task("calibrating", total=None)
+                calibration = fit_scores(
+                    segmenter,
+                    benchmark,
+                    limit,
+                    on_record=lambda done, whole: progress.update(task, completed=done, total=whole),
                 )
             write_json(staging / CALIBRATION_NAME, calibration.to_dict(), indent=1)
     size = sum(path.stat().st_size for path in destination.iterdir())

@@ -46,7 +46,7 @@ CalibrationFolder = Annotated[
     typer.Option(
         "--calibration",
         metavar="DIR",
-        help="Pictures to compare masks on with --quantize; generated scenes by default.",
+        help="Pictures to compare masks on with --quantize; bundled ones by default.",
         show_default=False,
     ),
 ]

@@ -1,4 +1,4 @@
-"""What a benchmark is: `Benchmark`. Those on files are in `field`, the one on generated scenes in `toyland`."""
+"""What a benchmark is: `Benchmark`. Those on files are in `field`; other packages may bring their own."""
 
 from __future__ import annotations
 

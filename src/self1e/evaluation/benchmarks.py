@@ -8,15 +8,17 @@ vqav2|val  okvqa|val  textvqa|val  vizwiz|val           answers in words, the VQ
 gqa|testdev                                             answers in words, word for word
 FILE.jsonl                                              your own, see `self1e.data.own`
 FILE.yaml                                               your own in any form, see `self1e.data.own_entries`
+NAME  NAME|ARGUMENT|...                                 of a plugin (`self1e.plugins`), which knows its arguments
 """
 
 from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from self1e.data.open_vocabulary import Ade20k150Source, PascalContext59Source, PascalVoc20Source
 from self1e.data.own_entries import Joined, open_own, read_entries
@@ -24,9 +26,10 @@ from self1e.data.reason import ReasonSource
 from self1e.data.records import DataError, Source
 from self1e.data.refer import REFER_SETS, ReferSource
 from self1e.data.words import VQA_TESTS, VqaTest
-from self1e.evaluation.base import Answer
+from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.field import OWN_FILES, MaskBenchmark, WordBenchmark
 from self1e.evaluation.metrics import GREFCOCO_MIN_AREA
+from self1e.plugins import BENCHMARKS, installed, load
 
 OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
     "ade20k-150": Ade20k150Source,
@@ -34,8 +37,12 @@ OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
     "pascal-voc-20": PascalVoc20Source,
 }
 
+OpenBenchmark = Callable[[Sequence[str], Path, Answer], Benchmark]
+"""What the entry point of a benchmark names: makes it of its arguments (what stands behind "|" in its name), the folder
+of the data, and whose answer masks are read behind. Raises DataError when it cannot."""
 
-def open_benchmark(name: str, root: Path, answer: Answer = "given") -> MaskBenchmark | WordBenchmark:
+
+def open_benchmark(name: str, root: Path, answer: Answer = "given") -> Benchmark:
     """The benchmark of a name.
 
     Args:
@@ -45,6 +52,7 @@ def open_benchmark(name: str, root: Path, answer: Answer = "given") -> MaskBench
 
     Raises:
         DataError: When there is none of this name, or its data are not there.
+        PluginError: When a plugin is broken.
     """
     data = str(root.resolve())
     if name in OPEN_VOCABULARY:
@@ -59,6 +67,8 @@ def open_benchmark(name: str, root: Path, answer: Answer = "given") -> MaskBench
         case [dataset, split_by, split] if (dataset, split_by) in REFER_SETS:
             min_area = GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1
             return MaskBenchmark(name, data, ReferSource(root, dataset, split_by, split), answer, min_area)
+        case [plugin, *arguments] if plugin in installed(BENCHMARKS):
+            return cast(OpenBenchmark, load(BENCHMARKS, plugin))(arguments, root, answer)
     raise DataError(
         f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl or FILE.yaml of your own"
     )
@@ -101,8 +111,8 @@ def _tell_words(file: str, source: Source) -> None:
 
 
 def names() -> list[str]:
-    """All names."""
+    """All names, without the arguments that some take."""
     refer = [f"{dataset}|{by}|{split}" for (dataset, by), splits in REFER_SETS.items() for split in splits]
     tests = [f"{dataset}|{split}" for dataset, split in VQA_TESTS]
     splits = [split for split in refer if not split.endswith("|train")]
-    return ["toyland", *splits, "reasonseg|val", "reasonseg|test", *OPEN_VOCABULARY, *tests]
+    return [*installed(BENCHMARKS), *splits, "reasonseg|val", "reasonseg|test", *OPEN_VOCABULARY, *tests]

@@ -1,47 +1,55 @@
-"""Fits the calibration of a model's scores on toyland scenes it has not been trained on."""
+"""Fits the calibration of a model's scores on a benchmark whose figures nobody takes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from PIL import Image
-
-from self1e.evaluation.metrics import intersection_and_union
+from self1e.evaluation.base import Benchmark
+from self1e.evaluation.run import ask_record, record_count
 from self1e.segment.calibration import Calibration
 from self1e.segment.segmenter import Segmenter
-from self1e.toyland import generate_scene
-from self1e.toyland.benchmark import scene_seeds, scene_talks
-from self1e.toyland.language import query_mask
 
 
-def calibrate_on_toyland(
-    segmenter: Segmenter, seed: int, n: int, on_scene: Callable[[int], None] | None = None
+class CalibrationError(ValueError):
+    """A benchmark that no calibration can be fitted on."""
+
+
+def calibrate(
+    segmenter: Segmenter,
+    benchmark: Benchmark,
+    limit: int | None = None,
+    on_record: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Compares raw scores with the IoU that each mask reaches.
 
     Args:
         segmenter: Any calibration it has is left aside.
-        seed: Which scenes, as in `evaluate_toyland`; not those that figures are taken on.
-        n: How many scenes.
-        on_scene: Called after each scene with the number of scenes done.
+        benchmark: Whose samples have a `confidence`: all that ask for a mask.
+        limit: Only the first records.
+        on_record: Called after each record with (done, all).
 
     Raises:
-        ValueError: When there are no such scenes for evaluation.
+        CalibrationError: When no record gives a mask.
     """
     raw = Segmenter(segmenter.model, segmenter.processor)
     scores: list[float] = []
     ious: list[float] = []
     empty: list[bool] = []
-    for done, scene_seed in enumerate(scene_seeds(seed, n), start=1):
-        scene = generate_scene(scene_seed)
-        talks = [(query, talk) for query, talk in scene_talks(scene) if talk.segmenting]
-        questions = [talk.turns[0].question for _, talk in talks]
-        results = raw.segment(Image.fromarray(scene.picture), questions, template="none")
-        for (query, _), result in zip(talks, results, strict=True):
-            intersection, union = intersection_and_union(result.mask, query_mask(query, scene))
-            scores.append(result.score)
-            ious.append(intersection / union if union else 1.0)
-            empty.append(not result.mask.any())
-        if on_scene is not None:
-            on_scene(done)
+    broken = ""
+    count = record_count(benchmark, limit)
+    for index in range(count):
+        done = ask_record(raw, benchmark, index)
+        broken = broken or done.broken
+        for sample in done.samples:
+            if sample.confidence is not None:
+                scores.append(sample.confidence)
+                ious.append(sample.intersection / sample.union if sample.union else 1.0)
+                empty.append(sample.predicted == 0)
+        if on_record is not None:
+            on_record(index + 1, count)
+    if not scores:
+        raise CalibrationError(
+            f"{benchmark.name} asks for no mask that scores could be compared with{broken and f' ({broken})'}: take "
+            "another benchmark"
+        )
     return Calibration.fit(scores, ious, empty)

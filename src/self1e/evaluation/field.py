@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from self1e.evaluation.samples import RecordDone, Sample, mask_figures, word_fig
 from self1e.evaluation.vqa import exact_score, vqa_score
 from self1e.processing.images import ImageError, load_image
 from self1e.processing.prompts import PromptError
+from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 
 LONGEST_ANSWER = 128
@@ -88,15 +89,16 @@ class MaskBenchmark(FieldBenchmark):
         record = self.source[index]
         samples = []
         answered = zip(record.queries, predicted_masks(segmenter, record, self.answer), strict=True)
-        for number, (query, (mask, text)) in enumerate(answered):
-            sample = Sample(index, number, record.image.name, query.text, query.kind, text, absent=query.absent)
-            target = fitting_mask(query.mask, mask.shape, f"{record.id}, {query.text!r}")
-            samples.append(sample.with_mask(mask, target, self.min_area))
+        for number, (query, found) in enumerate(answered):
+            sample = Sample(index, number, record.image.name, query.text, query.kind, found.text, absent=query.absent)
+            target = fitting_mask(query.mask, found.mask.shape, f"{record.id}, {query.text!r}")
+            sample = replace(sample, confidence=found.score)
+            samples.append(sample.with_mask(found.mask, target, self.min_area))
         return samples
 
     def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
         record = self.source[index]
-        predicted = [mask.astype(np.uint8) for mask, _ in predicted_masks(segmenter, record, self.answer)]
+        predicted = [found.mask.astype(np.uint8) for found in predicted_masks(segmenter, record, self.answer)]
         masks = {each: {"marked": record.queries[each].mask(), "predicted": predicted[each]} for each in numbers}
         return Shown(load_image(record.image), masks)
 
@@ -150,8 +152,8 @@ def _with_kinds(figures_of: Callable[[Sequence[Sample]], dict[str, Any]], done: 
     return figures
 
 
-def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> list[tuple[np.ndarray, str]]:
-    """bool[H, W] for each query of a record, and the answer it stands behind.
+def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> list[Segmentation]:
+    """What is found for each query of a record.
 
     Raises:
         DataError: When the picture cannot be read, or a question is longer than the model can read.
@@ -160,12 +162,10 @@ def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> lis
         picture = segmenter.encode(load_image(record.image))
         questions = [question_of(query) for query in record.queries]
         if answer == "given":
-            results = segmenter.segment(picture, questions, template="none")
-        else:
-            results = [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
+            return segmenter.segment(picture, questions, template="none")
+        return [segmenter.chat(picture, question, max_new_tokens=LONGEST_ANSWER) for question in questions]
     except (ImageError, PromptError) as error:
         raise DataError(f"{record.id}: {error}") from error
-    return [(result.mask, result.text) for result in results]
 
 
 def question_of(query: Query) -> str:

@@ -36,6 +36,7 @@ class Sample:
         target: Pixels.
         given: The right answer, or answers of people joined by " | "; "" where words do not count.
         absent: Whether the data say that what was asked for is not there.
+        confidence: The model's score of the mask; None where there is no mask, or more than it counts.
     """
 
     record: int
@@ -51,6 +52,7 @@ class Sample:
     target: int = 0
     given: str = ""
     absent: bool = False
+    confidence: float | None = None
 
     def with_mask(self, predicted: np.ndarray, target: np.ndarray, min_area: int) -> Sample:
         """This sample with the score and the pixels of a mask.

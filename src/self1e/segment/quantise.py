@@ -15,15 +15,16 @@ Whatever a scheme does to a model shows in its masks, so these are compared with
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from self1e.conversation import Turn
@@ -46,10 +47,8 @@ LIBRARIES = {"int8": "torchao", "8bit": "bitsandbytes", "int4": "torchao", "nf4"
 CHECK_PROMPTS = ("the largest thing", "the thing in the middle", "the background")
 """What is asked about pictures that come without prompts."""
 
-CHECK_SCENES = range(7_000_001, 7_000_007)
-"""Generated scenes to compare masks on when no pictures are given. No training run sees them."""
-CHECK_KINDS = {"stuff": 1.0, "class": 1.0, "attribute": 1.0}
-QUESTIONS_PER_SCENE = 3
+CHECK_PICTURES = Path(__file__).parents[1] / "assets" / "check"
+"""Bundled pictures to compare masks on when none are given, and `prompts.json`, what is asked about each."""
 
 Sample = tuple[ImageSource, Sequence[str]]
 """A picture and what to ask for in it: a prompt or several."""
@@ -120,7 +119,7 @@ def quantize_checked(
         model: On its device. After a `QuantizationError` it is of no more use.
         processor: Its.
         scheme: See `LIBRARIES`.
-        samples: Pictures like those that the model is for, or tuples (picture, prompts). None: generated scenes.
+        samples: Pictures like those that the model is for, or tuples (picture, prompts). None: `bundled_samples`.
 
     Raises:
         QuantizationError: If the masks agree to less than `LEAST_IOU`, one turns empty, or numbers overflow.
@@ -128,9 +127,9 @@ def quantize_checked(
         ImageError: If a picture cannot be read.
     """
     check_scheme(scheme, model.device)
-    pairs = generated_samples() if samples is None else [_with_prompts(sample) for sample in samples]
+    pairs = bundled_samples() if samples is None else [_with_prompts(sample) for sample in samples]
     if not any(prompts for _, prompts in pairs):
-        raise ValueError("no picture to compare masks on: give at least one, or none at all for generated scenes")
+        raise ValueError("no picture to compare masks on: give at least one, or none at all for the bundled ones")
     before = mask_maps(model, processor, pairs)
     layers = quantize(model, scheme)
     try:
@@ -332,16 +331,10 @@ def mask_iou(one: Tensor, other: Tensor) -> float:
     return int((one & other).sum()) / union if union else 1.0
 
 
-def generated_samples() -> list[Sample]:
-    """Toyland scenes with prompts for things that are in them."""
-    from self1e.toyland import generate_scene, sample_queries
-
-    samples: list[Sample] = []
-    for seed in CHECK_SCENES:
-        scene = generate_scene(seed)
-        asked = sample_queries(scene, np.random.default_rng(seed), QUESTIONS_PER_SCENE, CHECK_KINDS)
-        samples.append((Image.fromarray(scene.picture), [query.text for query in asked]))
-    return samples
+def bundled_samples() -> list[Sample]:
+    """Pictures of the package with prompts for things that are in them; no training run sees them."""
+    prompts: dict[str, list[str]] = json.loads((CHECK_PICTURES / "prompts.json").read_text("utf-8"))
+    return [(load_image(CHECK_PICTURES / name), asked) for name, asked in prompts.items()]
 
 
 def _with_prompts(sample: ImageSource | Sample) -> Sample:

@@ -124,7 +124,7 @@ class Segmenter:
                 published results are with one.
             quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.segment.quantise`. The masks
                 are compared with the unquantised model's; `quantization` keeps the figure.
-            quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: generated scenes.
+            quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: bundled ones.
             compile: Have torch compile the text model, see `self1e.segment.load.compile_layers`.
                 The first masks take longer.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -176,6 +177,26 @@ class Toyland:
         return self.answer == "given" and asked.kind in SEGMENTING
 
 
+def open_toyland(arguments: Sequence[str], root: Path, answer: Answer) -> Toyland:
+    """The benchmark `toyland`, or `toyland|seed=2|scenes=400`; see `self1e.evaluation.benchmarks.OpenBenchmark`.
+
+    Raises:
+        DataError: When an argument is not one of these two.
+    """
+    chosen = {"seed": 1, "scenes": 200}
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name not in chosen or not value.isdecimal():
+            raise DataError(
+                f"toyland takes seed=NUMBER and scenes=NUMBER, as in toyland|seed=2|scenes=400: {argument!r}"
+            )
+        chosen[name] = int(value)
+    try:
+        return Toyland(chosen["seed"], chosen["scenes"], answer)
+    except ValueError as error:
+        raise DataError(f"toyland: {error}") from error
+
+
 @dataclass(frozen=True)
 class ToylandReport:
     """The figures of one evaluation. Prints as a table with rich.
@@ -338,8 +359,8 @@ def _scored(sample: Sample, asked: Question, reply: Segmentation) -> Sample:
     sample = replace(sample, given=right, absent=not asked.target.any())
     sample = sample.with_mask(reply.mask, asked.target, GREFCOCO_MIN_AREA)
     if asked.kind == CHAT:
-        sample = replace(sample, score=float(explains(sample.answer, right) and _points(sample)))
-    return sample
+        return replace(sample, score=float(explains(sample.answer, right) and _points(sample)))
+    return replace(sample, confidence=reply.score)
 
 
 def _points(sample: Sample) -> bool:
