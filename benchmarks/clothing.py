@@ -118,11 +118,20 @@ def garments_of(folder: Path) -> IndexMapSource:
 
 
 def untrained(folder: Path, config: Path = RANDOM) -> Path:
-    """The folder of a model as `config` raises it, with random weights."""
+    """The folder of a model as `config` builds it, with random weights; one that is there is kept.
+
+    Raises:
+        ValueError: When the folder holds a model that was built with other settings.
+    """
+    settings = load_config(config)
+    asked, kept = settings.model_dump(mode="json"), folder / "settings.json"
     if not folder.is_dir():
         with folder_when_complete(folder) as staging:
-            for part in build(load_config(config)):
+            for part in build(settings):
                 part.save_pretrained(staging)
+            write_json(staging / kept.name, asked, indent=1)
+    elif not kept.is_file() or json.loads(kept.read_text("utf-8")) != asked:
+        raise ValueError(f"{folder} was not built as {config} says: choose another --output")
     return folder
 
 

@@ -48,7 +48,7 @@ from benchmarks.subjects import (
     prompts,
     saved,
 )
-from benchmarks.timing import interleaved, medians, ratio
+from benchmarks.timing import cost_ratios, interleaved, medians, ratio
 from self1e import Segmenter, SELF1EProcessor
 from self1e.fast.folding import fold
 from self1e.model.network import SELF1EForSegmentation
@@ -134,39 +134,28 @@ def measure(ways: Ways, expressions: int, tiles: int, passes: int) -> dict[str, 
     theirs, their_tokens, _ = ways.watched(lambda: ways.reference(image, batch))
     products, tokens, _ = ways.watched(lambda: ways.exact(image, asked))
     shared, shared_tokens, _ = ways.watched(lambda: ways.shared(image, asked))
-    with_weights, of_activations = products.with_weights(), products.of_activations()
-    with_weights.run()
-    of_activations.run()
     rivals: dict[str, Callable[[], Any]] = {
         "reference": lambda: ways.reference(image, asked),
         "exact": lambda: ways.exact(image, asked),
         "shared": lambda: ways.shared(image, asked),
-        "products": with_weights.run,
-        "activations": of_activations.run,
+        **products.rivals(),
     }
     for way in ("exact", "shared"):
         rivals[way]()  # what is compiled was not while it was watched
     seconds, results = interleaved(rivals, passes, device)
-    both = [one + two for one, two in zip(seconds["products"], seconds["activations"], strict=True)]
     batches = len(asked) / len(batch)
     first = ways.reference(image, asked[:1], image_to_segmentation=False)
     return {
         "passes": passes,
         "seconds": medians(seconds),
-        "ratios": {
-            "reference / exact": ratio(seconds["reference"], seconds["exact"]),
-            "reference / shared": ratio(seconds["reference"], seconds["shared"]),
-            "exact / products": ratio(seconds["exact"], seconds["products"]),
-            "exact / all products": ratio(seconds["exact"], both),
-            "products / exact": ratio(seconds["products"], seconds["exact"]),
-        },
+        "ratios": cost_ratios(seconds, ("exact", "shared")),
         # Of the reference's batches one was counted.
         "tokens": {"reference": round(their_tokens * batches), "exact": tokens, "shared": shared_tokens},
         "tflop": {
             "reference": round(theirs.tflop * batches, 3),
             "exact": round(products.tflop, 3),
             "shared": round(shared.tflop, 3),
-            "products": round(with_weights.tflop, 3),
+            "products": round(products.with_weights().tflop, 3),
         },
         "agreement": {
             "exact": agreement(results["exact"], results["reference"]),

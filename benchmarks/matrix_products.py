@@ -86,6 +86,13 @@ class MatrixProducts:
         """Only those of activations with each other."""
         return MatrixProducts([each for each in self.products if each.right is None], self.backward)
 
+    def rivals(self) -> dict[str, Callable[[], None]]:
+        """What is timed beside the run itself: "products" with weights, and those of "activations"; warmed up."""
+        parts = {"products": self.with_weights(), "activations": self.of_activations()}
+        for part in parts.values():
+            part.run()
+        return {name: part.run for name, part in parts.items()}
+
     @torch.inference_mode()
     def run(self) -> None:
         """All of them, in order; backwards in the opposite order. The first time takes the memory for it."""

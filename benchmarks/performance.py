@@ -8,7 +8,7 @@ A block of the page stands between `<!-- NAME -->` and `<!-- end of NAME -->`; t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ PAGE = ROOT / "docs" / "performance.md"
 NOTHING = "Not measured yet."
 
 Row = dict[str, Any]
+Column = Callable[[Row, Row], Any]
+"""What stands in a column, of the settings of a row and of what was measured."""
 
 MODEL = ("device", "size", "dtype", "compile")
 """The settings that all rows but those of the cold start have: what ran, and where."""
@@ -28,63 +30,42 @@ MODEL = ("device", "size", "dtype", "compile")
 
 def inference_table(results: Path) -> str:
     """Ratios, agreement and share of the products, for each device, size, type, tiles and expressions."""
-    rows = _with("timing", read(results / "inference.json"), (*MODEL, "tiles", "expressions"))
-    head = (
-        "device", "size, type", "tiles", "expressions", "reference / exact", "reference / shared", "exact / products",
-        "share of products", "exact / all products", "tokens: reference, exact, shared",
-        "TFLOP: reference, exact, shared", "masks of exact", "of shared",
-    )  # fmt: skip
-    return _table(
-        head,
-        (
-            [
-                settings["device"],
-                _kind(settings),
-                settings["tiles"],
-                settings["expressions"],
-                *(_times(found["ratios"][name]) for name in ("reference / exact", "reference / shared")),
-                _times(found["ratios"]["exact / products"]),
-                f"{found['ratios']['products / exact']:.0%}",
-                _times(found["ratios"]["exact / all products"]),
-                _each(found["tokens"][way] for way in ("reference", "exact", "shared")),
-                _each(found["tflop"][way] for way in ("reference", "exact", "shared")),
-                *(_masks(found["agreement"][way], settings) for way in ("exact", "shared")),
-            ]
-            for settings, found in rows
-        ),
-        _machines(rows),
+    ways = ("reference", "exact", "shared")
+    return _table_of(
+        _with("timing", read(results / "inference.json"), (*MODEL, "tiles", "expressions")),
+        {
+            **_ratios("reference / exact", "reference / shared", "exact / products"),
+            "share of products": lambda _, found: f"{1 / found['ratios']['exact / products']:.0%}",
+            **_ratios("exact / all products"),
+            "tokens: reference, exact, shared": lambda _, found: _each(found["tokens"][way] for way in ways),
+            "TFLOP: reference, exact, shared": lambda _, found: _each(found["tflop"][way] for way in ways),
+            "masks of exact": lambda settings, found: _masks(found["agreement"]["exact"], settings),
+            "of shared": lambda settings, found: _masks(found["agreement"]["shared"], settings),
+        },
+        ("tiles", "expressions"),
     )
 
 
 def memory_table(results: Path) -> str:
     """Peak memory of each way in a process of its own."""
-    rows = _with("memory", read(results / "inference.json"), (*MODEL, "tiles", "expressions"))
-    head = (
-        "device", "size, type", "tiles", "expressions", "reference, GiB", "exact, GiB", "shared, GiB",
-        "exact / reference",
-    )  # fmt: skip
-    return _table(
-        head,
-        (
-            [
-                settings["device"],
-                _kind(settings),
-                settings["tiles"],
-                settings["expressions"],
-                *(f"{found['gib'][way]:.2f}" for way in ("reference", "exact", "shared")),
-                f"{found['gib']['exact'] / found['gib']['reference']:.2f}",
-            ]
-            for settings, found in rows
-        ),
-        _machines(rows),
+    return _table_of(
+        _with("memory", read(results / "inference.json"), (*MODEL, "tiles", "expressions")),
+        {
+            "reference, GiB": lambda _, found: f"{found['gib']['reference']:.2f}",
+            "exact, GiB": lambda _, found: f"{found['gib']['exact']:.2f}",
+            "shared, GiB": lambda _, found: f"{found['gib']['shared']:.2f}",
+            "exact / reference": lambda _, found: f"{found['gib']['exact'] / found['gib']['reference']:.2f}",
+        },
+        ("tiles", "expressions"),
     )
 
 
 def cold_start_table(results: Path) -> str:
     """Whole processes."""
     rows = _with("cold_start", read(results / "inference.json"), ("device", "command"))
+    head = ("device", "command", "seconds", "seconds of `import torch, transformers`", "ratio")
     return _table(
-        ("device", "command", "seconds", "seconds of `import torch, transformers`", "ratio"),
+        head,
         (
             [
                 settings["device"],
@@ -94,7 +75,7 @@ def cold_start_table(results: Path) -> str:
             ]
             for settings, found in rows
         ),
-        _machines(rows),
+        rows,
     )
 
 
@@ -102,28 +83,24 @@ def training_table(results: Path) -> str:
     """Steps: ratios, agreement, and memory where it was measured."""
     names = (*MODEL, "expressions", "optimiser")
     every = read(results / "training.json")
-    rows = _with("timing", every, names)
     memory = {_values(settings, names): found["gib"] for settings, found in _with("memory", every, names)}
-    head = (
-        "device", "size, type", "expressions", "step", "reference / exact", "reference / packed", "exact / products",
-        "exact / all products", "gradients of exact", "of packed", "GiB: reference, exact, packed",
-    )  # fmt: skip
-    return _table(
-        head,
-        (
-            [
-                settings["device"],
-                _kind(settings),
-                settings["expressions"],
-                "forward, backward, AdamW" if settings["optimiser"] else "forward, backward",
-                *(_times(found["ratios"][name]) for name in ("reference / exact", "reference / packed")),
-                *(_times(found["ratios"][name]) for name in ("exact / products", "exact / all products")),
-                *(f"{found['agreement'][way]['gradient_norms']:.0e}" for way in ("exact", "packed")),
-                _each(f"{gib:.2f}" for gib in memory.get(_values(settings, names), {}).values()) or "not run",
-            ]
-            for settings, found in rows
-        ),
-        _machines(rows),
+
+    def gibs(settings: Row, _: Row) -> str:
+        return _each(f"{gib:.2f}" for gib in memory.get(_values(settings, names), {}).values()) or "not run"
+
+    def step(settings: Row, _: Row) -> str:
+        return "forward, backward, AdamW" if settings["optimiser"] else "forward, backward"
+
+    return _table_of(
+        _with("timing", every, names),
+        {
+            "step": step,
+            **_ratios("reference / exact", "reference / packed", "exact / products", "exact / all products"),
+            "gradients of exact": lambda _, found: f"{found['agreement']['exact']['gradient_norms']:.0e}",
+            "of packed": lambda _, found: f"{found['agreement']['packed']['gradient_norms']:.0e}",
+            "GiB: reference, exact, packed": gibs,
+        },
+        ("expressions",),
     )
 
 
@@ -131,19 +108,12 @@ def savings_table(results: Path) -> str:
     """How many times as long it takes, and as many operations, without each saving; a row for each."""
     rows = _with("timing", read(results / "savings.json"), (*MODEL, "expressions"))
     lines = [
-        [
-            settings["device"],
-            _kind(settings),
-            settings["expressions"],
-            name,
-            _times(times),
-            _times(found["products"][name]),
-        ]
+        [settings["device"], _kind(settings), settings["expressions"], name, _times(times), _times(operations)]
         for settings, found in rows
         for name, times in found["ratios"].items()
+        for operations in [found["products"][name]]
     ]
-    head = ("device", "size, type", "expressions", "without", "time", "operations of products")
-    return _table(head, lines, _machines(rows))
+    return _table(("device", "size, type", "expressions", "without", "time", "operations of products"), lines, rows)
 
 
 def scaling_pictures(results: Path) -> str:
@@ -154,8 +124,7 @@ def scaling_pictures(results: Path) -> str:
         f"![Cost of masks, {settings['device']}, {_kind(settings)}](pictures/{name})"
         for name, settings in sorted(kinds.items(), key=lambda kind: _values(kind[1], MODEL))
     ]
-    machines = _machines([(row["settings"], row) for row in rows])
-    return "\n\n".join([*lines, machines]) if lines else NOTHING
+    return "\n\n".join([*lines, _machines([(row["settings"], row) for row in rows])]) if lines else NOTHING
 
 
 BLOCKS: dict[str, Callable[[Path], str]] = {
@@ -195,11 +164,28 @@ def _values(settings: Row, names: Sequence[str]) -> tuple[Any, ...]:
     return tuple(settings[name] for name in names)
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[Any]], machines: str) -> str:
+def _ratios(*names: str) -> dict[str, Column]:
+    """Columns of these ratios of times."""
+    return {name: lambda _, found, name=name: _times(found["ratios"][name]) for name in names}  # type: ignore[misc]
+
+
+def _table_of(rows: Sequence[tuple[Row, Row]], columns: Mapping[str, Column], names: Sequence[str]) -> str:
+    """Rows about a model: what ran, these settings, and the columns."""
+    head = ("device", "size, type", *names, *columns)
+    lines = (
+        [settings["device"], _kind(settings), *_values(settings, names)]
+        + [column(settings, found) for column in columns.values()]
+        for settings, found in rows
+    )
+    return _table(head, lines, rows)
+
+
+def _table(head: Sequence[str], lines: Iterable[Sequence[Any]], rows: Sequence[tuple[Row, Row]]) -> str:
+    """Markdown, and below it where `rows` were measured."""
     written = [f"| {' | '.join(map(str, line))} |" for line in lines]
     if not written:
         return NOTHING
-    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *written, "", machines])
+    return "\n".join([f"| {' | '.join(head)} |", "|" + "---|" * len(head), *written, "", _machines(rows)])
 
 
 def _machines(rows: Sequence[tuple[Row, Row]]) -> str:

@@ -64,6 +64,22 @@ def ratio(seconds: Sequence[float], other: Sequence[float]) -> float:
     return round(statistics.median(one / two for one, two in zip(seconds, other, strict=True)), 3)
 
 
+def cost_ratios(seconds: Mapping[str, Sequence[float]], ways: Sequence[str]) -> dict[str, float]:
+    """How many times as long the reference takes as each of our ways, and `exact` as the products that it has to do.
+
+    Args:
+        seconds: Of `interleaved`, for "reference", "exact", "products", "activations" and `ways`.
+        ways: Of ours.
+    """
+    exact, products = seconds["exact"], seconds["products"]
+    all_products = [one + two for one, two in zip(products, seconds["activations"], strict=True)]
+    return {
+        **{f"reference / {way}": ratio(seconds["reference"], seconds[way]) for way in ways},
+        "exact / products": ratio(exact, products),
+        "exact / all products": ratio(exact, all_products),
+    }
+
+
 def medians(seconds: Mapping[Any, Sequence[float]]) -> dict[str, float]:
     """Median seconds of each rival."""
     return {str(name): round(statistics.median(values), 4) for name, values in seconds.items()}

@@ -41,7 +41,7 @@ from benchmarks.subjects import (
     picture,
     prompts,
 )
-from benchmarks.timing import interleaved, medians, ratio
+from benchmarks.timing import cost_ratios, interleaved, medians
 from self1e import SELF1EProcessor
 from self1e.conversation import Turn
 from self1e.fast.attention import FEW_PASSES
@@ -119,24 +119,15 @@ def measure(steps: Steps, passes: int) -> dict[str, Any]:
         "packed": difference(steps.signature("packed"), steps.signature("reference", image_to_segmentation=False)),
     }
     products, _ = MatrixProducts.of(steps.model, lambda: steps.loss("exact"), backward=True)
-    with_weights, of_activations = products.with_weights(), products.of_activations()
-    with_weights.run()
-    of_activations.run()
     rivals: dict[str, Callable[[], Any]] = {way: lambda way=way: steps.step(way) for way in WAYS}  # type: ignore[misc]
-    rivals |= {"products": with_weights.run, "activations": of_activations.run}
+    rivals |= products.rivals()
     with denormals_flushed():  # as in `self1e train`
         seconds, _ = interleaved(rivals, passes, steps.model.device)
-    both = [one + two for one, two in zip(seconds["products"], seconds["activations"], strict=True)]
     return {
         "passes": passes,
         "seconds": medians(seconds),
-        "ratios": {
-            "reference / exact": ratio(seconds["reference"], seconds["exact"]),
-            "reference / packed": ratio(seconds["reference"], seconds["packed"]),
-            "exact / products": ratio(seconds["exact"], seconds["products"]),
-            "exact / all products": ratio(seconds["exact"], both),
-        },
-        "tflop": {"exact": round(products.tflop, 3), "products": round(with_weights.tflop, 3)},
+        "ratios": cost_ratios(seconds, ("exact", "packed")),
+        "tflop": {"exact": round(products.tflop, 3), "products": round(products.with_weights().tflop, 3)},
         "agreement": agreement,
         "machine": machine_facts(steps.model.device),
     }

@@ -196,3 +196,6 @@ def test_nano_from_nothing(tmp_path: Path, converted: Path, config: Path) -> Non
     assert (tmp_path / "run" / "untrained" / "model.safetensors").is_file()
     assert clothing.tables(results).count(clothing.FROM_NOTHING) == 3
     assert clothing.compare_start(converted, 2, tmp_path / "run", config, random) == results
+    random.write_text(yaml.safe_dump(tree | {"seed": 7}))
+    with pytest.raises(ValueError, match="choose another --output"):
+        clothing.untrained(tmp_path / "run" / "untrained", random)
