@@ -121,8 +121,9 @@ def test_commands_take_these_options(page: Path) -> None:
     for line in COMMAND.findall(page.read_text("utf-8")):
         words = [word for word in re.split(r"\s+", line.replace("\\\n", " ").strip()) if word]
         command: Any = typer.main.get_command(app)
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
+        while hasattr(command, "get_command") and words and (below := command.get_command(None, words[0])):
+            command = below
+            words = words[1:]
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         known |= {"--help", "-h"}
         unknown += [(line, word) for word in words if re.fullmatch(r"-[a-z]|--[a-z-]+", word) and word not in known]
