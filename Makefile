@@ -6,12 +6,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# The versions to install: the tested set, or with `CONSTRAINTS=` the newest that pyproject.toml allows.
+CONSTRAINTS ?= -c constraints.txt
+# Each process of the tests computes in one thread (tests/conftest.py).
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+
 DEMO_PICTURE := examples/pictures/lakeside.png
 DEMO_PROMPT := the house with the blue roof
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format wheel clean
+.PHONY: help demo test test-slow test-all lint format wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,11 +25,14 @@ demo: $(INSTALLED)  ## Segment an example picture with the bundled model
 	$(BIN)/self1e segment $(DEMO_PICTURE) -p "$(DEMO_PROMPT)" --out $(DEMO_OUTPUT) --format overlay,mask,json --overwrite
 	@echo "Look at the overlay: $$(ls $(DEMO_OUTPUT)/*overlay*)"
 
-test: $(INSTALLED)  ## Run the tests, except heavy ones
-	$(BIN)/python -m pytest -m "not heavy"
+test: $(INSTALLED)  ## Run the tests, except slow and heavy ones, on all cores
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not heavy"
 
-test-all: $(INSTALLED)  ## Run all tests
-	$(BIN)/python -m pytest
+test-slow: $(INSTALLED)  ## Run the slow tests, too large for every change
+	$(BIN)/python -m pytest $(PARALLEL) -m "slow and not heavy"
+
+test-all: test test-slow  ## Run all tests; heavy ones need 24 GiB of memory
+	$(BIN)/python -m pytest -m heavy
 
 lint: $(INSTALLED)  ## Check style and types
 	$(BIN)/ruff check .
@@ -51,5 +59,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "self1e needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing self1e into $(VENV); this takes some minutes the first time."
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e ".[dev]"
 	@touch $@

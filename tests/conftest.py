@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+# One thread for each process of the tests: their tensors are too small for more, and `make test` starts a process a core.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 GOLDEN = Path(__file__).parent / "golden"
 INTERNVL_PIECES = 151_643
 """Entries of InternVL3's vocabulary; the ids of its special tokens follow them."""
@@ -79,7 +82,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     stats = terminalreporter.stats
     reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in stats.get("skipped", ()))
     if left_out := len(stats.get("deselected", ())):
-        reasons["not asked for (heavy tests: `make test-all`)"] = left_out
+        reasons["slow or heavy, or not chosen (`make test-slow`, `make test-all`)"] = left_out
     if reasons:
         terminalreporter.write_sep("-", "not run")
         for reason, tests in reasons.most_common():
