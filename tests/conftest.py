@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# One thread for each process of the tests: their tensors are too small for more, and `make test` starts a process a core.
+# One thread for each process of the tests: their tensors are too small for more, and there is a process a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 GOLDEN = Path(__file__).parent / "golden"
