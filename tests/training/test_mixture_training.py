@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 from small_runs import config, own_file
+from transformers import TrainingArguments
 
 from self1e.data.records import DataError
 from self1e.training.config import ConfigError, MixtureData
-from self1e.training.run import train
+from self1e.training.run import train, training_arguments
 from self1e.training.sources import training_set
 from tests.data.drawn_sets import PICTURES, draw_sets
 
@@ -101,3 +102,13 @@ def test_field_sets_leave_out_what_is_tested_on(
     seen = {mixture[index].id for index in range(100)}
     assert len(seen) == 2 + 4 * (len(PICTURES) - 1) and not any("00009" in name for name in seen), seen
     assert train(settings, device="cpu").is_dir()
+
+
+def test_one_of_several_gpus_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(TrainingArguments, "n_gpu", property(lambda self: 4))
+    with caplog.at_level(logging.WARNING, logger="self1e"):
+        arguments = training_arguments(config(tmp_path, {"parts": {"a": {"rate": 1}}}, init="nowhere"), "cpu")
+    assert arguments.n_gpu == 1 and arguments.train_batch_size == 2
+    assert "one of 4 GPUs is used" in caplog.text

@@ -242,11 +242,22 @@ def _take_over_vision(model: SELF1EForSegmentation, name: str) -> None:
             raise ConfigError(f"the {part} of {name} does not fit `architecture`: {error}") from None
 
 
+class OneGpuArguments(TrainingArguments):
+    """Settings of a process that uses one GPU, however many it sees.
+
+    With more, Trainer would cut each batch in pieces that do not know their pictures.
+    """
+
+    @property
+    def n_gpu(self) -> int:
+        return min(super().n_gpu, 1)
+
+
 def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
     """What transformers' Trainer has to know."""
     chosen = settings.optimisation
     validation = settings.validation is not None
-    arguments = TrainingArguments(
+    arguments = OneGpuArguments(
         output_dir=settings.output,
         max_steps=chosen.steps,
         per_device_train_batch_size=chosen.pictures_per_step,
@@ -276,9 +287,8 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         logging_nan_inf_filter=False,  # or a loss that is no number would be logged as the mean of those before
         dataloader_pin_memory=False,  # batches are put together behind the loader
     )
-    if arguments.n_gpu > 1:  # Trainer would cut each batch in pieces that do not know their pictures
-        logger.warning("one of %d GPUs is used: start the run with torchrun to use all", arguments.n_gpu)
-        arguments._n_gpu = 1
+    if (there := super(OneGpuArguments, arguments).n_gpu) > 1:
+        logger.warning("one of %d GPUs is used: start the run with torchrun to use all", there)
     return arguments
 
 
