@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import our_names
 from self1e.checkpoints.weights import CheckpointError, read_json
 from self1e.model.attention_mask import dual_perception_mask
+from self1e.model.batch import Batch, Row, build_batch
 from self1e.model.outputs import SELF1EOutput
 
 
@@ -100,8 +102,9 @@ def verify(model_folder: str | Path, reference_folder: str | Path, tolerance: fl
     for name, weight in weights.items():
         setattr(model.config, f"{name}_weight", weight)
     real = _real_tokens(tensors["input_ids"], reference["special_ids"].get("pad"))
-    output = _run(model, tensors, reference, real)
-    comparisons = [*_compare_tensors(model, output, tensors, real), *_compare_losses(model, output, reference)]
+    batch = _batch(model, tensors, reference, real)
+    output = model(batch, logits_at=batch.attention_mask.flatten().nonzero().flatten())
+    comparisons = [*_compare_tensors(batch, output, tensors, real), *_compare_losses(model, output, reference)]
     if reference.get("grad_norms"):
         assert output.loss is not None
         output.loss.backward()
@@ -141,48 +144,55 @@ def _real_tokens(input_ids: Tensor, pad: int | None) -> Tensor:
     return tokens_from_here > 0
 
 
-def _run(
-    model: SELF1EForSegmentation, tensors: dict[str, Tensor], reference: dict[str, Any], real: Tensor
-) -> SELF1EOutput:
-    rows = tensors["input_ids"].shape[0]
-    grids = [(columns, rows_) for columns, rows_ in reference["grid_cols_rows"]]
-    has_picture = torch.tensor([columns * rows_ > 0 for columns, rows_ in grids])
-    masks = [tensors[f"gt_masks.{row}"] for row in range(rows)] if "gt_masks.0" in tensors else None
-    return model(
-        input_ids=tensors["input_ids"],
-        attention_mask=real,
-        position_ids=tensors.get("position_ids"),
+def _batch(model: SELF1EForSegmentation, tensors: dict[str, Tensor], reference: dict[str, Any], real: Tensor) -> Batch:
+    """The recorded rows as the model takes them. Pixels are those of all rows that have a picture."""
+    grids = [(columns, rows) for columns, rows in reference["grid_cols_rows"]]
+    pictures = list(accumulate((columns * rows > 0 for columns, rows in grids), initial=0))
+    positions = tensors.get("position_ids", real.cumsum(dim=1) - 1)
+    rows = []
+    for row, kept in enumerate(real):
+        length = int(kept.sum())
+        rows.append(
+            Row(
+                input_ids=tensors["input_ids"][row, kept].tolist(),
+                labels=tensors["labels"][row, kept].tolist() if "labels" in tensors else [],
+                conversation_ids=[0] * length,
+                position_ids=positions[row, kept].tolist(),
+                picture=pictures[row] if pictures[row + 1] > pictures[row] else -1,
+            )
+        )
+    return build_batch(
+        rows,
+        [grid for grid in grids if grid[0] * grid[1] > 0],
+        image_token_id=model.config.image_token_id,
+        seg_token_id=model.config.seg_token_id,
         pixel_values=tensors["pixel_values"],
-        tile_grids=[grid for grid in grids if grid[0] * grid[1] > 0],
-        picture_index=(has_picture.cumsum(dim=0) - 1).where(has_picture, -1),
-        labels=tensors.get("labels"),
-        masks=masks,
-        output_logits=True,
+        masks=[tensors[f"gt_masks.{row}"] for row in range(len(rows))] if "gt_masks.0" in tensors else None,
+        labels="labels" in tensors,
     )
 
 
 def _compare_tensors(
-    model: SELF1EForSegmentation, output: SELF1EOutput, tensors: dict[str, Tensor], real: Tensor
+    batch: Batch, output: SELF1EOutput, tensors: dict[str, Tensor], real: Tensor
 ) -> Iterator[Comparison]:
     features = output.image_features
-    assert features is not None and output.mask_logits is not None
+    assert features is not None and output.mask_logits is not None and output.last_hidden_state is not None
+    ours, theirs = batch.attention_mask, real  # the same tokens, whatever padding is behind them
     if "additive_attention_mask" in tensors:
-        image, seg = (tensors["input_ids"] == each for each in (model.config.image_token_id, model.config.seg_token_id))
-        visible = dual_perception_mask(real, image, seg)[:, 0]
-        theirs = tensors["additive_attention_mask"][:, 0] == 0
-        yield _compare("attention_mask", visible[real].float(), theirs[real].float())
-    for name, ours, chosen in (
-        ("compressed_features", features.compressed, ...),
-        ("uncompressed_features", features.uncompressed, ...),
-        ("last_hidden_state", output.last_hidden_state, real),
-        ("logits", output.logits, real),
-    ):
-        if name in tensors and ours is not None:
-            yield _compare(name, ours[chosen], tensors[name][chosen])
-    for row, ours in enumerate(output.mask_logits):
+        visible = dual_perception_mask(ours, batch.image_tokens, batch.seg_tokens)[:, 0]
+        length = visible.shape[-1]
+        recorded = tensors["additive_attention_mask"][:, 0] == 0
+        yield _compare("attention_mask", visible[ours].float(), recorded[theirs][:, :length].float())
+    for name, found in (("compressed_features", features.compressed), ("uncompressed_features", features.uncompressed)):
+        if name in tensors and found is not None:
+            yield _compare(name, found, tensors[name])
+    for name, states in (("last_hidden_state", output.last_hidden_state[ours]), ("logits", output.logits)):
+        if name in tensors and states is not None:
+            yield _compare(name, states, tensors[name][theirs])
+    for row, maps in enumerate(output.mask_logits):
         name = f"mask_logits.{row}"
         if name in tensors:
-            yield _compare(name, ours, tensors[name])
+            yield _compare(name, maps, tensors[name])
 
 
 def _compare(name: str, ours: Tensor, theirs: Tensor) -> Comparison:

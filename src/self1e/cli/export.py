@@ -69,9 +69,9 @@ def command(
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
     benchmark = None if calibrate is None else open_benchmark(calibrate, root)
     with busy(f"loading {model}"):
-        loaded = load_model(model, device="cpu", dtype="float32", folded=False)
+        loaded = load_model(model, device="cpu", dtype="float32")
         if average is not None:
-            _mix_in(loaded.model, load_model(average, device="cpu", dtype="float32", folded=False).model, share)
+            _mix_in(loaded.model, load_model(average, device="cpu", dtype="float32").model, share)
         loaded.model.to(DTYPES[dtype])
     with folder_when_complete(destination) as staging:
         loaded.model.save_pretrained(staging)

@@ -112,7 +112,7 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
         "dtype": str(segmenter.model.dtype).removeprefix("torch."),
         "device": segmenter.model.device.type,
         "attention": segmenter.model.config.text_config._attn_implementation,
-        "compiled": segmenter.model.compiled,
+        "compiled": segmenter.fast.compiled,
         "max_tiles": segmenter.processor.max_tiles,
         "versions": versions(),
     }

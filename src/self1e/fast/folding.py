@@ -11,8 +11,10 @@ Weights that meet only each other are multiplied once, when the model is loaded,
 - `fuse` before the mask. Its second linear meets the segmentation embedding in an inner product: folded into that one
   vector, it too is spared at every pixel.
 
-What is left to do at a pixel is a sum, a GELU and one inner product. A folded model has no low-resolution masks, which
-only losses want, and can be neither trained nor saved.
+What is left to do at a pixel is a sum, a GELU and one inner product. Products are made in float32 and rounded to the
+model's type once; the masks are those of equations 1 to 5 of the method (section 2), whose linear steps are only done
+in another order. There are no low-resolution masks, which only losses want. Rungs of the ladder below `rfa` have no
+amplifiers: their head stays as it is.
 """
 
 from __future__ import annotations
@@ -24,25 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
-from self1e.model.network import SELF1EForSegmentation
 from self1e.model.refilling import MLP, RefillingHead, VisionSide, as_map, pixel_unshuffle, stitch, upsample_x2
-
-
-def fold(model: SELF1EForSegmentation) -> SELF1EForSegmentation:
-    """Folds a model in place, and returns it.
-
-    Rungs of the ladder below `rfa` keep their head, which has no amplifiers, and `baseline` has nothing to fold.
-    Products are made in float32 and rounded to the model's type once. A folded model stays as it is. Masks are those of
-    equations 1 to 5 of the method (section 2), whose linear steps are only done in another order.
-    """
-    if model.folded:
-        return model
-    if model.config.refilling != "baseline":
-        model.folded_projector = FoldedProjector(model.model.multi_modal_projector)
-    if model.config.refilling == "rfa":
-        model.refilling_head = FoldedHead(model.refilling_head)  # type: ignore[assignment]  # same interface
-    model.openings = {}  # from now on weights change only where these are cleared
-    return model.eval()
 
 
 class FoldedProjector(nn.Module):
@@ -88,12 +72,12 @@ class FoldedHead(nn.Module):
         self.amplify_llm = _fold_second(head.amplify_llm, fuse.linear_1, bias)
         self.amplify_vit = _fold_second(head.amplify_vit, fuse.linear_1, torch.zeros_like(bias))
         self.act = fuse.act
-        # As tensors: the weight is read by itself, too, and a layer might have it packed.
         self.fuse_weight, self.fuse_bias = fuse.linear_2.weight, fuse.linear_2.bias
         self.scale = head.scale
 
-    def vision_side(self, compressed: Tensor, uncompressed: Tensor) -> VisionSide:
+    def vision_side(self, compressed: Tensor, uncompressed: Tensor | None) -> VisionSide:
         """As `RefillingHead.vision_side`; what it returns stands before the activation of `fuse`."""
+        assert uncompressed is not None  # `rfa` has them
         return VisionSide(
             pixel_unshuffle(self.amplify_vit(as_map(compressed))),
             pixel_unshuffle(self.amplify_vit(as_map(uncompressed))),
@@ -107,19 +91,19 @@ class FoldedHead(nn.Module):
 
     def forward(
         self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
-    ) -> list[tuple[Tensor, None]]:
+    ) -> list[tuple[Tensor, ...]]:
         """As `RefillingHead.forward`, without the low-resolution maps."""
         assert vision.compressed is not None and vision.uncompressed is not None
         amplified = pixel_unshuffle(self.amplify_llm(as_map(llm_image_features)))
         compressed, uncompressed = (stitch(each, columns, rows) for each in (vision.compressed, vision.uncompressed))
-        maps: list[tuple[Tensor, None]] = []
+        maps: list[tuple[Tensor, ...]] = []
         # One row at a time: the pixels are the largest maps.
         for tiles, embedding in zip(amplified, embeddings, strict=True):
             residual = stitch(tiles, columns, rows) - compressed
             pixels = self.act(uncompressed + upsample_x2(residual[None])[0])
             weights, bias = embedding[:, :-1], embedding[:, -1:]
             logits = weights @ pixels.flatten(0, 1).T + bias
-            maps.append((logits.unflatten(-1, pixels.shape[:2]), None))
+            maps.append((logits.unflatten(-1, pixels.shape[:2]),))
         return maps
 
 

@@ -14,7 +14,7 @@ def dual_perception_mask(
     image_to_image: bool = True,
     image_to_segmentation: bool = True,
     conversation_ids: Tensor | None = None,
-    perceiving: Tensor | None = None,
+    bidirectional: Tensor | None = None,
 ) -> Tensor:
     """Builds the attention mask of every layer of the language model.
 
@@ -48,7 +48,7 @@ def dual_perception_mask(
         image_to_image: Lets the image tokens of a row that holds a `[SEG]` see each other in both directions.
         image_to_segmentation: Lets them see every `[SEG]` of their own conversation, too.
         conversation_ids: int[B, N], 0 for what is shared. None: each row is one conversation.
-        perceiving: bool[B], the rows in which the two pathways are open. Default: those that hold a `[SEG]`.
+        bidirectional: bool[B], the rows in which the two pathways are open. Default: those that hold a `[SEG]`.
             Generation is causal, so training rows that rehearse it switch them off here.
 
     Returns:
@@ -58,10 +58,10 @@ def dual_perception_mask(
     real = attention_mask.bool()
     image = image_tokens & real
     segmentation = segmentation_tokens & real
-    if perceiving is None:
-        perceiving = segmentation.any(dim=1)
+    if bidirectional is None:
+        bidirectional = segmentation.any(dim=1)
     length = real.shape[1]
-    image = image & perceiving[:, None]
+    image = image & bidirectional[:, None]
 
     visible = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()[None]
     if image_to_image:

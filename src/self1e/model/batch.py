@@ -1,25 +1,67 @@
-"""Where things stand in the rows of a batch: what the host has to know of tokens that are on the device.
+"""What the mask pass takes: rows of tokens, each picture once, and where in the rows things stand.
 
-A GPU is kept busy by a host that runs ahead of it, and a host that asks the GPU which tokens are those of a picture has
-to wait for all that is under way. So this is found on the CPU, before the tokens are copied. What the GPU needs of it
-are places: indices among the tokens of all rows, one row after the other, of which the first has those from 0 to N - 1.
+A row is one conversation, or several about one picture that share a prefix:
+
+    tokens            prefix . . . . . . | first conversation | second conversation | padding
+    conversation_ids  0 0 0 0 0 0 0 0 0 0  1 1 1 1 1 1 1 1 1 1  2 2 2 2 2 2 2 2 2 2   0 0 0
+    position_ids      0 1 2 ...        p   p+1 p+2 ...          p+1 p+2 ...           0 0 0
+
+With these positions, and an attention mask that lets a conversation see the prefix and itself, each continues the
+prefix as if it stood there alone.
+
+A batch is built once, on the CPU, and then moved: a GPU is kept busy by a host that runs ahead of it, and a host that
+asks the GPU which tokens belong to a picture has to wait for all that is under way. What the GPU needs are *places*:
+indices among the tokens of all rows, one row after the other, of which the first has those from 0 to N - 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from self1e.conversation import IGNORED_LABEL
-from self1e.model.config import SELF1EConfig
 from self1e.model.transfers import to_device_together
-from self1e.processing.rows import Grid
+
+Grid = tuple[int, int]
+"""(columns, rows) of tiles."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row before padding; the four lists have the same length.
+
+    Attributes:
+        input_ids: Tokens.
+        labels: The token's own id where it is to be predicted, -100 elsewhere; not shifted.
+        conversation_ids: 0 for what all conversations of the row share, 1, 2, ... for these; 0 everywhere in a row that
+            is one conversation.
+        position_ids: Of the rotary embedding.
+        picture: Index of its picture in the batch, -1 for none.
+        bidirectional: Whether its pathways are open, and masks are made of its `[SEG]`. None: if it holds a `[SEG]`.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    conversation_ids: list[int]
+    position_ids: list[int]
+    picture: int = 0
+    bidirectional: bool | None = None
+
+    def after(self, tokens: int) -> Row:
+        """The row without its first tokens; those that stay keep their positions."""
+        return replace(
+            self,
+            input_ids=self.input_ids[tokens:],
+            labels=self.labels[tokens:],
+            conversation_ids=self.conversation_ids[tokens:],
+            position_ids=self.position_ids[tokens:],
+        )
 
 
 class Picture(NamedTuple):
@@ -45,129 +87,168 @@ class AskedPicture:
 
 
 @dataclass(frozen=True)
-class TokenLayout:
-    """Of a batch of B rows of N tokens.
+class Batch:
+    """B rows of N tokens about P pictures of T tiles in all; `build_batch` makes it.
 
     Attributes:
-        pictures: The picture that each row is about; None for none.
+        input_ids: long[B, N].
+        attention_mask: bool[B, N], False at padding. Only this says what padding is, never a token id.
+        position_ids: long[B, N].
+        conversation_ids: long[B, N].
+        bidirectional: bool[B], the rows in which the dual perception pathways are open.
+        image_tokens: bool[B, N].
+        seg_tokens: bool[B, N].
+        pixel_values: float[T, 3, S, S], the tiles of all pictures; None when their features are given in their place.
+        pictures: All P.
+        picture_index: The picture that each row is about, -1 for none.
         image_token_counts: Of each row.
-        image_tokens: long[I], places of all image tokens.
+        image_places: long[I], places of all image tokens.
         tiles: long[tiles of all rows], the tiles that these show, in the same order.
         asked: The pictures of which masks are made.
-        asked_image_tokens: long[A], places of the image tokens of the rows of `asked`, in the order in which these
+        asked_image_places: long[A], places of the image tokens of the rows of `asked`, in the order in which these
             stand there.
         before_seg: long[K], places of the tokens that predict a `[SEG]`, in the same way.
-        supervised: long[P], places of the tokens that predict a label. None without labels.
+        supervised: long[L], places of the tokens that predict a label.
+        targets: long[L], these labels. None, as `supervised`, for a batch without labels.
+        masks: Ground truth, one uint8[K, H, W] a row with a mask for each of its `[SEG]`: 1, 0, or 255 (ignored).
         conversations: How many there are in all rows.
     """
 
-    pictures: list[Picture | None]
-    image_token_counts: list[int]
+    input_ids: Tensor
+    attention_mask: Tensor
+    position_ids: Tensor
+    conversation_ids: Tensor
+    bidirectional: Tensor
     image_tokens: Tensor
+    seg_tokens: Tensor
+    pixel_values: Tensor | None
+    pictures: list[Picture]
+    picture_index: list[int]
+    image_token_counts: list[int]
+    image_places: Tensor
     tiles: Tensor
     asked: list[AskedPicture]
-    asked_image_tokens: Tensor
+    asked_image_places: Tensor
     before_seg: Tensor
     supervised: Tensor | None
+    targets: Tensor | None
+    masks: list[Tensor] | None
     conversations: int
 
-    @classmethod
-    def of(
-        cls,
-        config: SELF1EConfig,
-        input_ids: Tensor,
-        *,
-        tiles: int | None,
-        attention_mask: Tensor | None = None,
-        tile_grids: Sequence[Grid] | None = None,
-        picture_index: Tensor | None = None,
-        conversation_ids: Tensor | None = None,
-        perceiving: Tensor | None = None,
-        labels: Tensor | None = None,
-    ) -> TokenLayout:
-        """Looks at a batch. The host waits for the tensors that are not on the CPU.
+    def __len__(self) -> int:
+        """B."""
+        return len(self.input_ids)
 
-        Args:
-            config: Of the model.
-            input_ids: As `SELF1EForSegmentation.forward` will be given them; the same goes for all that follows.
-            tiles: Of all pictures; None without pictures.
-            attention_mask: See `forward`.
-            tile_grids: See `forward`.
-            picture_index: See `forward`.
-            conversation_ids: See `forward`.
-            perceiving: See `forward`.
-            labels: See `forward`.
-
-        Raises:
-            ValueError: When grids, tiles and the pictures of the rows do not match, or a row that is to give masks
-                starts with `[SEG]`.
-        """
-        input_ids = input_ids.cpu()
-        ids = None if conversation_ids is None else conversation_ids.cpu()
-        pictures = pictures_of_rows(len(input_ids), tiles, tile_grids, picture_index)
-        real = torch.ones_like(input_ids).bool() if attention_mask is None else attention_mask.cpu().bool()
-        image_tokens = (input_ids == config.image_token_id) & real
-        seg_tokens = (input_ids == config.seg_token_id) & real
-        if perceiving is not None:
-            seg_tokens = seg_tokens & perceiving.cpu()[:, None]
-        if tiles is not None and bool(seg_tokens[:, 0].any()):
-            row = seg_tokens[:, 0].tolist().index(True)
-            raise ValueError(f"row {row} starts with [SEG]: there is no position before it that predicts it")
-        asked = _asked(pictures, seg_tokens.sum(dim=1).tolist())
-        order = [row for each in asked for row in each.rows]
-        return cls(
-            pictures=pictures,
-            image_token_counts=image_tokens.sum(dim=1).tolist(),
-            image_tokens=_places(image_tokens),
-            tiles=torch.tensor(
-                [tile for each in pictures if each is not None for tile in each.tiles], dtype=torch.long
-            ),
-            asked=asked,
-            asked_image_tokens=_places(image_tokens, order),
-            before_seg=_places(F.pad(seg_tokens[:, 1:], (0, 1)), order),
-            supervised=None if labels is None else _places(F.pad(labels.cpu()[:, 1:] != IGNORED_LABEL, (0, 1))),
-            conversations=len(input_ids) if ids is None else int(ids.amax(dim=1).clamp(min=1).sum()),
-        )
-
-    def to(self, device: torch.device) -> TokenLayout:
-        """The same with the places on a device; the host does not wait."""
-        if self.image_tokens.device == device:
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on a device, with one copy for each type of number. The host does not wait for it."""
+        device = torch.device(device)
+        if self.input_ids.device == device:
             return self
-        names = ["image_tokens", "tiles", "asked_image_tokens", "before_seg"]
-        names += [] if self.supervised is None else ["supervised"]
-        places = to_device_together([getattr(self, name) for name in names], device)
-        moved: dict[str, Any] = dict(zip(names, places, strict=True))
-        return replace(self, **moved)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        for dtype in {value.dtype for value in tensors.values()}:
+            names = [name for name, value in tensors.items() if value.dtype == dtype]
+            moved = to_device_together([tensors[name] for name in names], device)
+            values |= dict(zip(names, moved, strict=True))
+        if self.masks:
+            values["masks"] = to_device_together(self.masks, device)
+        return replace(self, **values)
 
-    @property
-    def seg_due(self) -> Tensor:
-        """long[K], places of the tokens that predict a `[SEG]`."""
-        return self.before_seg
 
+def build_batch(
+    rows: Sequence[Row],
+    grids: Sequence[Grid] = (),
+    *,
+    image_token_id: int,
+    seg_token_id: int,
+    pad_id: int = 0,
+    pixel_values: Tensor | None = None,
+    masks: Sequence[Tensor] | None = None,
+    labels: bool = False,
+    left_padded: bool = False,
+) -> Batch:
+    """Pads rows to one length and finds what stands where in them. All tensors are on the CPU.
 
-def pictures_of_rows(
-    rows: int, tiles: int | None, tile_grids: Sequence[Grid] | None, picture_index: Tensor | None
-) -> list[Picture | None]:
-    """The picture that each row is about, None for none; for the arguments see `TokenLayout.of`.
+    Args:
+        rows: Each names its picture.
+        grids: (columns, rows) of tiles of each picture, in order.
+        image_token_id: As in the model's configuration.
+        seg_token_id: As in the model's configuration.
+        pad_id: What short rows are filled with; any id will do.
+        pixel_values: float[T, 3, S, S], the tiles of all pictures, one picture after the other. None when the model is
+            given their features.
+        masks: One [K, H, W] a row, see `Batch`.
+        labels: Whether the rows' labels are to be learnt.
+        left_padded: Pad on the left, so that all rows end together and answers can be generated.
 
     Raises:
-        ValueError: When the grids do not have as many tiles as there are, or a row is about a picture that is not in
-            the batch.
+        ValueError: When tiles, grids and the pictures of the rows do not match, or a row that is to give masks starts
+            with `[SEG]`.
     """
-    if tiles is None:
-        return [None] * rows
-    grids = [(1, 1)] * tiles if tile_grids is None else [(columns, rows_) for columns, rows_ in tile_grids]
-    ends = list(accumulate(columns * rows_ for columns, rows_ in grids))
-    if ends[-1:] != [tiles]:
-        raise ValueError(f"tile_grids {grids} have {sum(ends[-1:])} tiles, but {tiles} were given")
-    index = list(range(rows)) if picture_index is None else picture_index.tolist()
-    if len(index) != rows or max(index) >= len(grids):
-        raise ValueError(
-            f"{rows} rows are about the pictures {index}, but the batch has {len(grids)}; "
-            "say by picture_index which picture each row is about, -1 for none"
-        )
-    pictures = [Picture(range(*span), grid) for *span, grid in zip([0, *ends[:-1]], ends, grids, strict=True)]
-    return [pictures[each] if each >= 0 else None for each in index]
+    pictures = _pictures(grids, None if pixel_values is None else len(pixel_values))
+    strays = sorted({row.picture for row in rows} - set(range(-1, len(pictures))))
+    if strays:
+        raise ValueError(f"there are rows about pictures {strays}, but the batch has only {len(pictures)} pictures")
+    of_rows = [pictures[row.picture] if row.picture >= 0 else None for row in rows]
+    length = max((len(row.input_ids) for row in rows), default=0)
+    starts = [length - len(row.input_ids) if left_padded else 0 for row in rows]
+
+    def padded(columns: Sequence[Sequence[int]], fill: int) -> Tensor:
+        out = torch.full((len(rows), length), fill)
+        for target, start, values in zip(out, starts, columns, strict=True):
+            target[start : start + len(values)] = torch.tensor(values)
+        return out
+
+    input_ids = padded([row.input_ids for row in rows], pad_id)
+    real = padded([[1] * len(row.input_ids) for row in rows], 0).bool()
+    image_tokens = (input_ids == image_token_id) & real
+    seg_tokens = (input_ids == seg_token_id) & real
+    with_seg = seg_tokens.any(dim=1).tolist()
+    bidirectional = torch.tensor(
+        [has if row.bidirectional is None else row.bidirectional for row, has in zip(rows, with_seg, strict=True)],
+        dtype=torch.bool,
+    )
+    due = seg_tokens & bidirectional[:, None]  # of which masks are made
+    if pictures and length and bool(due[:, 0].any()):
+        row = due[:, 0].tolist().index(True)
+        raise ValueError(f"row {row} starts with [SEG]: there is no position before it that predicts it")
+    asked = _asked(of_rows, due.sum(dim=1).tolist())
+    order = [row for each in asked for row in each.rows]
+    supervised = targets = None
+    if labels:
+        all_labels = padded([row.labels for row in rows], IGNORED_LABEL)
+        supervised = _places(_shifted(all_labels != IGNORED_LABEL))
+        targets = all_labels.flatten()[supervised + 1]
+    return Batch(
+        input_ids=input_ids,
+        attention_mask=real,
+        position_ids=padded([row.position_ids for row in rows], 0),
+        conversation_ids=padded([row.conversation_ids for row in rows], 0),
+        bidirectional=bidirectional,
+        image_tokens=image_tokens,
+        seg_tokens=seg_tokens,
+        pixel_values=pixel_values,
+        pictures=pictures,
+        picture_index=[row.picture for row in rows],
+        image_token_counts=image_tokens.sum(dim=1).tolist(),
+        image_places=_places(image_tokens),
+        tiles=torch.tensor([tile for each in of_rows if each is not None for tile in each.tiles], dtype=torch.long),
+        asked=asked,
+        asked_image_places=_places(image_tokens, order),
+        before_seg=_places(_shifted(due), order),
+        supervised=supervised,
+        targets=targets,
+        masks=None if masks is None else list(masks),
+        conversations=sum(max(1, *row.conversation_ids) for row in rows if row.conversation_ids),
+    )
+
+
+def _pictures(grids: Sequence[Grid], tiles: int | None) -> list[Picture]:
+    """The pictures of a batch, whose tiles stand one picture after the other."""
+    ends = list(accumulate((columns * rows for columns, rows in grids), initial=0))
+    if tiles is not None and ends[-1] != tiles:
+        raise ValueError(f"the grids {list(grids)} have {ends[-1]} tiles, but {tiles} were given")
+    return [Picture(range(*span), grid) for *span, grid in zip(ends[:-1], ends[1:], grids, strict=True)]
 
 
 def _asked(pictures: Sequence[Picture | None], segs: Sequence[int]) -> list[AskedPicture]:
@@ -180,6 +261,11 @@ def _asked(pictures: Sequence[Picture | None], segs: Sequence[int]) -> list[Aske
     for row, picture in asking:
         about.setdefault(picture, []).append(row)
     return [AskedPicture(picture, rows, [segs[row] for row in rows]) for picture, rows in about.items()]
+
+
+def _shifted(marks: Tensor) -> Tensor:
+    """bool[B, N], True one place before each mark: where a token is predicted. The first of a row never is."""
+    return F.pad(marks[:, 1:], (0, 1))
 
 
 def _places(marks: Tensor, rows: Sequence[int] | None = None) -> Tensor:

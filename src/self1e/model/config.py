@@ -39,6 +39,8 @@ class SELF1EConfig(InternVLConfig):
     mask_loss_side: int = 128
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if kwargs.pop("image_to_segmentation_from", 0):  # of folders that 0.1 saved
+            raise ValueError("image_to_segmentation_from above 0 is no longer known: its masks would be others here")
         super().__post_init__(**kwargs)
         if self.refilling not in get_args(Refilling):
             raise ValueError(f"refilling must be one of {get_args(Refilling)}, not {self.refilling!r}")

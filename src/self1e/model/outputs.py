@@ -31,10 +31,8 @@ class SELF1EOutput(ModelOutput):
         mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
             `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`. K = 0 for rows without a picture.
         low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
-            None of a folded model.
         logits: float[B, N, vocabulary], or float[P, vocabulary] of chosen positions; only when asked for.
-        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding, and at a prefix that is shared in
-            the first layers only.
+        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
         image_features: Features of all tiles of the batch.
     """
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -88,6 +89,18 @@ class VisionSide:
         )
 
 
+class MaskHead(Protocol):
+    """What makes masks of states and features: `RefillingHead`, or another that computes the same in another order."""
+
+    def vision_side(self, compressed: Tensor, uncompressed: Tensor | None) -> VisionSide: ...
+
+    def segmentation_embedding(self, seg_states: Tensor) -> Tensor: ...
+
+    def __call__(
+        self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
+    ) -> list[tuple[Tensor, ...]]: ...
+
+
 class RefillingHead(nn.Module):
     """RFR and RFA. Holds only the MLPs which its rung of the ladder uses."""
 
@@ -150,7 +163,7 @@ class RefillingHead(nn.Module):
 
     def forward(
         self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
-    ) -> list[tuple[Tensor, Tensor]]:
+    ) -> list[tuple[Tensor, ...]]:
         """Masks of B rows that are about one picture.
 
         Args:

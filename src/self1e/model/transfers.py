@@ -30,6 +30,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 def to_device_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """Tensors of one type, each of any shape, on a device: in one copy, as `to_device`."""
+    if len(tensors) == 1:
+        return [to_device(tensors[0], device)]
     moved = to_device(torch.cat([each.flatten() for each in tensors]), device)
     parts = moved.split([each.numel() for each in tensors])
     return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,12 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from self1e.conversation import IMG_CONTEXT, SEG, Turn
+from self1e.model.batch import Batch, Grid, Row, build_batch
 from self1e.model.config import SELF1EConfig
 from self1e.processing.images import check_max_tiles, to_tiles
-from self1e.processing.rows import Grid, ModelInputs, Purpose, Row, collate, pack, single
+from self1e.processing.rows import pack, single
 from self1e.processing.tokens import EncodedConversation, add_seg_token, encode_continuation, encode_prefix, special_ids
-
-if TYPE_CHECKING:
-    from self1e.conversation import Example, Turn
 
 CONFIG_NAME = "processor_config.json"
 
@@ -50,7 +49,7 @@ class SELF1EProcessor:
         if min(image_size, tokens_per_tile) < 1:
             raise ValueError(f"must be at least 1: {image_size=}, {tokens_per_tile=}")
         check_max_tiles(max_tiles)
-        special_ids(tokenizer)
+        self._special = special_ids(tokenizer)
         self.tokenizer = tokenizer
         self.image_size = image_size
         self.tokens_per_tile = tokens_per_tile
@@ -93,52 +92,66 @@ class SELF1EProcessor:
         pictures: Sequence[Image.Image],
         conversations: Sequence[Sequence[Sequence[Turn]]],
         *,
+        masks: Sequence[Tensor] | None = None,
         pack_rows: bool = False,
         labels: bool = True,
-    ) -> ModelInputs:
-        """Inputs of finished conversations, for training or for a mask pass.
+    ) -> Batch:
+        """A batch of finished conversations, for training or for a mask pass.
 
         Args:
             pictures: RGB, as `load_image` returns them.
-            conversations: for each picture its conversations, each a sequence of turns.
-            pack_rows: put all conversations about a picture into one row, behind one copy of its image tokens, instead
+            conversations: For each picture its conversations, each a sequence of turns.
+            masks: One uint8[K, H, W] a row, a mask for each `[SEG]`; see `Batch`.
+            pack_rows: Put all conversations about a picture into one row, behind one copy of its image tokens, instead
                 of one row each. Faster, but a shared picture cannot look at the `[SEG]` of one conversation: results
                 are the same only for a model without the image-to-segmentation pathway.
-            labels: whether to supervise the answers.
+            labels: Whether to supervise the answers.
 
         Raises:
-            ValueError: if there is nothing to do, or pictures and conversations do not match in number.
+            ValueError: If there is nothing to do, or pictures and conversations do not match in number.
         """
-        continuations = [
-            [encode_continuation(self.tokenizer, turns) for turns in of_picture] for of_picture in conversations
-        ]
-        return self._batch(pictures, continuations, "training" if labels else "masks", pack_rows=pack_rows)
+        if len(pictures) != len(conversations):
+            raise ValueError(
+                f"{len(pictures)} pictures, but {len(conversations)} lists of conversations: give one for each"
+            )
+        tiles, grids = [], []
+        rows: list[Row] = []
+        for index, (picture, of_picture) in enumerate(zip(pictures, conversations, strict=True)):
+            picture_tiles, grid = self.tiles(picture)
+            tiles.append(picture_tiles)
+            grids.append(grid)
+            prefix = self.prefix(grid)
+            continuations = [encode_continuation(self.tokenizer, turns) for turns in of_picture]
+            if pack_rows and len(continuations) > 1:
+                rows.append(pack(prefix, continuations, index))
+            else:
+                rows += [single(prefix + continuation, index) for continuation in continuations]
+        if not rows:
+            raise ValueError("there is nothing to do: give at least one picture with a conversation")
+        return self.batch(rows, grids, pixel_values=torch.cat(tiles), masks=masks, labels=labels)
 
-    def batch(self, examples: Sequence[Example], *, pack_rows: bool = False, labels: bool = True) -> ModelInputs:
-        """Inputs of examples with all their conversations, in order. See `__call__`."""
-        conversations = [[talk.turns for talk in example.conversations] for example in examples]
-        return self([example.image for example in examples], conversations, pack_rows=pack_rows, labels=labels)
-
-    def prompts(
+    def batch(
         self,
-        pictures: Sequence[Image.Image],
-        questions: Sequence[Sequence[str]],
-        histories: Sequence[Sequence[Sequence[Turn]]] | None = None,
-    ) -> ModelInputs:
-        """Inputs to generate answers from: a row for each question, padded on the LEFT so that all end together.
-
-        Args:
-            pictures: RGB, as `load_image` returns them.
-            questions: for each picture the questions to ask about it, each in a conversation of its own.
-            histories: for each question the turns before it; default none.
-        """
-        if histories is None:
-            histories = [[()] * len(of_picture) for of_picture in questions]
-        continuations = [
-            [encode_continuation(self.tokenizer, turns, question) for question, turns in zip(*pair, strict=True)]
-            for pair in zip(questions, histories, strict=True)
-        ]
-        return self._batch(pictures, continuations, "generation")
+        rows: Sequence[Row],
+        grids: Sequence[Grid],
+        *,
+        pixel_values: Tensor | None = None,
+        masks: Sequence[Tensor] | None = None,
+        labels: bool = False,
+        left_padded: bool = False,
+    ) -> Batch:
+        """`build_batch` with the ids of this tokenizer."""
+        return build_batch(
+            rows,
+            grids,
+            image_token_id=self._special[IMG_CONTEXT],
+            seg_token_id=self._special[SEG],
+            pad_id=self.tokenizer.pad_token_id or 0,
+            pixel_values=pixel_values,
+            masks=masks,
+            labels=labels,
+            left_padded=left_padded,
+        )
 
     def tiles(self, picture: Image.Image) -> tuple[Tensor, Grid]:
         """float32[T, 3, S, S] of one RGB picture, and its (columns, rows)."""
@@ -148,36 +161,6 @@ class SELF1EProcessor:
         """The tokens that conversations about a picture of columns x rows tiles begin with."""
         columns, rows = grid
         return encode_prefix(self.tokenizer, columns * rows * self.tokens_per_tile)
-
-    @property
-    def pad_id(self) -> int:
-        """What short rows are filled with. Any id would do: the attention mask says what padding is."""
-        return self.tokenizer.pad_token_id or 0
-
-    def _batch(
-        self,
-        pictures: Sequence[Image.Image],
-        continuations: Sequence[Sequence[EncodedConversation]],
-        purpose: Purpose,
-        *,
-        pack_rows: bool = False,
-    ) -> ModelInputs:
-        if len(pictures) != len(continuations):
-            raise ValueError(
-                f"{len(pictures)} pictures, but {len(continuations)} lists of conversations: give one for each"
-            )
-        tiles, grids = [], []
-        rows: list[Row] = []
-        for index, (picture, of_picture) in enumerate(zip(pictures, continuations, strict=True)):
-            picture_tiles, grid = self.tiles(picture)
-            tiles.append(picture_tiles)
-            grids.append(grid)
-            prefix = self.prefix(grid)
-            if pack_rows and len(of_picture) > 1:
-                rows.append(pack(prefix, of_picture, index))
-            else:
-                rows += [single(prefix + continuation, index) for continuation in of_picture]
-        return collate(tiles, grids, rows, pad_id=self.pad_id, purpose=purpose)
 
 
 def mask_logits_to_picture(logits: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,9 +5,6 @@ Whatever is wrong with the name, the files or the connection ends in a `ModelErr
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +16,7 @@ from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import has_head
 from self1e.checkpoints.weights import CheckpointError, WeightFiles, read_json
 from self1e.conversation import IMG_CONTEXT, SEG
-from self1e.fast.attention import choose_attention
-from self1e.fast.folding import fold
+from self1e.fast.prepare import check_compiler
 from self1e.files import expand_user
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
@@ -64,11 +60,8 @@ def load_model(
     quantize: str | None = None,
     quantize_check: Samples | None = None,
     compile: bool = False,
-    folded: bool = True,
 ) -> LoadedModel:
     """Loads a model of this package, or a release of SELF1E in its original layout (converted in memory).
-
-    It is made ready for inference, see `for_inference`.
 
     Args:
         name: One of `BUNDLED`, a folder, or a Hub id ("owner/name").
@@ -78,8 +71,7 @@ def load_model(
         subfolder: Folder of the model inside of `name`.
         quantize: See `self1e.segment.quantise`.
         quantize_check: Pictures to compare masks on; see `quantize_checked`.
-        compile: See `for_inference`.
-        folded: False for a model that is to be saved.
+        compile: Whether it is going to be compiled, for which something has to be there.
 
     Raises:
         ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
@@ -92,8 +84,6 @@ def load_model(
     elif quantize_check is not None:
         raise ValueError("quantize_check is for quantised models only: say quantize='int8', or leave it out")
     if compile:
-        if not folded:
-            raise ValueError("compile is for inference, and with folded=False the model is to be saved: leave one out")
         check_compiler(chosen_device)
     folder = find_model(name, revision, subfolder)
     try:
@@ -112,55 +102,7 @@ def load_model(
     full_name = "/".join(filter(None, [str(name), subfolder])) + (f"@{revision}" if revision else "")
     model = model.to(chosen_device).eval()
     quantization = quantize_checked(model, processor, quantize, quantize_check) if quantize is not None else None
-    if folded:
-        for_inference(model, compile=compile)
     return LoadedModel(model, processor, calibration, full_name, quantization)
-
-
-def for_inference(model: SELF1EForSegmentation, *, compile: bool = False) -> SELF1EForSegmentation:
-    """Makes a model, which is where it is to run, as fast as it gets, in place.
-
-    It is folded, and gets the attention for its device and type.
-
-    It can be neither trained nor saved afterwards.
-
-    Args:
-        model: As it is trained.
-        compile: Also have torch compile its text model, see `compile_layers`.
-    """
-    fold(model)
-    choose_attention(model)
-    if compile:
-        compile_layers(model)
-    return model
-
-
-def check_compiler(device: torch.device) -> None:
-    """Looks for what torch compiles with on a CPU.
-
-    Raises:
-        ValueError: When it is not there.
-    """
-    compiler = os.environ.get("CXX") or {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
-    if device.type == "cpu" and shutil.which(compiler) is None:
-        raise ValueError(f"to compile for a CPU torch needs {compiler}: install it, or leave compile out")
-
-
-def compile_layers(model: SELF1EForSegmentation) -> None:
-    """Has torch compile the layers of the text model, each when it first runs; they are alike, and share what is made.
-
-    Numbers of tokens may differ from pass to pass. On a CPU in half precision what is made is for one number of rows,
-    and torch makes no more than eight. Answers are written, and masks of the reference made, by layers as they were.
-
-    Raises:
-        ValueError: As `check_compiler`.
-    """
-    check_compiler(model.device)
-    for layer in model.model.language_model.layers:
-        layer.compile(dynamic=True)  # rows and tokens differ from pass to pass
-    model.compiled = True
-    # It would be read by another program of its own in every layer, and torch makes no more than eight.
-    model.openings = None
 
 
 def find_model(name: str | Path, revision: str | None = None, subfolder: str | None = None) -> Path:

@@ -7,9 +7,7 @@ called under `torch.inference_mode`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import takewhile
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -17,14 +15,15 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from self1e.conversation import END_OF_TEXT, IM_END, SEG, Turn
-from self1e.fast.prefix_cache import Opening
-from self1e.model.batch import TokenLayout
-from self1e.model.network import ImageFeatures, SELF1EForSegmentation
+from self1e.fast import FastModel
+from self1e.model.batch import Grid, Row
+from self1e.model.network import SELF1EForSegmentation
+from self1e.model.outputs import ImageFeatures
 from self1e.model.refilling import VisionSide
 from self1e.model.transfers import to_device
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import PromptError
-from self1e.processing.rows import Grid, Row, collate, single
+from self1e.processing.rows import single
 from self1e.processing.tokens import EncodedConversation, decode_answer, encode_continuation, encode_text, special_ids
 
 
@@ -64,7 +63,7 @@ class EncodedPicture:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What the model wrote.
 
     Attributes:
@@ -78,21 +77,7 @@ class Answer:
     marks: int
 
 
-def stay_within_context(model: SELF1EForSegmentation) -> None:
-    """Has "dynamic" rotary embeddings, which InternVL3's are, take no notice of how long the input is.
-
-    They scale with inputs longer than the model's context, which `check_length` refuses, and ask the device in every
-    pass whether they have to. Shorter ones are read as before.
-    """
-    rotary = model.model.language_model.rotary_emb
-    if rotary.rope_type == "dynamic":
-        rotary.rope_type = "default"
-        rotary.inv_freq = rotary.original_inv_freq  # as they are before the first input that is too long
-
-
-def encode_picture(
-    model: SELF1EForSegmentation, processor: SELF1EProcessor, picture: Image.Image | TiledPicture
-) -> EncodedPicture:
+def encode_picture(fast: FastModel, processor: SELF1EProcessor, picture: Image.Image | TiledPicture) -> EncodedPicture:
     """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it).
 
     Raises:
@@ -100,19 +85,19 @@ def encode_picture(
     """
     if not isinstance(picture, TiledPicture):
         picture = TiledPicture(picture, *processor.tiles(picture))
-    check_length(model, len(processor.prefix(picture.grid)), 0)  # before the work is done, not after
-    features = model.encode_images(to_device(picture.tiles, model.device).to(model.dtype))
-    # The mask pass reads `vision`, not the uncompressed features that it was made of.
-    return EncodedPicture(picture.image, picture.grid, replace(features, uncompressed=None), model)
+    network = fast.network
+    check_length(network, len(processor.prefix(picture.grid)), 0)  # before the work is done, not after
+    features = fast.encode_images(to_device(picture.tiles, network.device).to(network.dtype))
+    return EncodedPicture(picture.image, picture.grid, features, network)
 
 
 def mask_pass(
-    model: SELF1EForSegmentation, processor: SELF1EProcessor, pictures: Sequence[EncodedPicture], rows: Sequence[Row]
+    fast: FastModel, processor: SELF1EProcessor, pictures: Sequence[EncodedPicture], rows: Sequence[Row]
 ) -> list[Tensor]:
     """One forward pass over finished conversations, without the LM head.
 
     Args:
-        model: The one that encoded the pictures.
+        fast: Of the model that encoded the pictures.
         processor: Its.
         pictures: What the rows are about.
         rows: Each names its picture by its place in `pictures`.
@@ -124,54 +109,21 @@ def mask_pass(
     Raises:
         ValueError: If numbers overflowed on the way.
     """
-    no_tiles = [torch.empty(0)] * len(pictures)  # their features are there already
-    grids = [one.grid for one in pictures]
-    opening = opening_of(model, rows)
-    if opening is not None:
-        rows = [row.behind(len(opening)) for row in rows]
-    inputs = collate(no_tiles, grids, rows, pad_id=processor.pad_id, purpose="masks")
-    layout = TokenLayout.of(
-        model.config,
-        inputs.input_ids,
-        tiles=sum(columns * rows_ for columns, rows_ in grids),
-        attention_mask=inputs.attention_mask,
-        tile_grids=grids,
-        picture_index=inputs.picture_index,
-        conversation_ids=inputs.conversation_ids,
-    )
-    arguments = inputs.to(model.device).as_kwargs() | {"image_features": _joined([one.features for one in pictures])}
-    del arguments["pixel_values"]
-    logits = model(**arguments, layout=layout, opening=opening).mask_logits
+    network = fast.network
+    prefix = fast.prefix(rows)
+    if prefix is not None:
+        rows = [row.after(len(prefix)) for row in rows]
+    batch = processor.batch(rows, [one.grid for one in pictures]).to(network.device)
+    logits = fast.mask_logits(batch, _joined([one.features for one in pictures]), prefix)
     fetched = torch.cat([of_row.flatten() for of_row in logits]).cpu().float()
     if not bool(fetched.isfinite().all()):
-        raise ValueError(f"the model's numbers overflow in {model.dtype}: load it with dtype='float32'")
+        raise ValueError(f"the model's numbers overflow in {network.dtype}: load it with dtype='float32'")
     parts = fetched.split([of_row.numel() for of_row in logits])
     return [part.view(of_row.shape) for part, of_row in zip(parts, logits, strict=True)]
 
 
-def opening_of(model: SELF1EForSegmentation, rows: Sequence[Row]) -> Opening | None:
-    """What stands before the pictures of all rows, the same in each: read with the first of them, and kept.
-
-    None where it is not the same, or the weights may change: once a model is folded they do only where what was read is
-    forgotten.
-    """
-    if model.openings is None:
-        return None
-    image = model.config.image_token_id
-    beginnings = {tuple(takewhile(lambda token: token != image, row.input_ids)) for row in rows}
-    tokens = beginnings.pop()
-    if beginnings or not 0 < len(tokens) < len(rows[0].input_ids):
-        return None
-    opening = model.openings.get(tokens)
-    if opening is None:
-        ids = to_device(torch.tensor(tokens), model.device)
-        opening = Opening.read(model.model.language_model, model.get_input_embeddings()(ids))
-        model.openings[tokens] = opening
-    return opening
-
-
 def write_answer(
-    model: SELF1EForSegmentation,
+    fast: FastModel,
     processor: SELF1EProcessor,
     picture: EncodedPicture,
     turns: Sequence[Turn],
@@ -179,11 +131,11 @@ def write_answer(
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
-) -> Answer:
+) -> Reply:
     """Generates the answer to a question: causally and with a KV cache, so that `[SEG]` is a word and nothing more.
 
     Args:
-        model: The one that encoded the picture.
+        fast: Of the model that encoded the picture.
         processor: Its.
         picture: What is asked about.
         turns: What was said before.
@@ -194,7 +146,7 @@ def write_answer(
     Raises:
         ValueError: If the conversation is longer than the model can read.
     """
-    tokenizer = processor.tokenizer
+    model, tokenizer = fast.network, processor.tokenizer
     special = special_ids(tokenizer)
     prefix = processor.prefix(picture.grid)
     asked = encode_continuation(tokenizer, turns, question)
@@ -205,23 +157,19 @@ def write_answer(
     settings = GenerationConfig(
         max_new_tokens=min(max_new_tokens, room),
         eos_token_id=sorted(ends),
-        pad_token_id=processor.pad_id,
+        pad_token_id=tokenizer.pad_token_id or 0,
         # A picture or a turn that the model made up itself would not be one.
         suppress_tokens=sorted(set(special.values()) - {special[IM_END], special[SEG]}),
         **drawing,
     )
-    ids = (prefix + asked).input_ids
-    with torch.compiler.set_stance("force_eager") if model.compiled else nullcontext():  # see `compile_layers`
-        written = model.generate(
-            input_ids=to_device(torch.tensor([ids]), model.device),
-            attention_mask=torch.ones(1, len(ids), dtype=torch.long, device=model.device),
-            image_features=picture.features,
-            tile_grids=[picture.grid],
-            generation_config=settings,
-        )[0, len(ids) :].tolist()
+    question_row = single(prefix + asked)
+    batch = processor.batch([question_row], [picture.grid], left_padded=True).to(model.device)
+    written = fast.generate(batch, picture.features, generation_config=settings)[0].tolist()
     if written and written[-1] in ends:
         written.pop()
-    return Answer(decode_answer(tokenizer, written), ids + written + ending, written.count(special[SEG]))
+    return Reply(
+        decode_answer(tokenizer, written), question_row.input_ids + written + ending, written.count(special[SEG])
+    )
 
 
 def up_to_last_seg(conversation: EncodedConversation, seg_token_id: int) -> EncodedConversation:
@@ -233,17 +181,15 @@ def up_to_last_seg(conversation: EncodedConversation, seg_token_id: int) -> Enco
     return conversation[: len(conversation) - after]
 
 
-def answer_masks(
-    model: SELF1EForSegmentation, processor: SELF1EProcessor, picture: EncodedPicture, answer: Answer
-) -> Tensor:
+def answer_masks(fast: FastModel, processor: SELF1EProcessor, picture: EncodedPicture, reply: Reply) -> Tensor:
     """Mask logits of the `[SEG]` of an answer, float32[marks, h, w]: one mask pass over the finished conversation.
 
     Marks of earlier answers are read along, as the picture looks at them, too; their masks are left out.
     """
-    finished = EncodedConversation(answer.input_ids, answer.input_ids)
-    conversation = up_to_last_seg(finished, model.config.seg_token_id)
-    logits = mask_pass(model, processor, [picture], [single(conversation)])[0]
-    return logits[logits.shape[0] - answer.marks :]
+    finished = EncodedConversation(reply.input_ids, reply.input_ids)
+    conversation = up_to_last_seg(finished, fast.network.config.seg_token_id)
+    logits = mask_pass(fast, processor, [picture], [single(conversation)])[0]
+    return logits[logits.shape[0] - reply.marks :]
 
 
 def check_length(model: SELF1EForSegmentation, picture: int, words: int) -> int:

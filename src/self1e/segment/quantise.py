@@ -28,12 +28,13 @@ import torch
 from torch import Tensor, nn
 
 from self1e.conversation import Turn
+from self1e.fast import prepare
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError, ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, question_for
 from self1e.processing.tokens import encode_continuation
-from self1e.segment.passes import Answer, answer_masks, check_length, encode_picture
+from self1e.segment.passes import Reply, answer_masks, check_length, encode_picture
 
 LEAST_IOU = 0.97
 """Masks of a quantised model have to agree with those from before to this mean IoU."""
@@ -165,8 +166,6 @@ def quantize(model: SELF1EForSegmentation, scheme: str) -> int:
         name = str(model.dtype).removeprefix("torch.")
         raise ValueError(f"quantisation 'int4' computes in bfloat16, not in {name}: load with dtype='bfloat16'")
     convert = _converter(scheme, model.device)
-    if model.openings:
-        model.openings.clear()  # read with the weights as they were
     layers = 0
     for part in (model.model.vision_tower, model.model.language_model):
         # Names, as a list of the layers would keep all their weights in memory to the end.
@@ -286,15 +285,15 @@ def mask_maps(model: SELF1EForSegmentation, processor: SELF1EProcessor, samples:
         ImageError: If a picture cannot be read.
         ValueError: If a prompt is empty or too long, or numbers overflow.
     """
-    maps = []
+    maps, fast = [], prepare(model)
     for image, prompts in samples:
-        picture = encode_picture(model, processor, load_image(image))
+        picture = encode_picture(fast, processor, load_image(image))
         prefix = processor.prefix(picture.grid)
         for prompt in prompts:
             words = encode_continuation(processor.tokenizer, [Turn(question_for(prompt), EVAL_ANSWER)])
             check_length(model, len(prefix), len(words))
-            answer = Answer(EVAL_ANSWER, (prefix + words).input_ids, marks=1)
-            maps.append((answer_masks(model, processor, picture, answer), picture.image.size))
+            reply = Reply(EVAL_ANSWER, (prefix + words).input_ids, marks=1)
+            maps.append((answer_masks(fast, processor, picture, reply), picture.image.size))
     return maps
 
 

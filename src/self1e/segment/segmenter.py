@@ -23,12 +23,14 @@ import torch
 from torch import Tensor
 
 from self1e.conversation import Turn
+from self1e.fast import prepare
+from self1e.model.batch import Row
 from self1e.model.network import SELF1EForSegmentation
 from self1e.model.transfers import pinned
 from self1e.processing.images import ImageSource, check_max_tiles, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
-from self1e.processing.rows import Row, pack_tightly, single
+from self1e.processing.rows import pack_tightly, single
 from self1e.processing.tokens import EncodedConversation, encode_continuation
 from self1e.segment.calibration import Calibration
 from self1e.segment.files import THREADS, Done, Finish, segment_files
@@ -40,7 +42,6 @@ from self1e.segment.passes import (
     check_length,
     encode_picture,
     mask_pass,
-    stay_within_context,
     up_to_last_seg,
     write_answer,
 )
@@ -56,6 +57,21 @@ SEPARATE, PACKED = 8, 32
 
 TOKENS_PER_PASS = 4096
 """Where this many tokens have come together, pictures included, a forward pass is full with fewer prompts."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked about one picture.
+
+    Attributes:
+        picture: Encoded or not.
+        prompts: As they were given, and what the model is asked, for each.
+        as_list: Whether the results are wanted as a list, rather than the one there is.
+    """
+
+    picture: Picture
+    prompts: list[tuple[str, str]]
+    as_list: bool
 
 
 class SegmentOptions(TypedDict, total=False):
@@ -74,8 +90,9 @@ class Segmenter:
     begin with, as they were read, and weights that are packed when they are used often. A `Chat` belongs to one thread.
 
     Args:
-        model: Is put into eval mode, and reads no more than its context from now on: `stay_within_context`.
+        model: Is put into eval mode and made ready for inference; see `self1e.fast.prepare`.
         processor: The model's.
+        compile: Have torch compile the text model. The first masks take longer.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
         quantization: How the model was quantised; None: it was not.
@@ -86,12 +103,13 @@ class Segmenter:
         model: SELF1EForSegmentation,
         processor: SELF1EProcessor,
         *,
+        compile: bool = False,
         calibration: Calibration | None = None,
         model_name: str = "",
         quantization: Quantization | None = None,
     ) -> None:
-        self.model = model.eval()
-        stay_within_context(model)
+        self.model = model
+        self.fast = prepare(model, compile=compile)
         self.processor = processor
         self.calibration = calibration
         self.model_name = model_name
@@ -125,7 +143,7 @@ class Segmenter:
             quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.segment.quantise`. The masks
                 are compared with the unquantised model's; `quantization` keeps the figure.
             quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: bundled ones.
-            compile: Have torch compile the text model, see `self1e.segment.load.compile_layers`.
+            compile: Have torch compile the text model, see `self1e.fast.prepare`.
                 The first masks take longer.
 
         Raises:
@@ -148,6 +166,7 @@ class Segmenter:
         return cls(
             loaded.model,
             loaded.processor,
+            compile=compile,
             calibration=loaded.calibration,
             model_name=loaded.name,
             quantization=loaded.quantization,
@@ -187,9 +206,7 @@ class Segmenter:
             ImageError: If it cannot be read.
             ValueError: If it has more tiles than the model can read.
         """
-        return encode_picture(
-            self.model, self.processor, image if isinstance(image, TiledPicture) else self.read(image)
-        )
+        return encode_picture(self.fast, self.processor, image if isinstance(image, TiledPicture) else self.read(image))
 
     def set_image(self, image: Picture) -> EncodedPicture:
         """Encodes a picture and keeps it for calls that name none: `segment(prompt=...)`, `chat(question=...)`."""
@@ -263,6 +280,13 @@ class Segmenter:
             PromptError: If a prompt is empty or longer than the model can read.
             ValueError: If an argument does not fit.
         """
+        requests = self._requests(image, prompt, template)  # all prompts are looked at before any work is done
+        answers = self._answers(requests, logits, batch_size)
+        results = [of if request.as_list else of[0] for request, of in zip(requests, answers, strict=True)]
+        return results if isinstance(image, list | tuple) else results[0]
+
+    def _requests(self, image: Any, prompt: Any, template: Template) -> list[Request]:
+        """What the arguments of `segment` ask for."""
         if isinstance(image, list | tuple):
             if prompt is not None:
                 raise ValueError("each of several pictures needs its own prompts: segment([(picture, prompts), ...])")
@@ -271,22 +295,12 @@ class Segmenter:
             raise ValueError("there is no prompt: segment(picture, prompt), or segment(prompt=...) after set_image")
         else:
             pairs = [(self._encoded(None) if image is None else image, prompt)]
-        # All prompts are looked at before any work is done.
-        requests = [(picture, _with_questions(prompts, template)) for picture, prompts in pairs]
-        answers = self._answers(requests, logits, batch_size)
-        mirrored = [
-            results[0] if isinstance(prompts, str) else results
-            for results, (_, prompts) in zip(answers, pairs, strict=True)
-        ]
-        return mirrored if isinstance(image, list | tuple) else mirrored[0]
+        return [_request(picture, prompts, template) for picture, prompts in pairs]
 
     @torch.inference_mode()
-    def _answers(
-        self, requests: Sequence[tuple[Picture, list[tuple[str, str]]]], logits: bool, batch_size: int | None
-    ) -> list[list[Segmentation]]:
-        """The results for each picture with its (prompt, question) pairs."""
-        config = self.model.config
-        packed = not config.image_to_segmentation  # else the picture is read anew for each prompt
+    def _answers(self, requests: Sequence[Request], logits: bool, batch_size: int | None) -> list[list[Segmentation]]:
+        """The results for each request, in the order of its prompts."""
+        packed = not self.model.config.image_to_segmentation  # else the picture is read anew for each prompt
         if batch_size is None:
             batch_size = PACKED if packed else SEPARATE
         if batch_size < 1:
@@ -296,19 +310,19 @@ class Segmenter:
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
             pictures = [group[0].picture for group in groups]
             rows = [row for index, group in enumerate(groups) for row in _rows(group, index, packed)]
-            masks = [mask for row in mask_pass(self.model, self.processor, pictures, rows) for mask in row.split(1)]
+            masks = [mask for row in mask_pass(self.fast, self.processor, pictures, rows) for mask in row.split(1)]
             for job, mask in zip(jobs, masks, strict=True):
                 answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits))
         return answers
 
-    def _jobs(self, requests: Sequence[tuple[Picture, list[tuple[str, str]]]]) -> Iterator[_Job]:
+    def _jobs(self, requests: Sequence[Request]) -> Iterator[_Job]:
         """All prompts in order. A picture is read and encoded when its turn comes."""
-        for number, (image, prompts) in enumerate(requests):
-            if not prompts:
+        for number, request in enumerate(requests):
+            if not request.prompts:
                 continue
-            picture = self._encoded(image)
+            picture = self._encoded(request.picture)
             prefix = self.processor.prefix(picture.grid)
-            for prompt, question in prompts:
+            for prompt, question in request.prompts:
                 words = encode_continuation(self.processor.tokenizer, [Turn(question, EVAL_ANSWER)])
                 check_length(self.model, len(prefix), len(words))
                 words = up_to_last_seg(words, self.model.config.seg_token_id)
@@ -398,8 +412,8 @@ class Segmenter:
         question = _question(question, "none")
         turns = _turns(history)
         picture = self._encoded(image)
-        answer = write_answer(
-            self.model,
+        reply = write_answer(
+            self.fast,
             self.processor,
             picture,
             turns,
@@ -407,8 +421,8 @@ class Segmenter:
             max_new_tokens=max_new_tokens,
             temperature=temperature,
         )
-        masks = answer_masks(self.model, self.processor, picture, answer) if answer.marks else torch.zeros(0, 1, 1)
-        return self._result(masks, picture, question, answer.text, logits)
+        masks = answer_masks(self.fast, self.processor, picture, reply) if reply.marks else torch.zeros(0, 1, 1)
+        return self._result(masks, picture, question, reply.text, logits)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""
@@ -488,11 +502,13 @@ def _pair(number: int, pair: Any) -> tuple[Any, Any]:
     return pair[0], pair[1]
 
 
-def _with_questions(prompts: Any, template: Template) -> list[tuple[str, str]]:
-    """The prompts of a picture, each with the question that it makes."""
+def _request(picture: Picture, prompts: Any, template: Template) -> Request:
     if not isinstance(prompts, str | list | tuple):
         raise ValueError(f"a prompt is text or a list of texts, not {type(prompts).__name__}")
-    return [(prompt, _question(prompt, template)) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+    given = [prompts] if isinstance(prompts, str) else prompts
+    return Request(
+        picture, [(prompt, _question(prompt, template)) for prompt in given], as_list=not isinstance(prompts, str)
+    )
 
 
 def _question(prompt: Any, template: Template) -> str:

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from self1e.conversation import IGNORED_LABEL, Conversation, Example
+from self1e.model.batch import Grid, Row
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.rows import Grid, Row, collate, pack, single
+from self1e.processing.rows import pack, single
 from self1e.processing.tokens import EncodedConversation, encode_continuation
 
 Counts = dict[str, int]
@@ -39,7 +40,6 @@ class Encoded:
         image_tokens: That the language model reads of them; says what the vision tower has to do as well.
         rows: Rows of tokens.
         masks: uint8[K, H, W] of each row.
-        perceiving: Of each row, whether it gives masks.
         dense: Per-pixel labels, where there are any.
         skipped: Broken records whose place the example took: id and reason.
     """
@@ -49,7 +49,6 @@ class Encoded:
     image_tokens: int
     rows: tuple[Row, ...]
     masks: tuple[Tensor, ...]
-    perceiving: tuple[bool, ...]
     dense: dict[str, Tensor] | None = None
     skipped: tuple[tuple[str, str], ...] = ()
 
@@ -60,7 +59,7 @@ class Encoded:
 
 
 class Collator:
-    """Makes the keyword arguments of `SELF1EForSegmentation.forward` from examples.
+    """Makes batches from examples.
 
     Args:
         processor: Of the model.
@@ -83,25 +82,22 @@ class Collator:
         """Cuts the picture into tiles and the words into tokens."""
         tiles, grid = self.processor.tiles(example.image)
         prefix = self.processor.prefix(grid)
-        rows, masks, perceiving = [], [], []
+        rows, masks = [], []
         pointing = [talk for talk in example.conversations if talk.segmenting]
         for group in [pointing] if self.packed and pointing else [[talk] for talk in pointing]:
-            rows.append(_row(prefix, self._continuations(group)))
+            rows.append(_row(prefix, self._continuations(group), bidirectional=True))
             masks.append(torch.from_numpy(np.stack([mask for talk in group for mask in talk.masks])))
-            perceiving.append(True)
         worded = [talk for talk in example.conversations if not talk.segmenting]
         worded += list(example.extras.get("rehearsed", ()))  # type: ignore[call-overload]
         if worded:
-            rows.append(_row(prefix, self._continuations(worded)))
+            rows.append(_row(prefix, self._continuations(worded), bidirectional=False))
             masks.append(torch.zeros(0, example.image.height, example.image.width, dtype=torch.uint8))
-            perceiving.append(False)
         return Encoded(
             tiles,
             grid,
             len(tiles) * self.processor.tokens_per_tile,
             tuple(rows),
             tuple(masks),
-            tuple(perceiving),
             dense=example.extras.get("dense"),  # type: ignore[arg-type]
             skipped=example.extras.get("skipped", ()),  # type: ignore[arg-type]
         )
@@ -110,17 +106,17 @@ class Collator:
         """Puts examples together.
 
         Returns:
-            Arguments of `forward`, `masks` and `perceiving` among them; "counts"; "skipped" and "dense" where the
-            examples have them.
+            "batch", a `Batch` with `masks` and labels; "counts"; "skipped" and "dense" where the examples have them.
         """
         rows = [replace(row, picture=place) for place, example in enumerate(examples) for row in example.rows]
-        tiles, grids = [example.tiles for example in examples], [example.grid for example in examples]
-        if rows:
-            inputs = collate(tiles, grids, rows, pad_id=self.processor.pad_id).as_kwargs()
-            inputs["masks"] = [mask for example in examples for mask in example.masks]
-            inputs["perceiving"] = torch.tensor([each for example in examples for each in example.perceiving])
-        else:
-            inputs = {"pixel_values": torch.cat(tiles)}
+        batch = self.processor.batch(
+            rows,
+            [example.grid for example in examples],
+            pixel_values=torch.cat([example.tiles for example in examples]),
+            masks=[mask for example in examples for mask in example.masks],
+            labels=True,
+        )
+        inputs: dict[str, Any] = {"batch": batch}
         inputs["counts"] = {**counts_of(rows), "pictures": len(examples)}
         dense = [example.dense for example in examples if example.dense is not None]
         if dense:
@@ -134,11 +130,11 @@ class Collator:
         return [encode_continuation(self.processor.tokenizer, talk.turns) for talk in conversations]
 
 
-def _row(prefix: EncodedConversation, continuations: list[EncodedConversation]) -> Row:
+def _row(prefix: EncodedConversation, continuations: list[EncodedConversation], *, bidirectional: bool) -> Row:
     """One conversation keeps id 0, which leaves image-to-segmentation open to it."""
     if len(continuations) == 1:
-        return single(prefix + continuations[0])
-    return pack(prefix, continuations)
+        return single(prefix + continuations[0], bidirectional=bidirectional)
+    return pack(prefix, continuations, bidirectional=bidirectional)
 
 
 def counts_of(rows: Sequence[Row]) -> Counts:

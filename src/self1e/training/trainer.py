@@ -26,7 +26,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from self1e.data.mixture import Mixture
 from self1e.data.records import DataError
-from self1e.model.batch import TokenLayout
+from self1e.model.batch import Batch
 from self1e.model.network import SELF1EForSegmentation
 from self1e.model.transfers import to_device
 from self1e.toyland.dense_labels import DenseProbe, label_accuracy
@@ -38,7 +38,7 @@ from self1e.training.collate import Collator, Counts, Encoded, dealt
 from self1e.training.config import MixtureData, TrainConfig
 from self1e.training.optimisers import group_of, make_optimiser
 from self1e.training.trackers import show_picture
-from self1e.training.validation import before_seg, validate
+from self1e.training.validation import validate
 from self1e.training.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -118,17 +118,8 @@ class SELF1ETrainer(Trainer):
         return batches, None
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A batch on the device, and what the host has to know of its tokens, which it sees before they are there."""
-        if "input_ids" in inputs and self.settings.objective != "dense":  # which reads no tokens
-            names = ("attention_mask", "tile_grids", "picture_index", "conversation_ids", "perceiving", "labels")
-            layout = TokenLayout.of(
-                self._config,
-                inputs["input_ids"],
-                tiles=len(inputs["pixel_values"]),
-                **{name: inputs[name] for name in names},
-            )
-            inputs = inputs | {"layout": layout.to(self.args.device)}
-        return super()._prepare_inputs(inputs)
+        """A batch on the device. The host does not wait for what is copied."""
+        return super()._prepare_inputs(inputs | {"batch": inputs["batch"].to(self.args.device)})
 
     def _prepare_input(self, data: Any) -> Any:
         """As in `Trainer`, but the host does not wait for what is copied."""
@@ -144,16 +135,15 @@ class SELF1ETrainer(Trainer):
             return self._compute_loss(model, inputs, return_outputs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Tensor | tuple[Tensor, Any]:
-        counts = inputs.pop("counts")
-        self._count(counts, inputs.pop("skipped", []))
-        dense = inputs.pop("dense", None)
+        batch, counts, dense = inputs["batch"], inputs["counts"], inputs.get("dense")
+        self._count(counts, inputs.get("skipped", []))
         settings, outputs = self.settings, None
         of_pictures = self._share(counts, "pictures")
         if settings.objective == "dense":
-            features = model.encode_images(inputs["pixel_values"])
+            features = model.encode_images(batch.pixel_values)
             loss = features.compressed.new_zeros(())
         else:
-            outputs = model(**inputs, output_logits=inputs["layout"].seg_due)
+            outputs = model(batch, logits_at=batch.before_seg)
             features = outputs.image_features
             parts = {
                 "ce": outputs.ce_loss * self._share(counts, "tokens"),
@@ -162,14 +152,13 @@ class SELF1ETrainer(Trainer):
             }
             loss = self._weighted(parts)
             self._note(**parts)
-            self._note_pointing(outputs, inputs["masks"])
+            self._note_pointing(outputs, batch.masks)
         if dense is not None:
             losses = model.dense_probe(features.compressed, features.uncompressed, dense)
             loss = loss + settings.dense_weight * of_pictures * torch.stack(list(losses.values())).sum()
             self._note(**{f"dense_{name}": value * of_pictures for name, value in losses.items()})
             if outputs is not None and settings.pointed_weight:
-                due = before_seg(inputs["input_ids"], inputs["perceiving"], self._config.seg_token_id)
-                pointed = of_pictures * _pointed_loss(model.dense_probe, inputs, outputs.last_hidden_state, due, dense)
+                pointed = of_pictures * _pointed_loss(model.dense_probe, batch, outputs.last_hidden_state, dense)
                 loss = loss + settings.pointed_weight * pointed
                 self._note(pointed=pointed)
             if self.state.global_step % settings.log_every == 0:
@@ -415,20 +404,19 @@ def whole(weight: Tensor) -> Tensor:
     return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
-def _pointed_loss(
-    probe: DenseProbe, inputs: dict[str, Any], states: Tensor, due: Tensor, dense: dict[str, Tensor]
-) -> Tensor:
+def _pointed_loss(probe: DenseProbe, batch: Batch, states: Tensor, dense: dict[str, Tensor]) -> Tensor:
     """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
+    assert batch.masks is not None
+    seg_states = states.flatten(0, 1)[batch.before_seg].split([segs for each in batch.asked for segs in each.segs])
+    asking = [row for each in batch.asked for row in each.rows]
     losses = [
         probe.pointed_loss(
-            states[row][due[row]],
-            masks.to(states.device),
-            {name: labels[inputs["picture_index"][row]] for name, labels in dense.items()},
+            of_row, batch.masks[row], {name: labels[batch.picture_index[row]] for name, labels in dense.items()}
         )
-        for row, masks in enumerate(inputs["masks"])
-        if len(masks)
+        for row, of_row in zip(asking, seg_states, strict=True)
+        if len(of_row)
     ]
-    masks = sum(map(len, inputs["masks"]))
+    masks = sum(map(len, batch.masks))
     return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
 
 

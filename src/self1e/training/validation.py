@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from accelerate.utils import gather_object
 from PIL import Image
-from torch import Tensor
 
 from self1e.conversation import Example
 from self1e.data.contact_sheet import Cell, laid_out, with_masks
@@ -110,22 +108,14 @@ def figures(judged: Sequence[Judged]) -> dict[str, float]:
     return result
 
 
-def before_seg(input_ids: Tensor, perceiving: Tensor, seg_token_id: int) -> Tensor:
-    """bool[B, N]: the positions that predict a `[SEG]`, in rows that give masks."""
-    return F.pad(input_ids[:, 1:] == seg_token_id, (0, 1)) & perceiving[:, None]
-
-
 def _judged(
     model: Callable[..., Any], inputs: dict[str, Any], example: Example, index: int, seg_token_id: int, shown: bool
 ) -> Judged:
-    counts = inputs.pop("counts")
-    for name in ("dense", "skipped"):
-        inputs.pop(name, None)
-    due = before_seg(inputs["input_ids"], inputs["perceiving"], seg_token_id)
-    outputs = model(**inputs, output_logits=due)
+    counts, batch = inputs["counts"], inputs["batch"]
+    outputs = model(batch, logits_at=batch.before_seg)
     scores, cells = MaskScores(), []
     talks = [talk for talk in example.conversations if talk.segmenting]
-    truths = [mask for masks in inputs["masks"] for mask in masks]
+    truths = [mask for masks in batch.masks for mask in masks]
     maps = [one for maps in outputs.mask_logits for one in maps]
     predicted = [
         (resize(one[None].float(), tuple(truth.shape))[0] > 0).cpu().numpy()

@@ -1,0 +1,196 @@
+"""A model as inference runs it: the one seam between the paper's network and what makes it fast.
+
+`FastModel` runs the steps of `SELF1EForSegmentation` one by one, three of them by other means: folded weights in place
+of the projector on self-replicated features and of the refilling head (`folding`), keys and values of the tokens before
+the picture from a cache (`prefix_cache`), and the attention that suits device and type (`attention`). The network stays
+as it was: it can still be trained and saved. Whatever was made of weights is made again once these weights change.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from contextlib import nullcontext
+from itertools import takewhile
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from self1e.fast.attention import choose_attention
+from self1e.fast.folding import FoldedHead, FoldedProjector
+from self1e.fast.prefix_cache import PrefixCache
+from self1e.model.batch import Batch, Row
+from self1e.model.network import SELF1EForSegmentation
+from self1e.model.outputs import ImageFeatures
+from self1e.model.refilling import MaskHead
+from self1e.model.transfers import to_device
+
+
+def prepare(model: SELF1EForSegmentation, *, compile: bool = False) -> FastModel:
+    """Makes a model ready for inference, where it is and in the type that it has.
+
+    Args:
+        model: Is put into eval mode, and gets another attention where that is faster.
+        compile: Also have torch compile the layers of the text model, see `compile_layers`.
+
+    Raises:
+        ValueError: If there is nothing to compile with.
+    """
+    return FastModel(model, compile=compile)
+
+
+class FastModel:
+    """Masks and answers of a network, as fast as they get. See `prepare`.
+
+    Attributes:
+        network: The model itself.
+        compiled: Whether torch compiles its text model.
+    """
+
+    def __init__(self, network: SELF1EForSegmentation, *, compile: bool = False) -> None:
+        self.network = network.eval()
+        self.compiled = compile
+        choose_attention(network)
+        _stay_within_context(network)
+        if compile:
+            compile_layers(network)
+        self._projector = _Derived(self._make_projector)
+        self._head = _Derived(self._make_head)
+        self._prefixes = _Derived(self._no_prefixes)
+
+    def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
+        """As `SELF1EForSegmentation.encode_images`; without the uncompressed features, of which the head has its part.
+
+        Args:
+            pixel_values: float[T, 3, S, S], on the model's device.
+        """
+        model = self.network.model
+        vision = model.get_image_features(pixel_values, return_dict=True)
+        compressed, uncompressed = vision.pooler_output, None
+        if self.network.config.refilling != "baseline":
+            patch_features = vision.last_hidden_state[:, 1:]  # without the class token
+            uncompressed = self._projector.of(model.multi_modal_projector.parameters())(patch_features)
+        return ImageFeatures(compressed, None, self.head.vision_side(compressed, uncompressed))
+
+    @property
+    def head(self) -> MaskHead:
+        """The refilling head, folded where there is something to fold."""
+        return self._head.of(self.network.refilling_head.parameters())
+
+    def prefix(self, rows: Sequence[Row]) -> PrefixCache | None:
+        """What stands before the pictures of all rows, if it is the same in each; is read once and kept.
+
+        None for a compiled model: layers would have another program for rows behind a prefix, and torch makes no more
+        than eight.
+        """
+        if self.compiled:
+            return None
+        network = self.network
+        image = network.config.image_token_id
+        beginnings = {tuple(takewhile(lambda token: token != image, row.input_ids)) for row in rows}
+        tokens = beginnings.pop()
+        if beginnings or not 0 < len(tokens) < len(rows[0].input_ids):
+            return None
+        kept = self._prefixes.of(network.model.language_model.parameters())
+        if tokens not in kept:
+            ids = to_device(torch.tensor(tokens), network.device)
+            kept[tokens] = PrefixCache.read(network.model.language_model, network.get_input_embeddings()(ids))
+        return kept[tokens]
+
+    def mask_logits(
+        self, batch: Batch, image_features: ImageFeatures, prefix: PrefixCache | None = None
+    ) -> tuple[Tensor, ...]:
+        """The mask pass: one float[K, H, W] for each row of a batch.
+
+        Args:
+            batch: On the model's device, its rows without the tokens of `prefix`.
+            image_features: From `encode_images`.
+            prefix: From `prefix`.
+        """
+        network = self.network
+        states = network.read(batch, network.embed(batch, image_features), prefix)
+        return tuple(final for final, *_ in network.mask_maps(batch, states, image_features, self.head))
+
+    def generate(self, batch: Batch, image_features: ImageFeatures, **kwargs: Any) -> Tensor:
+        """As `SELF1EForSegmentation.generate`. Layers run as they were written: to compile them would not pay here."""
+        with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
+            return self.network.generate(batch, image_features=image_features, **kwargs)
+
+    def _make_projector(self) -> FoldedProjector:
+        return FoldedProjector(self.network.model.multi_modal_projector)
+
+    def _make_head(self) -> MaskHead:
+        head = self.network.refilling_head
+        return FoldedHead(head) if self.network.config.refilling == "rfa" else head
+
+    def _no_prefixes(self) -> dict[tuple[int, ...], PrefixCache]:
+        return {}
+
+
+T = TypeVar("T")
+
+
+class _Derived(Generic[T]):
+    """Something that was made of weights, and is made again when it is asked for after they have changed.
+
+    Args:
+        make: Makes it of the weights as they are.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._weights: list[Hashable] | None = None
+        self._value: T
+
+    def of(self, weights: Iterable[Tensor]) -> T:
+        """The value for these weights as they are now."""
+        seen = [_state(weight) for weight in weights]
+        if seen != self._weights:
+            self._value, self._weights = self._make(), seen
+        return self._value
+
+
+def _state(weight: Tensor) -> Hashable:
+    """Differs when other numbers are in a weight: loading counts its version up, moving and quantising replace it."""
+    version = None if weight.is_inference() else weight._version
+    return id(weight), weight.dtype, weight.device, version
+
+
+def check_compiler(device: torch.device) -> None:
+    """Looks for what torch compiles with on a CPU.
+
+    Raises:
+        ValueError: When it is not there.
+    """
+    compiler = os.environ.get("CXX") or {"win32": "cl", "darwin": "clang++"}.get(sys.platform, "g++")
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise ValueError(f"to compile for a CPU torch needs {compiler}: install it, or leave compile out")
+
+
+def compile_layers(model: SELF1EForSegmentation) -> None:
+    """Has torch compile the layers of the text model, each when it first runs; they are alike, and share what is made.
+
+    Numbers of tokens may differ from pass to pass. On a CPU in half precision what is made is for one number of rows,
+    and torch makes no more than eight.
+
+    Raises:
+        ValueError: As `check_compiler`.
+    """
+    check_compiler(model.device)
+    for layer in model.model.language_model.layers:
+        layer.compile(dynamic=True)  # rows and tokens differ from pass to pass
+
+
+def _stay_within_context(model: SELF1EForSegmentation) -> None:
+    """Has "dynamic" rotary embeddings, which InternVL3's are, take no notice of how long the input is.
+
+    They scale with inputs longer than the model's context, which are refused before they get here, and ask the device
+    in every pass whether they have to. Shorter ones are read as before.
+    """
+    rotary = model.model.language_model.rotary_emb
+    if rotary.rope_type == "dynamic":
+        rotary.rope_type = "default"
+        rotary.inv_freq = rotary.original_inv_freq  # as they are before the first input that is too long
