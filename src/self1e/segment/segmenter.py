@@ -252,8 +252,8 @@ class Segmenter:
 
     def segment(
         self,
-        image: Any = None,
-        prompt: Any = None,
+        image: Picture | Sequence[tuple[Picture, str | Prompts]] | None = None,
+        prompt: str | Prompts | None = None,
         *,
         template: Template = "auto",
         logits: bool = False,
@@ -285,7 +285,12 @@ class Segmenter:
         results = [of if request.as_list else of[0] for request, of in zip(requests, answers, strict=True)]
         return results if isinstance(image, list | tuple) else results[0]
 
-    def _requests(self, image: Any, prompt: Any, template: Template) -> list[Request]:
+    def _requests(
+        self,
+        image: Picture | Sequence[tuple[Picture, str | Prompts]] | None,
+        prompt: str | Prompts | None,
+        template: Template,
+    ) -> list[Request]:
         """What the arguments of `segment` ask for."""
         if isinstance(image, list | tuple):
             if prompt is not None:
@@ -294,7 +299,7 @@ class Segmenter:
         elif prompt is None:
             raise ValueError("there is no prompt: segment(picture, prompt), or segment(prompt=...) after set_image")
         else:
-            pairs = [(self._encoded(None) if image is None else image, prompt)]
+            pairs = [(self._encoded(None) if image is None else image, prompt)]  # type: ignore[list-item]  # no pairs here
         return [_request(picture, prompts, template) for picture, prompts in pairs]
 
     @torch.inference_mode()
@@ -496,13 +501,13 @@ def _rows(jobs: Sequence[_Job], picture: int, packed: bool) -> list[Row]:
     return [single(job.prefix + job.words, picture) for job in jobs]
 
 
-def _pair(number: int, pair: Any) -> tuple[Any, Any]:
+def _pair(number: int, pair: object) -> tuple[Picture, str | Prompts]:
     if not isinstance(pair, list | tuple) or len(pair) != 2:
         raise ValueError(f"entry {number} of the list is no pair: give [(picture, prompt or list of prompts), ...]")
     return pair[0], pair[1]
 
 
-def _request(picture: Picture, prompts: Any, template: Template) -> Request:
+def _request(picture: Picture, prompts: str | Prompts, template: Template) -> Request:
     if not isinstance(prompts, str | list | tuple):
         raise ValueError(f"a prompt is text or a list of texts, not {type(prompts).__name__}")
     given = [prompts] if isinstance(prompts, str) else prompts
@@ -511,7 +516,7 @@ def _request(picture: Picture, prompts: Any, template: Template) -> Request:
     )
 
 
-def _question(prompt: Any, template: Template) -> str:
+def _question(prompt: str, template: Template) -> str:
     if not isinstance(prompt, str):
         raise ValueError(f"a prompt is text, not {type(prompt).__name__}")
     return question_for(prompt, template)
@@ -523,8 +528,8 @@ def _turns(history: History) -> list[Turn]:
     return [turn if isinstance(turn, Turn) else _turn(number, turn) for number, turn in enumerate(history)]
 
 
-def _turn(number: int, turn: Any) -> Turn:
+def _turn(number: int, turn: object) -> Turn:
     is_pair = isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(each, str) for each in turn)
     if not is_pair:
         raise ValueError(f"turn {number} of the history is {turn!r}: give a Turn or a (question, answer) pair of texts")
-    return Turn(*turn)
+    return Turn(*turn)  # type: ignore[misc]  # two texts, as was just seen

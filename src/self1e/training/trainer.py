@@ -127,6 +127,10 @@ class SELF1ETrainer(Trainer):
             data = to_device(data, self.args.device)
         return super()._prepare_input(data)
 
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not estimated: `Trainer` would count tokens, and the vision tower and the head do most of the work."""
+        return 0
+
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Tensor | tuple[Tensor, Any]:
