@@ -23,7 +23,7 @@ from self1e.checkpoints.names import our_names
 from self1e.checkpoints.weights import CheckpointError, read_json
 from self1e.model.attention_mask import dual_perception_mask
 from self1e.model.batch import Batch, Row, build_batch
-from self1e.model.outputs import SELF1EOutput
+from self1e.model.network import SELF1EOutput
 
 
 @dataclass(frozen=True)

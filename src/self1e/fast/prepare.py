@@ -22,11 +22,9 @@ from torch import Tensor
 from self1e.fast.attention import choose_attention
 from self1e.fast.folding import FoldedHead, FoldedProjector
 from self1e.fast.prefix_cache import PrefixCache
-from self1e.model.batch import Batch, Row
-from self1e.model.network import SELF1EForSegmentation
-from self1e.model.outputs import ImageFeatures
+from self1e.model.batch import Batch, Row, to_device
+from self1e.model.network import ImageFeatures, SELF1EForSegmentation
 from self1e.model.refilling import MaskHead
-from self1e.model.transfers import to_device
 
 
 def prepare(model: SELF1EForSegmentation, *, compile: bool = False) -> FastModel:

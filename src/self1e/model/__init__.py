@@ -1,10 +1,9 @@
 """The paper, and nothing else. Read in this order:
 
-config          what can be chosen: the rung of the ladder, the pathways, the weights of the losses
-attention_mask  the dual perception pathways, drawn
-refilling       RFR and RFA: from features to mask logits
-losses          cross-entropy and Dice of masks
-batch           rows of tokens, and where in them things stand
-network         the model that puts them together, on transformers' InternVL
-outputs         what comes out; `transfers`: copies to a GPU that the host does not wait for
+- `config`: what can be chosen: the rung of the ladder, the pathways, the weights of the losses
+- `attention_mask`: the dual perception pathways, drawn
+- `refilling`: RFR and RFA, from features to mask logits
+- `losses`: cross-entropy and Dice of masks
+- `batch`: rows of tokens, and where in them things stand
+- `network`: the model that puts them together, on transformers' InternVL
 """

@@ -9,9 +9,9 @@ A row is one conversation, or several about one picture that share a prefix:
 With these positions, and an attention mask that lets a conversation see the prefix and itself, each continues the
 prefix as if it stood there alone.
 
-A batch is built once, on the CPU, and then moved: a GPU is kept busy by a host that runs ahead of it, and a host that
-asks the GPU which tokens belong to a picture has to wait for all that is under way. What the GPU needs are *places*:
-indices among the tokens of all rows, one row after the other, of which the first has those from 0 to N - 1.
+A batch is built once, on the CPU, and then moved: a host that asked the GPU which tokens belong to a picture would have
+to wait for all that is under way. What the GPU needs are *places*: indices among the tokens of all rows, one row after
+the other, of which the first has those from 0 to N - 1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from self1e.conversation import IGNORED_LABEL
-from self1e.model.transfers import to_device_together
 
 Grid = tuple[int, int]
 """(columns, rows) of tiles."""
@@ -71,15 +70,8 @@ class Picture(NamedTuple):
     grid: Grid
 
 
-@dataclass(frozen=True)
-class AskedPicture:
-    """A picture of which masks are made.
-
-    Attributes:
-        picture: Which.
-        rows: The rows that ask for them.
-        segs: How many each of these rows asks for.
-    """
+class AskedPicture(NamedTuple):
+    """A picture of which masks are made: the rows that ask for them, and how many each of these asks for."""
 
     picture: Picture
     rows: list[int]
@@ -105,11 +97,10 @@ class Batch:
         image_places: long[I], places of all image tokens.
         tiles: long[tiles of all rows], the tiles that these show, in the same order.
         asked: The pictures of which masks are made.
-        asked_image_places: long[A], places of the image tokens of the rows of `asked`, in the order in which these
-            stand there.
-        before_seg: long[K], places of the tokens that predict a `[SEG]`, in the same way.
-        supervised: long[L], places of the tokens that predict a label.
-        targets: long[L], these labels. None, as `supervised`, for a batch without labels.
+        asked_image_places: long[A], places of the image tokens of the rows of `asked`, in the order of these.
+        before_seg: long[K], places of the tokens that predict a `[SEG]`, in the same order.
+        supervised: long[L], places of the tokens that predict a label; None without labels.
+        targets: long[L], these labels.
         masks: Ground truth, one uint8[K, H, W] a row with a mask for each of its `[SEG]`: 1, 0, or 255 (ignored).
         conversations: How many there are in all rows.
     """
@@ -275,3 +266,26 @@ def _places(marks: Tensor, rows: Sequence[int] | None = None) -> Tensor:
         return places[marks]
     chosen = torch.tensor(rows, dtype=torch.long)
     return places[chosen][marks[chosen]]
+
+
+def pinned(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy of a CPU tensor in memory that a CUDA device reads while the host goes on; for others the tensor itself."""
+    if device.type != "cuda" or tensor.device.type != "cpu" or tensor.is_pinned():
+        return tensor
+    return tensor.pin_memory()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device. The host goes on while it is copied there, and waits for a copy back to the host."""
+    # MPS reads the host's memory later without keeping hold of it.
+    onward = tensor.device.type == "cpu" and device.type != "mps"
+    return pinned(tensor, device).to(device, non_blocking=onward)
+
+
+def to_device_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Tensors of one type, each of any shape, on a device: in one copy, as `to_device`."""
+    if len(tensors) == 1:
+        return [to_device(tensors[0], device)]
+    moved = to_device(torch.cat([each.flatten() for each in tensors]), device)
+    parts = moved.split([each.numel() for each in tensors])
+    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]

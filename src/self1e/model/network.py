@@ -13,6 +13,7 @@ common prefix (`self1e.model.batch`). `T` tiles of all pictures, `n` image token
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -20,16 +21,53 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 from transformers.cache_utils import Cache
+from transformers.utils import ModelOutput
 
 from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
 from self1e.model.batch import Batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.losses import mask_losses
-from self1e.model.outputs import ImageFeatures, SELF1EOutput
-from self1e.model.refilling import MaskHead, RefillingHead
+from self1e.model.refilling import MaskHead, RefillingHead, VisionSide
 
 MASK_PASS_ONLY = frozenset({"masks", "grids", "tile_grids", "picture_index", "conversation_ids"})
 """What people may give in place of a `Batch`, and the causal forward would take no notice of."""
+
+
+@dataclass
+class ImageFeatures:
+    """What depends on the pictures alone. Tiles of all pictures in order; shapes as in `self1e.model.network`."""
+
+    compressed: Tensor
+    uncompressed: Tensor | None
+    vision: VisionSide
+
+
+@dataclass
+class SELF1EOutput(ModelOutput):
+    """Output of `SELF1EForSegmentation`.
+
+    Args:
+        loss: Scalar; ce_weight CE + bce_weight BCE + dice_weight Dice. Given when `labels` or `masks` are.
+        ce_loss: Scalar, mean over supervised tokens.
+        mask_bce_loss: Scalar, BCE of the final and the low-resolution logits, summed over masks, per conversation.
+        mask_dice_loss: Scalar, Dice in the same way.
+        mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
+            `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`. K = 0 for rows without a picture.
+        low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
+        logits: float[B, N, vocabulary], or float[P, vocabulary] of chosen positions; only when asked for.
+        last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
+        image_features: Features of all tiles of the batch.
+    """
+
+    loss: Tensor | None = None
+    ce_loss: Tensor | None = None
+    mask_bce_loss: Tensor | None = None
+    mask_dice_loss: Tensor | None = None
+    mask_logits: tuple[Tensor, ...] | None = None
+    low_resolution_mask_logits: tuple[Tensor, ...] | None = None
+    logits: Tensor | None = None
+    last_hidden_state: Tensor | None = None
+    image_features: ImageFeatures | None = None
 
 
 class SELF1EForSegmentation(InternVLForConditionalGeneration):
@@ -41,9 +79,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     checkpoint_reader: ClassVar[Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]] | None] = None
     """Makes (name, keyword arguments) of `from_pretrained` those that transformers can load this class with.
 
-    `self1e.checkpoints.load` sets it when it is imported: it finds checkpoints, tells what is wrong with them, and
-    converts a release of SELF1E or an InternVL base model. `self1e.SELF1EForSegmentation` always has it. Without it,
-    this class loads what its own `save_pretrained` wrote.
+    `self1e.checkpoints.load` sets it: it says what is wrong with a checkpoint, and converts a release of SELF1E or an
+    InternVL base model. Without it, this class loads what its own `save_pretrained` wrote.
     """
 
     def __init__(self, config: SELF1EConfig) -> None:
@@ -122,15 +159,12 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             return super().forward(**causal)
         if causal:
             raise TypeError(f"the mask pass takes no {', '.join(sorted(causal))}: all that it reads is in the batch")
-        if not len(batch):
-            raise ValueError("the batch has no rows: give at least one conversation")
         if image_features is None and batch.pixel_values is not None:
             image_features = self.encode_images(batch.pixel_values)
         states = self.read(batch, self.embed(batch, image_features), prefix)
-        maps = None
+        maps = ce_loss = bce_loss = dice_loss = None
         if image_features is not None:
             maps = self.mask_maps(batch, states, image_features, self.refilling_head)
-        ce_loss, bce_loss, dice_loss = None, None, None
         if batch.targets is not None:
             ce_loss = self._language_loss(batch.targets, states.flatten(0, 1)[batch.supervised])
         if batch.masks is not None:
@@ -267,9 +301,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             bce, dice = bce + row_bce, dice + row_dice
         return bce / batch.conversations, dice / batch.conversations
 
-    def _weighted(self, ce_loss: Tensor | None, bce_loss: Tensor | None, dice_loss: Tensor | None) -> Tensor | None:
+    def _weighted(self, *losses: Tensor | None) -> Tensor | None:
         weights = (self.config.ce_weight, self.config.bce_weight, self.config.dice_weight)
-        losses = (ce_loss, bce_loss, dice_loss)
         given = [weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None]
         return torch.stack(given).sum() if given else None
 

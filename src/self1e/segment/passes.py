@@ -16,11 +16,9 @@ from transformers import GenerationConfig
 
 from self1e.conversation import END_OF_TEXT, IM_END, SEG, Turn
 from self1e.fast import FastModel
-from self1e.model.batch import Grid, Row
-from self1e.model.network import SELF1EForSegmentation
-from self1e.model.outputs import ImageFeatures
+from self1e.model.batch import Grid, Row, to_device
+from self1e.model.network import ImageFeatures, SELF1EForSegmentation
 from self1e.model.refilling import VisionSide
-from self1e.model.transfers import to_device
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import PromptError
 from self1e.processing.rows import single

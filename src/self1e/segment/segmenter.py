@@ -24,9 +24,8 @@ from torch import Tensor
 
 from self1e.conversation import Turn
 from self1e.fast import prepare
-from self1e.model.batch import Row
+from self1e.model.batch import Row, pinned
 from self1e.model.network import SELF1EForSegmentation
-from self1e.model.transfers import pinned
 from self1e.processing.images import ImageSource, check_max_tiles, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for

@@ -26,9 +26,8 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from self1e.data.mixture import Mixture
 from self1e.data.records import DataError
-from self1e.model.batch import Batch
+from self1e.model.batch import Batch, to_device
 from self1e.model.network import SELF1EForSegmentation
-from self1e.model.transfers import to_device
 from self1e.toyland.dense_labels import DenseProbe, label_accuracy
 from self1e.toyland.training import ToylandDataset
 from self1e.training.adapters import adapter_state, save_adapter
