@@ -269,7 +269,7 @@ def _places(marks: Tensor, rows: Sequence[int] | None = None) -> Tensor:
 
 
 def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy of a CPU tensor in memory that a CUDA device reads while the host goes on; for others the tensor itself."""
+    """A copy of a CPU tensor in memory that a CUDA device reads while the host goes on; else the tensor itself."""
     if device.type != "cuda" or tensor.device.type != "cpu" or tensor.is_pinned():
         return tensor
     return tensor.pin_memory()
