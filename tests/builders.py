@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from self1e.model.batch import Batch, Grid, Row, build_batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 
@@ -72,16 +75,54 @@ def conversation(tiles: int, segs: int, words: int = 3, seed: int = 0) -> list[i
     return ids + some(1)
 
 
-def batch_of(rows: Sequence[Sequence[int]], side: str = "right", extra: int = 0, pad: int = 0) -> dict[str, Tensor]:
-    """`input_ids` and `attention_mask` of rows padded to the longest and `extra` more."""
-    length = max(map(len, rows)) + extra
-    input_ids = torch.full((len(rows), length), pad)
-    attention_mask = torch.zeros(len(rows), length, dtype=torch.bool)
-    for index, row in enumerate(rows):
-        where = slice(0, len(row)) if side == "right" else slice(length - len(row), length)
-        input_ids[index, where] = torch.tensor(row)
-        attention_mask[index, where] = True
-    return {"input_ids": input_ids, "attention_mask": attention_mask}
+def batch_of(
+    rows: Sequence[Sequence[int] | Row],
+    pixel_values: Tensor | None = None,
+    *,
+    grids: Sequence[Grid] | None = None,
+    pictures: Sequence[int] | None = None,
+    labels: Sequence[Sequence[int]] | bool = False,
+    masks: Sequence[Tensor] | None = None,
+    bidirectional: Sequence[bool | None] | None = None,
+    side: str = "right",
+    pad: int = 0,
+    seg: int = SEG,
+) -> Batch:
+    """A batch of token ids, each row one conversation, or of rows as they are.
+
+    Every row with image tokens has a picture of its own, with its tiles side by side, unless it is said otherwise.
+    Labels are given for each row, or True for all tokens.
+    """
+    made = [row if isinstance(row, Row) else row_of(row) for row in rows]
+    tiles = [row.input_ids.count(IMAGE) // TOKENS_PER_TILE for row in made]
+    if grids is None:
+        grids = [(each, 1) for each in tiles if each]
+    if pictures is None and not isinstance(rows[0], Row):
+        pictures = [place - 1 if each else -1 for place, each in zip(accumulate(map(bool, tiles)), tiles, strict=True)]
+    if pictures is not None:
+        made = [replace(row, picture=picture) for row, picture in zip(made, pictures, strict=True)]
+    if bidirectional is not None:
+        made = [replace(row, bidirectional=opened) for row, opened in zip(made, bidirectional, strict=True)]
+    if labels is True:
+        made = [replace(row, labels=row.input_ids) for row in made]
+    elif labels:
+        made = [replace(row, labels=list(of_row)) for row, of_row in zip(made, labels, strict=True)]
+    return build_batch(
+        made,
+        grids,
+        image_token_id=IMAGE,
+        seg_token_id=seg,
+        pad_id=pad,
+        pixel_values=pixel_values,
+        masks=masks,
+        labels=bool(labels),
+        left_padded=side == "left",
+    )
+
+
+def row_of(ids: Sequence[int]) -> Row:
+    """A row that is one conversation, with nothing to learn."""
+    return Row(list(ids), [-100] * len(ids), [0] * len(ids), list(range(len(ids))))
 
 
 def pixels(tiles: int, seed: int = 0) -> Tensor:

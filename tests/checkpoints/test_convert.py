@@ -33,9 +33,8 @@ class TestRelease:
         assert report.parameters == sum(parameter.numel() for parameter in original.parameters())
         model = SELF1EForSegmentation.from_pretrained(tmp_path / "model").eval()
         assert_same_weights(model, original)
-        batch = batch_of([conversation(1, 1)])
-        expected = original(**batch, pixel_values=pixels(1)).mask_logits[0]
-        assert_close(model(**batch, pixel_values=pixels(1)).mask_logits[0], expected)
+        batch = batch_of([conversation(1, 1)], pixels(1))
+        assert_close(model(batch).mask_logits[0], original(batch).mask_logits[0])
 
     def test_loads_directly(self, release):
         model = SELF1EForSegmentation.from_pretrained(release, **IDS)
@@ -117,7 +116,7 @@ class TestBase:
         head = model.refilling_head.amplify_llm
         assert head.linear_1.weight.std().item() == pytest.approx(0.02, rel=0.1)
         assert head.linear_1.bias.abs().max() == 0
-        output = model(**batch_of([[*conversation(1, 0), 3, VOCABULARY]]), pixel_values=pixels(1))
+        output = model(batch_of([[*conversation(1, 0), 3, VOCABULARY]], pixels(1), seg=VOCABULARY))
         assert output.mask_logits[0].isfinite().all()
 
     def test_seed(self, tmp_path):

@@ -56,9 +56,9 @@ def test_each_pathway_alone():
 
 
 def test_closed_pathways_of_a_row():
-    closed = mask_of("I I t S", perceiving=torch.tensor([False]))
+    closed = mask_of("I I t S", bidirectional=torch.tensor([False]))
     assert torch.equal(closed, torch.ones(4, 4, dtype=torch.bool).tril())
-    opened = mask_of("I I t", perceiving=torch.tensor([True]))
+    opened = mask_of("I I t", bidirectional=torch.tensor([True]))
     assert torch.equal(opened, drawn("# i .\n# # .\n# # #"))
 
 

@@ -88,8 +88,8 @@ def test_a_wrong_weight_is_caught(changed, caught, converted, reference, tmp_pat
 def test_nan_does_not_pass(converted, reference, monkeypatch):
     forward = SELF1EForSegmentation.forward
 
-    def broken(self, **kwargs) -> SELF1EOutput:
-        output = forward(self, **kwargs)
+    def broken(self, *args, **kwargs) -> SELF1EOutput:
+        output = forward(self, *args, **kwargs)
         output.logits = output.logits * float("nan")
         return output
 
@@ -134,21 +134,15 @@ def test_a_reference_of_other_sizes(tmp_path):
     grids = [(1, 1), (0, 0), (3, 1), (1, 2), (1, 1)]
     rows = [conversation(columns * lines, segs) for (columns, lines), segs in zip(grids, (1, 0, 2, 3, 1), strict=True)]
     length = max(map(len, rows))
-    batch = batch_of([row + [1] * (length - len(row)) for row in rows])
+    rows = [row + [1] * (length - len(row)) for row in rows]
     masks = [torch.ones(row.count(SEG), 10, 12) for row in rows]
     tiles = pixels(7)
-    output = model(
-        **batch,
-        pixel_values=tiles,
-        tile_grids=[grid for grid in grids if grid != (0, 0)],
-        picture_index=torch.tensor([0, -1, 1, 2, 3]),
-        masks=masks,
-        labels=batch["input_ids"],
-    )
+    batch = batch_of(rows, tiles, grids=[grid for grid in grids if grid != (0, 0)], labels=True, masks=masks)
+    output = model(batch)
     output.loss.backward()
     recorded = {
-        "input_ids": batch["input_ids"],
-        "labels": batch["input_ids"].clone(),
+        "input_ids": batch.input_ids,
+        "labels": batch.input_ids.clone(),
         "pixel_values": tiles,
         "last_hidden_state": output.last_hidden_state.detach(),
     }

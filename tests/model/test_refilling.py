@@ -68,9 +68,9 @@ def reference_mask_logits(head, f_img, f_v1, f_v1_hq, f_seg, columns, rows):
 def test_mask_logits_against_the_equations(grid):
     columns, rows = grid
     model = tiny_model()
-    batch = batch_of([conversation(columns * rows, 2)])
-    output = model(**batch, pixel_values=pixels(columns * rows), tile_grids=[grid])
-    states, ids = output.last_hidden_state[0], batch["input_ids"][0]
+    batch = batch_of([conversation(columns * rows, 2)], pixels(columns * rows), grids=[grid])
+    output = model(batch)
+    states, ids = output.last_hidden_state[0], batch.input_ids[0]
     f_img = states[ids == model.config.image_token_id].unflatten(0, (columns * rows, -1))
     features = output.image_features
     for index, position in enumerate((ids == model.config.seg_token_id).nonzero().flatten().tolist()):
@@ -103,8 +103,7 @@ def test_size_of_each_rung(grid):
     columns, rows = grid
     for refilling, side in {"baseline": 2, "uncompressed": 4, "rfr": 4, "rfa": 8}.items():
         model = tiny_model(refilling=refilling)
-        batch = batch_of([conversation(columns * rows, 1)])
-        output = model(**batch, pixel_values=pixels(columns * rows), tile_grids=[grid])
+        output = model(batch_of([conversation(columns * rows, 1)], pixels(columns * rows), grids=[grid]))
         assert output.mask_logits[0].shape == (1, side * rows, side * columns)
         low_side = 4 if refilling == "rfa" else 2
         assert output.low_resolution_mask_logits[0].shape == (1, low_side * rows, low_side * columns)
@@ -116,9 +115,9 @@ def test_lower_rungs_against_the_equations():
     for refilling in ("baseline", "uncompressed", "rfr"):
         model = tiny_model(refilling=refilling)
         head = model.refilling_head
-        batch = batch_of([conversation(1, 1)])
-        output = model(**batch, pixel_values=pixels(1))
-        states, ids = output.last_hidden_state[0], batch["input_ids"][0]
+        batch = batch_of([conversation(1, 1)], pixels(1))
+        output = model(batch)
+        states, ids = output.last_hidden_state[0], batch.input_ids[0]
         f_img = states[ids == model.config.image_token_id]
         s = mlp(head.fuse, states[(ids == model.config.seg_token_id).nonzero().item() - 1])
         features = output.image_features

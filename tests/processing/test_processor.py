@@ -1,14 +1,14 @@
 import json
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from self1e.conversation import IMG_CONTEXT, SEG, Conversation, Example, Turn
+from self1e.conversation import IMG_CONTEXT, SEG, Turn
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
-from self1e.processing.tokens import add_seg_token, encode_conversation
+from self1e.processing.rows import single
+from self1e.processing.tokens import add_seg_token, encode_continuation, encode_conversation
 
 WIDE, SQUARE = Image.new("RGB", (80, 40)), Image.new("RGB", (20, 20))
 TALKS = [[[Turn("a", f"{SEG}.")], [Turn("bb cc", "No!")]], [[Turn("a", f"{SEG}."), Turn("d", "e")]]]
@@ -25,58 +25,55 @@ def rows_of(inputs) -> list[list[int]]:
 
 def test_each_conversation_is_a_row_and_each_picture_is_there_once(processor):
     inputs = processor([WIDE, SQUARE], TALKS)
-    assert inputs.tile_grids == [(2, 1), (1, 1)]
+    assert [picture.grid for picture in inputs.pictures] == [(2, 1), (1, 1)]
     assert inputs.pixel_values.shape == (3, 3, 28, 28)
-    assert inputs.picture_index.tolist() == [0, 0, 1]
+    assert inputs.picture_index == [0, 0, 1]
     assert not inputs.conversation_ids.any()
     tokenizer = processor.tokenizer
     encoded = [
         encode_conversation(tokenizer, turns, tiles) for of, tiles in zip(TALKS, (2, 1), strict=True) for turns in of
     ]
     assert rows_of(inputs) == [conversation.input_ids for conversation in encoded]
-    assert [row[row != -100].tolist() for row in inputs.labels] == [
-        [label for label in conversation.labels if label != -100] for conversation in encoded
+    assert inputs.targets.tolist() == [
+        label for conversation in encoded for label in conversation.labels if label != -100
     ]
+    assert torch.equal(inputs.input_ids.flatten()[inputs.supervised + 1], inputs.targets)
+    assert processor([WIDE, SQUARE], TALKS, labels=False).targets is None
 
 
 def test_packing_makes_one_row_of_a_picture(processor):
     inputs = processor([WIDE, SQUARE], TALKS, pack_rows=True)
-    assert inputs.picture_index.tolist() == [0, 1]
+    assert inputs.picture_index == [0, 1]
     assert inputs.conversation_ids.amax(dim=1).tolist() == [2, 0]
     image_token = processor.tokenizer.convert_tokens_to_ids(IMG_CONTEXT)
-    assert (inputs.input_ids == image_token).sum(dim=1).tolist() == [2, 1]
+    assert (inputs.input_ids == image_token).sum(dim=1).tolist() == inputs.image_token_counts == [2, 1]
 
 
-def test_examples(processor):
-    mask = np.zeros((40, 80), np.uint8)
-    example = Example(
-        WIDE, (Conversation((Turn("a", f"{SEG}."),), (mask,)), Conversation((Turn("bb cc", "No!"),))), "x"
-    )
-    ours, same = processor.batch([example]), processor([WIDE], TALKS[:1])
-    assert torch.equal(ours.input_ids, same.input_ids)
-    assert torch.equal(ours.labels, same.labels)
-    assert processor.batch([example], labels=False).labels is None
+def test_masks_go_with_the_rows(processor):
+    masks = [torch.ones(1, 40, 80), torch.zeros(0, 40, 80), torch.ones(1, 20, 20)]
+    inputs = processor([WIDE, SQUARE], TALKS, masks=masks)
+    assert all(ours is given for ours, given in zip(inputs.masks, masks, strict=True))
+    assert [(each.rows, each.segs) for each in inputs.asked] == [([0], [1]), ([2], [1])]
 
 
-def test_prompts_end_together_where_the_answer_starts(processor):
-    inputs = processor.prompts([WIDE, SQUARE], [["a", "a long question"], ["d"]], [[(), ()], [[Turn("a", f"{SEG}.")]]])
-    assert inputs.attention_mask[:, -1].all()
-    assert inputs.labels is None
-    for row, turns in zip(rows_of(inputs), (TALKS[0][0], None, TALKS[1][0]), strict=True):
-        assert processor.tokenizer.decode(row).endswith("<|im_start|>assistant\n")
-        if turns:
-            whole = encode_conversation(
-                processor.tokenizer, turns, row.count(processor.tokenizer.encode(IMG_CONTEXT)[0])
-            )
-            assert whole.input_ids[: len(row)] == row
-    alone = processor.prompts([WIDE], [["a"]])
-    assert rows_of(alone)[0] == rows_of(inputs)[0]
+def test_questions_end_together_where_the_answer_starts(processor):
+    tokenizer, grid = processor.tokenizer, (2, 1)
+    rows = [
+        single(processor.prefix(grid) + encode_continuation(tokenizer, (), question)) for question in ("a", "a b c")
+    ]
+    inputs = processor.batch(rows, [grid], left_padded=True)
+    assert inputs.attention_mask[:, -1].all() and inputs.targets is None and inputs.pixel_values is None
+    assert len(rows[0].input_ids) < inputs.input_ids.shape[1]
+    for ids, row in zip(rows_of(inputs), rows, strict=True):
+        assert ids == row.input_ids and tokenizer.decode(ids).endswith("<|im_start|>assistant\n")
+    whole = encode_conversation(tokenizer, TALKS[0][0], 2).input_ids
+    assert whole[: len(rows[0].input_ids)] == rows[0].input_ids
 
 
 def test_mistakes_are_explained(processor, small_tokenizer):
     with pytest.raises(ValueError, match="2 pictures, but 1 lists"):
         processor([WIDE, SQUARE], TALKS[:1])
-    with pytest.raises(ValueError, match="no rows"):
+    with pytest.raises(ValueError, match="nothing to do"):
         processor([WIDE], [[]])
     with pytest.raises(ValueError, match=r"max_tiles must be at least 1 .* got 0"):
         SELF1EProcessor(small_tokenizer, max_tiles=0)

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from self1e.processing.rows import Row, collate, pack, pack_tightly, single
+from self1e.model.batch import Batch, Row, build_batch
+from self1e.processing.rows import pack, pack_tightly, single
 from self1e.processing.tokens import EncodedConversation
 
 PREFIX = EncodedConversation([1, 2, 3], [-100, -100, -100])
@@ -52,53 +53,44 @@ def test_packed_tightly_a_question_asked_twice_keeps_its_own_end():
     assert row.conversation_ids == [0, 0, 0, 0, 0, 1, 1, 2, 2]
 
 
-def batch(**options):
+def test_rows_that_are_to_be_bidirectional_or_not():
+    assert single(PREFIX).bidirectional is None and pack(PREFIX, [FIRST]).bidirectional is None
+    assert single(PREFIX, bidirectional=False).bidirectional is False
+    assert pack(PREFIX, [FIRST], bidirectional=True).bidirectional is True
+
+
+def batch(**options) -> Batch:
     rows = [single(PREFIX, 1), pack(PREFIX, [FIRST, SECOND], 0)]
-    tiles = [torch.zeros(2, 3, 4, 4), torch.ones(1, 3, 4, 4)]
-    return collate(tiles, [(2, 1), (1, 1)], rows, pad_id=9, **options)
+    tiles = torch.cat([torch.zeros(2, 3, 4, 4), torch.ones(1, 3, 4, 4)])
+    ids = {"image_token_id": 100, "seg_token_id": 5, "pad_id": 9}
+    return build_batch(rows, [(2, 1), (1, 1)], pixel_values=tiles, **ids, **options)
 
 
 def test_rows_are_padded_on_the_right():
-    inputs = batch()
+    inputs = batch(labels=True)
     assert len(inputs) == 2
     assert inputs.pixel_values.shape == (3, 3, 4, 4)
-    assert inputs.tile_grids == [(2, 1), (1, 1)]
-    assert inputs.picture_index.tolist() == [1, 0]
+    assert [picture.grid for picture in inputs.pictures] == [(2, 1), (1, 1)]
+    assert inputs.picture_index == [1, 0]
     assert inputs.input_ids.tolist() == [[1, 2, 3, 9, 9, 9, 9, 9], [1, 2, 3, 4, 5, 6, 7, 0]]
     # The 0 at the end is a token ("!" in the real vocabulary): only the mask says what padding is.
     assert inputs.attention_mask.tolist() == [[1, 1, 1, 0, 0, 0, 0, 0], [1] * 8]
-    assert inputs.labels[0].tolist() == [-100] * 8
+    assert inputs.targets.tolist() == [5, 7, 0]
+    assert inputs.supervised.tolist() == [8 + 3, 8 + 5, 8 + 6]
     assert inputs.position_ids[0].tolist() == [0, 1, 2, 0, 0, 0, 0, 0]
     assert inputs.conversation_ids.tolist() == [[0] * 8, [0, 0, 0, 1, 1, 2, 2, 2]]
+    assert inputs.bidirectional.tolist() == [False, True]
+    assert inputs.conversations == 3
 
 
 def test_rows_to_generate_from_are_padded_on_the_left():
-    inputs = batch(purpose="generation")
+    inputs = batch(left_padded=True)
     assert inputs.input_ids[0].tolist() == [9, 9, 9, 9, 9, 1, 2, 3]
     assert inputs.attention_mask[0].tolist() == [0, 0, 0, 0, 0, 1, 1, 1]
     assert inputs.position_ids[0].tolist() == [0, 0, 0, 0, 0, 0, 1, 2]
-    assert inputs.labels is None
-    assert not {"labels", "conversation_ids"} & set(inputs.as_kwargs())
 
 
 def test_a_mask_pass_has_no_labels():
-    inputs = batch(purpose="masks")
-    assert inputs.labels is None
-    assert torch.equal(inputs.conversation_ids, batch().conversation_ids)
-
-
-def test_only_pixels_change_their_type():
-    inputs = batch().to("cpu", torch.bfloat16)
-    assert inputs.pixel_values.dtype == torch.bfloat16
-    assert {
-        value.dtype for name, value in inputs.as_kwargs().items() if name not in ("pixel_values", "tile_grids")
-    } == {torch.int64}
-    assert inputs.to("meta").input_ids.device.type == "meta"
-
-
-def test_strays_are_refused():
-    tiles = [torch.zeros(1, 3, 4, 4)]
-    with pytest.raises(ValueError, match=r"about pictures \[1\], but the batch has only 1"):
-        collate(tiles, [(1, 1)], [single(PREFIX, 1)], pad_id=0)
-    with pytest.raises(ValueError, match="no rows"):
-        collate(tiles, [(1, 1)], [], pad_id=0)
+    inputs = batch()
+    assert inputs.targets is None and inputs.supervised is None
+    assert torch.equal(inputs.conversation_ids, batch(labels=True).conversation_ids)

@@ -146,7 +146,7 @@ def test_tokenizer_and_weights_of_different_models(folder):
 
 def test_a_model_that_never_learnt_to_segment(folder, tiny_model_folder):
     """InternVL in transformers' own form: it can talk, but its masks would be noise."""
-    model = load_model(tiny_model_folder, device="cpu", folded=False).model
+    model = load_model(tiny_model_folder, device="cpu").model
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("refilling_head.")}
     settings = {**model.config.to_dict(), "model_type": "internvl"}
     config = InternVLForConditionalGeneration.config_class(**settings)
@@ -198,7 +198,7 @@ def test_types_that_are_named():
 
 
 def test_nothing_compiles_without_a_compiler(tiny_model_folder, monkeypatch):
-    monkeypatch.setattr("self1e.segment.load.shutil.which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(ValueError, match=r"to compile for a CPU torch needs"):
         load_model(tiny_model_folder, device="cpu", compile=True)
 

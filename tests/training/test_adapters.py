@@ -71,11 +71,10 @@ def test_adapters_merge_into_the_model_they_were(tmp_path: Path, tiny_model_fold
     assert not result.unexpected_keys
     merged = SELF1EForSegmentation.from_pretrained(finished, dtype=torch.float32)
     processor = SELF1EProcessor.from_pretrained(finished)
-    batch = Collator(processor, packed=True)([training_set(settings.data, 1)[0]])
-    batch.pop("counts")
+    batch = Collator(processor, packed=True)([training_set(settings.data, 1)[0]])["batch"]
     live.config.image_to_segmentation = False
     with torch.no_grad():
-        ours, theirs = (model.eval()(**batch, output_logits=True) for model in (live, merged))
+        ours, theirs = (model.eval()(batch, logits_at=batch.supervised) for model in (live, merged))
     torch.testing.assert_close(ours.logits, theirs.logits, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(ours.loss, theirs.loss, atol=1e-4, rtol=1e-4)
     assert (

@@ -18,8 +18,8 @@ from self1e.conversation import Turn
 from self1e.data.records import Query, chosen, training_turn
 from self1e.data.registry import open_set
 from self1e.data.words import SHORT_ANSWER_PROMPT
+from self1e.model.batch import Row
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.rows import Row
 from self1e.processing.tokens import encode_continuation
 from self1e.training.collate import Encoded, counts_of, dealt
 
@@ -31,7 +31,7 @@ IMAGE_TOKENS = 256
 
 def encoded(*lengths: int) -> Encoded:
     rows = tuple(Row([0] * length, [-100] * length, [0] * length, list(range(length))) for length in lengths)
-    return Encoded(torch.zeros(1), (1, 1), IMAGE_TOKENS, rows, (), ())
+    return Encoded(torch.zeros(1), (1, 1), IMAGE_TOKENS, rows, ())
 
 
 def cost(group: list[Encoded]) -> int:

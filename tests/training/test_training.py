@@ -128,34 +128,36 @@ def test_curriculum_moves_from_first_to_last_weights() -> None:
 def test_collator_rows(model_and_processor: tuple[Any, Any], packed: bool) -> None:
     _, processor = model_and_processor
     examples = [ToylandDataset(DATA, 10, dense_side=16)[index] for index in range(2)]
-    batch = Collator(processor, packed)(examples)
+    inputs = Collator(processor, packed)(examples)
+    batch, index = inputs["batch"], torch.tensor(inputs["batch"].picture_index)
     for picture, example in enumerate(examples):
         pointing = [talk for talk in example.conversations if talk.segmenting]
-        rows = (batch["picture_index"] == picture) & batch["perceiving"]
+        rows = (index == picture) & batch.bidirectional
         assert rows.sum() == (1 if packed else len(pointing))
-        given = [mask for row in rows.nonzero().flatten() for mask in batch["masks"][row].numpy()]
+        given = [mask for row in rows.nonzero().flatten() for mask in batch.masks[row].numpy()]
         expected = [mask for talk in pointing for mask in talk.masks]
         assert len(given) == len(expected)
         assert all(np.array_equal(a, b) for a, b in zip(given, expected, strict=True))
-        causal = (batch["picture_index"] == picture) & ~batch["perceiving"]
+        causal = (index == picture) & ~batch.bidirectional
         assert causal.sum() == 1
-        assert batch["masks"][int(causal.nonzero())].shape[0] == 0
-    assert batch["pixel_values"].shape[0] == 2
-    assert batch["dense"]["kind"].shape == (2, 16, 16)
+        assert batch.masks[int(causal.nonzero())].shape[0] == 0
+    assert batch.pixel_values.shape[0] == 2
+    assert inputs["dense"]["kind"].shape == (2, 16, 16)
+    assert inputs["counts"]["conversations"] == batch.conversations
+    assert inputs["counts"]["tokens"] == len(batch.targets)
+    assert inputs["counts"]["read"] == batch.attention_mask.sum()
+    assert inputs["counts"]["padded"] == batch.input_ids.numel()
 
 
-@pytest.mark.parametrize("pathway", [{"image_to_segmentation": False}, {"image_to_segmentation_from": 1}])
 def test_packed_rows_give_the_loss_of_single_rows(
-    model_and_processor: tuple[Any, Any], pathway: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    model_and_processor: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, processor = model_and_processor
-    for name, value in pathway.items():
-        monkeypatch.setattr(model.config, name, value)
+    monkeypatch.setattr(model.config, "image_to_segmentation", False)
     data = DATA.model_copy(update={"textual": 0, "rehearsed": 0})
     examples = [ToylandDataset(data, 10)[index] for index in range(2)]
     with torch.no_grad():
-        batches = [Collator(processor, way)(examples) for way in (True, False)]
-        packed, single = (model(**{key: batch[key] for key in batch if key != "counts"}) for batch in batches)
+        packed, single = (model(Collator(processor, way)(examples)["batch"]) for way in (True, False))
     for part in ("ce_loss", "mask_bce_loss", "mask_dice_loss", "loss"):
         torch.testing.assert_close(getattr(packed, part), getattr(single, part), rtol=1e-5, atol=1e-5)
 

@@ -18,6 +18,7 @@ from self1e.data.records import DataError
 from self1e.evaluation.metrics import MaskScores
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tokens import encode_conversation
 from self1e.training.checkpoints import claim, clean, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, MixtureData, TrainConfig, Validation, load_config
@@ -47,17 +48,20 @@ def test_validation_is_a_plain_loop_over_the_examples(tmp_path: Path, tiny_model
     for index in range(7):
         example: Example = dataset[index]
         for talk in example.conversations:
-            alone = collator([Example(example.image, (talk,), "one")])
-            alone.pop("counts")
+            alone = collator([Example(example.image, (talk,), "one")])["batch"]
+            ids = alone.input_ids[0]
             with torch.no_grad():
-                outputs = model(**alone, output_logits=True)
-            labels = alone["labels"][0, 1:]
+                outputs = model(alone, logits_at=torch.arange(len(ids)))
+            words = encode_conversation(
+                collator.processor.tokenizer, talk.turns, len(alone.pixel_values) * collator.processor.tokens_per_tile
+            )
+            labels = torch.tensor(words.labels)[1:]
             scored = labels != -100
-            log_likely = outputs.logits[0, :-1].log_softmax(-1)[scored, labels[scored]]
+            log_likely = outputs.logits[:-1].log_softmax(-1)[scored, labels[scored]]
             ce, tokens = ce - float(log_likely.sum()), tokens + int(scored.sum())
             if talk.segmenting:
-                due = alone["input_ids"][0, 1:] == model.config.seg_token_id
-                said += (outputs.logits[0, :-1].argmax(-1)[due] == model.config.seg_token_id).tolist()
+                due = ids[1:] == model.config.seg_token_id
+                said += (outputs.logits[:-1].argmax(-1)[due] == model.config.seg_token_id).tolist()
                 size = (example.image.height, example.image.width)
                 maps = torch.nn.functional.interpolate(outputs.mask_logits[0][None], size, mode="bilinear")[0]
                 for one, mask in zip(maps, talk.masks, strict=True):

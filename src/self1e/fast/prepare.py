@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from self1e.fast.attention import choose_attention
 from self1e.fast.folding import FoldedHead, FoldedProjector
@@ -152,9 +153,12 @@ class _Derived(Generic[T]):
 
 
 def _state(weight: Tensor) -> Hashable:
-    """Differs when other numbers are in a weight: loading counts its version up, moving and quantising replace it."""
+    """Differs when other numbers are in a weight: loading counts its version up, moving replaces its storage.
+
+    The reference to the storage is weak: it keeps no numbers, but its address from being used again.
+    """
     version = None if weight.is_inference() else weight._version
-    return id(weight), weight.dtype, weight.device, version
+    return StorageWeakRef(weight.untyped_storage()), weight.dtype, weight.device, version
 
 
 def check_compiler(device: torch.device) -> None:

@@ -200,9 +200,9 @@ def build_batch(
         dtype=torch.bool,
     )
     due = seg_tokens & bidirectional[:, None]  # of which masks are made
-    if pictures and length and bool(due[:, 0].any()):
-        row = due[:, 0].tolist().index(True)
-        raise ValueError(f"row {row} starts with [SEG]: there is no position before it that predicts it")
+    for row, start in enumerate(starts):
+        if pictures and start < length and due[row, start]:
+            raise ValueError(f"row {row} starts with [SEG]: there is no position before it that predicts it")
     asked = _asked(of_rows, due.sum(dim=1).tolist())
     order = [row for each in asked for row in each.rows]
     supervised = targets = None

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar
 
 import torch
@@ -29,8 +30,17 @@ from self1e.model.config import SELF1EConfig
 from self1e.model.losses import mask_losses
 from self1e.model.refilling import MaskHead, RefillingHead, VisionSide
 
-MASK_PASS_ONLY = frozenset({"masks", "grids", "tile_grids", "picture_index", "conversation_ids"})
-"""What people may give in place of a `Batch`, and the causal forward would take no notice of."""
+MASK_PASS_ONLY = (
+    "masks",
+    "grids",
+    "tile_grids",
+    "picture_index",
+    "conversation_ids",
+    "image_features",
+    "prefix",
+    "logits_at",
+)
+"""What people may give without a `Batch`, and the causal forward would take no notice of."""
 
 
 @dataclass
@@ -86,6 +96,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     def __init__(self, config: SELF1EConfig) -> None:
         super().__init__(config)
         self.refilling_head = RefillingHead(config)
+        self.loss_type = "ForCausalLM"  # of InternVL's own forward; transformers would go by the name of the class
         self.post_init()
 
     @classmethod
@@ -154,11 +165,14 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             TypeError: When a batch and InternVL's arguments are mixed.
         """
         if batch is None:
-            if ours := sorted(MASK_PASS_ONLY & causal.keys()):
+            given = {"image_features": image_features, "prefix": prefix, "logits_at": logits_at} | causal
+            if ours := sorted(name for name in MASK_PASS_ONLY if given.get(name) is not None):
                 raise TypeError(f"the causal forward takes no {', '.join(ours)}: make a Batch by build_batch for masks")
             return super().forward(**causal)
         if causal:
             raise TypeError(f"the mask pass takes no {', '.join(sorted(causal))}: all that it reads is in the batch")
+        if not len(batch):
+            raise ValueError("the batch has no rows: give at least one conversation")
         if image_features is None and batch.pixel_values is not None:
             image_features = self.encode_images(batch.pixel_values)
         states = self.read(batch, self.embed(batch, image_features), prefix)
@@ -215,6 +229,9 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         embeddings = self.get_input_embeddings()(batch.input_ids)
         if image_features is None:
             return embeddings
+        tiles = sum(len(picture.tiles) for picture in batch.pictures)
+        if len(image_features.compressed) != tiles:
+            raise ValueError(f"the pictures have {tiles} tiles, but the features {len(image_features.compressed)}")
         compressed = image_features.compressed[batch.tiles].flatten(0, 1).to(embeddings.dtype)  # I, D
         flat = embeddings.flatten(0, 1).index_put((batch.image_places,), compressed)
         return flat.unflatten(0, batch.input_ids.shape)
@@ -307,4 +324,6 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         return torch.stack(given).sum() if given else None
 
 
+# `generate` looks here for what it may hand on.
+SELF1EForSegmentation.forward.__signature__ = signature(InternVLForConditionalGeneration.forward)  # type: ignore[attr-defined]
 AutoModelForImageTextToText.register(SELF1EConfig, SELF1EForSegmentation)
