@@ -38,8 +38,7 @@ class Row:
     Attributes:
         input_ids: Tokens.
         labels: The token's own id where it is to be predicted, -100 elsewhere; not shifted.
-        conversation_ids: 0 for what all conversations of the row share, 1, 2, ... for these; 0 everywhere in a row that
-            is one conversation.
+        conversation_ids: 0 for what all conversations of the row share, 1, 2, ... for these; all 0 if there is one.
         position_ids: Of the rotary embedding.
         picture: Index of its picture in the batch, -1 for none.
         bidirectional: Whether its pathways are open, and masks are made of its `[SEG]`. None: if it holds a `[SEG]`.
@@ -80,7 +79,7 @@ class AskedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows of N tokens about P pictures of T tiles in all; `build_batch` makes it.
+    """B rows of N tokens about P pictures of T tiles in all; from `build_batch`.
 
     Attributes:
         input_ids: long[B, N].

@@ -30,22 +30,13 @@ from self1e.model.config import SELF1EConfig
 from self1e.model.losses import mask_losses
 from self1e.model.refilling import MaskHead, RefillingHead, VisionSide
 
-MASK_PASS_ONLY = (
-    "masks",
-    "grids",
-    "tile_grids",
-    "picture_index",
-    "conversation_ids",
-    "image_features",
-    "prefix",
-    "logits_at",
-)
+MASK_PASS_ONLY = set("masks grids tile_grids picture_index conversation_ids image_features prefix logits_at".split())  # noqa: SIM905
 """What people may give without a `Batch`, and the causal forward would take no notice of."""
 
 
 @dataclass
 class ImageFeatures:
-    """What depends on the pictures alone. Tiles of all pictures in order; shapes as in `self1e.model.network`."""
+    """What depends on the pictures alone, tile by tile; shapes as above."""
 
     compressed: Tensor
     uncompressed: Tensor | None
@@ -61,10 +52,10 @@ class SELF1EOutput(ModelOutput):
         ce_loss: Scalar, mean over supervised tokens.
         mask_bce_loss: Scalar, BCE of the final and the low-resolution logits, summed over masks, per conversation.
         mask_dice_loss: Scalar, Dice in the same way.
-        mask_logits: One float[K, H, W] per row of the batch: a map for each `[SEG]`, > 0 inside. `(H, W)` is
-            `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`. K = 0 for rows without a picture.
+        mask_logits: One float[K, H, W] per row: a map for each `[SEG]`, > 0 inside; K = 0 without a picture. `(H, W)`
+            is `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`.
         low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
-        logits: float[B, N, vocabulary], or float[P, vocabulary] of chosen positions; only when asked for.
+        logits: float[L, vocabulary], only when asked for.
         last_hidden_state: float[B, N, D], after the final norm. Undefined at padding.
         image_features: Features of all tiles of the batch.
     """

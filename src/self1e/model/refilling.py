@@ -82,11 +82,8 @@ class VisionSide:
 
     def of_tiles(self, tiles: range) -> VisionSide:
         """The entries of consecutive tiles; nothing is copied."""
-        chosen = slice(tiles.start, tiles.stop)
-        return VisionSide(
-            None if self.compressed is None else self.compressed[chosen],
-            None if self.uncompressed is None else self.uncompressed[chosen],
-        )
+        sides = (self.compressed, self.uncompressed)
+        return VisionSide(*(None if side is None else side[tiles.start : tiles.stop] for side in sides))
 
 
 class MaskHead(Protocol):
@@ -128,10 +125,7 @@ class RefillingHead(nn.Module):
             return VisionSide(None, uncompressed)
         if self.refilling == "rfr":
             return VisionSide(compressed, uncompressed)
-        return VisionSide(
-            pixel_unshuffle(self.amplify_vit(compressed)),
-            pixel_unshuffle(self.amplify_vit(uncompressed)),
-        )
+        return VisionSide(*(pixel_unshuffle(self.amplify_vit(each)) for each in (compressed, uncompressed)))
 
     def llm_map(self, llm_image_features: Tensor, columns: int, rows: int) -> Tensor:
         """F_IMG of whole pictures, float[B, rows * columns, n, D] -> float[B, H, W, D], amplified in `rfa`."""
