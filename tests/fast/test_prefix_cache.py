@@ -72,8 +72,9 @@ def test_it_is_read_once(tiny_model_folder: Path) -> None:
 
 def test_weights_that_may_change_are_read_again(tiny_model_folder: Path) -> None:
     from self1e.segment.load import load_model
+    from self1e.segment.options import LoadOptions
 
-    loaded = load_model(tiny_model_folder, device="cpu", folded=False)
+    loaded = load_model(tiny_model_folder, LoadOptions(device="cpu"))
     segmenter = Segmenter(loaded.model, loaded.processor)
     before = segmenter.segment(PICTURE, PROMPTS[0], logits=True).logits
     assert loaded.model.openings is None

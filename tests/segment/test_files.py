@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from self1e.checkpoints.weights import ModelError
 from self1e.processing.images import ImageError
 from self1e.segment import files as pipeline
 from self1e.segment.files import AHEAD, ProcessError, segment_in_processes
-from self1e.segment.load import ModelError
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 

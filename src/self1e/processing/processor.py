@@ -14,10 +14,11 @@ from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
+from self1e.conversation import add_seg_token
 from self1e.model.config import SELF1EConfig
 from self1e.processing.images import check_max_tiles, to_tiles
 from self1e.processing.rows import Grid, ModelInputs, Purpose, Row, collate, pack, single
-from self1e.processing.tokens import EncodedConversation, add_seg_token, encode_continuation, encode_prefix, special_ids
+from self1e.processing.tokens import EncodedConversation, encode_continuation, encode_prefix, special_ids
 
 if TYPE_CHECKING:
     from self1e.conversation import Example, Turn
