@@ -50,10 +50,11 @@ from benchmarks.subjects import (
 )
 from benchmarks.timing import cost_ratios, interleaved, medians, ratio
 from self1e import Segmenter, SELF1EProcessor
+from self1e.checkpoints.hub import BUNDLED
 from self1e.fast.folding import fold
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import question_for
-from self1e.segment.load import BUNDLED, for_inference
+from self1e.segment.load import for_inference
 
 GRIDS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 6: (3, 2), 9: (3, 3), 12: (4, 3)}
 """(columns, rows) for a number of tiles."""

@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.machine import ROOT
 from benchmarks.records import RESULTS, read, settings_of
 from benchmarks.scaling import picture_name
-from self1e.segment.load import BUNDLED
+from self1e.checkpoints.hub import BUNDLED
 
 PAGE = ROOT / "docs" / "performance.md"
 NOTHING = "Not measured yet."

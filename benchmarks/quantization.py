@@ -25,7 +25,8 @@ from benchmarks.records import RESULTS, record
 from benchmarks.subjects import DTYPES, SIZES, build, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
-from self1e.segment.load import BUNDLED, for_inference
+from self1e.checkpoints.hub import BUNDLED
+from self1e.segment.load import for_inference
 from self1e.segment.passes import write_answer
 from self1e.segment.quantise import agreement, bundled_samples, mask_maps, quantize
 

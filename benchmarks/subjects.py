@@ -15,11 +15,14 @@ from PIL import Image
 
 from benchmarks.machine import device_name
 from self1e import SELF1EProcessor
+from self1e.checkpoints.hub import BUNDLED
 from self1e.checkpoints.presets import TEXT_SHAPES, full_config, random_model
+from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import load_image
+from self1e.processing.tokens import special_ids
 from self1e.segment.devices import choose_device
-from self1e.segment.load import BUNDLED, compile_layers
+from self1e.segment.load import compile_layers
 
 SIZES = (*BUNDLED, *TEXT_SHAPES)
 DTYPES = ("float32", "bfloat16")
@@ -84,7 +87,9 @@ def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EF
         return load(BUNDLED[size], dtype)
     processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
     processor.image_size, processor.tokens_per_tile = 448, 256
-    return random_model(full_config(size, processor), getattr(torch, dtype)).eval(), processor
+    ids = special_ids(processor.tokenizer)
+    config = full_config(size, seg_token_id=ids[SEG], image_token_id=ids[IMG_CONTEXT])
+    return random_model(config, getattr(torch, dtype)).eval(), processor
 
 
 @contextmanager

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+from tokenizers import AddedToken
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 SEG = "[SEG]"
 IMG_START = "<img>"
@@ -21,6 +26,12 @@ SPECIAL_TOKENS = (IM_START, IM_END, IMG_START, IMG_END, IMG_CONTEXT, SEG)
 
 IGNORED_LABEL = -100
 """The label of a token that the model is not trained to predict."""
+
+
+def add_seg_token(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Give the tokenizer a `[SEG]` token unless it has one, and return its id (151674 for InternVL3)."""
+    tokenizer.add_tokens(AddedToken(SEG, normalized=False))
+    return tokenizer.convert_tokens_to_ids(SEG)
 
 
 @dataclass(frozen=True)

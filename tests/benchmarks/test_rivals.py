@@ -16,8 +16,8 @@ from benchmarks.scaling import PICTURES, along, draw_all, over_processes
 from benchmarks.scaling import measure as measure_scaling
 from benchmarks.subjects import THINGS, pathway, picture, prompts
 from self1e import SELF1EProcessor
+from self1e.checkpoints.hub import BUNDLED
 from self1e.model.network import SELF1EForSegmentation
-from self1e.segment.load import BUNDLED
 
 Subject = tuple[SELF1EForSegmentation, SELF1EProcessor]
 

@@ -16,7 +16,7 @@ from self1e.checkpoints import weights
 from self1e.checkpoints.check import expected_shapes
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.names import our_settings
-from self1e.checkpoints.weights import CheckpointError
+from self1e.checkpoints.weights import ModelError
 
 
 class TestRelease:
@@ -28,8 +28,8 @@ class TestRelease:
             tmp_path / "source", official_config(text_model), official_tensors(original), shards=shards
         )
         report = convert_checkpoint(source, tmp_path / "model", **IDS)
-        assert report.released and report.fresh == () and report.layout == "official"
-        assert report.vocabulary == (VOCABULARY, VOCABULARY)
+        assert report.checkpoint.can_segment and report.fresh == [] and report.checkpoint.layout == "official"
+        assert (report.rows, report.config.text_config.vocab_size) == (VOCABULARY, VOCABULARY)
         assert report.parameters == sum(parameter.numel() for parameter in original.parameters())
         model = SELF1EForSegmentation.from_pretrained(tmp_path / "model").eval()
         assert_same_weights(model, original)
@@ -57,8 +57,9 @@ class TestRelease:
         assert not info["missing_keys"]
 
     def test_output_of_shards(self, release, tmp_path):
-        report = convert_checkpoint(release, tmp_path / "model", **IDS, max_shard_bytes=40_000)
-        assert len(report.weight_files) > 2
+        convert_checkpoint(release, tmp_path / "model", **IDS, max_shard_bytes=40_000)
+        shards = list((tmp_path / "model").glob("model-*-of-*.safetensors"))
+        assert len(shards) > 2 and all(shard.stat().st_size < 60_000 for shard in shards)
         assert (tmp_path / "model" / "model.safetensors.index.json").is_file()
         assert_same_weights(SELF1EForSegmentation.from_pretrained(tmp_path / "model"), tiny_model())
 
@@ -78,7 +79,7 @@ class TestRelease:
             tmp_path / "source", official_config(text={"vocab_size": 60}), official_tensors(tiny_model())
         )
         report = convert_checkpoint(source, tmp_path / "model", **IDS)
-        assert report.vocabulary == (VOCABULARY, VOCABULARY)
+        assert (report.rows, report.config.text_config.vocab_size) == (VOCABULARY, VOCABULARY)
         assert "60 rows" in report.notes[0]
 
     def test_vision_variants(self, tmp_path):
@@ -104,10 +105,10 @@ class TestBase:
     def test_head_is_fresh_and_said_so(self, tmp_path):
         source = self.base(tmp_path / "base")
         report = convert_checkpoint(source, tmp_path / "model", image_token_id=IMAGE, seg_token_id=VOCABULARY)
-        assert not report.released
+        assert not report.checkpoint.can_segment
         assert any("refilling head" in each for each in report.fresh)
         assert any("[SEG] row" in each for each in report.fresh)
-        assert report.vocabulary == (VOCABULARY, VOCABULARY + 1)
+        assert (report.rows, report.config.text_config.vocab_size) == (VOCABULARY, VOCABULARY + 1)
         assert "newly initialised" in str(report)
         model = SELF1EForSegmentation.from_pretrained(tmp_path / "model")
         for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()):
@@ -139,7 +140,7 @@ class TestBase:
         assert SELF1EForSegmentation.from_pretrained(tmp_path / "model").config.refilling == refilling
 
     def test_rung_of_a_release_is_fixed(self, release, tmp_path):
-        with pytest.raises(CheckpointError, match="rung"):
+        with pytest.raises(ModelError, match="rung"):
             convert_checkpoint(release, tmp_path / "model", **IDS, refilling="rfr")
 
     @pytest.mark.parametrize("text_model", ["qwen2", "qwen3"])
@@ -162,7 +163,8 @@ class TestTransformersLayout:
 
     def assert_converts(self, source, base, destination):
         report = convert_checkpoint(source, destination, seg_token_id=VOCABULARY)
-        assert report.layout == "hf" and not report.released and report.image_token_id == IMAGE
+        assert report.checkpoint.layout == "hf" and not report.checkpoint.can_segment
+        assert report.config.image_token_id == IMAGE
         model = SELF1EForSegmentation.from_pretrained(destination)
         theirs = base.state_dict()
         for name, tensor in model.state_dict().items():
@@ -258,7 +260,7 @@ class TestSettings:
     )
     def test_what_cannot_be_converted(self, release, tmp_path, change, message):
         edit_config(release, **change)
-        with pytest.raises(CheckpointError, match=message):
+        with pytest.raises(ModelError, match=message):
             convert_checkpoint(release, tmp_path / "model", **IDS)
         assert not (tmp_path / "model").exists()
 

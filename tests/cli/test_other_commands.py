@@ -24,6 +24,7 @@ from self1e.cli.chat import Session
 from self1e.cli.nano import is_toyland
 from self1e.evaluation.samples import SampleFile
 from self1e.segment.load import load_model
+from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Chat, Segmenter, Turn
 from self1e.toyland import toyland_example
@@ -143,7 +144,7 @@ def test_info(cli: Cli, tiny_model_folder: Path) -> None:
 def test_info_of_a_release(cli: Cli, recorded: Path) -> None:
     outcome = cli("info", recorded)
     assert outcome.code == 0
-    assert "official InternVL" in outcome.out
+    assert "SELF1E release" in outcome.out
 
 
 def test_info_of_nothing(cli: Cli, tmp_path: Path) -> None:
@@ -329,7 +330,7 @@ def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     outcome = cli("export", tiny_model_folder, tmp_path / "model", "--calibrate", "toyland|seed=99", "--limit", 1)
     assert outcome.code == 0, outcome.err
     assert "MB" in outcome.out
-    loaded = load_model(tmp_path / "model", device="cpu")
+    loaded = load_model(tmp_path / "model", LoadOptions(device="cpu"))
     assert loaded.calibration is not None
     weights, exported = (load_file(each / "model.safetensors") for each in (tiny_model_folder, tmp_path / "model"))
     assert weights.keys() == exported.keys()

@@ -1,4 +1,4 @@
-"""`--quantize` and `--calibration`, on a tiny random model."""
+"""`--quantize` and `--check-pictures`, on a tiny random model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def options(picture: Path) -> tuple[object, ...]:
-    return "--device", "cpu", "--quantize", "int8", "--calibration", picture.parent
+    return "--device", "cpu", "--quantize", "int8", "--check-pictures", picture.parent
 
 
 def test_segment_says_how_far_the_masks_agree(
@@ -61,8 +61,8 @@ def test_what_is_refused(
 ) -> None:
     prompt = "the largest thing"  # a mask of medium size, unlike that of others
     base = ("segment", picture, "-p", prompt, "--model", tiny_model_folder, "--device", "cpu", "--out", tmp_path)
-    assert_one_sentence(cli(*base, "--calibration", picture.parent), "--calibration goes with --quantize")
-    assert_one_sentence(cli(*base, "--quantize", "int8", "--calibration", tmp_path), "has no pictures")
+    assert_one_sentence(cli(*base, "--check-pictures", picture.parent), "--check-pictures goes with --quantize")
+    assert_one_sentence(cli(*base, "--quantize", "int8", "--check-pictures", tmp_path), "has no pictures")
     assert_one_sentence(cli(*base, "--quantize", "nf4"), "'nf4' runs on CUDA only")
     monkeypatch.setattr(quantization, "weight_levels", lambda: 1)
-    assert_one_sentence(cli(*base, "--quantize", "int8", "--calibration", picture.parent), "mean IoU of 0.", "0.97")
+    assert_one_sentence(cli(*base, "--quantize", "int8", "--check-pictures", picture.parent), "mean IoU of 0.", "0.97")

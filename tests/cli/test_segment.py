@@ -173,7 +173,7 @@ def test_processes_give_what_one_gives(segment: Segment, picture: Path, tmp_path
     assert one == two
 
 
-def dies(**loading: object) -> None:
+def dies(*_: object, **loading: object) -> None:
     """Takes the place of loading a model for which there is no memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -306,7 +306,7 @@ def test_nano_is_honest_about_foreign_pictures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("self1e.segment.load.BUNDLED", {"nano": tiny_model_folder})
+    monkeypatch.setattr("self1e.checkpoints.hub.BUNDLED", {"nano": tiny_model_folder})
     cli("toyland", "draw", "--seed", 1, "--size", 64, "--out", ".")
     outcome = cli("segment", "toyland-1.png", "-p", "a dog")
     assert outcome.err == ""

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save, save_file
 
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.verify import reference_token_ids, verify
-from self1e.checkpoints.weights import CheckpointError
+from self1e.checkpoints.weights import ModelError
 from self1e.model.network import SELF1EForSegmentation, SELF1EOutput
 
 REFERENCES = ("tiny-internvl3-qwen2", "tiny-internvl35-qwen3")
@@ -99,12 +99,12 @@ def test_nan_does_not_pass(converted, reference, monkeypatch):
 
 def test_other_ids_are_refused(reference, tmp_path):
     convert_checkpoint(reference, tmp_path / "model", seg_token_id=311, image_token_id=300)
-    with pytest.raises(CheckpointError, match="seg_token_id 311, the reference 310"):
+    with pytest.raises(ModelError, match="seg_token_id 311, the reference 310"):
         verify(tmp_path / "model", reference)
 
 
 def test_a_folder_that_is_no_reference(converted, tmp_path):
-    with pytest.raises(CheckpointError, match=r"needs reference\.json"):
+    with pytest.raises(ModelError, match=r"needs reference\.json"):
         verify(converted, tmp_path)
 
 
@@ -121,7 +121,7 @@ def test_a_damaged_reference(reference, converted, tmp_path, name, content, mess
     for file in ("reference.json", "reference.safetensors"):
         shutil.copyfile(reference / file, tmp_path / file)
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(ModelError, match=message):
         verify(converted, tmp_path)
 
 

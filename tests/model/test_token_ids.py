@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from transformers import PreTrainedTokenizerFast
 
 from self1e.checkpoints.convert import convert_checkpoint
-from self1e.checkpoints.weights import CheckpointError
+from self1e.checkpoints.weights import ModelError
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.tokens import add_seg_token, train_tokenizer
 
@@ -45,9 +45,9 @@ def test_release_with_a_tokenizer(tokenizer, tmp_path):
     source = checkpoint(tmp_path / "source", len(tokenizer) + 1, head=True)
     tokenizer.save_pretrained(source)
     report = convert_checkpoint(source, tmp_path / "model")
-    assert report.seg_token_id == tokenizer.convert_tokens_to_ids("[SEG]")
-    assert report.image_token_id == tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
-    assert report.vocabulary == (len(tokenizer) + 1, len(tokenizer) + 1)
+    assert report.config.seg_token_id == tokenizer.convert_tokens_to_ids("[SEG]")
+    assert report.config.image_token_id == tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
+    assert (report.rows, report.config.text_config.vocab_size) == (len(tokenizer) + 1, len(tokenizer) + 1)
     kept = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
     assert kept.get_vocab() == tokenizer.get_vocab()
     model = SELF1EForSegmentation.from_pretrained(tmp_path / "model")
@@ -62,8 +62,9 @@ def test_base_with_a_tokenizer(tokenizer, tmp_path, spare):
     source = checkpoint(tmp_path / "source", len(bare) + spare, head=False)
     bare.save_pretrained(source)
     report = convert_checkpoint(source, tmp_path / "model")
-    assert report.seg_token_id == len(bare)
-    assert report.vocabulary == (len(bare) + spare, max(len(bare) + 1, len(bare) + spare))
+    assert report.config.seg_token_id == len(bare)
+    assert report.rows == len(bare) + spare
+    assert report.config.text_config.vocab_size == max(len(bare) + 1, len(bare) + spare)
     kept = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
     assert kept.convert_tokens_to_ids("[SEG]") == len(bare)
     model = SELF1EForSegmentation.from_pretrained(tmp_path / "model")
@@ -77,21 +78,21 @@ def test_base_with_a_tokenizer(tokenizer, tmp_path, spare):
 def test_conflict_with_the_tokenizer(tokenizer, tmp_path):
     source = checkpoint(tmp_path / "source", len(tokenizer), head=True)
     tokenizer.save_pretrained(source)
-    with pytest.raises(CheckpointError, match="seg_token_id = 5 was given"):
+    with pytest.raises(ModelError, match="seg_token_id = 5 was given"):
         convert_checkpoint(source, tmp_path / "model", seg_token_id=5)
 
 
 def test_broken_tokenizer(tokenizer, release, tmp_path):
     tokenizer.save_pretrained(release)
     (release / "tokenizer.json").write_text("{")
-    with pytest.raises(CheckpointError, match="tokenizer"):
+    with pytest.raises(ModelError, match="tokenizer"):
         convert_checkpoint(release, tmp_path / "model")
 
 
 def test_unknown(release, tmp_path):
-    with pytest.raises(CheckpointError, match=r"id of \[SEG\] is unknown.*give seg_token_id"):
+    with pytest.raises(ModelError, match=r"id of \[SEG\] is unknown.*give seg_token_id"):
         convert_checkpoint(release, tmp_path / "model")
-    with pytest.raises(CheckpointError, match=r"give image_token_id .*--image-token-id"):
+    with pytest.raises(ModelError, match=r"give image_token_id .*--image-token-id"):
         convert_checkpoint(release, tmp_path / "model", seg_token_id=SEG)
 
 
@@ -101,12 +102,12 @@ def test_known_vocabularies(rows, head, tmp_path):
     model = tiny_model(text=text)
     source = write_folder(tmp_path / "source", official_config(text=text), official_tensors(model, head=head))
     report = convert_checkpoint(source, tmp_path / "model")
-    assert (report.seg_token_id, report.image_token_id) == (151674, 151667)
-    assert report.vocabulary == (rows, max(rows, 151675))
+    assert (report.config.seg_token_id, report.config.image_token_id) == (151674, 151667)
+    assert (report.rows, report.config.text_config.vocab_size) == (rows, max(rows, 151675))
 
 
 def test_release_without_a_row_for_seg(release, tmp_path):
-    with pytest.raises(CheckpointError, match=r"no trained \[SEG\]"):
+    with pytest.raises(ModelError, match=r"no trained \[SEG\]"):
         convert_checkpoint(release, tmp_path / "model", seg_token_id=VOCABULARY, image_token_id=IMAGE)
 
 
@@ -131,7 +132,7 @@ def test_internvl_tokenizer(internvl_folder, tmp_path):
     for file in internvl_folder.iterdir():
         shutil.copyfile(file, source / file.name)
     report = convert_checkpoint(source, tmp_path / "model")
-    assert (report.seg_token_id, report.image_token_id) == (151674, 151667)
+    assert (report.config.seg_token_id, report.config.image_token_id) == (151674, 151667)
     kept = PreTrainedTokenizerFast.from_pretrained(tmp_path / "model")
     assert add_seg_token(kept) == 151674
     assert (tmp_path / "model" / "preprocessor_config.json").is_file()

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from self1e.checkpoints.weights import ModelError
 from self1e.processing.images import ImageError
 from self1e.segment import files as pipeline
 from self1e.segment.files import AHEAD, ProcessError, segment_in_processes
-from self1e.segment.load import ModelError
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 
@@ -209,7 +209,7 @@ def test_no_process_runs_far_ahead_of_another(
 @pytest.mark.parametrize(
     ("load", "error", "message", "in_traceback"),
     [
-        (partial(Segmenter.from_pretrained, "no-such-model"), ModelError, "no-such-model", "find_model"),
+        (partial(Segmenter.from_pretrained, "no-such-model"), ModelError, "no-such-model", "open_checkpoint"),
         (load_cut_short, EOFError, "cut short", "load_cut_short"),
         (load_awkwardly, ProcessError, "AwkwardError: a hole in the bucket", "load_awkwardly"),
     ],

@@ -11,8 +11,10 @@ from transformers import InternVLForConditionalGeneration
 
 import self1e.checkpoints.hub
 from self1e import ModelError, Segmenter
+from self1e.checkpoints.hub import BUNDLED
 from self1e.segment.devices import LARGE, choose_device, choose_dtype
-from self1e.segment.load import BUNDLED, load_model
+from self1e.segment.load import load_model
+from self1e.segment.options import LoadOptions
 
 SMALL = 1_000_000
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -25,12 +27,14 @@ def folder(tiny_model_folder, tmp_path):
 
 
 def test_a_folder_is_loaded(tiny_model_folder):
-    loaded = load_model(tiny_model_folder, device="cpu")
+    loaded = load_model(tiny_model_folder, LoadOptions(device="cpu"))
     assert not loaded.model.training
     assert (loaded.name, loaded.calibration) == (str(tiny_model_folder), None)
     assert (loaded.model.device, loaded.model.dtype) == (CPU, torch.float32)
-    assert load_model(tiny_model_folder, device="cpu", dtype="bfloat16").model.dtype == torch.bfloat16
-    assert load_model(tiny_model_folder.parent, subfolder=tiny_model_folder.name).name.endswith(tiny_model_folder.name)
+    assert load_model(tiny_model_folder, LoadOptions(device="cpu", dtype="bfloat16")).model.dtype == torch.bfloat16
+    assert load_model(tiny_model_folder.parent, LoadOptions(subfolder=tiny_model_folder.name)).name.endswith(
+        tiny_model_folder.name
+    )
 
 
 def test_a_segmenter_says_what_it_is(tiny_model_folder):
@@ -53,7 +57,7 @@ def test_calibration_is_taken_along(folder):
 
 def test_bundled_models_are_found_by_name(tiny_model_folder, tmp_path, monkeypatch):
     monkeypatch.setitem(BUNDLED, "nano", tiny_model_folder)
-    assert load_model("nano", device="cpu").name == "nano"
+    assert load_model("nano", LoadOptions(device="cpu")).name == "nano"
     monkeypatch.setitem(BUNDLED, "nano", tmp_path / "absent")
     with pytest.raises(ModelError, match="bundled model 'nano' is missing"):
         load_model("nano")
@@ -73,15 +77,15 @@ def test_the_hub_out_of_reach(monkeypatch):
     with pytest.raises(
         ModelError, match=r"someone/model is no folder here and cannot be had .* \(no network\)"
     ) as error:
-        load_model("someone/model", revision="main")
+        load_model("someone/model", LoadOptions(revision="main"))
     assert error.value.__suppress_context__
 
 
 def test_revisions_are_of_the_hub(folder):
     with pytest.raises(ModelError, match="revision 'main' was given"):
-        load_model(folder, revision="main")
+        load_model(folder, LoadOptions(revision="main"))
     with pytest.raises(ModelError, match="has no folder part"):
-        load_model(folder, subfolder="part")
+        load_model(folder, LoadOptions(subfolder="part"))
 
 
 @pytest.mark.parametrize(
@@ -146,13 +150,13 @@ def test_tokenizer_and_weights_of_different_models(folder):
 
 def test_a_model_that_never_learnt_to_segment(folder, tiny_model_folder):
     """InternVL in transformers' own form: it can talk, but its masks would be noise."""
-    model = load_model(tiny_model_folder, device="cpu").model
+    model = load_model(tiny_model_folder, LoadOptions(device="cpu")).model
     state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("refilling_head.")}
     settings = {**model.config.to_dict(), "model_type": "internvl"}
     config = InternVLForConditionalGeneration.config_class(**settings)
     InternVLForConditionalGeneration(config).save_pretrained(folder, state_dict=state)
     with pytest.warns(UserWarning, match="never trained to segment"):
-        assert load_model(folder, device="cpu").processor.tokens_per_tile == 16
+        assert load_model(folder, LoadOptions(device="cpu")).processor.tokens_per_tile == 16
 
 
 def test_devices():
@@ -200,7 +204,7 @@ def test_types_that_are_named():
 def test_nothing_compiles_without_a_compiler(tiny_model_folder, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _: None)
     with pytest.raises(ValueError, match=r"to compile for a CPU torch needs"):
-        load_model(tiny_model_folder, device="cpu", compile=True)
+        load_model(tiny_model_folder, LoadOptions(device="cpu", compile=True))
 
 
 @pytest.mark.heavy
@@ -209,7 +213,7 @@ def test_nothing_compiles_without_a_compiler(tiny_model_folder, monkeypatch):
 def test_a_compiled_model_draws_the_same(dtype):
     from torch._dynamo.utils import counters
 
-    picture = Path(__file__).parents[1] / "examples" / "pictures" / "lakeside.png"
+    picture = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
     prompts = ["the white cow", "the house with the blue roof"]
     plain, compiled = (
         Segmenter.from_pretrained("nano", device="cpu", dtype=dtype, compile=each) for each in (False, True)

@@ -17,6 +17,7 @@ from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError
 from self1e.segment import quantise as quantization
 from self1e.segment.load import load_model
+from self1e.segment.options import LoadOptions
 from self1e.segment.quantise import (
     LEAST_IOU,
     Int8Linear,
@@ -202,7 +203,7 @@ def test_a_broken_quantisation_is_refused(tiny_model_folder, pictures, monkeypat
     """Weights of three levels are too few; with none, numbers are no numbers."""
     monkeypatch.setattr(quantization, "weight_levels", lambda: levels)
     with pytest.raises(QuantizationError, match=message):
-        load_model(tiny_model_folder, device="cpu", quantize="int8", quantize_check=pictures)
+        load_model(tiny_model_folder, LoadOptions(device="cpu", quantize="int8", quantize_check=pictures))
 
 
 def test_pictures_to_compare_on(tiny_model_folder, pictures, monkeypatch, tmp_path):
@@ -210,7 +211,7 @@ def test_pictures_to_compare_on(tiny_model_folder, pictures, monkeypatch, tmp_pa
     image, _ = pictures[0]
 
     def load(check):
-        loaded = load_model(tiny_model_folder, device="cpu", quantize="int8", quantize_check=check)
+        loaded = load_model(tiny_model_folder, LoadOptions(device="cpu", quantize="int8", quantize_check=check))
         assert loaded.quantization is not None
         return loaded.quantization.masks
 
@@ -263,7 +264,7 @@ def test_int4_computes_in_bfloat16(tiny_model_folder):
 
 
 def test_one_black_mask_among_many_is_refused(tiny_model_folder, monkeypatch):
-    loaded = load_model(tiny_model_folder, device="cpu")
+    loaded = load_model(tiny_model_folder, LoadOptions(device="cpu"))
     before, after = maps(*[half()] * 40), maps(*[half()] * 39, half() - 9)
     assert agreement(before, after) > LEAST_IOU
     taken = iter((before, after))
@@ -273,6 +274,6 @@ def test_one_black_mask_among_many_is_refused(tiny_model_folder, monkeypatch):
 
 
 def test_quantising_checks_the_scheme_itself(tiny_model_folder):
-    loaded = load_model(tiny_model_folder, device="cpu")
+    loaded = load_model(tiny_model_folder, LoadOptions(device="cpu"))
     with pytest.raises(ValueError, match="unknown quantisation 'fp8'"):
         quantize_checked(loaded.model, loaded.processor, "fp8")

@@ -63,4 +63,4 @@ def test_what_is_not_there(segmenter, scene):
 
 def test_the_example_picture_is_of_its_world():
     """Or the demo would say that nano knows nothing of it."""
-    assert is_toyland(Path(__file__).parents[1] / "examples" / "pictures" / "lakeside.png")
+    assert is_toyland(Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png")

@@ -12,7 +12,7 @@ from small_runs import config, history, own_data
 from torch import nn
 
 from self1e import Segmenter
-from self1e.checkpoints.weights import CheckpointError
+from self1e.checkpoints.weights import ModelError
 from self1e.cli import run
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
@@ -114,7 +114,7 @@ def test_adapters_find_a_bundled_model_again(tmp_path: Path) -> None:
 
 
 def test_faults_are_named(tmp_path: Path, tiny_model_folder: Path) -> None:
-    with pytest.raises(CheckpointError, match="no adapter folder"):
+    with pytest.raises(ModelError, match="no adapter folder"):
         merge(tiny_model_folder)
     for changes, said in (
         ({"optimisation": {"optimiser": "muon"}}, "set optimiser: adamw"),

@@ -1,71 +1,144 @@
-"""Finds model folders, on this machine or on the Hugging Face Hub."""
+"""Finds a checkpoint (bundled, in a folder, or on the Hugging Face Hub) and opens it, once: `open_checkpoint`."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HTTPError
 
-from self1e.checkpoints.weights import CheckpointError, read_json
+from self1e.checkpoints.names import HEAD, RELEASED_HEAD, Layout, layout_of
+from self1e.checkpoints.weights import ModelError, WeightFiles, read_json
+from self1e.files import expand_user
+
+BUNDLED = {"nano": Path(__file__).parents[1] / "assets" / "nano"}
+"""Models that come with the package. A folder of the same name is given as "./nano"."""
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")  # settings, weights, tokenizer; no code, no pickles
-HUB_OPTIONS = ("subfolder", "revision", "cache_dir", "token", "local_files_only", "force_download")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
-def resolve_folder(name: str, **location: Any) -> Path:
-    """The local folder of a checkpoint, downloaded first if `name` is a Hub id.
+class HubOptions(TypedDict, total=False):
+    """How to download, as `huggingface_hub` takes it."""
+
+    cache_dir: str | Path | None
+    token: str | bool | None
+    local_files_only: bool
+    force_download: bool
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model folder that was found and opened.
+
+    Attributes:
+        name: As it was asked for, with subfolder and revision.
+        folder: Where it is on this machine.
+        settings: The content of its `config.json`.
+        layout: Whose names its settings and tensors have; see `self1e.checkpoints.names`.
+        weights: Its weight files, of which the headers were read.
+    """
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+    layout: Layout
+    weights: WeightFiles
+
+    @property
+    def can_segment(self) -> bool:
+        """Whether it has the refilling head; a base model has none."""
+        return any(name.startswith((HEAD, RELEASED_HEAD)) for name in self.weights.shapes)
+
+    def __str__(self) -> str:
+        """What kind of model it is."""
+        if self.layout == "self1e":
+            return "self1e model"
+        return f"{'SELF1E release' if self.can_segment else 'InternVL base model'} ({self.layout} layout)"
+
+
+def open_checkpoint(
+    name: str | PathLike[str],
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    **hub: Unpack[HubOptions],
+) -> Checkpoint:
+    """Finds a model, downloads it if need be, and opens its files.
 
     Args:
-        name: Folder, or Hub id such as `OpenGVLab/InternVL3-2B`.
-        location: Any of `HUB_OPTIONS`: a `subfolder` inside it, the `revision` (branch, tag, commit) on the Hub, and
-            the others as `huggingface_hub` takes them.
+        name: One of `BUNDLED`, a folder, or a Hub id such as `OpenGVLab/InternVL3-2B`.
+        revision: Branch, tag or commit on the Hub.
+        subfolder: Folder of the model inside of `name`.
+        hub: See `HubOptions`.
 
     Raises:
-        CheckpointError: When there is no such folder and it cannot be downloaded.
+        ModelError: When there is no such model, it cannot be downloaded, or it is incomplete, damaged or of a
+            kind that is not known here.
     """
-    return _folder_with(name, PATTERNS, **location)
-
-
-def read_config(name: str, **location: Any) -> dict[str, Any]:
-    """The content of the `config.json` of a folder or Hub id; nothing else is downloaded. See `resolve_folder`.
-
-    Raises:
-        CheckpointError: When there is no such folder or file, or it is damaged.
-    """
-    folder = _folder_with(name, ("config.json",), **location)
+    name, subfolder = str(name), (subfolder or "").strip("/")
+    full_name = "/".join(filter(None, (name, subfolder)))
+    place = _local_folder(name, revision)
+    # The settings first, before gigabytes are downloaded.
+    folder = _inside(place or _download(name, revision, subfolder, ("config.json",), hub), subfolder)
     if not (folder / "config.json").is_file():
-        where = "/".join(filter(None, (name, location.get("subfolder"))))
-        raise CheckpointError(
-            f"{where} is no model folder: it has no config.json; if models lie in folders inside of it, name one as "
-            "subfolder"
+        raise ModelError(
+            f"{full_name} is no model folder: it has no config.json; if models lie in folders inside of it, name one "
+            "as subfolder"
         )
-    return read_json(folder / "config.json")
+    settings = read_json(folder / "config.json")
+    layout = layout_of(settings)
+    if place is None:
+        folder = _inside(_download(name, revision, subfolder, PATTERNS, hub), subfolder)
+    full_name += f"@{revision}" if revision else ""
+    return Checkpoint(full_name, folder, settings, layout, WeightFiles(folder))
 
 
-def _folder_with(name: str, patterns: tuple[str, ...], subfolder: str = "", **hub: Any) -> Path:
-    """The folder of `name`, with the files that match `patterns` at least; not those in folders inside of it."""
-    if Path(name).is_dir():
-        folder = Path(name) / subfolder
-        if not folder.is_dir():
-            raise CheckpointError(f"{name} has no folder {subfolder}")
+def _local_folder(name: str, revision: str | None) -> Path | None:
+    """The folder that is called `name`; None for a model on the Hub."""
+    folder = BUNDLED.get(name) or expand_user(name)
+    if name in BUNDLED and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"the bundled model {name!r} is missing from this installation (no {folder}): install self1e again, "
+            "or name a model folder or a Hub id"
+        )
+    if folder.is_file():
+        raise ModelError(f"{name} is a file: give the folder that it is in")
+    if name and folder.is_dir():
+        if revision:
+            raise ModelError(f"revision {revision!r} was given, but {name} is no model on the Hub: leave it out")
         return folder
     if not HUB_ID.fullmatch(name):
-        raise CheckpointError(f"there is no folder {name}")
-    prefix = f"{subfolder.strip('/')}/" if subfolder else ""
+        bundled = " or ".join(map(repr, BUNDLED))
+        raise ModelError(f"there is no model {name!r}: give {bundled}, an existing folder, or a Hub id like owner/name")
+    return None
+
+
+def _inside(folder: Path, subfolder: str) -> Path:
+    if not (folder / subfolder).is_dir():
+        raise ModelError(f"{folder} has no folder {subfolder}")
+    return folder / subfolder
+
+
+def _download(name: str, revision: str | None, subfolder: str, patterns: tuple[str, ...], options: HubOptions) -> Path:
+    """The local copy of a repository, with the files of `subfolder` that match; not those in folders inside of it."""
+    prefix = f"{subfolder}/" if subfolder else ""
     try:
         root = snapshot_download(
             name,
+            revision=revision,
             allow_patterns=[prefix + pattern for pattern in patterns],
             ignore_patterns=[f"{prefix}*/*"],  # for the Hub, a star stands for slashes, too
-            **hub,
+            **options,
         )
-    except Exception as error:  # no connection, no such repository, no access, full disk: huggingface_hub says which
+    except (OSError, ValueError, HTTPError) as error:  # connection, disk, names, access: huggingface_hub says which
         reason = " ".join(str(error).split())
-        raise CheckpointError(
+        raise ModelError(
             f"{name} is no folder here and cannot be had from the Hugging Face Hub ({reason}); "
             "check the name and the connection, or download it elsewhere and give its folder"
         ) from error
-    return Path(root) / subfolder
+    return Path(root)

@@ -7,59 +7,77 @@ models, too.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from self1e.checkpoints.check import check_own_layout
+import torch
+
+from self1e.checkpoints.check import LM_HEAD, check_weights, match_names, network_config
 from self1e.checkpoints.convert import plan_conversion
-from self1e.checkpoints.hub import HUB_OPTIONS, read_config, resolve_folder
-from self1e.checkpoints.names import layout_of
-from self1e.checkpoints.weights import WeightFiles
+from self1e.checkpoints.hub import Checkpoint, HubOptions, open_checkpoint
+from self1e.checkpoints.weights import ModelError
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 
-__all__ = ["SELF1EForSegmentation", "read_checkpoint"]
+__all__ = ["SELF1EForSegmentation", "load_network", "read_checkpoint"]
+
+LOCATION = ("subfolder", "revision", *HubOptions.__annotations__)
+CONVERSION = ("seg_token_id", "image_token_id", "refilling", "seed")
 
 
-def read_checkpoint(name: Any, kwargs: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+def load_network(
+    checkpoint: Checkpoint, dtype: torch.dtype | Literal["auto"] = "auto", **options: Any
+) -> SELF1EForSegmentation:
+    """The network of a checkpoint, of whichever layout, in memory.
+
+    Args:
+        checkpoint: What `open_checkpoint` gives.
+        dtype: Of the weights. "auto": as they are stored.
+        options: Others of `SELF1EForSegmentation.from_pretrained`; see `read_checkpoint`, too.
+
+    Raises:
+        ModelError: When settings and weights do not fit each other, or ask for what is not installed.
+    """
+    try:
+        return SELF1EForSegmentation.from_pretrained(checkpoint, dtype=dtype, **options)
+    except ImportError as error:  # of an attention implementation that config.json names
+        raise ModelError(f"{checkpoint.folder / 'config.json'} cannot be followed here ({error})") from error
+
+
+def read_checkpoint(source: Any, options: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     """The `checkpoint_reader` of `SELF1EForSegmentation`.
 
     Args:
-        name: Folder or Hub id, of any layout.
-        kwargs: Of `from_pretrained`. For a conversion also `seg_token_id`, `image_token_id`, `refilling` and `seed`,
-            see `convert_checkpoint`.
+        source: A `Checkpoint`, or a name as `open_checkpoint` takes it.
+        options: Of `from_pretrained`: those of `open_checkpoint`, settings of `SELF1EConfig` to change, and for a
+            conversion `seg_token_id`, `image_token_id`, `refilling` and `seed` of `convert_checkpoint`.
 
     Returns:
-        The folder of a model of this package, or None and all weights as arguments; and the other arguments.
+        The folder of a model of this package, or None and all weights among the options; and the other options.
 
     Raises:
-        CheckpointError: When the checkpoint cannot be found, is incomplete or damaged, or does not fit.
+        ModelError: When the checkpoint cannot be found, is incomplete or damaged, or does not fit.
     """
-    kwargs = dict(kwargs)
-    location = {key: kwargs.pop(key) for key in HUB_OPTIONS if key in kwargs}
-    raw_config = read_config(str(name), **location)
-    if raw_config.get("model_type") != SELF1EConfig.model_type:
-        layout_of(raw_config)  # before gigabytes are downloaded
-        return None, _converted(resolve_folder(str(name), **location), **kwargs)
-    folder = resolve_folder(str(name), **location)
-    given = kwargs.get("config")
-    settings = raw_config if given is None else given.to_dict()
-    settings |= {key: kwargs[key] for key in SELF1EConfig.__annotations__ if key in kwargs}
-    # Before transformers builds the model, whose errors would not say what is wrong with the checkpoint.
-    check_own_layout(folder, WeightFiles(folder), settings)
-    return folder, kwargs
-
-
-def _converted(folder: Path, **kwargs: Any) -> dict[str, Any]:
-    """Arguments for transformers' `from_pretrained` that hold the converted checkpoint of `folder`."""
-    if "config" in kwargs:
-        raise ValueError(f"{folder} is converted while it is loaded: give single settings instead of a config")
-    planning = ("seg_token_id", "image_token_id", "refilling", "seed")
-    plan = plan_conversion(folder, **{key: kwargs.pop(key) for key in planning if key in kwargs})
+    options = dict(options)
+    location = {key: options.pop(key) for key in LOCATION if key in options}
+    checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source, **location)
+    config: SELF1EConfig | None = options.pop("config", None)
+    if checkpoint.layout == "self1e":
+        changes = {key: options.pop(key) for key in SELF1EConfig.__annotations__ if key in options}
+        config = config or network_config(checkpoint, **changes)
+        stored, unexpected = match_names(checkpoint)
+        if config.tie_word_embeddings:
+            stored.pop(LM_HEAD, None)
+        # Before transformers builds the model, whose errors would not say what is wrong with the checkpoint.
+        check_weights(checkpoint, config, stored, unexpected)
+        return checkpoint.folder, {**options, "config": config}
+    if config is not None:
+        raise ValueError(f"{source} is converted while it is loaded: give single settings instead of a config")
+    plan = plan_conversion(checkpoint, **{key: options.pop(key) for key in CONVERSION if key in options})
     for key in SELF1EConfig.__annotations__:
-        if key in kwargs:
-            setattr(plan.config, key, kwargs.pop(key))
+        if key in options:
+            setattr(plan.config, key, options.pop(key))
     weights = {tensor.name: tensor.make() for tensor in plan.tensors}
-    return {**kwargs, "config": plan.config, "state_dict": weights}
+    return None, {**options, "config": plan.config, "state_dict": weights}
 
 
 SELF1EForSegmentation.checkpoint_reader = staticmethod(read_checkpoint)

@@ -1,5 +1,6 @@
-"""The layouts in which InternVL checkpoints come, and what each of their names and settings is called here.
+"""The layouts in which checkpoints come, and what each of their names and settings is called here.
 
+- `self1e`: this package's own (config `self1e`).
 - `official`: InternVL's own (config `internvl_chat`), with three `combine_*` MLPs in a release of SELF1E, without
   them in a base model.
 - `hf`: transformers' own (config `internvl`), the `-hf` repositories.
@@ -8,11 +9,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from self1e.checkpoints.weights import CheckpointError
+from transformers import PreTrainedConfig, Qwen2Config, Qwen3Config
+
+from self1e.checkpoints.weights import ModelError
+
+Layout = Literal["self1e", "official", "hf"]
+
+MODEL_TYPES: dict[str, Layout] = {"self1e": "self1e", "internvl_chat": "official", "internvl": "hf"}
+"""Layouts by the `model_type` of their `config.json`."""
 
 HEAD = "refilling_head."
 """What the names of the head's tensors begin with here; in a release, it is `RELEASED_HEAD`."""
@@ -60,7 +66,6 @@ HF_NAMES = {
 }
 OWN_NAMES = {**HF_NAMES, f"{HEAD}**": f"{HEAD}**"}
 
-# Official name of a vision setting: its name in transformers, and what InternVL's code takes when it is absent.
 VISION_SETTINGS: dict[str, tuple[str, Any]] = {
     "hidden_size": ("hidden_size", 3200),
     "num_hidden_layers": ("num_hidden_layers", 48),
@@ -78,76 +83,34 @@ VISION_SETTINGS: dict[str, tuple[str, Any]] = {
     "patch_size": ("patch_size", 14),
     "num_channels": ("num_channels", 3),
 }
+"""Official name of a setting: its name in transformers, and what InternVL's code takes when it is absent."""
 
-TEXT_MODELS = ("qwen2", "qwen3")
-TEXT_SETTINGS = (
-    "model_type",
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "hidden_act",
-    "max_position_embeddings",
-    "initializer_range",
-    "rms_norm_eps",
-    "attention_bias",
-    "attention_dropout",
-    "use_sliding_window",
-    "sliding_window",
-    "max_window_layers",
-    "bos_token_id",
-    "eos_token_id",
-    "pad_token_id",
-)
+TEXT_MODELS: dict[str, type[PreTrainedConfig]] = {"qwen2": Qwen2Config, "qwen3": Qwen3Config}
+
+KNOWN_VOCABULARIES = (151_674, 151_676)
+"""Rows of the embeddings of InternVL3, and of SELF1E's release (with `[SEG]`, and a token that is not used)."""
+
+KNOWN_IDS = {"seg_token_id": 151_674, "image_token_id": 151_667}
+"""Those of `KNOWN_VOCABULARIES`, for checkpoints without a tokenizer."""
 
 
-@dataclass(frozen=True)
-class KnownTokens:
-    """Ids that are the same in all checkpoints of a family."""
-
-    image_token_id: int
-    seg_token_id: int
-
-
-KNOWN_VOCABULARIES = {
-    151674: KnownTokens(image_token_id=151667, seg_token_id=151674),  # InternVL3: [SEG] comes behind the last row
-    151676: KnownTokens(image_token_id=151667, seg_token_id=151674),  # SELF1E's release: and an unused [SEGT]
-}
-"""By number of rows of the embeddings; for checkpoints without a tokenizer."""
-
-
-def layout_of(config: dict[str, Any]) -> str:
-    """`official` or `hf`, from the content of a `config.json`.
+def layout_of(settings: dict[str, Any]) -> Layout:
+    """The layout of a checkpoint, from the content of its `config.json`.
 
     Raises:
-        CheckpointError: When it is neither.
+        ModelError: When it is none of these.
     """
-    model_type = config.get("model_type")
-    if model_type == "internvl_chat":
-        return "official"
-    if model_type == "internvl":
-        return "hf"
-    if model_type == "self1e":
-        raise CheckpointError("this is a self1e model already: it needs no conversion")
-    raise CheckpointError(
-        f"config.json has model_type {model_type!r}; this reads 'internvl_chat' (InternVL's own checkpoints and the "
-        "release of SELF1E) and 'internvl' (transformers')"
-    )
+    model_type = settings.get("model_type")
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
+        raise ModelError(
+            f"config.json has model_type {model_type!r}; this reads 'self1e' (its own), 'internvl_chat' (InternVL's "
+            "and the release of SELF1E) and 'internvl' (transformers')"
+        )
+    return MODEL_TYPES[model_type]
 
 
-def has_head(names: Iterable[str]) -> bool:
-    """Whether tensors of these names, in any layout, make a model that can segment."""
-    return any(name.startswith((HEAD, RELEASED_HEAD)) for name in names)
-
-
-def our_names(name: str, layout: str) -> list[str] | None:
-    """What the tensor `name` of a layout is called here: one name, three for a fused qkv, None if it is unknown.
-
-    `layout` is `official`, `hf`, or `self1e` (this package's own).
-    """
+def our_names(name: str, layout: Layout) -> list[str] | None:
+    """What the tensor `name` of a layout is called here: one name, three for a fused qkv, None if it is unknown."""
     for pattern, ours in NAMES[layout]:
         if match := pattern.fullmatch(name):
             filled = _fill(ours, match.groups())
@@ -174,11 +137,11 @@ def _fill(name: str, parts: tuple[str, ...]) -> str:
 NAMES = {"official": _compile(OFFICIAL_NAMES), "hf": _compile(HF_NAMES), "self1e": _compile(OWN_NAMES)}
 
 
-def our_settings(config: dict[str, Any], layout: str) -> dict[str, Any]:
+def our_settings(config: dict[str, Any], layout: Layout) -> dict[str, Any]:
     """Arguments for `SELF1EConfig` from the content of a `config.json`; without token ids and tied embeddings.
 
     Raises:
-        CheckpointError: When it describes a model that this one cannot stand for.
+        ModelError: When it describes a model that this one cannot stand for.
     """
     return _official_settings(config) if layout == "official" else _hf_settings(config)
 
@@ -186,7 +149,7 @@ def our_settings(config: dict[str, Any], layout: str) -> dict[str, Any]:
 def _official_settings(config: dict[str, Any]) -> dict[str, Any]:
     vision, text = _sub_config(config, "vision_config"), _sub_config(config, "llm_config")
     if text.get("model_type") not in TEXT_MODELS:
-        raise CheckpointError(f"the text model is {text.get('model_type')!r}; supported are {', '.join(TEXT_MODELS)}")
+        raise ModelError(f"the text model is {text.get('model_type')!r}; supported are {', '.join(TEXT_MODELS)}")
     settings = {ours: vision.get(theirs, default) for theirs, (ours, default) in VISION_SETTINGS.items()}
     _require(config, "ps_version", "v2", default="v1")
     _require(config, "select_layer", -1)
@@ -202,7 +165,8 @@ def _official_settings(config: dict[str, Any]) -> dict[str, Any]:
 
 def _text_settings(text: dict[str, Any]) -> dict[str, Any]:
     """The settings of the text model that shape it; rope's in the form that transformers 5 has for them."""
-    settings = {key: text[key] for key in TEXT_SETTINGS if key in text}
+    known = {*TEXT_MODELS[text["model_type"]].__annotations__, "model_type", "head_dim", "attention_bias"}
+    settings = {key: text[key] for key in text if key in known - {"tie_word_embeddings", "use_cache"}}
     rope = dict(text.get("rope_parameters") or text.get("rope_scaling") or {})
     rope.setdefault("rope_type", rope.pop("type", "default"))
     rope.pop("type", None)
@@ -227,7 +191,7 @@ def _hf_settings(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def says_tied(config: dict[str, Any], layout: str) -> bool:
+def says_tied(config: dict[str, Any], layout: Layout) -> bool:
     """Whether the settings ask for the LM head to be the embeddings.
 
     The weights have the last word: transformers 4 saved configurations in which this is true by default only.
@@ -239,7 +203,7 @@ def says_tied(config: dict[str, Any], layout: str) -> bool:
 def _sub_config(config: dict[str, Any], key: str) -> dict[str, Any]:
     value = config.get(key)
     if not isinstance(value, dict):
-        raise CheckpointError(f"config.json has no {key}")
+        raise ModelError(f"config.json has no {key}")
     return dict(value)
 
 
@@ -247,4 +211,4 @@ def _require(config: dict[str, Any], key: str, value: Any, default: Any = None) 
     """An absent setting is taken for `default`, or for what is required if there is no default."""
     found = config.get(key, default)
     if found is not None and found != value:
-        raise CheckpointError(f"config.json has {key} = {found!r}; this model needs {value!r}")
+        raise ModelError(f"config.json has {key} = {found!r}; this model needs {value!r}")

@@ -6,7 +6,6 @@ import torch
 
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
-from self1e.processing.processor import SELF1EProcessor
 
 #: Width, MLP width, layers, heads and key-value heads of the text model (method, section 6).
 TEXT_SHAPES = {
@@ -20,29 +19,33 @@ VOCABULARY = 151_676
 """Rows of the embeddings of a SELF1E model."""
 
 
-def full_config(size: str, processor: SELF1EProcessor) -> SELF1EConfig:
-    """The configuration of an InternVL3 model of size "1B", "2B" or "8B" with SELF1E's vocabulary."""
+def full_config(size: str, *, seg_token_id: int, image_token_id: int) -> SELF1EConfig:
+    """The configuration of an InternVL3 model of size "1B", "2B" or "8B" with SELF1E's vocabulary.
+
+    Args:
+        size: One of `TEXT_SHAPES`.
+        seg_token_id: Of `[SEG]` in the tokenizer to be used with it.
+        image_token_id: Of `<IMG_CONTEXT>`, likewise.
+    """
     width, mlp_width, layers, heads, key_value_heads = TEXT_SHAPES[size]
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    vision = dict(zip(names, VISION_SHAPE, strict=True))
-    text = {
-        "model_type": "qwen2",
-        "hidden_size": width,
-        "intermediate_size": mlp_width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": key_value_heads,
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": 32768,
-        "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6},
-        "tie_word_embeddings": False,
-    }
-    special = {
-        name: processor.tokenizer.convert_tokens_to_ids(token)
-        for name, token in (("seg_token_id", "[SEG]"), ("image_token_id", "<IMG_CONTEXT>"))
-    }
     return SELF1EConfig(
-        vision_config=vision | {"attention_bias": True}, text_config=text, tie_word_embeddings=False, **special
+        vision_config={**dict(zip(names, VISION_SHAPE, strict=True)), "attention_bias": True},
+        text_config={
+            "model_type": "qwen2",
+            "hidden_size": width,
+            "intermediate_size": mlp_width,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": key_value_heads,
+            "vocab_size": VOCABULARY,
+            "max_position_embeddings": 32768,
+            "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6},
+            "tie_word_embeddings": False,
+        },
+        tie_word_embeddings=False,
+        seg_token_id=seg_token_id,
+        image_token_id=image_token_id,
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import our_names
-from self1e.checkpoints.weights import CheckpointError, read_json
+from self1e.checkpoints.weights import ModelError, read_json
 from self1e.model.attention_mask import dual_perception_mask
 from self1e.model.batch import Batch, Row, build_batch
 from self1e.model.network import SELF1EOutput
@@ -86,7 +86,7 @@ def verify(model_folder: str | Path, reference_folder: str | Path, tolerance: fl
         tolerance: Largest difference that passes; relative for losses and gradient norms.
 
     Raises:
-        CheckpointError: When the reference is incomplete or was made with other token ids than the model's.
+        ModelError: When the reference is incomplete or was made with other token ids than the model's.
     """
     reference_folder = Path(reference_folder)
     reference = _read_reference(reference_folder)
@@ -94,7 +94,7 @@ def verify(model_folder: str | Path, reference_folder: str | Path, tolerance: fl
     model = SELF1EForSegmentation.from_pretrained(str(model_folder), dtype=torch.float32).eval()
     for key, value in reference_token_ids(reference_folder).items():
         if getattr(model.config, key) != value:
-            raise CheckpointError(
+            raise ModelError(
                 f"the model has {key} {getattr(model.config, key)}, the reference {value}; "
                 "convert the model with the ids of the reference"
             )
@@ -110,16 +110,16 @@ def verify(model_folder: str | Path, reference_folder: str | Path, tolerance: fl
         output.loss.backward()
         comparisons += _compare_gradients(model, reference["grad_norms"])
     if not comparisons:
-        raise CheckpointError(f"{reference_folder} holds no outputs to compare with; record them again")
+        raise ModelError(f"{reference_folder} holds no outputs to compare with; record them again")
     return VerificationReport(tuple(comparisons), tolerance)
 
 
 def _read_reference(folder: Path) -> dict[str, Any]:
     if not (folder / "reference.json").is_file() or not (folder / "reference.safetensors").is_file():
-        raise CheckpointError(f"{folder} is no reference: it needs reference.json and reference.safetensors")
+        raise ModelError(f"{folder} is no reference: it needs reference.json and reference.safetensors")
     reference = read_json(folder / "reference.json")
     if not {"img_context", "seg"} <= set(reference.get("special_ids", ())) or "grid_cols_rows" not in reference:
-        raise CheckpointError(
+        raise ModelError(
             f"{folder / 'reference.json'} lacks special_ids (img_context, seg) or grid_cols_rows; copy it again"
         )
     return reference
@@ -129,10 +129,10 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
     try:
         tensors = load_file(folder / "reference.safetensors")
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{folder / 'reference.safetensors'} is damaged ({error}); copy it again") from error
+        raise ModelError(f"{folder / 'reference.safetensors'} is damaged ({error}); copy it again") from error
     missing = {"input_ids", "pixel_values"} - set(tensors)
     if missing:
-        raise CheckpointError(f"{folder / 'reference.safetensors'} lacks {', '.join(sorted(missing))}; copy it again")
+        raise ModelError(f"{folder / 'reference.safetensors'} lacks {', '.join(sorted(missing))}; copy it again")
     return tensors
 
 

@@ -6,6 +6,7 @@ any size is written with about one shard of it in memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -15,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from self1e.files import write_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -25,8 +29,8 @@ SHARD_NAME = re.compile(r".*-\d+-of-\d+\.safetensors")
 FLOAT_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used. The message says what is wrong with it and what to do."""
+class ModelError(ValueError):
+    """A model that cannot be loaded. The message says what is wrong with it and what to do."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class PlannedTensor:
         """The tensor itself."""
         tensor = self.load().to(self.dtype).contiguous()
         if tuple(tensor.shape) != self.shape:
-            raise CheckpointError(f"{self.name} came out as {list(tensor.shape)} instead of {list(self.shape)}")
+            raise ModelError(f"{self.name} came out as {list(tensor.shape)} instead of {list(self.shape)}")
         return tensor
 
 
@@ -61,7 +65,7 @@ class WeightFiles:
         shapes: Of every tensor, by name.
 
     Raises:
-        CheckpointError: When the folder has no safetensors, a shard is missing, or a file is damaged.
+        ModelError: When the folder has no safetensors, a shard is missing, or a file is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,11 +87,11 @@ class WeightFiles:
         """The type of the tensor `name`.
 
         Raises:
-            CheckpointError: When it is not a floating-point type.
+            ModelError: When it is not a floating-point type.
         """
         code = self._dtypes[name]
         if code not in FLOAT_TYPES:
-            raise CheckpointError(
+            raise ModelError(
                 f"{name} is stored as {code}: quantised weights cannot be converted; "
                 "use the checkpoint in bfloat16, float16 or float32"
             )
@@ -97,18 +101,26 @@ class WeightFiles:
         """How many numbers are stored in each type.
 
         Raises:
-            CheckpointError: When one is not a floating-point type.
+            ModelError: When one is not a floating-point type.
         """
         sizes: Counter[torch.dtype] = Counter()
         for name, shape in self.shapes.items():
             sizes[self.dtype(name)] += torch.Size(shape).numel()
         return sizes
 
+    def sha256(self) -> str:
+        """The SHA-256 of the contents of all files, in order; of a single one, what `sha256sum` says."""
+        digest = hashlib.sha256()
+        for path in self.paths:
+            with path.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)  # goes on with the same
+        return digest.hexdigest()
+
     def load(self, name: str) -> Tensor:
         """The whole tensor `name`."""
         return self._handle(self._files[name]).get_tensor(name)
 
-    def load_rows(self, name: str, start: int, stop: int) -> Tensor:
+    def rows(self, name: str, start: int, stop: int) -> Tensor:
         """Rows `start` to `stop` of the tensor `name`; the others are not read."""
         return self._handle(self._files[name]).get_slice(name)[start:stop]
 
@@ -121,7 +133,7 @@ class WeightFiles:
             try:
                 self._open[path] = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
-                raise CheckpointError(f"{path} is cut short or damaged ({error}); download or copy it again") from error
+                raise ModelError(f"{path} is cut short or damaged ({error}); download or copy it again") from error
         return self._open[path]
 
 
@@ -132,27 +144,27 @@ def _weight_paths(folder: Path) -> list[Path]:
     if (folder / INDEX_FILE).is_file():
         weight_map = read_json(folder / INDEX_FILE).get("weight_map")
         if not isinstance(weight_map, dict):
-            raise CheckpointError(f"{folder / INDEX_FILE} has no weight_map; download it again")
+            raise ModelError(f"{folder / INDEX_FILE} has no weight_map; download it again")
         names = sorted({Path(str(name)).name for name in weight_map.values()})  # never outside of the folder
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
-            raise CheckpointError(
+            raise ModelError(
                 f"{folder} is incomplete: its index names {len(names)} weight files, but {', '.join(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} missing; finish the download"
             )
         return [folder / name for name in names]
     if any(SHARD_NAME.fullmatch(path.name) for path in folder.glob("*.safetensors")):
-        raise CheckpointError(f"{folder} has weight shards but no {INDEX_FILE}; finish the download")
+        raise ModelError(f"{folder} has weight shards but no {INDEX_FILE}; finish the download")
     if pickled := sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)):
-        raise CheckpointError(
+        raise ModelError(
             f"{folder} has its weights in {pickled[0]}, a pickle, which can run any code when it is opened; "
             "get the checkpoint as safetensors, or write it as such with the program that made it "
             "(transformers: save_pretrained)"
         )
-    raise CheckpointError(f"{folder} has no weights: neither {SINGLE_FILE} nor {INDEX_FILE}")
+    raise ModelError(f"{folder} has no weights: neither {SINGLE_FILE} nor {INDEX_FILE}")
 
 
-def write_shards(
+def write_weights(
     folder: Path, tensors: Sequence[PlannedTensor], max_shard_bytes: int, release: Callable[[], None]
 ) -> list[str]:
     """Writes tensors as `model.safetensors`, or as shards with an index when they exceed `max_shard_bytes`.
@@ -167,45 +179,33 @@ def write_shards(
     Returns:
         The names of the weight files.
     """
-    shards = _divide(tensors, max_shard_bytes)
-    if len(shards) == 1:
-        names = [SINGLE_FILE]
-    else:
-        names = [f"model-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    for name, shard in zip(names, shards, strict=True):
-        save_file({tensor.name: tensor.make() for tensor in shard}, folder / name, metadata={"format": "pt"})
+    by_name = {tensor.name: tensor for tensor in tensors}
+    split = split_state_dict_into_shards_factory(
+        by_name,
+        get_storage_size=lambda tensor: tensor.nbytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=max_shard_bytes,
+    )
+    for file, names in split.filename_to_tensors.items():
+        save_file({name: by_name[name].make() for name in names}, folder / file, metadata={"format": "pt"})
         release()
-    if len(shards) > 1:
-        weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
-        index = {"metadata": {"total_size": sum(tensor.nbytes for tensor in tensors)}, "weight_map": weight_map}
-        (folder / INDEX_FILE).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    return names
-
-
-def _divide(tensors: Sequence[PlannedTensor], max_shard_bytes: int) -> list[list[PlannedTensor]]:
-    shards: list[list[PlannedTensor]] = []
-    size = 0
-    for tensor in tensors:
-        if not shards or size + tensor.nbytes > max_shard_bytes:
-            shards.append([])
-            size = 0
-        shards[-1].append(tensor)
-        size += tensor.nbytes
-    return shards
+    if split.is_sharded:
+        write_json(folder / INDEX_FILE, {"metadata": split.metadata, "weight_map": split.tensor_to_filename}, indent=2)
+    return list(split.filename_to_tensors)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        CheckpointError: When there is no such file, or it does not hold a JSON object.
+        ModelError: When there is no such file, or it does not hold a JSON object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{path.parent} is no model folder: it has no {path.name}") from None
+        raise ModelError(f"{path.parent} is no model folder: it has no {path.name}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON ({error}); download or copy it again") from error
+        raise ModelError(f"{path} cannot be read as JSON ({error}); download or copy it again") from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds no JSON object; download or copy it again")
+        raise ModelError(f"{path} holds no JSON object; download or copy it again")
     return content

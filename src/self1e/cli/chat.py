@@ -12,21 +12,11 @@ from rich.text import Text
 
 from self1e.cli.inputs import LONGEST_STEM, shortened
 from self1e.cli.nano import notice_about_nano
-from self1e.cli.options import (
-    CalibrationFolder,
-    Device,
-    Dtype,
-    MaxTiles,
-    Model,
-    Quantize,
-    Revision,
-    Subfolder,
-    load_segmenter,
-    pictures_to_check,
-)
+from self1e.cli.options import Model, load_segmenter, with_load_options
 from self1e.cli.output import make_folder
 from self1e.cli.terminal import CliError, complain, show
 from self1e.files import expand_user, write_atomically, write_json
+from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
     from self1e.segment.results import Segmentation
@@ -46,17 +36,13 @@ HELP = """/image PATH   talk about another picture, from the start
 Anything else is a question. Ask "Where is ...?" or "Show me ..." for a mask."""
 
 
+@with_load_options
 def command(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False, help="The picture to talk about.")],
     model: Model = "nano",
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for overlays.")] = Path("segmented"),
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    max_tiles: MaxTiles = 1,
-    quantize: Quantize = None,
-    calibration: CalibrationFolder = None,
-    revision: Revision = None,
-    subfolder: Subfolder = None,
+    *,
+    loading: LoadOptions,
 ) -> int:
     """Talk about a picture, in words and masks.
 
@@ -66,16 +52,7 @@ def command(
     from self1e.processing.images import load_image
 
     load_image(image)  # a wrong path is noticed before the model has loaded
-    segmenter = load_segmenter(
-        model,
-        device=device,
-        dtype=dtype,
-        revision=revision,
-        subfolder=subfolder,
-        max_tiles=max_tiles,
-        quantize=quantize,
-        quantize_check=pictures_to_check(quantize, calibration),
-    )
+    segmenter = load_segmenter(model, loading)
     session = Session(segmenter, image, out, is_nano=model == "nano")
     if not sys.stdin.isatty():
         return session.read_lines()

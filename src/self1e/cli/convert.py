@@ -80,12 +80,12 @@ def command(
             destination,
             dtype=DTYPES[dtype] if dtype else None,
             overwrite=overwrite,
-            subfolder=subfolder or "",
+            subfolder=subfolder,
             revision=revision,
             seg_token_id=token_ids.get("seg_token_id"),
             image_token_id=token_ids.get("image_token_id"),
         )
-    show(str(report))
+    show(f"{report}\nwritten to {destination}")
     if verify_against is None:
         return 0
     with busy("verifying"):

@@ -5,27 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from self1e.cli.options import (
-    CalibrationFolder,
-    Compile,
-    Device,
-    Dtype,
-    ModelArgument,
-    Overwrite,
-    Quantize,
-    Revision,
-    Subfolder,
-    pictures_to_check,
-)
+from self1e.cli.options import ModelArgument, Overwrite, load_segmenter, with_load_options
 from self1e.cli.terminal import notice, progress_bar, show
 from self1e.files import write_json
+from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
     from self1e.evaluation.base import Benchmark
@@ -50,6 +40,7 @@ class Answer(StrEnum):
     generated = "generated"
 
 
+@with_load_options
 def command(
     model: ModelArgument,
     benchmarks: Annotated[
@@ -78,17 +69,11 @@ def command(
         int | None,
         typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures of each benchmark."),
     ] = None,
-    max_tiles: Annotated[int, typer.Option(metavar="N", help="Most tiles to cut a picture into.")] = 1,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there too.", show_default=False)
     ] = None,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    quantize: Quantize = None,
-    calibration: CalibrationFolder = None,
-    compile: Compile = False,
-    revision: Revision = None,
-    subfolder: Subfolder = None,
+    *,
+    loading: LoadOptions,
     overwrite: Overwrite = False,
 ) -> int:
     """Measure a model on benchmarks, by the published protocol or by what it writes itself.
@@ -99,7 +84,7 @@ def command(
 
     The exit code is 2 when a benchmark could not be measured at all, all of its records being broken.
     """
-    from self1e.cli.options import load_segmenter
+    from self1e.checkpoints.hub import open_checkpoint
     from self1e.cli.output import check_writable
     from self1e.evaluation.benchmarks import open_benchmark
 
@@ -107,25 +92,20 @@ def command(
         check_writable([json_file], overwrite)
     opened = [open_benchmark(name, root, answer.value) for name in benchmarks]
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1 and device == "auto":
-        device = _own_device()
+    if processes > 1 and loading.device == "auto":
+        loading = replace(loading, device=_own_device())
     with _process_group(processes):
-        segmenter = load_segmenter(
-            model,
-            device=device,
-            dtype=dtype,
-            revision=revision,
-            subfolder=subfolder,
-            quantize=quantize,
-            quantize_check=pictures_to_check(quantize, calibration),
-            max_tiles=max_tiles,
-            compile=compile,
-        )
-        facts = _facts(segmenter, _weights_hash(model, revision, subfolder))
+        checkpoint = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
+        segmenter = load_segmenter(checkpoint, loading)
+        facts = _facts(segmenter, checkpoint.weights.sha256())
         if process == 0:
             show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
         figures: list[dict[str, Any]] = []
-        parts = [Path(segmenter.model_name).name, facts["weights_sha256"][:8], *([quantize] if quantize else [])]
+        parts = [
+            Path(segmenter.model_name).name,
+            facts["weights_sha256"][:8],
+            *filter(None, [loading.quantize]),
+        ]
         for benchmark in opened:
             folder = out / "-".join(parts) / benchmark.folder / benchmark.answer
             measured = _measured(segmenter, benchmark, folder, limit, worst, process, processes, facts)
@@ -163,14 +143,6 @@ def _own_device() -> str:
 
     device = choose_device("auto")
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device.type == "cuda" else str(device)
-
-
-def _weights_hash(model: str, revision: str | None, subfolder: str | None) -> str:
-    from self1e.checkpoints.weights import WeightFiles
-    from self1e.cli.checkpoint import sha256
-    from self1e.segment.load import find_model
-
-    return sha256(WeightFiles(find_model(model, revision, subfolder)).paths)
 
 
 def _facts(segmenter: Segmenter, weights_sha256: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from self1e.cli.options import Device, ModelArgument
 from self1e.cli.terminal import CliError, busy, progress_bar, show
 from self1e.files import folder_when_complete, write_json
+from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
     from self1e.model.network import SELF1EForSegmentation
@@ -68,17 +69,18 @@ def command(
     if destination.exists():
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
     benchmark = None if calibrate is None else open_benchmark(calibrate, root)
+    in_full = LoadOptions(device="cpu", dtype="float32")
     with busy(f"loading {model}"):
-        loaded = load_model(model, device="cpu", dtype="float32")
+        loaded = load_model(model, in_full)
         if average is not None:
-            _mix_in(loaded.model, load_model(average, device="cpu", dtype="float32").model, share)
+            _mix_in(loaded.model, load_model(average, in_full).model, share)
         loaded.model.to(DTYPES[dtype])
     with folder_when_complete(destination) as staging:
         loaded.model.save_pretrained(staging)
         loaded.processor.save_pretrained(staging)
         if benchmark is not None:
             # The rounded weights, computed with as they will be on a CPU.
-            segmenter = load_segmenter(str(staging), device=device, dtype="float32")
+            segmenter = load_segmenter(str(staging), LoadOptions(device=device, dtype="float32"))
             with progress_bar() as progress:
                 task = progress.add_task("calibrating", total=None)
                 calibration = fit_scores(

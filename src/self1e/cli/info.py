@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,47 +44,25 @@ def command(
     """
     from rich.table import Table
 
-    from self1e.checkpoints.names import has_head
-    from self1e.checkpoints.weights import WeightFiles
-    from self1e.cli.checkpoint import sha256
-    from self1e.segment.load import find_model
+    from self1e.checkpoints.check import network_config
+    from self1e.checkpoints.hub import open_checkpoint
 
     with busy(f"looking at {model}"):
-        folder = find_model(model, revision, subfolder)
-        config, layout = read_settings(folder)
-        files = WeightFiles(folder)
-        rows = describe(config, files) | {"layout": layout}
-        if not has_head(files.shapes):
+        checkpoint = open_checkpoint(model, revision=revision, subfolder=subfolder)
+        files = checkpoint.weights
+        rows = describe(network_config(checkpoint), files) | {"kind": str(checkpoint)}
+        if not checkpoint.can_segment:
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
         size = sum(path.stat().st_size for path in files.paths)
-        rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {folder}"
+        rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {checkpoint.folder}"
         if hashing:
-            rows["sha256"] = sha256(files.paths)
+            rows["sha256"] = files.sha256()
     table = Table(box=None, show_header=False, title=model, title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
     show(table)
-
-
-def read_settings(folder: Path) -> tuple[SELF1EConfig, str]:
-    """The settings of the model in a folder, and the layout that they came in.
-
-    Raises:
-        CheckpointError: When the settings are not those of such a model.
-    """
-    from self1e.checkpoints.check import blame_config
-    from self1e.checkpoints.names import layout_of, our_settings
-    from self1e.checkpoints.weights import read_json
-    from self1e.model.config import SELF1EConfig
-
-    raw = read_json(folder / "config.json")
-    with blame_config(folder):
-        if raw.get("model_type") == SELF1EConfig.model_type:
-            return SELF1EConfig.from_dict(raw), "self1e"
-        layout = layout_of(raw)
-        return SELF1EConfig(**our_settings(raw, layout)), f"{layout} InternVL, converted when it is loaded"
 
 
 def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:

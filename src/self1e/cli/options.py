@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from self1e.cli.inputs import find_pictures
 from self1e.cli.terminal import CliError, notice
+from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
-    from self1e.segment.quantise import Samples
+    import torch
+
+    from self1e.checkpoints.hub import Checkpoint
     from self1e.segment.segmenter import Segmenter
+
+Result = TypeVar("Result")
 
 MODEL_HELP = "'nano' (bundled, knows generated cartoon scenes only), a model folder, or a Hub id such as owner/name."
 
@@ -41,10 +48,10 @@ Quantize = Annotated[
         show_default=False,
     ),
 ]
-CalibrationFolder = Annotated[
+CheckPictures = Annotated[
     Path | None,
     typer.Option(
-        "--calibration",
+        "--check-pictures",
         metavar="DIR",
         help="Pictures to compare masks on with --quantize; bundled ones by default.",
         show_default=False,
@@ -54,64 +61,83 @@ Compile = Annotated[bool, typer.Option("--compile", help="Compile the text model
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
-def pictures_to_check(quantize: str | None, calibration: Path | None) -> list[Path] | None:
-    """What `--calibration` names; None without it.
+_LOADING: dict[str, tuple[Any, object]] = {
+    "device": (Device, "auto"),
+    "dtype": (Dtype, "auto"),
+    "max_tiles": (MaxTiles, 1),
+    "quantize": (Quantize, None),
+    "check_pictures": (CheckPictures, None),
+    "compile": (Compile, False),
+    "revision": (Revision, None),
+    "subfolder": (Subfolder, None),
+}
+"""Options of every command that loads a model, by the names of their parameters: what they are, and their defaults."""
+
+
+def with_load_options(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Gives a command all options that say how a model is loaded. It gets them as one parameter, `loading`."""
+    signature = inspect.signature(command, eval_str=True)
+    parameters = []
+    for parameter in signature.parameters.values():
+        parameter = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        if parameter.name == "loading":
+            parameters += [
+                parameter.replace(name=name, annotation=annotation, default=default)
+                for name, (annotation, default) in _LOADING.items()
+            ]
+        else:
+            parameters.append(parameter)
+
+    def with_options(**given: Any) -> Result:
+        loading = load_options(**{name: given.pop(name) for name in _LOADING})
+        return command(loading=loading, **given)
+
+    with_options.__doc__ = command.__doc__
+    # What typer reads.
+    with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
+
+
+def load_options(*, check_pictures: Path | None, quantize: str | None, **options: Any) -> LoadOptions:
+    """What the options of a command line say.
 
     Raises:
-        CliError: When it holds no picture, or nothing is to be quantised.
+        CliError: When `--check-pictures` names no picture, or nothing is to be quantised.
     """
-    if calibration is None:
-        return None
+    if check_pictures is None:
+        return LoadOptions(quantize=quantize, **options)
     if quantize is None:
-        raise CliError("--calibration goes with --quantize: give both, or leave it out")
-    return find_pictures([str(calibration)], recursive=False)
+        raise CliError("--check-pictures goes with --quantize: give both, or leave it out")
+    pictures = find_pictures([str(check_pictures)], recursive=False)
+    return LoadOptions(quantize=quantize, quantize_check=pictures, **options)
 
 
-def load_segmenter(
-    model: str,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    revision: str | None = None,
-    subfolder: str | None = None,
-    max_tiles: int = 1,
-    quantize: str | None = None,
-    quantize_check: Samples | None = None,
-    compile: bool = False,
-) -> Segmenter:
+def load_segmenter(model: str | Checkpoint, loading: LoadOptions) -> Segmenter:
     """The model, with a spinner while it loads, and a notice of how it was quantised."""
     from self1e.cli.terminal import busy
 
-    with busy(f"loading {model}" if quantize is None else f"loading {model}, and comparing its masks in {quantize}"):
-        return _load(
-            model,
-            device=device,
-            dtype=dtype,
-            revision=revision,
-            subfolder=subfolder,
-            max_tiles=max_tiles,
-            quantize=quantize,
-            quantize_check=quantize_check,
-            compile=compile,
-        )
+    name = model if isinstance(model, str) else model.name
+    checking = f", and comparing its masks in {loading.quantize}" if loading.quantize else ""
+    with busy(f"loading {name}{checking}"):
+        return _load(model, loading)
 
 
-def load_in_process(model: str, **options: Any) -> Segmenter:
+def load_in_process(model: str | Checkpoint, loading: LoadOptions, device: torch.device) -> Segmenter:
     """`load_segmenter` in one of several processes, where a parent draws on the terminal."""
     from self1e.cli.terminal import show_own_warnings
 
     warnings.showwarning = show_own_warnings
-    return _load(model, **options)
+    return _load(model, replace(loading, device=device))
 
 
-def _load(model: str, **options: Any) -> Segmenter:
+def _load(model: str | Checkpoint, loading: LoadOptions) -> Segmenter:
     """The model, and a notice of how it was quantised, if it was."""
-
     from self1e.cli.terminal import quiet_libraries
     from self1e.segment.segmenter import Segmenter
 
     quiet_libraries()
-    segmenter = Segmenter.from_pretrained(model, **options)
+    segmenter = Segmenter.load(model, loading)
     if segmenter.quantization is not None:
         notice(str(segmenter.quantization))
     return segmenter

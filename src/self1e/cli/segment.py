@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.text import Text
@@ -18,24 +18,17 @@ from rich.text import Text
 from self1e.cli.inputs import check_prompts, find_pictures, output_names
 from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import (
-    CalibrationFolder,
-    Compile,
-    Device,
-    Dtype,
-    MaxTiles,
     Model,
     Overwrite,
-    Quantize,
-    Revision,
-    Subfolder,
     load_in_process,
     load_segmenter,
     no_garbage_collection,
-    pictures_to_check,
+    with_load_options,
 )
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, above, complain, in_a_cell, printable, progress_bar, show
 from self1e.files import write_atomically, write_json
+from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -166,6 +159,7 @@ class Kept:
     annotation: dict[str, Any] | None
 
 
+@with_load_options
 def command(
     images: Annotated[
         list[str],
@@ -201,14 +195,8 @@ def command(
     template: Annotated[
         TemplateChoice, typer.Option(help="How to ask: as a phrase, as a sentence, as it stands (none), or auto.")
     ] = TemplateChoice.auto,
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    max_tiles: MaxTiles = 1,
-    quantize: Quantize = None,
-    calibration: CalibrationFolder = None,
-    compile: Compile = False,
-    revision: Revision = None,
-    subfolder: Subfolder = None,
+    *,
+    loading: LoadOptions,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")] = False,
     overwrite: Overwrite = False,
     batch: Annotated[
@@ -228,25 +216,18 @@ def command(
     Each prompt gives one result a picture: a mask, a score and files called PICTURE.PROMPT.overlay.png and so on.
     """
     plan = make_plan(images, prompts, formats, out, recursive, overwrite)
-    check = pictures_to_check(quantize, calibration)
     if plan.out is not None:
         make_folder(plan.out)
         check_writable(plan.all_files(), overwrite)
-    loading: dict[str, Any] = {
-        "model": model,
-        "dtype": dtype,
-        "revision": revision,
-        "subfolder": subfolder,
-        "max_tiles": max_tiles,
-        "quantize": quantize,
-        "quantize_check": None if check is None else [(picture, plan.prompts) for picture in check],
-        "compile": compile,
-    }
+    if loading.quantize_check is not None:
+        loading = replace(
+            loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
+        )
     settings = {"template": template.value, "batch": batch}
     report = Report(plan, warn_about_nano=model == "nano")
     with progress_bar() as progress:
         task = progress.add_task("segmenting", total=len(plan.pictures))
-        with closing(outcomes(plan, loading, settings, device, processes, progress)) as all_done:
+        with closing(outcomes(plan, model, loading, settings, processes, progress)) as all_done:
             for done in all_done:
                 with above(progress):
                     report.add(done)
@@ -275,9 +256,9 @@ def make_plan(
 
 def outcomes(
     plan: Plan,
-    loading: dict[str, Any],
+    model: str,
+    loading: LoadOptions,
     settings: dict[str, Any],
-    device: str,
     processes: int,
     progress: Progress,
 ) -> Generator[Done[list[Kept]], None, None]:
@@ -285,9 +266,9 @@ def outcomes(
 
     Args:
         plan: What to do.
-        loading: The model and how to load it, but for the device.
+        model: Its name.
+        loading: How to load it.
         settings: Of `Segmenter.segment_files`.
-        device: As the user gave it.
         processes: How many processes share the pictures.
         progress: Is taken off the terminal while the model loads.
 
@@ -310,14 +291,14 @@ def outcomes(
         several = min(processes, len(rest)) > 1
         if not several:
             with above(progress):
-                segmenter = load_segmenter(device=device, **loading)
+                segmenter = load_segmenter(model, loading)
             rest[0] = image  # it has been read
     if several:
         # No file of this run was there when it began: one that is there now is by a process that was killed.
         finish = partial(replace(plan, overwrite=True).keep, start)
-        load = partial(load_in_process, **loading)
+        load = partial(load_in_process, model, loading)
         work = segment_in_processes(
-            load, rest, plan.prompts, processes=processes, device=device, finish=finish, **settings
+            load, rest, plan.prompts, processes=processes, device=str(loading.device), finish=finish, **settings
         )
     else:
         work = segmenter.segment_files(rest, plan.prompts, finish=partial(plan.keep, start), **settings)

@@ -23,6 +23,7 @@ from self1e.conversation import (
     SEG,
     SPECIAL_TOKENS,
     Turn,
+    add_seg_token,
 )
 from self1e.processing.prompts import SYSTEM_PROMPT, Piece, continuation_pieces, prefix_pieces
 
@@ -104,12 +105,6 @@ def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     if missing:
         raise ValueError(f"the tokenizer has no {', '.join(missing)}: use that of an InternVL model or train_tokenizer")
     return {token: vocabulary[token] for token in SPECIAL_TOKENS}
-
-
-def add_seg_token(tokenizer: PreTrainedTokenizerFast) -> int:
-    """Give the tokenizer a `[SEG]` token unless it has one, and return its id (151674 for InternVL3)."""
-    tokenizer.add_tokens(AddedToken(SEG, normalized=False))
-    return tokenizer.convert_tokens_to_ids(SEG)
 
 
 def _encode_pieces(tokenizer: PreTrainedTokenizerFast, pieces: Iterable[Piece]) -> EncodedConversation:

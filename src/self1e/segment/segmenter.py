@@ -22,11 +22,12 @@ from typing import Any, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
+from self1e.checkpoints.hub import Checkpoint
 from self1e.conversation import Turn
 from self1e.fast import prepare
 from self1e.model.batch import Row, pinned
 from self1e.model.network import SELF1EForSegmentation
-from self1e.processing.images import ImageSource, check_max_tiles, load_image
+from self1e.processing.images import ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
 from self1e.processing.rows import pack_tightly, single
@@ -34,6 +35,7 @@ from self1e.processing.tokens import EncodedConversation, encode_continuation
 from self1e.segment.calibration import Calibration
 from self1e.segment.files import THREADS, Done, Finish, segment_files
 from self1e.segment.load import load_model
+from self1e.segment.options import LoadOptions
 from self1e.segment.passes import (
     EncodedPicture,
     TiledPicture,
@@ -133,39 +135,41 @@ class Segmenter:
 
         Args:
             name: "nano", which comes with this package; a folder; or a model on the Hugging Face Hub ("owner/name").
-            device: "auto" (CUDA, else MPS, else the CPU), or a device as torch names it.
-            dtype: "auto" (see `self1e.segment.devices`), "float32", "bfloat16" or "float16".
-            revision: Branch, tag or commit on the Hub.
-            subfolder: Folder of the model inside of `name`.
-            max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer; the
-                published results are with one.
-            quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.segment.quantise`. The masks
-                are compared with the unquantised model's; `quantization` keeps the figure.
-            quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: bundled ones.
-            compile: Have torch compile the text model, see `self1e.fast.prepare`.
-                The first masks take longer.
+            device: This and all others: see `LoadOptions`.
+            dtype: Of weights and activations.
+            revision: Of the model on the Hub.
+            subfolder: Of `name`.
+            max_tiles: Most tiles to cut a picture into.
+            quantize: Weights in fewer bits.
+            quantize_check: What to check quantisation on.
+            compile: Have torch compile the text model.
 
         Raises:
             ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
             QuantizationError: If quantisation changes its masks.
             ValueError: If device, type, quantisation, `max_tiles` or compiling are not possible.
         """
-        check_max_tiles(max_tiles)
-        loaded = load_model(
-            name,
+        options = LoadOptions(
             device=device,
             dtype=dtype,
             revision=revision,
             subfolder=subfolder,
+            max_tiles=max_tiles,
             quantize=quantize,
             quantize_check=quantize_check,
             compile=compile,
         )
-        loaded.processor.max_tiles = max_tiles
+        return cls.load(name, options)
+
+    @classmethod
+    def load(cls, name: str | Path | Checkpoint, options: LoadOptions | None = None) -> Segmenter:
+        """`from_pretrained` with its options in one object; see `load_model`."""
+        options = options or LoadOptions()
+        loaded = load_model(name, options)
         return cls(
             loaded.model,
             loaded.processor,
-            compile=compile,
+            compile=options.compile,
             calibration=loaded.calibration,
             model_name=loaded.name,
             quantization=loaded.quantization,

@@ -17,11 +17,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from self1e.checkpoints.hub import read_config
-from self1e.checkpoints.load import SELF1EForSegmentation
-from self1e.checkpoints.weights import CheckpointError
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import SELF1EForSegmentation, load_network
+from self1e.checkpoints.weights import ModelError
 from self1e.model.config import SELF1EConfig
-from self1e.segment.load import find_model
 from self1e.training.config import Lora, Optimisation
 from self1e.training.optimisers import group_of
 
@@ -120,27 +119,25 @@ def merge(
         dtype: Of the result. "auto": that of the base. Merged in float32 whatever it is.
 
     Raises:
-        CheckpointError: When the folder is no adapter folder, or does not fit the base.
-        ModelError: When there is no such base.
+        ModelError: When the folder is no adapter folder, there is no such base, or they do not fit.
     """
     missing = [name for name in (ADAPTER_CONFIG, ADAPTERS, TRAINED, "config.json") if not (folder / name).is_file()]
     if missing:
-        raise CheckpointError(f"{folder} is no adapter folder: it lacks {', '.join(missing)}")
+        raise ModelError(f"{folder} is no adapter folder: it lacks {', '.join(missing)}")
     config = LoraConfig.from_pretrained(str(folder))
     base = base or config.base_model_name_or_path
     if not base:
-        raise CheckpointError(f"{folder} does not say which model it was trained on: name it")
-    start = str(find_model(base))
+        raise ModelError(f"{folder} does not say which model it was trained on: name it")
+    checkpoint = open_checkpoint(base)
     trained_as = SELF1EConfig.from_pretrained(folder)
-    options = {}
-    if read_config(start).get("model_type") != SELF1EConfig.model_type:  # whose head came with the run
-        options["refilling"] = trained_as.refilling
-    model = SELF1EForSegmentation.from_pretrained(start, dtype="auto", **options)
+    # The head of a base that has none came with the run.
+    options = {} if checkpoint.can_segment else {"refilling": trained_as.refilling}
+    model = load_network(checkpoint, **options)
     if dtype == "auto":
         dtype = model.dtype
     model = model.float()
     if trained_as.refilling != model.config.refilling:
-        raise CheckpointError(
+        raise ModelError(
             f"{folder} was trained with refilling: {trained_as.refilling}, {base} has {model.config.refilling}"
         )
     model.config.update({name: getattr(trained_as, name) for name in SELF1EConfig.__annotations__})
@@ -154,5 +151,5 @@ def _load_trained(model: nn.Module, folder: Path) -> None:
     own = model.state_dict()
     wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
     if wrong:
-        raise CheckpointError(f"the weights of {folder / TRAINED} do not fit the model: {', '.join(wrong)}")
+        raise ModelError(f"the weights of {folder / TRAINED} do not fit the model: {', '.join(wrong)}")
     model.load_state_dict(weights, strict=False)

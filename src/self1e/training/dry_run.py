@@ -19,11 +19,13 @@ from torch import nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
+from self1e.checkpoints.hub import BUNDLED
 from self1e.checkpoints.presets import full_config, random_model
+from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tokens import special_ids
 from self1e.segment.devices import choose_device
-from self1e.segment.load import BUNDLED
 from self1e.training.config import ConfigError, ToylandData, TrainConfig
 from self1e.training.run import build, denormals_flushed, make_trainer, training_arguments
 from self1e.training.sources import datasets, validation_set
@@ -167,7 +169,8 @@ def _base(
     processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
     processor.image_size, processor.tokens_per_tile = 448, 256
     processor.max_tiles = settings.max_tiles or 1
-    config = full_config(known[1], processor)
+    ids = special_ids(processor.tokenizer)
+    config = full_config(known[1], seg_token_id=ids[SEG], image_token_id=ids[IMG_CONTEXT])
     for name in ("refilling", "image_to_image", "image_to_segmentation"):
         setattr(config, name, getattr(settings, name))
     frozen = torch.bfloat16 if settings.lora and settings.optimisation.precision == "bfloat16" else torch.float32

@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -20,15 +19,14 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
-from self1e.checkpoints.hub import read_config
-from self1e.checkpoints.load import SELF1EForSegmentation
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import load_network
 from self1e.fast.attention import FEW_PASSES
 from self1e.files import folder_when_complete
-from self1e.model.config import SELF1EConfig
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.segment.devices import choose_device
-from self1e.segment.load import find_model
 from self1e.toyland.training import ToylandDataset, toyland_corpus
 from self1e.training.adapters import add_adapters, freeze, merge
 from self1e.training.build_from_scratch import raise_model
@@ -204,13 +202,12 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             _take_over_vision(model, settings.vision)
     else:
         assert settings.init is not None
-        start = str(find_model(settings.init))
+        start = open_checkpoint(settings.init)
+        # A base gets a new head.
+        options = {} if start.can_segment else {"refilling": settings.refilling, "seed": settings.seed}
         # Weights to be trained are float32, whatever they are stored in; for adapters, `with_adapters` sees to it.
-        options: dict[str, Any] = {"dtype": "auto" if settings.lora else torch.float32}
-        if read_config(start).get("model_type") != SELF1EConfig.model_type:  # a base, which gets a new head
-            options |= {"refilling": settings.refilling, "seed": settings.seed}
-        model = SELF1EForSegmentation.from_pretrained(start, **options)
-        processor = SELF1EProcessor.from_pretrained(start)
+        model = load_network(start, "auto" if settings.lora else torch.float32, **options)
+        processor = SELF1EProcessor.from_pretrained(start.folder)
         if settings.max_tiles is not None:
             processor.max_tiles = settings.max_tiles
         if model.config.refilling != settings.refilling:
@@ -234,7 +231,7 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
 
 def _take_over_vision(model: SELF1EForSegmentation, name: str) -> None:
     """Copies the vision tower and the projector of the model that is called `name`."""
-    taught = SELF1EForSegmentation.from_pretrained(str(find_model(name)), dtype=torch.float32)
+    taught = load_network(open_checkpoint(name), torch.float32)
     for part in ("vision_tower", "multi_modal_projector"):
         try:
             getattr(model.model, part).load_state_dict(getattr(taught.model, part).state_dict())

@@ -1,0 +1,47 @@
+"""How a model is to be loaded. Importing this is cheap, so that commands can tell what they were asked at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from self1e.segment.quantise import Samples
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """Which version of a model to load, where to, and how.
+
+    Attributes:
+        device: "auto" (CUDA, else MPS, else the CPU), or a device as torch names it.
+        dtype: "auto" (see `self1e.segment.devices`), "float32", "bfloat16" or "float16".
+        revision: Branch, tag or commit on the Hub.
+        subfolder: Folder of the model inside of its name.
+        max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer; the
+            published results are with one.
+        quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.segment.quantise`. The masks
+            are compared with the unquantised model's.
+        quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: bundled ones.
+        compile: Have torch compile the text model; the first masks take longer.
+
+    Raises:
+        ValueError: If `max_tiles` is less than 1, or there is something to check but nothing to quantise.
+    """
+
+    device: str | torch.device = "auto"
+    dtype: str | torch.dtype = "auto"
+    revision: str | None = None
+    subfolder: str | None = None
+    max_tiles: int = 1
+    quantize: str | None = None
+    quantize_check: Samples | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.max_tiles < 1:
+            raise ValueError(f"max_tiles must be at least 1, not {self.max_tiles}")
+        if self.quantize is None and self.quantize_check is not None:
+            raise ValueError("quantize_check is for quantised models only: say quantize='int8', or leave it out")
