@@ -45,8 +45,8 @@ from self1e.data.own import OwnSource
 from self1e.data.own_masks import IndexMapSource, spoken_name
 from self1e.data.records import Record, Source
 from self1e.evaluation.field import predicted_masks
-from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores
 from self1e.files import folder_when_complete, write_json
+from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores
 from self1e.processing.images import load_image
 from self1e.training.config import load_config
 from self1e.training.run import build, train

@@ -18,7 +18,8 @@ from typing import Any
 
 from self1e import Segmenter
 from self1e.toyland.benchmark import evaluate_toyland
-from self1e.training.config import ToylandData, TrainConfig, load_config
+from self1e.toyland.training import ToylandData
+from self1e.training.config import TrainConfig, load_config
 from self1e.training.run import train
 
 ROOT = Path(__file__).parents[1]

@@ -53,10 +53,10 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
     from self1e.processing.tokens import train_tokenizer
-    from self1e.training.build_from_scratch import raise_model
+    from self1e.training.build_from_scratch import build_from_scratch
 
     texts = [question.format(phrase=f"{colour} ball") for question in PHRASE_QUESTIONS for colour in ("red", "blue")]
-    model, processor = raise_model(TINY, train_tokenizer([*texts, *SEG_ANSWERS], vocab_size=400), seed=0)
+    model, processor = build_from_scratch(TINY, train_tokenizer([*texts, *SEG_ANSWERS], vocab_size=400), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from self1e.conversation import Example, Turn
-from self1e.data.mixture import Kept, Mixture, Part, coco_id, without_pictures
+from self1e.data.mixture import Mixture, MixturePart, Subset, coco_id, without_pictures
 from self1e.data.records import DataError, Query, Record, Talk
 
 
@@ -51,9 +51,9 @@ def untold(index: int) -> Path:
 @pytest.fixture
 def mixture(tmp_path: Path) -> Mixture:
     parts = {
-        "a": Part(3.0, (Pictures(tmp_path, "a", 10), Pictures(tmp_path, "b", 25))),
-        "c": Part(1.0, (Pictures(tmp_path, "c", 7),)),
-        "unused": Part(0.0, ()),
+        "a": MixturePart(3.0, (Pictures(tmp_path, "a", 10), Pictures(tmp_path, "b", 25))),
+        "c": MixturePart(1.0, (Pictures(tmp_path, "c", 7),)),
+        "unused": MixturePart(0.0, ()),
     }
     return Mixture(parts, 800, seed=5)
 
@@ -81,8 +81,8 @@ def test_examples_depend_on_seed_and_index_alone(mixture: Mixture, tmp_path: Pat
     elsewhere = pickle.loads(pickle.dumps(mixture))  # a worker's copy, which is asked in another order
     backwards = {index: said(elsewhere[index]) for index in reversed(range(60))}
     assert [backwards[index] for index in range(60)] == [said(mixture[index]) for index in range(60)]
-    other = Mixture({"a": Part(1.0, (Pictures(tmp_path, "a", 10),))}, 20, seed=6)
-    same = Mixture({"a": Part(1.0, (Pictures(tmp_path, "a", 10),))}, 20, seed=5)
+    other = Mixture({"a": MixturePart(1.0, (Pictures(tmp_path, "a", 10),))}, 20, seed=6)
+    same = Mixture({"a": MixturePart(1.0, (Pictures(tmp_path, "a", 10),))}, 20, seed=5)
     assert [said(other[i]) for i in range(20)] != [said(same[i]) for i in range(20)]
 
 
@@ -94,7 +94,7 @@ def test_at_most_three_queries_are_taken(mixture: Mixture) -> None:
 
 def test_broken_records_are_replaced_and_named(tmp_path: Path) -> None:
     source = Pictures(tmp_path, "a", 10, broken=(3, 4))
-    mixture = Mixture({"a": Part(1.0, (source,))}, 10, seed=1)
+    mixture = Mixture({"a": MixturePart(1.0, (source,))}, 10, seed=1)
     examples = [mixture[index] for index in range(10)]
     skipped = [entry for example in examples for entry in example.extras.get("skipped", ())]  # type: ignore[attr-defined]
     assert {name for name, _ in skipped} == {"a 3", "a 4"}
@@ -103,21 +103,21 @@ def test_broken_records_are_replaced_and_named(tmp_path: Path) -> None:
 
 
 def test_a_run_of_broken_records_is_an_error(tmp_path: Path) -> None:
-    mixture = Mixture({"a": Part(1.0, (Pictures(tmp_path, "a", 3, broken=(0, 1, 2)),))}, 5, seed=1)
+    mixture = Mixture({"a": MixturePart(1.0, (Pictures(tmp_path, "a", 3, broken=(0, 1, 2)),))}, 5, seed=1)
     with pytest.raises(DataError, match=r"(?s)25 records of a in a row are broken.*is torn"):
         mixture[0]
 
 
 def test_nothing_to_choose_from(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no part of the mixture"):
-        Mixture({"a": Part(0.0, (Pictures(tmp_path, "a", 3),))}, 5, seed=1)
+        Mixture({"a": MixturePart(0.0, (Pictures(tmp_path, "a", 3),))}, 5, seed=1)
     with pytest.raises(DataError, match="'a' has a rate of"):
-        Mixture({"a": Part(1.0, (Pictures(tmp_path, "a", 0),))}, 5, seed=1)
+        Mixture({"a": MixturePart(1.0, (Pictures(tmp_path, "a", 0),))}, 5, seed=1)
 
 
 def test_pictures_can_be_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = without_pictures(Pictures(tmp_path, "a", 6), frozenset({1, 4, 99}))
-    assert isinstance(kept, Kept) and kept.left_out == 2 and len(kept) == 4 and kept.name == "a"
+    assert isinstance(kept, Subset) and kept.left_out == 2 and len(kept) == 4 and kept.name == "a"
     assert [kept[index].id for index in range(4)] == ["0", "2", "3", "5"]
     nameless = Pictures(tmp_path, "b", 3)
     monkeypatch.setattr(nameless, "image_path", untold)

@@ -17,10 +17,10 @@ from self1e.data.records import DataError
 from self1e.evaluation import field, run
 from self1e.evaluation.benchmarks import names, open_benchmark
 from self1e.evaluation.field import MaskBenchmark, WordBenchmark, question_of
-from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.page import worst_samples, write_page
 from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
+from self1e.metrics import MaskScores
 from self1e.plugins import BENCHMARKS, installed
 from self1e.segment.quantise import Quantization
 from self1e.segment.results import Segmentation

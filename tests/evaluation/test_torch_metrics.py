@@ -14,9 +14,9 @@ import torch
 from metric_process import CLASSES, MIN_AREA, Sample, figures, samples
 from torchmetrics import Metric
 
-from self1e.evaluation.metrics import MaskScores
 from self1e.evaluation.torch_metrics import AnswerAccuracy, MaskFigures, MeanClassIoU
 from self1e.evaluation.vqa import normalised
+from self1e.metrics import MaskScores
 
 
 def counted(sample: Sample, min_area: int) -> tuple[int, int, int, int]:

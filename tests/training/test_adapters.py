@@ -20,7 +20,6 @@ from self1e.training.adapters import adapter_state, merge, save_adapter
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, Lora, Optimisation, TrainConfig
 from self1e.training.run import build, train, with_adapters
-from self1e.training.sources import training_set
 
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.1}
 RATES = {"projector": 0}
@@ -71,7 +70,7 @@ def test_adapters_merge_into_the_model_they_were(tmp_path: Path, tiny_model_fold
     assert not result.unexpected_keys
     merged = SELF1EForSegmentation.from_pretrained(finished, dtype=torch.float32)
     processor = SELF1EProcessor.from_pretrained(finished)
-    batch = Collator(processor, packed=True)([training_set(settings.data, 1)[0]])["batch"]
+    batch = Collator(processor, packed=True)([settings.data.examples(1, training=True)[0]])["batch"]
     live.config.image_to_segmentation = False
     with torch.no_grad():
         ours, theirs = (model.eval()(batch, logits_at=batch.supervised) for model in (live, merged))

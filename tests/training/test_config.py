@@ -11,7 +11,8 @@ from accelerate.utils import DistributedType
 from self1e.training.config import ConfigError, Lora, TrainConfig, load_config
 
 GROUPS = ("vision", "projector", "language", "embeddings", "head")
-SMALLEST = {"output": "runs/x", "architecture": {}, "optimisation": {"steps": 1}}
+DATA = {"parts": {"mine": {"rate": 1, "own": [{"jsonl": "mine.jsonl"}]}}}
+SMALLEST = {"output": "runs/x", "architecture": {}, "data": DATA, "optimisation": {"steps": 1}}
 
 
 def write(folder: Path, tree: object) -> Path:
@@ -43,12 +44,16 @@ def test_what_is_saved_reads_back_the_same(tmp_path: Path) -> None:
         ({"architecture": {"text_width": 100}}, "does not divide into 3 heads"),
         ({"init": "somewhere"}, "either `init`"),
         ({"packed": True}, "image_to_segmentation: false"),
-        ({"data": {"first_weights": {"clas": 1}}}, "no kind of question clas"),
-        ({"data": {"segmenting": 0, "textual_share": 0.5}}, "some scenes would have no question"),
+        ({"architecture": {"tokenizer": "nano", "vocabulary": 400}}, "vocabulary is for a tokenizer that is learnt"),
+        ({"pictures_only": True}, "pictures_only leaves the method's own losses out: give `losses`"),
+        ({"data": {}}, "either a mixture, with `parts`, or one data set"),
+        ({"data": {"nowhere": {}}}, "there is no data set 'nowhere'; installed are"),
+        ({"data": [1]}, "should be a mixture with `parts`"),
+        ({"losses": {"nothing": {}}}, "there is no loss 'nothing'; installed are"),
+        ({"losses": ["toyland"]}, "should be names of losses"),
         ({"lora": {}}, "give `init`, not `architecture`"),
         ({"max_tiles": 4}, "max_tiles is for `init`"),
         ({"optimisation": {"steps": 1, "rates": dict.fromkeys(GROUPS, 0)}}, "nothing is left to train"),
-        ({"objective": "dense"}, "dense_weight"),
         ({"refilling": "more"}, "refilling"),
     ],
 )
@@ -73,7 +78,7 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 def test_what_yaml_merges_may_be_given_anew(tmp_path: Path) -> None:
     (tmp_path / "merged.yaml").write_text(
-        "output: x\narchitecture: {}\noptimisation: {<<: {steps: 1, clip: 2.0}, steps: 3}\n"
+        "output: x\ninit: y\ndata: {parts: {a: {rate: 1}}}\noptimisation: {<<: {steps: 1, clip: 2.0}, steps: 3}\n"
     )
     chosen = load_config(tmp_path / "merged.yaml").optimisation
     assert (chosen.steps, chosen.clip) == (3, 2.0)

@@ -7,14 +7,14 @@ import torch
 from tiny import TINY
 
 from self1e.processing.tokens import train_tokenizer
-from self1e.training.build_from_scratch import raise_model
+from self1e.training.build_from_scratch import build_from_scratch
 from self1e.training.config import Optimisation
 from self1e.training.optimisers import make_optimiser, orthogonalised
 
 
 @pytest.fixture
 def model() -> torch.nn.Module:
-    return raise_model(TINY, train_tokenizer(["a b"], 300), seed=1)[0]
+    return build_from_scratch(TINY, train_tokenizer(["a b"], 300), seed=1)[0]
 
 
 @pytest.mark.parametrize("shape", [(8, 20), (20, 8), (8, 8)])

@@ -15,15 +15,15 @@ from transformers import Trainer
 
 from self1e.conversation import Example
 from self1e.data.records import DataError
-from self1e.evaluation.metrics import MaskScores
+from self1e.data.settings import MixtureData
+from self1e.metrics import MaskScores
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import encode_conversation
 from self1e.training.checkpoints import claim, clean, last_checkpoint
 from self1e.training.collate import Collator
-from self1e.training.config import ConfigError, MixtureData, TrainConfig, Validation, load_config
+from self1e.training.config import ConfigError, TrainConfig, load_config
 from self1e.training.run import train
-from self1e.training.sources import validation_set
 from self1e.training.trainer import SELF1ETrainer
 from self1e.training.validation import validate
 from self1e.training.watch import SILENCE, Watch
@@ -33,7 +33,7 @@ def test_validation_is_a_plain_loop_over_the_examples(tmp_path: Path, tiny_model
     """Figures of one call are those of looking at every mask by itself, with `Segmenter`'s arithmetic left out."""
     model = SELF1EForSegmentation.from_pretrained(tiny_model_folder, dtype=torch.float32).eval()
     collator = Collator(SELF1EProcessor.from_pretrained(tiny_model_folder), packed=False)
-    dataset = validation_set(Validation(data=MixtureData.model_validate(own_data(tmp_path)), examples=7))
+    dataset = MixtureData.model_validate(own_data(tmp_path)).examples(7, training=False)
     figures, sheet = validate(
         model,
         dataset,

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from self1e.data.check import CheckReport
     from self1e.data.members import Member
     from self1e.data.parallel import Progress
+    from self1e.data.settings import MixtureData
     from self1e.data.stats import SourceStats, Spread
-    from self1e.training.config import MixtureData, TrainConfig
+    from self1e.training.config import TrainConfig
 
 # A paragraph in one line each: the terminal wraps them.
 CHECK_HELP = (
@@ -201,11 +202,12 @@ def _mixture_settings(config: Path, overrides: Sequence[str] | None) -> tuple[Tr
     """
     changes = dict(map(parse_override, overrides or []))
     need_training_extra("looking at training data")
-    from self1e.training.config import MixtureData, load_config
+    from self1e.data.settings import MixtureData
+    from self1e.training.config import load_config
 
     settings = load_config(config, changes)
     if not isinstance(settings.data, MixtureData):
-        raise CliError(f"{config} trains on generated scenes: there are no files to look at (no `data.parts`)")
+        raise CliError(f"{config} trains on {settings.data.name}: its files are not known here (no `data.parts`)")
     return settings, settings.data
 
 
@@ -233,12 +235,12 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
 
 
 def _validation_members(settings: TrainConfig) -> list[Member]:
-    """What a run is validated on, unless these are generated scenes.
+    """What a run is validated on, where that is a mixture.
 
     Raises:
         DataError: When a source is missing or unreadable, or there is none.
     """
-    from self1e.training.config import MixtureData
+    from self1e.data.settings import MixtureData
 
     if settings.validation is None or not isinstance(settings.validation.data, MixtureData):
         return []
@@ -253,11 +255,10 @@ def _validation_members(settings: TrainConfig) -> list[Member]:
 def _members(data: MixtureData, filtered: bool) -> list[Member]:
     from self1e.data.members import members_of
     from self1e.data.records import Source
-    from self1e.training.sources import open_part
 
     parts: dict[str, tuple[float, list[tuple[Source, bool]]]] = {}
     for name, part in data.parts.items():
-        sources = open_part(part, Path(data.root) if data.root is not None else None)
+        sources = part.open(Path(data.root) if data.root is not None else None)
         parts[name] = (part.rate, [(source, filtered) for source in sources])
     return members_of(parts)
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.random import Generator
 
 from self1e.conversation import Example
 from self1e.data.records import DataError, Record, Source, to_example
@@ -30,7 +31,7 @@ TRIES = 25
 
 
 @dataclass(frozen=True)
-class Part:
+class MixturePart:
     """Sources that share a sampling rate, such as all referring ones."""
 
     rate: float
@@ -49,13 +50,21 @@ class Mixture:
         seed: Decides order, queries and words.
         at_most: Queries and talks taken of a picture.
         training: Whether words vary; otherwise they are those of the evaluation protocol.
+        change: Makes another example of each, with random numbers that depend on seed and index alone.
 
     Raises:
         DataError: When there is nothing to choose from.
     """
 
     def __init__(
-        self, parts: Mapping[str, Part], length: int, seed: int, at_most: int = 3, *, training: bool = True
+        self,
+        parts: Mapping[str, MixturePart],
+        length: int,
+        seed: int,
+        at_most: int = 3,
+        *,
+        training: bool = True,
+        change: Callable[[Example, Generator], Example] | None = None,
     ) -> None:
         used = {name: part for name, part in parts.items() if part.rate > 0}
         for name, part in used.items():
@@ -65,7 +74,7 @@ class Mixture:
             raise DataError("no part of the mixture has a rate above 0")
         self.sources = [source for part in used.values() for source in part.sources]
         shares = [part.rate / len(part.sources) for part in used.values() for _ in part.sources]
-        self.seed, self.at_most, self.training = seed, at_most, training
+        self.seed, self.at_most, self.training, self.change = seed, at_most, training, change
         rng = np.random.default_rng([seed, 0])
         self._source = rng.choice(len(self.sources), length, p=np.array(shares) / sum(shares)).astype(np.int16)
         self._visit = np.zeros(length, np.int64)  # how often the source was chosen before
@@ -102,8 +111,10 @@ class Mixture:
                 skipped.append((f"{source.name} {place}", str(error)))
                 place = int(rng.integers(len(source)))
                 continue
-            example = replace(example, id=f"{source.name}/{example.id}")
-            return replace(example, extras={"skipped": tuple(skipped)}) if skipped else example
+            if self.change is not None:
+                example = self.change(example, np.random.default_rng([self.seed, 3, index]))
+            extras = example.extras | ({"skipped": tuple(skipped)} if skipped else {})
+            return replace(example, id=f"{source.name}/{example.id}", extras=extras)
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:5])
         raise DataError(
             f"{TRIES} records of {self.sources[number].name} in a row are broken, the first of them:\n{reasons}"
@@ -127,7 +138,7 @@ def usable(record: Record) -> Record:
     return record
 
 
-class Kept:
+class Subset:
     """A source without some of its pictures.
 
     Attributes:
@@ -150,7 +161,7 @@ class Kept:
         return self._source.image_path(int(self._keep[index]))
 
 
-def without_pictures(source: Source, coco_ids: frozenset[int]) -> Kept:
+def without_pictures(source: Source, coco_ids: frozenset[int]) -> Subset:
     """The source without records about these COCO pictures, as far as `coco_id` knows them.
 
     A record that does not tell its picture is kept: it will be found broken, and named, when it is asked for.
@@ -163,7 +174,7 @@ def without_pictures(source: Source, coco_ids: frozenset[int]) -> Kept:
             return False
         return coco_id(path) in coco_ids
 
-    return Kept(source, [index for index in range(len(source)) if not (coco_ids and held_out(index))])
+    return Subset(source, [index for index in range(len(source)) if not (coco_ids and held_out(index))])
 
 
 def coco_id(path: Path) -> int | None:

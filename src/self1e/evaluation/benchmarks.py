@@ -28,7 +28,7 @@ from self1e.data.refer import REFER_SETS, ReferSource
 from self1e.data.words import VQA_TESTS, VqaTest
 from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.field import OWN_FILES, MaskBenchmark, WordBenchmark
-from self1e.evaluation.metrics import GREFCOCO_MIN_AREA
+from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.plugins import BENCHMARKS, installed, load
 
 OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {

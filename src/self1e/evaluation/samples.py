@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from self1e.evaluation.metrics import MaskScores, mean_class_iou
+from self1e.metrics import MaskScores, mean_class_iou
 
 
 @dataclass(frozen=True)

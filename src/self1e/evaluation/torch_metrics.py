@@ -1,4 +1,4 @@
-"""The figures of `self1e.evaluation.metrics` and `vqa` as torchmetrics, for training loops of one's own.
+"""The figures of `self1e.metrics` and `vqa` as torchmetrics, for training loops of one's own.
 
 They keep sums only, which torchmetrics adds up over processes: any way to share the samples gives the same figures.
 Sums are float64, which Apple's MPS does not have: keep them on the CPU there. Needs the extra `eval`.
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from self1e.evaluation.metrics import PRECISION_THRESHOLDS, MaskScores, mean_class_iou, warn_of_ignored_targets
 from self1e.evaluation.vqa import exact_score, vqa_score
+from self1e.metrics import PRECISION_THRESHOLDS, MaskScores, mean_class_iou, warn_of_ignored_targets
 
 
 class MaskFigures(Metric):

@@ -21,10 +21,10 @@ from rich.table import Table
 from self1e.conversation import Conversation, Turn
 from self1e.data.records import DataError
 from self1e.evaluation.base import Answer, Shown
-from self1e.evaluation.metrics import GREFCOCO_MIN_AREA
 from self1e.evaluation.run import ask_record
 from self1e.evaluation.samples import RecordDone, Sample, mask_figures
 from self1e.evaluation.vqa import exact_score
+from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.processing.prompts import PromptError
 from self1e.segment.passes import EncodedPicture
 from self1e.segment.results import Segmentation

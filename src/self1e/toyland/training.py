@@ -6,38 +6,86 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image
+from pydantic import Field, model_validator
 from torch.utils.data import Dataset, get_worker_info
 
 from self1e.conversation import Conversation, Example, Turn
+from self1e.data.settings import DataSettings
 from self1e.processing.prompts import EVAL_ANSWER
 from self1e.toyland.dataset import DEFAULT_WEIGHTS, TRAINING_SEEDS
-from self1e.toyland.dense_labels import dense_targets
 from self1e.toyland.generate import generate_scene
 from self1e.toyland.language import SEGMENTING, TEXTUAL, conversation, queries, query_mask, sample_queries
 from self1e.toyland.scene import Scene
-from self1e.training.config import ToylandData
+
+QUESTIONS = (*SEGMENTING, *TEXTUAL)
 
 MOST_TURNS = 4
 """The longest conversation that others are put before."""
+
+SCENE = "scene"
+"""Among the extras of an example: the scene it was made of."""
+
+
+class ToylandData(DataSettings):
+    """Scenes of the generated world."""
+
+    name: ClassVar[str] = "toyland"
+
+    seed: int = Field(1, description="two runs with the same seed see the same scenes in the same order")
+    size: int = Field(448, gt=0, description="side of a picture, pixels")
+    scenes: int | None = Field(
+        None, gt=0, description="how many different scenes; asked anew when they come round again. Default: no end"
+    )
+    segmenting: int = Field(12, ge=0, description="questions a picture that are answered by a mask")
+    textual: int = Field(4, ge=0, description="questions a picture that are answered in words")
+    rehearsed: int = Field(4, ge=0, description="segmenting answers a picture that are learnt as text, causally")
+    textual_share: float = Field(1.0, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
+    terse: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that are the bare prompt")
+    capitals: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that name things in capitals")
+    history: float = Field(0.0, ge=0, le=1, description="share of conversations that go on from another, as in a chat")
+    first_weights: dict[str, float] | None = Field(None, description="weights of kinds of question at the start")
+    last_weights: dict[str, float] | None = Field(None, description="weights after `curriculum` of the run")
+    curriculum: float = Field(
+        0.0, ge=0, description="share of the run over which the weights change; above 1 it ends on the way"
+    )
+
+    @property
+    def always_asks(self) -> bool:
+        return bool(self.segmenting or (self.textual_share == 1 and self.textual + self.rehearsed))
+
+    @model_validator(mode="after")
+    def _known_kinds(self) -> ToylandData:
+        for weights in (self.first_weights, self.last_weights):
+            unknown = sorted(set(weights or ()) - set(QUESTIONS))
+            if unknown:
+                raise ValueError(f"there is no kind of question {', '.join(unknown)}: known are {', '.join(QUESTIONS)}")
+        return self
+
+    def examples(self, length: int, *, training: bool) -> ToylandDataset:
+        """See `ToylandDataset`."""
+        return ToylandDataset(self, length, training=training)
+
+    def texts(self) -> Iterator[str]:
+        """See `toyland_corpus`."""
+        return toyland_corpus()
 
 
 class ToylandDataset(Dataset[Example]):
     """Args:
     settings: What to ask, and how it changes over the run.
     length: Number of examples; a run sees each of them once.
-    dense_side: Side of the grid of per-pixel labels; 0 for none.
     training: Scenes for training, in words that vary; otherwise scenes that no training run sees, in the words of the
         evaluation protocol.
     """
 
-    def __init__(self, settings: ToylandData, length: int, dense_side: int = 0, *, training: bool = True) -> None:
+    def __init__(self, settings: ToylandData, length: int, *, training: bool = True) -> None:
         self.settings = settings
         self.length = length
         self.training = training
-        self.dense_side = dense_side
         self.kept: dict[int, Scene] = {}
 
     def __len__(self) -> int:
@@ -71,9 +119,8 @@ class ToylandDataset(Dataset[Example]):
             rng.shuffle(worded)
             segmenting, worded = (_chained(talks, settings.history, rng) for talks in (segmenting, worded))
         talks = segmenting + [talk for talk in worded if not talk.segmenting]
-        extras: dict[str, object] = {"rehearsed": tuple(talk for talk in worded if talk.segmenting)}
-        if self.dense_side:
-            extras["dense"] = dense_targets(scene, self.dense_side)
+        rehearsed = tuple(talk for talk in worded if talk.segmenting)
+        extras: dict[str, object] = {"rehearsed": rehearsed, SCENE: scene}
         return Example(Image.fromarray(scene.picture), tuple(talks), f"toyland-{seed}", extras)
 
     def _scene(self, seed: int) -> Scene:

@@ -26,10 +26,10 @@ from self1e.training.config import ConfigError, TrainConfig
 UNFINISHED = "unfinished"
 AVERAGE = "average"
 OPTIMISER, SCHEDULE, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"  # as Trainer calls them
-PROBE_WEIGHTS = "dense_probe.safetensors"
+EXTRA_LOSSES = "extra_losses.safetensors"
 
 #: Files of a checkpoint that are of use to the run alone.
-STATE_OF_RUN = ("optimizer*", SCHEDULE, "scaler.pt", "rng_state*", STATE, PROBE_WEIGHTS, AVERAGE)
+STATE_OF_RUN = ("optimizer*", SCHEDULE, "scaler.pt", "rng_state*", STATE, EXTRA_LOSSES, AVERAGE)
 STATE_OF_ENGINES = ("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py")
 
 SETTINGS, RUN = "config.yaml", "run.json"

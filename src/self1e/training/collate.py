@@ -10,20 +10,22 @@ out to the batches whose gradients make the step: what the step learns stays the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from self1e.conversation import IGNORED_LABEL, Conversation, Example
 from self1e.model.batch import Grid, Row
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.rows import pack, single
 from self1e.processing.tokens import EncodedConversation, encode_continuation
+from self1e.training.losses import MakeTargets
 
 Counts = dict[str, int]
 """What a batch holds: "tokens" that are learnt, "conversations", "read" tokens of all rows, "padded": the same with
@@ -40,7 +42,7 @@ class Encoded:
         image_tokens: That the language model reads of them; says what the vision tower has to do as well.
         rows: Rows of tokens.
         masks: uint8[K, H, W] of each row.
-        dense: Per-pixel labels, where there are any.
+        targets: Of losses beside the method's own, by their names; see `self1e.training.losses`.
         skipped: Broken records whose place the example took: id and reason.
     """
 
@@ -49,7 +51,7 @@ class Encoded:
     image_tokens: int
     rows: tuple[Row, ...]
     masks: tuple[Tensor, ...]
-    dense: dict[str, Tensor] | None = None
+    targets: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -64,11 +66,15 @@ class Collator:
     Args:
         processor: Of the model.
         packed: Segmenting conversations of a picture share a row.
+        targets: What makes the targets of losses beside the method's own, by their names.
     """
 
-    def __init__(self, processor: SELF1EProcessor, packed: bool) -> None:
+    def __init__(
+        self, processor: SELF1EProcessor, packed: bool, targets: Mapping[str, MakeTargets] | None = None
+    ) -> None:
         self.processor = processor
         self.packed = packed
+        self.targets = dict(targets or {})
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """One batch of all these examples, see `batch`."""
@@ -98,7 +104,7 @@ class Collator:
             len(tiles) * self.processor.tokens_per_tile,
             tuple(rows),
             tuple(masks),
-            dense=example.extras.get("dense"),  # type: ignore[arg-type]
+            targets={name: make(example) for name, make in self.targets.items()},
             skipped=example.extras.get("skipped", ()),  # type: ignore[arg-type]
         )
 
@@ -106,7 +112,8 @@ class Collator:
         """Puts examples together.
 
         Returns:
-            "batch", a `Batch` with `masks` and labels; "counts"; "skipped" and "dense" where the examples have them.
+            "batch", a `Batch` with `masks` and labels; "counts"; "targets" of losses, stacked; "skipped" where examples
+            took the place of broken ones.
         """
         rows = [replace(row, picture=place) for place, example in enumerate(examples) for row in example.rows]
         batch = self.processor.batch(
@@ -118,9 +125,9 @@ class Collator:
         )
         inputs: dict[str, Any] = {"batch": batch}
         inputs["counts"] = {**counts_of(rows), "pictures": len(examples)}
-        dense = [example.dense for example in examples if example.dense is not None]
-        if dense:
-            inputs["dense"] = torch.utils.data.default_collate(dense)
+        inputs["targets"] = {
+            name: default_collate([example.targets[name] for example in examples]) for name in self.targets
+        }
         skipped = [entry for example in examples for entry in example.skipped]
         if skipped:
             inputs["skipped"] = skipped

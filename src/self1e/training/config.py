@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 from yaml.constructor import ConstructorError
 
-from self1e.data.registry import check_name
+from self1e.data.settings import Data, Settings, read_named
 from self1e.model.config import Refilling
+from self1e.plugins import LOSSES, PluginError, installed, load
 from self1e.processing.images import MAX_TILES
-from self1e.toyland.language import SEGMENTING, TEXTUAL
-
-DenseLabel = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
-
-
-QUESTIONS = (*SEGMENTING, *TEXTUAL)
+from self1e.training.losses import LossSettings
 
 Group = Literal["vision", "projector", "language", "embeddings", "head"]
 """Parts of a model that can have learning rates of their own: vision tower, projector, layers of the language model,
@@ -30,12 +28,8 @@ class ConfigError(ValueError):
     """A training configuration that cannot be used."""
 
 
-class Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
 class Architecture(Settings):
-    """A model to raise from nothing: InternVL's architecture at any size, with a tokenizer of its own."""
+    """A model to build from nothing: InternVL's architecture at any size."""
 
     image_size: int = Field(384, gt=0, description="side of a tile, pixels")
     patch_size: int = Field(16, gt=0, description="side of a patch, pixels; two patches make one image token")
@@ -46,7 +40,10 @@ class Architecture(Settings):
     text_layers: int = Field(5, gt=0)
     text_heads: int = Field(3, gt=0)
     text_mlp_width: int = Field(576, gt=0, description="inner width of the gated MLP")
-    vocabulary: int = Field(1536, ge=300, description="most tokens of the tokenizer, special ones included")
+    vocabulary: int = Field(1536, ge=300, description="most tokens of a learnt tokenizer, special ones included")
+    tokenizer: str | None = Field(
+        None, description="model whose tokenizer is taken: a name, a folder, or a Hub id. Default: learnt from the data"
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> Architecture:
@@ -55,112 +52,25 @@ class Architecture(Settings):
         for width, heads in ((self.vision_width, self.vision_heads), (self.text_width, self.text_heads)):
             if width % heads:
                 raise ValueError(f"width {width} does not divide into {heads} heads")
+        if self.tokenizer is not None and "vocabulary" in self.model_fields_set:
+            raise ValueError("vocabulary is for a tokenizer that is learnt: leave it out, or `tokenizer`")
         return self
 
 
-class ToylandData(Settings):
-    """Scenes of the generated world."""
-
-    seed: int = Field(1, description="two runs with the same seed see the same scenes in the same order")
-    size: int = Field(448, gt=0, description="side of a picture, pixels")
-    scenes: int | None = Field(
-        None, gt=0, description="how many different scenes; asked anew when they come round again. Default: no end"
-    )
-    segmenting: int = Field(12, ge=0, description="questions a picture that are answered by a mask")
-    textual: int = Field(4, ge=0, description="questions a picture that are answered in words")
-    rehearsed: int = Field(4, ge=0, description="segmenting answers a picture that are learnt as text, causally")
-    textual_share: float = Field(1.0, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
-    terse: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that are the bare prompt")
-    capitals: float = Field(0.0, ge=0, le=1, description="share of segmenting questions that name things in capitals")
-    history: float = Field(0.0, ge=0, le=1, description="share of conversations that go on from another, as in a chat")
-    first_weights: dict[str, float] | None = Field(None, description="weights of kinds of question at the start")
-    last_weights: dict[str, float] | None = Field(None, description="weights after `curriculum` of the run")
-    curriculum: float = Field(
-        0.0, ge=0, description="share of the run over which the weights change; above 1 it ends on the way"
-    )
-
-    @property
-    def asks_always(self) -> bool:
-        """Whether every scene has a question."""
-        return bool(self.segmenting or (self.textual_share == 1 and self.textual + self.rehearsed))
-
-    @model_validator(mode="after")
-    def _known_kinds(self) -> ToylandData:
-        for weights in (self.first_weights, self.last_weights):
-            unknown = sorted(set(weights or ()) - set(QUESTIONS))
-            if unknown:
-                raise ValueError(f"there is no kind of question {', '.join(unknown)}: known are {', '.join(QUESTIONS)}")
-        return self
+def _read_losses(tree: object) -> dict[str, LossSettings]:
+    if not isinstance(tree, dict):
+        raise ValueError(f"should be names of losses, each with its settings, not {tree!r}")
+    if all(isinstance(value, LossSettings) for value in tree.values()):
+        return dict(tree)
+    return read_named(LOSSES, LossSettings, tree)  # type: ignore[type-abstract]
 
 
-class OwnData(Settings):
-    """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
-
-    jsonl: str | None = Field(None, description="a JSONL file, one object a line")
-    coco: str | None = Field(None, description="a COCO instances JSON; its category names become prompts")
-    masks: str | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
-    images: str | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
-    classes: str | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
-    absent_classes: int = Field(
-        0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
-    )
-
-    @model_validator(mode="after")
-    def _one_form(self) -> OwnData:
-        given = {name for name in ("jsonl", "coco", "masks", "images", "classes") if getattr(self, name) is not None}
-        if given not in ({"jsonl"}, {"coco", "images"}, {"masks", "images", "classes"}):
-            raise ValueError("give `jsonl`, or `coco` and `images`, or `masks`, `images` and `classes`")
-        if self.jsonl is not None and self.absent_classes:
-            raise ValueError('absent_classes is for `coco` and `masks`: a JSONL says by "masks": [] what is not there')
-        return self
+def _written_losses(losses: Mapping[str, LossSettings]) -> dict[str, object]:
+    return {name: settings.model_dump(mode="json") for name, settings in losses.items()}
 
 
-class PartSettings(Settings):
-    """Data sets that share a sampling rate."""
-
-    rate: float = Field(ge=0, description="how often an example comes from this part, relative to the others")
-    sets: list[str] = Field([], description="names that `self1e.data.registry.open_set` knows")
-    own: list[OwnData] = []
-
-    @field_validator("sets")
-    @classmethod
-    def _known_sets(cls, names: list[str]) -> list[str]:
-        for name in names:
-            check_name(name)
-        return names
-
-
-class MixtureData(Settings):
-    """The field's data sets, or one's own, mixed by sampling rates."""
-
-    parts: dict[str, PartSettings] = Field(min_length=1)
-    root: str | None = Field(None, description="folder of the named data sets, in LISA's tree")
-    seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
-    at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
-    hold_out: bool = Field(True, description="leave out pictures of RefCOCO-family validation and test splits")
-    broken_share: float = Field(
-        0.01,
-        ge=0,
-        le=1,
-        description="broken records that stop the run, of those that a process has seen since it started",
-    )
-
-    @model_validator(mode="after")
-    def _has_root(self) -> MixtureData:
-        if self.root is None and any(part.sets for part in self.parts.values()):
-            raise ValueError("`root` is needed for the named data sets: the folder that holds them")
-        return self
-
-
-def _data_form(tree: Any) -> str:
-    if isinstance(tree, dict):  # "part": a slip that should be called one
-        return "toyland" if tree.keys().isdisjoint(("parts", "part", "root")) else "mixture"
-    return "mixture" if isinstance(tree, MixtureData) else "toyland"
-
-
-Data = Annotated[
-    Annotated[ToylandData, Tag("toyland")] | Annotated[MixtureData, Tag("mixture")], Discriminator(_data_form)
-]
+Losses = Annotated[dict[str, LossSettings], PlainValidator(_read_losses), PlainSerializer(_written_losses)]
+"""Losses that plugins bring, by their names."""
 
 
 class Optimisation(Settings):
@@ -240,23 +150,19 @@ class TrainConfig(Settings):
         False,
         description="segmenting conversations of a picture share one row; needs image_to_segmentation off",
     )
-    objective: Literal["dense", "full"] = Field("full", description="`dense` trains vision on per-pixel labels alone")
-    dense_weight: float = Field(0.0, ge=0, description="weight of the per-pixel labels beside the other losses")
-    dense_labels: list[DenseLabel] = Field(
-        list(get_args(DenseLabel)), min_length=1, description="which per-pixel labels are taught"
+    pictures_only: bool = Field(
+        False, description="pictures are encoded and no words are read: vision learns from `losses` alone"
     )
-    pointed_weight: float = Field(
-        0.0, ge=0, description="weight of the labels of what a [SEG] points at; needs a dense_weight"
-    )
+    losses: Losses = Field({}, description="losses of plugins beside the method's own, each with its settings")
     ce_weight: float = Field(1.0, ge=0)
     bce_weight: float = Field(2.0, ge=0)
     dice_weight: float = Field(0.5, ge=0)
-    data: Data = ToylandData()
+    data: Data
     optimisation: Optimisation
     lora: Lora | None = Field(None, description="train adapters instead of all weights of vision and language")
     validation: Validation | None = None
     seed: int = Field(1, description="of initial weights; the data have their own")
-    workers: int = Field(1, ge=0, description="processes that draw scenes")
+    workers: int = Field(1, ge=0, description="processes that prepare examples")
     log_every: int = Field(20, gt=0, description="steps")
     save_every: int = Field(500, gt=0, description="steps")
     keep: int = Field(2, gt=0, description="checkpoints to keep")
@@ -267,17 +173,17 @@ class TrainConfig(Settings):
             raise ValueError("give either `init` (a model to go on from) or `architecture` (from nothing)")
         if self.vision is not None and self.architecture is None:
             raise ValueError("`vision` is for a model from `architecture`: with `init`, the whole model is taken over")
-        if self.dense_weight and not isinstance(self.data, ToylandData):
-            raise ValueError("dense_weight is for toyland, which knows the labels of every pixel")
-        if self.architecture is not None and not isinstance(self.data, ToylandData):
-            raise ValueError("a model from `architecture` has toyland's tokenizer: give `init` for other data")
         if self.packed and self.image_to_segmentation:
             raise ValueError(
                 "packed rows share their picture, so it cannot look at any one [SEG]: set image_to_segmentation: false"
             )
+        if self.pictures_only and not self.losses:
+            raise ValueError("pictures_only leaves the method's own losses out: give `losses`")
+        if self.pictures_only and self.validation is not None:
+            raise ValueError("validation looks at masks and words, which a run with pictures_only does not learn")
         for data in (self.data, self.validation.data if self.validation else None):
-            if isinstance(data, ToylandData) and self.objective == "full" and not data.asks_always:
-                raise ValueError("some scenes would have no question: set segmenting above 0, or textual_share: 1")
+            if data is not None and not self.pictures_only and not data.always_asks:
+                raise ValueError(f"{data.name} would ask nothing about some pictures: change its settings")
         if self.lora is not None and self.init is None:
             raise ValueError("lora adapts a model that has learnt something: give `init`, not `architecture`")
         if self.architecture is not None and self.max_tiles is not None:
@@ -288,10 +194,6 @@ class TrainConfig(Settings):
             raise ValueError("optimisation.rates freeze every group: nothing is left to train")
         if self.lora is not None and not all(self.optimisation.rate(group) for group in self.lora.targets):
             raise ValueError("optimisation.rates freeze a group of lora.targets, whose adapters are to be trained")
-        if self.objective == "dense" and not self.dense_weight:
-            raise ValueError("objective: dense needs a dense_weight above 0")
-        if self.pointed_weight and not self.dense_weight:
-            raise ValueError("pointed_weight needs a dense_weight above 0: both use the per-pixel labels")
         return self
 
 
@@ -350,11 +252,26 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Tr
                 raise ConfigError(f"cannot set {key}: {parent} is {branch!r}, which has no settings of its own")
         branch[last] = value
     _share_root(tree)
+    faults = [f"  {key}: is now {instead}" for key, instead in _moved(tree).items() if tree.pop(key, None) is not None]
     try:
-        return TrainConfig.model_validate_json(_as_json(tree))
+        settings = TrainConfig.model_validate_json(_as_json(tree))
     except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
-        raise ConfigError(f"{path} cannot be used:\n" + "\n".join(faults)) from None
+        faults += [f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()]
+    if faults:
+        raise ConfigError(f"{path} cannot be used:\n" + "\n".join(faults))
+    return settings
+
+
+def _moved(tree: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of earlier versions that are settings of a plugin's loss by now -> what to write instead."""
+    moved: dict[str, str] = {}
+    unknown = tree.keys() - TrainConfig.model_fields.keys()
+    for name in installed(LOSSES) if unknown else ():
+        with suppress(PluginError):
+            loss = load(LOSSES, name)
+            if isinstance(loss, type) and issubclass(loss, LossSettings):
+                moved |= {key: now for key, now in loss.formerly.items() if key in unknown}
+    return moved
 
 
 def _share_root(tree: dict[str, Any]) -> None:

@@ -12,26 +12,31 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
 from self1e.checkpoints.hub import BUNDLED
 from self1e.checkpoints.presets import full_config, random_model
-from self1e.conversation import IMG_CONTEXT, SEG
+from self1e.conversation import IMG_CONTEXT, SEG, Conversation, Example, Turn
+from self1e.data.settings import DataSettings
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.prompts import EVAL_ANSWER, phrase_question
 from self1e.processing.tokens import special_ids
 from self1e.segment.devices import choose_device
-from self1e.training.config import ConfigError, ToylandData, TrainConfig
+from self1e.training.config import TrainConfig
 from self1e.training.run import build, denormals_flushed, make_trainer, training_arguments
-from self1e.training.sources import datasets, validation_set
+from self1e.training.sources import datasets
 
 KNOWN_BASE = re.compile(r"OpenGVLab/InternVL3-(1B|2B|8B)")
 STEPS = 2
+SIDE = 448
 GIB = 2**30
 
 
@@ -83,6 +88,37 @@ class DryRun:
         ]
 
 
+class GeneratedData(DataSettings):
+    """Noise with rectangles to find, in place of data that are not at hand."""
+
+    name: ClassVar[str] = "generated"
+
+    def examples(self, length: int, *, training: bool) -> GeneratedExamples:
+        """See `GeneratedExamples`."""
+        return GeneratedExamples(length)
+
+
+@dataclass(frozen=True)
+class GeneratedExamples:
+    """Pictures of `SIDE` pixels, with as many questions as the recipe asks."""
+
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng(index)
+        image = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8))
+        talks = []
+        for number in range(3):
+            mask = np.zeros((SIDE, SIDE), np.uint8)
+            mask[SIDE // 4 : SIDE // 2, number * SIDE // 4 : (number + 1) * SIDE // 4] = 1
+            turn = Turn(phrase_question(f"rectangle {number + 1} from the left"), EVAL_ANSWER)
+            talks.append(Conversation((turn,), (mask,)))
+        return Example(image, tuple(talks), f"generated-{index}")
+
+
 class _Clock(TrainerCallback):
     """When each step began and ended."""
 
@@ -116,10 +152,9 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
         root = getattr(settings.data, "root", None)
         if root is not None and not Path(root).is_dir():
             notes.append(f"generated pictures in place of the data: there is no folder {root} (data.root)")
-            scenes = ToylandData(segmenting=3, textual=0, rehearsed=0)
-            small = small.model_copy(update={"data": scenes, "validation": None})
+            small = small.model_copy(update={"data": GeneratedData(), "losses": {}, "pictures_only": False})
         elif settings.validation is not None:
-            validation_set(settings.validation)[0]  # is it there?
+            settings.validation.data.examples(1, training=False)[0]  # is it there?
         arguments = training_arguments(small, device)
         arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
         data = datasets(small, arguments.world_size)  # before gigabytes of weights are made
@@ -182,8 +217,6 @@ def _shortened(settings: TrainConfig, folder: str, device: str) -> TrainConfig:
     chosen: dict[str, Any] = {"steps": STEPS, "warmup_steps": 0}
     if choose_device(device).type == "cpu":
         chosen |= {"pictures_per_step": 1, "accumulate": 1}
-    if settings.dense_weight:
-        raise ConfigError("a dry run is for the method's own losses: set dense_weight: 0")
     return settings.model_copy(
         update={
             "output": folder,

@@ -72,7 +72,7 @@ def orthogonalised(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 def group_of(name: str) -> Group:
-    """Which part of the model a weight belongs to, by its name; probes of labels count as head.
+    """Which part of the model a weight belongs to, by its name; those of plugins' losses count as head.
 
     >>> [group_of(f"model.{name}.weight") for name in ("vision_tower.x", "language_model.embed_tokens", "lm_head")]
     ['vision', 'embeddings', 'embeddings']

@@ -17,25 +17,26 @@ import torch
 from accelerate import PartialState
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers import PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.fast.attention import FEW_PASSES
 from self1e.files import folder_when_complete
+from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import train_tokenizer
 from self1e.segment.devices import choose_device
-from self1e.toyland.training import ToylandDataset, toyland_corpus
 from self1e.training.adapters import add_adapters, freeze, merge
-from self1e.training.build_from_scratch import raise_model
-from self1e.training.checkpoints import AVERAGE, PROBE_WEIGHTS, claim, clean, copy_model, last_checkpoint
+from self1e.training.build_from_scratch import build_from_scratch, with_special_tokens
+from self1e.training.checkpoints import AVERAGE, EXTRA_LOSSES, claim, clean, copy_model, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
+from self1e.training.losses import MakeTargets
 from self1e.training.sources import Datasets, datasets
 from self1e.training.trackers import trackers
-from self1e.training.trainer import SELF1ETrainer, attach_probe
+from self1e.training.trainer import SELF1ETrainer, attach_losses
 
 logger = logging.getLogger(__name__)
 
@@ -120,17 +121,14 @@ def make_trainer(
     data = data or datasets(settings, arguments.world_size)  # before gigabytes of weights are read
     model, processor = built or build(settings)
     chosen = settings.optimisation
-    if settings.dense_weight:
-        assert isinstance(data.training, ToylandDataset)  # `TrainConfig` sees to it
-        attach_probe(model, settings.dense_labels, settings.seed, settings.init or settings.vision)
-        data.training.dense_side = 2 * processor.image_size // model.config.vision_config.patch_size[0]
+    attach_losses(model, settings)
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(FEW_PASSES)
     trainer = SELF1ETrainer(
         model=with_adapters(model, settings),
         settings=settings,
         args=arguments,
-        collator=Collator(processor, settings.packed),
+        collator=Collator(processor, settings.packed, targets_of(settings, model.config)),
         train_dataset=data.training,
         validation_set=data.validation,
     )
@@ -156,8 +154,8 @@ def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
     """Refuses what would fail late, or silently do something else, and sets what engines leave open."""
     several = trainer.accelerator.num_processes > 1
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    if settings.dense_weight and (several or sharded):
-        raise ConfigError("dense_weight is for one process: per-pixel labels are read outside of the model's forward")
+    if settings.losses and (several or sharded):
+        raise ConfigError("losses are for one process: they are computed outside of the model's forward")
     if settings.optimisation.optimiser == "muon" and sharded:
         raise ConfigError("optimiser: muon needs whole matrices, which FSDP and DeepSpeed cut up: set adamw")
     if settings.optimisation.ema and sharded:
@@ -184,20 +182,21 @@ def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
         with folder_when_complete(folder) as staging:
             merge(weights).save_pretrained(staging)
             SELF1EProcessor.from_pretrained(weights).save_pretrained(staging)
-    if folder.name == "model" and (weights / PROBE_WEIGHTS).exists():  # the next stage finds it there
-        shutil.copy(weights / PROBE_WEIGHTS, folder.with_name(PROBE_WEIGHTS))
+    if folder.name == "model" and (weights / EXTRA_LOSSES).exists():  # the next stage finds it there
+        shutil.copy(weights / EXTRA_LOSSES, folder.with_name(EXTRA_LOSSES))
 
 
 def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
-    """The model to start from: raised from nothing, or the one `init` names; with the rung and pathways asked for.
+    """The model to start from: built from nothing, or the one `init` names; with the rung and pathways asked for.
 
     Raises:
         ConfigError: When the settings do not suit the model.
         ModelError: When there is no model of the name in `init` or `vision`.
     """
     if settings.architecture is not None:
-        tokenizer = _toyland_tokenizer(settings.architecture.vocabulary)
-        model, processor = raise_model(settings.architecture, tokenizer, settings.seed, settings.refilling)
+        model, processor = build_from_scratch(
+            settings.architecture, tokenizer_of(settings), settings.seed, settings.refilling
+        )
         if settings.vision is not None:
             _take_over_vision(model, settings.vision)
     else:
@@ -289,5 +288,26 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
     return arguments
 
 
-def _toyland_tokenizer(vocabulary: int) -> PreTrainedTokenizerFast:
-    return train_tokenizer(toyland_corpus(), vocabulary)
+def tokenizer_of(settings: TrainConfig) -> PreTrainedTokenizerFast:
+    """The tokenizer of a model from nothing: that of another model, or one learnt from the texts of the run's data.
+
+    Raises:
+        ConfigError: When there is no such tokenizer, or it cannot be used here.
+        DataError: When data are missing.
+    """
+    assert settings.architecture is not None
+    name = settings.architecture.tokenizer
+    if name is None:
+        return train_tokenizer(settings.data.texts(), settings.architecture.vocabulary)
+    folder = name if Path(name).is_dir() else open_checkpoint(name).folder
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=SELF1EConfig(), trust_remote_code=False)
+        return with_special_tokens(tokenizer)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"architecture.tokenizer: {name} has no tokenizer that can be used: {error}") from error
+
+
+def targets_of(settings: TrainConfig, config: SELF1EConfig) -> dict[str, MakeTargets]:
+    """What makes the targets of losses, by the names of these."""
+    made = {name: loss.targets(config) for name, loss in settings.losses.items()}
+    return {name: make for name, make in made.items() if make is not None}

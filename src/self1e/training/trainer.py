@@ -24,17 +24,16 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
-from self1e.data.mixture import Mixture
 from self1e.data.records import DataError
-from self1e.model.batch import Batch, to_device
+from self1e.data.settings import Examples, MixtureData
+from self1e.model.batch import to_device
 from self1e.model.network import SELF1EForSegmentation
-from self1e.toyland.dense_labels import DenseProbe, label_accuracy
-from self1e.toyland.training import ToylandDataset
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
-from self1e.training.checkpoints import AVERAGE, OPTIMISER, PROBE_WEIGHTS, SCHEDULE, STATE, UNFINISHED, publish
+from self1e.training.checkpoints import AVERAGE, EXTRA_LOSSES, OPTIMISER, SCHEDULE, STATE, UNFINISHED, publish
 from self1e.training.collate import Collator, Counts, Encoded, dealt
-from self1e.training.config import MixtureData, TrainConfig
+from self1e.training.config import ConfigError, TrainConfig
+from self1e.training.losses import ExtraLoss, LossInputs
 from self1e.training.optimisers import group_of, make_optimiser
 from self1e.training.trackers import show_picture
 from self1e.training.validation import validate
@@ -48,11 +47,11 @@ BROKEN_COUNTED_FROM = 100
 WATCHED_FROM = 5
 """Log lines after the warm-up before anything counts as amiss."""
 
-PROBE_PREFIX = "dense_probe."
+LOSSES_PREFIX = "extra_losses."
 
 
 class SELF1ETrainer(Trainer):
-    """Adds to `Trainer` what `settings` say, and a probe of per-pixel labels that lives in checkpoints only.
+    """Adds to `Trainer` what `settings` say, and losses of plugins, whose weights live in checkpoints only.
 
     Examples come in the order of the dataset, whose item `i` is a function of (seed, i): a resumed run goes on with
     exactly the examples that an uninterrupted one would see.
@@ -75,7 +74,7 @@ class SELF1ETrainer(Trainer):
         *args: Any,
         settings: TrainConfig,
         collator: Collator,
-        validation_set: ToylandDataset | Mixture | None = None,
+        validation_set: Examples | None = None,
         **kwargs: Any,
     ) -> None:
         # Workers encode examples; how they are put together is known when the whole step is there.
@@ -133,16 +132,15 @@ class SELF1ETrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **kwargs: Any
     ) -> Tensor | tuple[Tensor, Any]:
-        """The method's loss, plus that of the per-pixel labels where there are any."""
-        with self.accelerator.autocast():  # `model.forward` does so by itself, `encode_images` and the probe do not
+        """The method's loss, and those of plugins."""
+        with self.accelerator.autocast():  # `model.forward` does so by itself, `encode_images` and other losses do not
             return self._compute_loss(model, inputs, return_outputs)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Tensor | tuple[Tensor, Any]:
-        batch, counts, dense = inputs["batch"], inputs["counts"], inputs.get("dense")
+        batch, counts = inputs["batch"], inputs["counts"]
         self._count(counts, inputs.get("skipped", []))
-        settings, outputs = self.settings, None
-        of_pictures = self._share(counts, "pictures")
-        if settings.objective == "dense":
+        outputs = None
+        if self.settings.pictures_only:
             features = model.encode_images(batch.pixel_values)
             loss = features.compressed.new_zeros(())
         else:
@@ -156,19 +154,20 @@ class SELF1ETrainer(Trainer):
             loss = self._weighted(parts)
             self._note(**parts)
             self._note_pointing(outputs, batch.masks)
-        if dense is not None:
-            losses = model.dense_probe(features.compressed, features.uncompressed, dense)
-            loss = loss + settings.dense_weight * of_pictures * torch.stack(list(losses.values())).sum()
-            self._note(**{f"dense_{name}": value * of_pictures for name, value in losses.items()})
-            if outputs is not None and settings.pointed_weight:
-                pointed = of_pictures * _pointed_loss(model.dense_probe, batch, outputs.last_hidden_state, dense)
-                loss = loss + settings.pointed_weight * pointed
-                self._note(pointed=pointed)
-            if self.state.global_step % settings.log_every == 0:
-                accuracy = label_accuracy(model.dense_probe, features.compressed, dense)
-                for name, value in accuracy.items():
-                    self._note_share(f"accuracy_{name}", torch.as_tensor(float(value)), torch.ones(()))
+        for name in self.settings.losses:
+            seen = LossInputs(batch, features, outputs, inputs["targets"].get(name, {}))
+            extra = self._extra_loss(name, model.extra_losses[name], seen, self._share(counts, "pictures"))
+            loss = loss + extra
         return (loss, outputs) if return_outputs else loss
+
+    def _extra_loss(self, name: str, loss: ExtraLoss, seen: LossInputs, share: float) -> Tensor:
+        """A batch's share of the loss of a plugin over the step; its parts and figures go to the log."""
+        total, parts = loss(seen)
+        self._note(**{f"{name}_{part}": value * share for part, value in parts.items()})
+        if self.state.global_step % self.settings.log_every == 0:
+            for figure, value in loss.figures(seen).items():
+                self._note_share(f"{name}_{figure}", torch.as_tensor(float(value)), torch.ones(()))
+        return share * total
 
     def _weighted(self, parts: Mapping[str, Any]) -> Any:
         """The method's loss of its parts (method, section 4)."""
@@ -346,7 +345,7 @@ class SELF1ETrainer(Trainer):
         return Path(best) if best else None
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """A model folder, or an adapter folder, without the probe; the probe beside it."""
+        """A model folder, or an adapter folder, without the weights of losses; these beside it."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
@@ -355,11 +354,11 @@ class SELF1ETrainer(Trainer):
             save_adapter(model, folder, state_dict)
         else:
             state = dict(state_dict or model.state_dict())
-            probe = {name: state.pop(name) for name in list(state) if name.startswith(PROBE_PREFIX)}
+            of_losses = {name: state.pop(name) for name in list(state) if name.startswith(LOSSES_PREFIX)}
             model.save_pretrained(folder, state_dict=state)
-            if probe:
-                own_names = {name.removeprefix(PROBE_PREFIX): value for name, value in probe.items()}
-                save_file(own_names, folder / PROBE_WEIGHTS)
+            if of_losses:
+                own_names = {name.removeprefix(LOSSES_PREFIX): value for name, value in of_losses.items()}
+                save_file(own_names, folder / EXTRA_LOSSES)
         self.collator.processor.save_pretrained(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -375,8 +374,8 @@ class SELF1ETrainer(Trainer):
             state: dict[str, Any] = adapter_state(folder)
         else:
             state = SELF1EForSegmentation.from_pretrained(folder, dtype=model.dtype).state_dict()
-        if hasattr(model, "dense_probe"):
-            state |= {PROBE_PREFIX + name: value for name, value in load_file(folder / PROBE_WEIGHTS).items()}
+        if (of_losses := folder / EXTRA_LOSSES).exists():
+            state |= {LOSSES_PREFIX + name: value for name, value in load_file(of_losses).items()}
         # Every process reads the whole file and keeps its part. Adapters come without the weights they adapt.
         options = StateDictOptions(full_state_dict=True, strict=not isinstance(model, PeftModel))
         set_model_state_dict(model, state, options=options)
@@ -407,38 +406,37 @@ def whole(weight: Tensor) -> Tensor:
     return weight.full_tensor() if isinstance(weight, DTensor) else weight
 
 
-def _pointed_loss(probe: DenseProbe, batch: Batch, states: Tensor, dense: dict[str, Tensor]) -> Tensor:
-    """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
-    assert batch.masks is not None
-    seg_states = states.flatten(0, 1)[batch.before_seg].split([segs for each in batch.asked for segs in each.segs])
-    asking = [row for each in batch.asked for row in each.rows]
-    losses = [
-        probe.pointed_loss(
-            of_row, batch.masks[row], {name: labels[batch.picture_index[row]] for name, labels in dense.items()}
-        )
-        for row, of_row in zip(asking, seg_states, strict=True)
-        if len(of_row)
-    ]
-    masks = sum(map(len, batch.masks))
-    return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
+def attach_losses(model: SELF1EForSegmentation, settings: TrainConfig) -> None:
+    """Gives the model the losses of the settings, to be trained with it and left out of what is saved.
 
-
-def attach_probe(model: SELF1EForSegmentation, labels: Sequence[str], seed: int, init: str | None = None) -> None:
-    """Gives the model a probe of per-pixel labels, to be trained with it and left out of what is saved.
+    Weights that an earlier stage left beside the model that training goes on from are taken up, loss by loss, where
+    they fit.
 
     Args:
-        model: Gets the attribute `dense_probe`.
-        labels: Which labels it reads.
-        seed: Of a new probe's weights.
-        init: The model folder that training goes on from; if the earlier stage left its probe beside it, and that reads
-            the same labels, it is used.
+        model: Gets the attribute `extra_losses`, if there are any.
+        settings: Of the run.
+
+    Raises:
+        ConfigError: When losses with weights of their own are to be trained beside adapters.
     """
+    if not settings.losses:
+        return
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model.dense_probe = DenseProbe(model.config.text_config.hidden_size, labels)
-    if init is not None and (path := Path(init).parent / PROBE_WEIGHTS).exists():
-        earlier = load_file(path)
-        if {name: value.shape for name, value in earlier.items()} == {
-            name: value.shape for name, value in model.dense_probe.state_dict().items()
-        }:
-            model.dense_probe.load_state_dict(earlier)
+        torch.manual_seed(settings.seed)
+        built = {name: loss.build(model.config) for name, loss in settings.losses.items()}
+    model.extra_losses = nn.ModuleDict(built)
+    if settings.lora is not None and any(True for _ in model.extra_losses.parameters()):
+        raise ConfigError("losses with weights of their own cannot be trained beside adapters: leave out one of them")
+    start = settings.init or settings.vision
+    if start is None or not (path := Path(start).parent / EXTRA_LOSSES).exists():
+        return
+    earlier = load_file(path)
+    for name, loss in built.items():
+        of_loss = {key.removeprefix(f"{name}."): value for key, value in earlier.items() if key.startswith(f"{name}.")}
+        fits = {key: value.shape for key, value in of_loss.items()} == {
+            key: value.shape for key, value in loss.state_dict().items()
+        }
+        if fits:
+            loss.load_state_dict(of_loss)
+        else:
+            logger.warning("the weights of the loss %s in %s do not fit: it starts anew", name, path)

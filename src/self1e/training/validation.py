@@ -18,10 +18,9 @@ from PIL import Image
 
 from self1e.conversation import Example
 from self1e.data.contact_sheet import Cell, laid_out, with_masks
-from self1e.data.mixture import Mixture
-from self1e.evaluation.metrics import MaskScores
+from self1e.data.settings import Examples
+from self1e.metrics import MaskScores
 from self1e.model.losses import resize
-from self1e.toyland.training import ToylandDataset
 from self1e.training.collate import Collator
 
 logger = logging.getLogger(__name__)
@@ -53,7 +52,7 @@ class Judged:
 @torch.no_grad()
 def validate(
     model: Callable[..., Any],
-    dataset: ToylandDataset | Mixture,
+    dataset: Examples,
     collator: Collator,
     *,
     seg_token_id: int,

@@ -10,8 +10,8 @@ import pytest
 import torch
 from pycocotools import mask as coco_mask
 
-from self1e.evaluation.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union, mean_class_iou
 from self1e.evaluation.samples import Sample, mask_figures
+from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union, mean_class_iou
 
 
 def naive(pred: np.ndarray, target: np.ndarray, ignore: int | None = 255) -> tuple[int, int]:

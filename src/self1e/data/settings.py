@@ -1,0 +1,277 @@
+"""What the settings of a run say about its data, and how that becomes examples.
+
+    data:                                    a mixture of the field's data sets, or one's own:
+      root: DATASETS
+      parts: {refer: {rate: 1, sets: [refcoco]}, mine: {rate: 1, own: [{jsonl: mine.jsonl}]}}
+
+    data:                                    one data set that a plugin brings (`self1e.plugins`), by its name:
+      NAME: {seed: 1, ...}
+
+Either is checked by a pydantic model: unknown keys and ill-typed values stop before anything loads.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, ClassVar, Protocol, TypeVar
+
+import numpy as np
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from self1e.conversation import Example
+from self1e.data.augment import augmented
+from self1e.data.mixture import Mixture, MixturePart
+from self1e.data.own_entries import open_own
+from self1e.data.records import DataError, Source, training_turn
+from self1e.data.registry import check_name, open_set, without_held_out
+from self1e.plugins import DATASETS, PluginError, installed, load
+
+TEXTS_OF = 2000
+"""Records of a source, or examples of a data set, that a tokenizer is learnt from."""
+
+
+class Settings(BaseModel):
+    """Settings that do not change, take no unknown key, and convert no types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class Examples(Protocol):
+    """What a run goes through: example `i` is a function of the settings and `i` alone."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __getitem__(self, index: int) -> Example:
+        """A picture with the conversations about it. Raises DataError when it cannot be had."""
+
+
+class DataSettings(Settings):
+    """A data set as settings name it. A plugin's entry point names its own subclass; docs/extending.md has one.
+
+    Attributes:
+        name: As the entry point calls it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def examples(self, length: int, *, training: bool) -> Examples:
+        """The examples of a run.
+
+        Args:
+            length: How many; a run sees each of them once.
+            training: Pictures to learn from, in words that vary. Otherwise those to look at, in the words of the
+                evaluation protocol.
+
+        Raises:
+            DataError: When the data are missing or unreadable.
+        """
+
+    @property
+    def always_asks(self) -> bool:
+        """Whether there is a conversation about every picture. Without, only `pictures_only` runs can use the data."""
+        return True
+
+    def texts(self) -> Iterator[str]:
+        """Texts like those that a model will read and write, to learn a tokenizer from; the same every time.
+
+        Raises:
+            DataError: When the data are missing or unreadable.
+        """
+        examples = self.examples(TEXTS_OF, training=True)
+        for index in range(len(examples)):
+            for talk in examples[index].conversations:
+                for turn in talk.turns:
+                    yield turn.question
+                    yield turn.answer
+
+
+class Augmentation(Settings):
+    """How pictures change each time they are seen, see `self1e.data.augment`; nothing does unless it is asked for."""
+
+    flip: float = Field(0.0, ge=0, le=1, description="share of pictures that are mirrored, where words can follow")
+    crop: float = Field(0.0, ge=0, le=1, description="share of pictures that are cut, where words stay true")
+    smallest: float = Field(0.5, gt=0, le=1, description="shortest sides of a cut, as a share of the picture's")
+    colour: float = Field(0.0, ge=0, le=1, description="change of brightness, contrast and saturation; 1: by half")
+
+    def of(self, example: Example, rng: np.random.Generator) -> Example:
+        """The example, changed."""
+        return augmented(example, rng, **self.model_dump())
+
+
+class OwnData(Settings):
+    """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
+
+    jsonl: str | None = Field(None, description="a JSONL file, one object a line")
+    coco: str | None = Field(None, description="a COCO instances JSON; its category names become prompts")
+    masks: str | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
+    images: str | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
+    classes: str | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
+    absent_classes: int = Field(
+        0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> OwnData:
+        given = {name for name in ("jsonl", "coco", "masks", "images", "classes") if getattr(self, name) is not None}
+        if given not in ({"jsonl"}, {"coco", "images"}, {"masks", "images", "classes"}):
+            raise ValueError("give `jsonl`, or `coco` and `images`, or `masks`, `images` and `classes`")
+        if self.jsonl is not None and self.absent_classes:
+            raise ValueError('absent_classes is for `coco` and `masks`: a JSONL says by "masks": [] what is not there')
+        return self
+
+
+class PartSettings(Settings):
+    """Data sets of a mixture that share a sampling rate."""
+
+    rate: float = Field(ge=0, description="how often an example comes from this part, relative to the others")
+    sets: list[str] = Field([], description="names that `self1e.data.registry.open_set` knows")
+    own: list[OwnData] = []
+
+    @field_validator("sets")
+    @classmethod
+    def _known_sets(cls, names: list[str]) -> list[str]:
+        for name in names:
+            check_name(name)
+        return names
+
+    def open(self, root: Path | None) -> list[Source]:
+        """Its sources; none when its rate is 0.
+
+        Raises:
+            DataError: When one is missing or unreadable.
+        """
+        if not self.rate:
+            return []
+        own = (open_own(entry.model_dump(exclude_none=True)) for entry in self.own)
+        return [*(open_set(name, root or Path()) for name in self.sets), *own]
+
+
+class MixtureData(DataSettings):
+    """The field's data sets, or one's own, mixed by sampling rates."""
+
+    name: ClassVar[str] = "mixture"
+
+    parts: dict[str, PartSettings] = Field(min_length=1)
+    root: str | None = Field(None, description="folder of the named data sets, in LISA's tree")
+    seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
+    at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
+    hold_out: bool = Field(True, description="leave out pictures of RefCOCO-family validation and test splits")
+    broken_share: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="broken records that stop the run, of those that a process has seen since it started",
+    )
+    augment: Augmentation = Field(Augmentation(), description="how pictures change each time; off, as in the recipe")
+
+    @model_validator(mode="after")
+    def _has_root(self) -> MixtureData:
+        if self.root is None and any(part.sets for part in self.parts.values()):
+            raise ValueError("`root` is needed for the named data sets: the folder that holds them")
+        return self
+
+    def examples(self, length: int, *, training: bool) -> Mixture:
+        """See `DataSettings`. Nothing is held out of, and no picture changed in, what is looked at."""
+        return Mixture(
+            {name: MixturePart(part.rate, tuple(self._open(part, training))) for name, part in self.parts.items()},
+            length,
+            self.seed,
+            self.at_most,
+            training=training,
+            change=self.augment.of if training and self.augment != Augmentation() else None,
+        )
+
+    def texts(self) -> Iterator[str]:
+        """What is asked and answered of records spread over each source, in templates that vary."""
+        rng = np.random.default_rng([self.seed, 4])
+        for part in self.parts.values():
+            for source in self._open(part, training=True):
+                for index in np.linspace(0, len(source) - 1, min(len(source), TEXTS_OF)).astype(int):
+                    with suppress(DataError):  # a broken record, of which the run will tell
+                        record = source[int(index)]
+                        turns = [training_turn(query, rng) for query in record.queries]
+                        for turn in (*turns, *(turn for talk in record.talks for turn in talk.turns)):
+                            yield turn.question
+                            yield turn.answer
+
+    def _open(self, part: PartSettings, training: bool) -> list[Source]:
+        root = Path(self.root) if self.root is not None else None
+        sources = part.open(root)
+        return without_held_out(sources, root) if training and self.hold_out and root is not None else sources
+
+
+def read_named(group: str, base: type[SettingsT], tree: Mapping[str, object]) -> dict[str, SettingsT]:
+    """Settings of plugins, each below the plugin's name, checked by the model that its entry point names.
+
+    Args:
+        group: Of the entry points.
+        base: What such a model has to be a subclass of.
+        tree: As read from YAML or JSON.
+
+    Raises:
+        PluginError: When a plugin is not there or brings something else.
+        ValidationError: When settings are unknown or ill-typed.
+    """
+    models = {}
+    for name in tree:
+        model = load(group, name)
+        if not (isinstance(model, type) and issubclass(model, base)):
+            raise PluginError(f"the entry point {name!r} of {group} should name a subclass of {base.__name__}: {model}")
+        models[name] = (model, ...)
+    whole = create_model("Plugins", __config__=Settings.model_config, **models)  # type: ignore[call-overload]
+    checked = whole.model_validate_json(json.dumps(tree))
+    return {name: getattr(checked, name) for name in tree}
+
+
+def _read_data(tree: object) -> DataSettings:
+    if isinstance(tree, DataSettings):
+        return tree
+    if not isinstance(tree, dict):
+        raise ValueError(f"should be a mixture with `parts`, or the name of a data set with its settings, not {tree!r}")
+    if not tree.keys().isdisjoint(("parts", "part", "root")):  # "part": a slip that should be called one
+        return MixtureData.model_validate_json(json.dumps(tree))
+    names = installed(DATASETS)
+    if len(tree) == 1 and (next(iter(tree)) in names or isinstance(next(iter(tree.values())), dict)):
+        (data,) = read_named(DATASETS, DataSettings, tree).values()  # type: ignore[type-abstract]
+        return data
+    raise ValueError(
+        "is either a mixture, with `parts`, or one data set with its settings below its name, as in "
+        f"`data: {{NAME: {{seed: 1}}}}`; installed are {', '.join(names) or 'none'}{_meant(tree)}"
+    )
+
+
+def _meant(tree: Mapping[str, object]) -> str:
+    """Which data set has these settings, for those who left out its name."""
+    for name in installed(DATASETS) if tree else ():
+        with suppress(PluginError):
+            model = load(DATASETS, name)
+            if isinstance(model, type) and issubclass(model, DataSettings) and tree.keys() <= model.model_fields.keys():
+                return f". {', '.join(tree)}: settings of {name}. Write `data: {{{name}: {{{next(iter(tree))}: ...}}}}`"
+    return ""
+
+
+def _written_data(data: DataSettings) -> dict[str, object]:
+    tree = data.model_dump(mode="json")
+    return tree if isinstance(data, MixtureData) else {data.name: tree}
+
+
+Data = Annotated[DataSettings, PlainValidator(_read_data), PlainSerializer(_written_data)]
+"""Of a run: `MixtureData`, or the settings of a plugin's data set."""

@@ -1,0 +1,103 @@
+"""The loss of the per-pixel labels, as a plugin of training: `losses: {toyland: {weight: 0.3}}`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar, Literal, get_args
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from self1e.conversation import Example
+from self1e.data.records import DataError
+from self1e.model.config import SELF1EConfig
+from self1e.toyland.dense_labels import DenseProbe, dense_targets, label_accuracy
+from self1e.toyland.scene import Scene
+from self1e.toyland.training import SCENE
+from self1e.training.losses import ExtraLoss, LossInputs, LossSettings, LossValue, MakeTargets
+
+Label = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
+
+
+class DenseLabels(LossSettings):
+    """What every pixel of a scene belongs to, and what each `[SEG]` points at; see `self1e.toyland.dense_labels`."""
+
+    formerly: ClassVar[Mapping[str, str]] = {
+        "dense_weight": "losses.toyland.weight",
+        "dense_labels": "losses.toyland.labels",
+        "pointed_weight": "losses.toyland.pointed_weight",
+        "objective": "pictures_only: true for `dense`, nothing for `full`",
+    }
+
+    weight: float = Field(1.0, ge=0, description="of the per-pixel labels, beside the other losses")
+    labels: list[Label] = Field(list(get_args(Label)), min_length=1, description="which labels are taught")
+    pointed_weight: float = Field(0.0, ge=0, description="of the labels of what a [SEG] points at")
+
+    def targets(self, config: SELF1EConfig) -> MakeTargets:
+        """Labels at twice the grid of patches."""
+        vision = config.vision_config
+        return partial(targets_of, side=2 * vision.image_size[0] // vision.patch_size[0])
+
+    def build(self, config: SELF1EConfig) -> DenseLabelLoss:
+        """The loss, with linear probes that read the labels."""
+        return DenseLabelLoss(self, config.text_config.hidden_size)
+
+
+def targets_of(example: Example, side: int) -> dict[str, Tensor]:
+    """See `dense_targets`.
+
+    Raises:
+        DataError: When the example is not made of a scene.
+    """
+    scene = example.extras.get(SCENE)
+    if not isinstance(scene, Scene):
+        raise DataError(f"{example.id} is no toyland scene: losses.toyland knows the labels of these only")
+    return dense_targets(scene, side)
+
+
+class DenseLabelLoss(ExtraLoss):
+    """Args:
+    settings: Labels and weights.
+    width: D of the features.
+    """
+
+    def __init__(self, settings: DenseLabels, width: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.probe = DenseProbe(width, settings.labels)
+
+    def forward(self, inputs: LossInputs) -> LossValue:
+        """Labels of all pixels, and where there are outputs of what each `[SEG]` points at."""
+        targets = dict(inputs.targets)
+        parts = self.probe(inputs.features.compressed, inputs.features.uncompressed, targets)
+        total = self.settings.weight * torch.stack(list(parts.values())).sum()
+        if inputs.outputs is not None and self.settings.pointed_weight:
+            parts["pointed"] = self._pointed(inputs)
+            total = total + self.settings.pointed_weight * parts["pointed"]
+        return LossValue(total, parts)
+
+    def figures(self, inputs: LossInputs) -> dict[str, float]:
+        """The accuracy of each label that is a class."""
+        accuracy = label_accuracy(self.probe, inputs.features.compressed, dict(inputs.targets))
+        return {f"accuracy_{name}": value for name, value in accuracy.items()}
+
+    def _pointed(self, inputs: LossInputs) -> Tensor:
+        """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
+        batch, outputs = inputs.batch, inputs.outputs
+        assert batch.masks is not None and outputs is not None and outputs.last_hidden_state is not None
+        states = outputs.last_hidden_state
+        of_rows = states.flatten(0, 1)[batch.before_seg].split([segs for each in batch.asked for segs in each.segs])
+        asking = [row for each in batch.asked for row in each.rows]
+        losses = [
+            self.probe.pointed_loss(
+                of_row,
+                batch.masks[row],
+                {name: labels[batch.picture_index[row]] for name, labels in inputs.targets.items()},
+            )
+            for row, of_row in zip(asking, of_rows, strict=True)
+            if len(of_row)
+        ]
+        masks = sum(map(len, batch.masks))
+        return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
