@@ -20,7 +20,6 @@ from benchmarks.machine import machine_facts, peak_gib
 from benchmarks.subjects import DTYPES, build
 from self1e import Segmenter
 from self1e.checkpoints.presets import TEXT_SHAPES
-from self1e.segment.load import for_inference
 
 
 def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[str, object]:
@@ -28,7 +27,6 @@ def run(size: str, dtype: str, tokenizer: Path, pictures: list[Path]) -> dict[st
     start = time.perf_counter()
     model, processor = build(size, dtype, tokenizer)
     parameters = sum(weight.numel() for weight in model.parameters())
-    for_inference(model)
     facts: dict[str, object] = {
         "size": size,
         "dtype": dtype,

@@ -27,11 +27,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from benchmarks.machine import ROOT, device_name, machine_facts, peak_gib, peak_of_child
 from benchmarks.matrix_products import MatrixProducts
@@ -51,10 +52,8 @@ from benchmarks.subjects import (
 from benchmarks.timing import cost_ratios, interleaved, medians, ratio
 from self1e import Segmenter, SELF1EProcessor
 from self1e.checkpoints.hub import BUNDLED
-from self1e.fast.folding import fold
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import question_for
-from self1e.segment.load import for_inference
 
 GRIDS = {1: (1, 1), 2: (2, 1), 4: (2, 2), 6: (3, 2), 9: (3, 3), 12: (4, 3)}
 """(columns, rows) for a number of tiles."""
@@ -72,14 +71,17 @@ class Ways:
     """The ways to get masks out of one model.
 
     Args:
-        model: As it is trained. What makes it faster is done to it here.
+        model: As it is trained.
         processor: The model's.
+        compile: Have torch compile the text model, for ours only.
     """
 
-    def __init__(self, model: SELF1EForSegmentation, processor: SELF1EProcessor) -> None:
-        self.theirs = Reference(model)  # before anything is folded
-        fold(model)
-        self.segmenter = Segmenter(for_inference(model), processor)
+    def __init__(self, model: SELF1EForSegmentation, processor: SELF1EProcessor, *, compile: bool = False) -> None:
+        self.theirs = Reference(model)
+        self.segmenter = Segmenter(model, processor, compile=compile)
+        fast = self.segmenter.fast
+        self.modules: list[nn.Module] = [model, fast.projector, cast(nn.Module, fast.head)]
+        """Whose weights are used."""
         self.model, self.processor = model, processor
 
     def reference(self, image: Image.Image, asked: Sequence[str], image_to_segmentation: bool = True) -> Logits:
@@ -112,7 +114,7 @@ class Ways:
 
         hook = self.model.model.language_model.register_forward_pre_hook(count, with_kwargs=True)
         try:
-            products, result = MatrixProducts.of(self.model, run)
+            products, result = MatrixProducts.of(self.modules, run)
         finally:
             hook.remove()
         return products, tokens, result
@@ -202,13 +204,14 @@ def is_close(found: dict[str, float], size: str, dtype: str) -> bool:
     return max(found["max_difference"], found["relative_difference"]) <= limit
 
 
-def peak(way: str, model: SELF1EForSegmentation, processor: SELF1EProcessor, expressions: int, tiles: int) -> float:
+def peak(chosen: argparse.Namespace, expressions: int, tiles: int) -> float:
     """GiB that one way takes in this process, from the start: the model as it is loaded, and masks once."""
-    image, asked = picture(processor, *GRIDS[tiles]), prompts(expressions)
-    if way == "reference":  # alone: nothing is folded for it
+    model, processor = build_chosen(chosen, chosen.folder)
+    way, image, asked = chosen.peak_of, picture(processor, *GRIDS[tiles]), prompts(expressions)
+    if way == "reference":  # alone: nothing is made for ours
         Reference(model).segment(processor, image, [question_for(each) for each in asked])
     else:
-        getattr(Ways(model, processor), way)(image, asked)
+        getattr(Ways(model, processor, compile=chosen.compile), way)(image, asked)
     return peak_gib(model.device)
 
 
@@ -258,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = [(tiles, expressions) for tiles in chosen.tiles for expressions in chosen.expressions]
     if chosen.peak_of:
         (tiles, expressions), *_ = settings
-        print(peak(chosen.peak_of, *build_chosen(chosen, chosen.folder), expressions, tiles))
+        print(peak(chosen, expressions, tiles))
         return
     if chosen.memory:
         with saved(chosen) as folder:
@@ -270,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
                 print(json.dumps(key | gib), flush=True)
         return
-    ways = Ways(*build_chosen(chosen))
+    ways = Ways(*build_chosen(chosen), compile=chosen.compile)
     differing = []
     for tiles, expressions in settings:
         key = model_settings(chosen) | {"expressions": expressions, "tiles": tiles}

@@ -66,9 +66,12 @@ class MatrixProducts:
         self._calls: list[tuple[Callable[..., Tensor], Tensor, Tensor, Tensor]] | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, run: Callable[[], Any], backward: bool = False) -> tuple[MatrixProducts, Any]:
-        """The products of `run()`, which uses the weights of `model`; and its result."""
-        recorder = _Recorder({each.untyped_storage().data_ptr() for each in (*model.parameters(), *model.buffers())})
+    def of(
+        cls, modules: Sequence[nn.Module], run: Callable[[], Any], backward: bool = False
+    ) -> tuple[MatrixProducts, Any]:
+        """The products of `run()`, which uses the weights of these modules; and its result."""
+        weights = [each for module in modules for each in (*module.parameters(), *module.buffers())]
+        recorder = _Recorder({each.untyped_storage().data_ptr() for each in weights})
         with torch.compiler.set_stance("force_eager"), recorder:  # compiled code keeps its products to itself
             result = run()
         return cls(recorder.products, backward), result

@@ -26,7 +26,6 @@ from benchmarks.subjects import DTYPES, SIZES, build, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.checkpoints.hub import BUNDLED
-from self1e.segment.load import for_inference
 from self1e.segment.passes import write_answer
 from self1e.segment.quantise import agreement, bundled_samples, mask_maps, quantize
 
@@ -41,8 +40,8 @@ class Variant:
     """A model to be timed.
 
     Attributes:
-        segmenter: On the folded model.
-        weights_gib: Its parameters and buffers.
+        segmenter: On the model.
+        weights_gib: Parameters and buffers of the model.
         iou: Masks with those from before it was quantised; None where it was not.
     """
 
@@ -60,7 +59,7 @@ def make(name: str, size: str, tokenizer: Path | None) -> Variant:
         before = mask_maps(model, processor, samples)
         quantize(model, "int8")
         iou = round(agreement(before, mask_maps(model, processor, samples)), 4)
-    segmenter = Segmenter(for_inference(model), processor)
+    segmenter = Segmenter(model, processor)
     size_in_bytes = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
     return Variant(segmenter, round(size_in_bytes / 2**30, 3), iou)
 
@@ -70,7 +69,7 @@ def write(segmenter: Segmenter) -> None:
     """Writes `TOKENS` tokens about a picture that is encoded anew, or fewer where the model ends its answer."""
     encoded = segmenter.encode(picture(segmenter.processor, 1, 1))
     question = "What is in this picture?"
-    write_answer(segmenter.model, segmenter.processor, encoded, [], question, max_new_tokens=TOKENS, temperature=0.0)
+    write_answer(segmenter.fast, segmenter.processor, encoded, [], question, max_new_tokens=TOKENS, temperature=0.0)
 
 
 def segment(segmenter: Segmenter, expressions: int) -> None:

@@ -23,14 +23,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from self1e import SELF1EProcessor
-from self1e.conversation import Turn
+from self1e.conversation import IGNORED_LABEL, Turn
 from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.model.batch import Batch, Grid
 from self1e.model.losses import mask_losses
 from self1e.model.network import ImageFeatures, SELF1EForSegmentation, SELF1EOutput
 from self1e.model.refilling import VisionSide
 from self1e.processing.processor import mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER
-from self1e.processing.rows import Grid
 
 BATCH = 4
 """Expressions in one forward pass. More bring nothing, as nothing is shared, and take memory for all their logits."""
@@ -63,72 +63,56 @@ class Reference:
         masks: list[Tensor] = []
         for start in range(0, len(questions), BATCH):
             rows = [[[Turn(question, EVAL_ANSWER)]] for question in questions[start : start + BATCH]]
-            inputs = processor([image] * len(rows), rows, labels=False)
-            inputs = inputs.to(self.lm_head.weight.device, self.lm_head.weight.dtype)
+            batch = processor([image] * len(rows), rows, labels=False).to(self.lm_head.weight.device)
             with torch.inference_mode():
-                maps = self(**inputs.as_kwargs()).mask_logits
+                maps = self(batch).mask_logits
             masks += [mask_logits_to_picture(of_row, image.size) for of_row in maps or ()]
         return masks
 
-    def __call__(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        pixel_values: Tensor,
-        tile_grids: Sequence[Grid],
-        picture_index: Tensor,
-        position_ids: Tensor | None = None,
-        conversation_ids: Tensor | None = None,
-        labels: Tensor | None = None,
-        masks: Sequence[Tensor] | None = None,
-        output_logits: bool = True,
-    ) -> SELF1EOutput:
+    def __call__(self, batch: Batch, *, logits_at: Tensor | None = None) -> SELF1EOutput:
         """Takes what `SELF1EForSegmentation.forward` takes, with a copy of the picture for each row.
 
+        Logits are computed for every token, as in the release; `logits_at` only says which of them are returned.
+
         Raises:
-            ValueError: If rows share a picture, hold several conversations, or the logits are not wanted: none of these
-                is in the release.
+            ValueError: If rows share a picture or hold several conversations: neither is in the release.
         """
-        if picture_index.tolist() != list(range(len(input_ids))) or not output_logits:
-            raise ValueError("the reference repeats the picture for each row, and always returns logits")
-        if conversation_ids is not None and conversation_ids.any():
+        if batch.picture_index != list(range(len(batch))) or batch.pixel_values is None:
+            raise ValueError("the reference repeats the picture for each row: give the pixels of one picture a row")
+        if batch.conversation_ids.any():
             raise ValueError("the reference knows no packed rows: give one conversation to each")
-        real = attention_mask.bool()
-        if position_ids is None:
-            position_ids = (real.cumsum(dim=1) - 1).clamp(min=0)
         with torch.compiler.set_stance("force_eager"), eager_attention(self.vision_tower, self.language_model):
-            compressed, uncompressed = self._image_features(pixel_values)
-            image_tokens = (input_ids == self.config.image_token_id) & real
-            seg_tokens = (input_ids == self.config.seg_token_id) & real
-            embeddings = self.language_model.get_input_embeddings()(input_ids)
-            embeddings = embeddings.masked_scatter(image_tokens[..., None], compressed)
+            compressed, uncompressed = self._image_features(batch.pixel_values.to(self.lm_head.weight.dtype))
+            embeddings = self.language_model.get_input_embeddings()(batch.input_ids)
+            embeddings = embeddings.masked_scatter(batch.image_tokens[..., None], compressed)
             visible = dual_perception_mask(
-                real,
-                image_tokens,
-                seg_tokens,
+                batch.attention_mask,
+                batch.image_tokens,
+                batch.seg_tokens,
                 image_to_image=self.config.image_to_image,
                 image_to_segmentation=self.config.image_to_segmentation,
             )
             states = self.language_model(
                 inputs_embeds=embeddings,
                 attention_mask=as_attention_bias(visible, embeddings.dtype),
-                position_ids=position_ids,
+                position_ids=batch.position_ids,
                 use_cache=False,
             ).last_hidden_state
         logits = self.lm_head(states)
-        counts = [columns * rows for columns, rows in tile_grids]
+        counts = [len(picture.tiles) for picture in batch.pictures]
         final, low = [], []
         for row, (of_row, sharp) in enumerate(zip(compressed.split(counts), uncompressed.split(counts), strict=True)):
-            llm_image, before_seg = states[row][image_tokens[row]], states[row][F.pad(seg_tokens[row, 1:], (0, 1))]
-            maps = self._masks(llm_image, before_seg, of_row, sharp, tile_grids[row])
+            llm_image = states[row][batch.image_tokens[row]]
+            before_seg = states[row][F.pad(batch.seg_tokens[row, 1:], (0, 1))]
+            maps = self._masks(llm_image, before_seg, of_row, sharp, batch.pictures[row].grid)
             final.append(maps[0])
             low.append(maps[1])
-        losses = self._losses(logits, labels, final, low, masks) if labels is not None and masks is not None else {}
+        losses = self._losses(batch, logits, final, low) if batch.masks is not None else {}
         return SELF1EOutput(
             **losses,
             mask_logits=tuple(final),
             low_resolution_mask_logits=tuple(low),
-            logits=logits,
+            logits=logits if logits_at is None else logits.flatten(0, 1)[logits_at],
             last_hidden_state=states,
             image_features=ImageFeatures(compressed, uncompressed, VisionSide(None, None)),
         )
@@ -159,18 +143,16 @@ class Reference:
         return final, low
 
     def _losses(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        final: Sequence[Tensor],
-        low: Sequence[Tensor],
-        masks: Sequence[Tensor],
-    ) -> dict[str, Any]:
+        self, batch: Batch, logits: Tensor, final: Sequence[Tensor], low: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
         """The method's losses (section 4), the language loss over the logits of all positions."""
-        ce = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten())
+        assert batch.masks is not None and batch.supervised is not None and batch.targets is not None
+        due = torch.full_like(batch.input_ids, IGNORED_LABEL).flatten()
+        due[batch.supervised] = batch.targets
+        ce = F.cross_entropy(logits.flatten(0, 1).float(), due, ignore_index=IGNORED_LABEL)
         side = self.config.mask_loss_side
-        of_rows = [mask_losses(maps, target, side) for *maps, target in zip(final, low, masks, strict=True)]
-        bce, dice = (torch.stack(parts).sum() / len(masks) for parts in zip(*of_rows, strict=True))
+        of_rows = [mask_losses(maps, target, side) for *maps, target in zip(final, low, batch.masks, strict=True)]
+        bce, dice = (torch.stack(parts).sum() / len(batch.masks) for parts in zip(*of_rows, strict=True))
         loss = self.config.ce_weight * ce + self.config.bce_weight * bce + self.config.dice_weight * dice
         return {"loss": loss, "ce_loss": ce, "mask_bce_loss": bce, "mask_dice_loss": dice}
 

@@ -14,19 +14,22 @@ import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+
+from torch import Tensor
 
 from benchmarks.inference import Ways
 from benchmarks.machine import machine_facts
 from benchmarks.matrix_products import MatrixProducts
 from benchmarks.records import RESULTS, record
-from benchmarks.subjects import add_model_options, build_chosen, model_settings, pathway, picture, prompts
+from benchmarks.subjects import add_model_options, build_chosen, model_settings, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
-from self1e import Segmenter
+from self1e.fast import FastModel
 from self1e.fast.attention import BY_HEAD, choose_attention
-from self1e.model.network import SELF1EForSegmentation
+from self1e.model.network import ImageFeatures
 
 ALL = "exact"
 """With every saving."""
@@ -61,34 +64,45 @@ def whole_answers(_: Ways) -> AbstractContextManager[Any]:
     return patch("self1e.segment.segmenter.up_to_last_seg", lambda conversation, _: conversation)
 
 
-def no_opening(_: Ways) -> AbstractContextManager[Any]:
+def no_prefix(ways: Ways) -> AbstractContextManager[Any]:
     """The tokens before the picture in every row."""
-    return patch("self1e.segment.passes.opening_of", lambda *_: None)
+    return patch.object(ways.segmenter.fast, "prefix", return_value=None)
+
+
+@contextmanager
+def unfolded(_: Ways) -> Iterator[None]:
+    """The network's own projector and head."""
+
+    def encode_images(fast: FastModel, pixel_values: Tensor) -> ImageFeatures:
+        return replace(fast.network.encode_images(pixel_values), uncompressed=None)
+
+    own_head = property(lambda fast: fast.network.refilling_head)
+    with patch.object(FastModel, "encode_images", encode_images), patch.object(FastModel, "head", own_head):
+        yield
 
 
 WITHOUT: dict[str, Callable[[Ways], AbstractContextManager[Any]]] = {
+    "folded weights": unfolded,
     "LM head left out": language_model_head,
     "attention by head": fused_attention,
     "conversations cut behind [SEG]": whole_answers,
-    "opening read once": no_opening,
+    "prefix read once": no_prefix,
 }
 """What is spared -> how to do without."""
 
 
-def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> dict[str, Any]:
+def measure(ways: Ways, expressions: int, passes: int) -> dict[str, Any]:
     """Times about one picture of one tile.
 
     Args:
         ways: With all savings.
-        unfolded: The same model as it is trained.
         expressions: About the picture.
         passes: Of each rival, after one to warm up.
     """
     image, asked = picture(ways.processor, 1, 1), prompts(expressions)
 
-    def exact(segmenter: Segmenter = ways.segmenter) -> None:
-        with pathway(segmenter.model, True):
-            segmenter.segment(image, asked)
+    def exact() -> None:
+        ways.exact(image, asked)
 
     def without(saving: str) -> None:
         with WITHOUT[saving](ways):
@@ -99,13 +113,9 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
             ways.segmenter.encode(image)
         exact()
 
-    def of_saving(name: str) -> SELF1EForSegmentation:
-        return unfolded.model if name == "folded weights" else ways.model
-
     rivals: dict[str, Callable[[], Any]] = {
         ALL: exact,
         "picture encoded once": picture_again,
-        "folded weights": lambda: exact(unfolded),
         **{saving: lambda saving=saving: without(saving) for saving in WITHOUT},  # type: ignore[misc]
     }
     if expressions == 1:
@@ -114,7 +124,7 @@ def measure(ways: Ways, unfolded: Segmenter, expressions: int, passes: int) -> d
         del rivals["attention by head"]
     for rival in rivals.values():
         rival()
-    tflop = {name: MatrixProducts.of(of_saving(name), rival)[0].tflop for name, rival in rivals.items()}
+    tflop = {name: MatrixProducts.of(ways.modules, rival)[0].tflop for name, rival in rivals.items()}
     seconds, _ = interleaved(rivals, passes, ways.model.device)
     savings = [name for name in rivals if name != ALL]
     return {
@@ -133,13 +143,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--results", type=Path, default=RESULTS / "savings.json")
     chosen = parser.parse_args(arguments)
-    ways = Ways(*build_chosen(chosen))
-    model, processor = build_chosen(chosen)
-    choose_attention(model)
-    model.openings = {}  # its weights stay as they are, too
-    unfolded = Segmenter(model, processor)
+    ways = Ways(*build_chosen(chosen), compile=chosen.compile)
     for expressions in chosen.expressions:
-        found = measure(ways, unfolded, expressions, chosen.passes)
+        found = measure(ways, expressions, chosen.passes)
         key = model_settings(chosen) | {"expressions": expressions}
         record(chosen.results, key, timing=found)
         print(json.dumps(key | found["ratios"]), flush=True)

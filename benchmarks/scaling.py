@@ -111,7 +111,7 @@ def workers(number: int, chosen: argparse.Namespace) -> Iterator[list[Connection
 
 
 def _work(connection: Connection, chosen: argparse.Namespace) -> None:
-    ways = Ways(*build_chosen(chosen))
+    ways = Ways(*build_chosen(chosen), compile=chosen.compile)
     image, asked = picture(ways.processor, 1, 1), prompts(1)
     try:
         while True:
@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     axes = [] if chosen.draw else chosen.axes
     if in_one := [axis for axis in axes if axis != "processes"]:
-        ways = Ways(*build_chosen(chosen))
+        ways = Ways(*build_chosen(chosen), compile=chosen.compile)
         for axis in in_one:
             values = [value for value in VALUES[axis] if axis == "words" or value <= chosen.most]
             note(axis, along(axis, ways, values))

@@ -22,7 +22,6 @@ from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import load_image
 from self1e.processing.tokens import special_ids
 from self1e.segment.devices import choose_device
-from self1e.segment.load import compile_layers
 
 SIZES = (*BUNDLED, *TEXT_SHAPES)
 DTYPES = ("float32", "bfloat16")
@@ -69,14 +68,11 @@ def build_chosen(
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """The model of these options, on its device, with its processor: from a folder of `saved`, or as `build` does."""
     built = build(chosen.size, chosen.dtype, chosen.tokenizer) if folder is None else load(folder, chosen.dtype)
-    model, processor = built[0].to(chosen.device), built[1]
-    if chosen.compile:
-        compile_layers(model)
-    return model, processor
+    return built[0].to(chosen.device), built[1]
 
 
 def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
-    """A model as it is trained, nothing folded, with its processor, on the CPU.
+    """A model as it is trained, with its processor, on the CPU.
 
     Args:
         size: One of `SIZES`. Those of InternVL3 get random weights at the published shapes.

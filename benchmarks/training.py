@@ -45,6 +45,7 @@ from benchmarks.timing import cost_ratios, interleaved, medians
 from self1e import SELF1EProcessor
 from self1e.conversation import Turn
 from self1e.fast.attention import FEW_PASSES
+from self1e.fast.prepare import compile_layers
 from self1e.model.network import SELF1EForSegmentation, SELF1EOutput
 from self1e.processing.prompts import SEG_ANSWERS, question_for
 from self1e.training.run import denormals_flushed
@@ -60,30 +61,35 @@ class Steps:
         processor: The model's.
         expressions: About the picture, each with a mask.
         optimiser: A step is not over before the weights are updated.
+        compile: Have torch compile the text model, for ours only.
     """
 
     def __init__(
-        self, model: SELF1EForSegmentation, processor: SELF1EProcessor, expressions: int, optimiser: bool = False
+        self,
+        model: SELF1EForSegmentation,
+        processor: SELF1EProcessor,
+        expressions: int,
+        *,
+        optimiser: bool = False,
+        compile: bool = False,
     ) -> None:
         self.model = model.train()
         self.theirs = Reference(model)
         if model.dtype == torch.bfloat16 and model.device.type == "cpu":
             model.set_attn_implementation(FEW_PASSES)
+        if compile:
+            compile_layers(model)
         image = picture(processor, 1, 1)
         asked = [[Turn(question_for(each), SEG_ANSWERS[0])] for each in prompts(expressions)]
-        inputs = {
-            "reference": processor([image] * expressions, [[turns] for turns in asked]),
-            "exact": processor([image], [asked]),
-            "packed": processor([image], [asked], pack_rows=True),
-        }
-        masks = torch.zeros(expressions, 1, image.height, image.width, device=model.device)
+        masks = torch.zeros(expressions, 1, image.height, image.width, dtype=torch.uint8)
         for number, mask in enumerate(masks):
             mask[:, :, : 20 * (number + 1)] = 1
-        self.inputs: dict[str, dict[str, Any]] = {
-            name: each.to(model.device, model.dtype).as_kwargs() | {"masks": list(masks)}
-            for name, each in inputs.items()
+        batches = {
+            "reference": processor([image] * expressions, [[turns] for turns in asked], masks=list(masks)),
+            "exact": processor([image], [asked], masks=list(masks)),
+            "packed": processor([image], [asked], masks=[masks[:, 0]], pack_rows=True),
         }
-        self.inputs["packed"]["masks"] = [masks[:, 0]]
+        self.batches = {way: batch.to(model.device) for way, batch in batches.items()}
         # A rate of 0 costs as much as any other, and every pass finds the same weights.
         self.optimiser = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.95)) if optimiser else None
 
@@ -91,7 +97,7 @@ class Steps:
         """The loss in one of `WAYS`; by default the pathway is closed for `packed` only."""
         forward: Callable[..., SELF1EOutput] = self.theirs if way == "reference" else self.model
         with pathway(self.model, way != "packed" if image_to_segmentation is None else image_to_segmentation):
-            loss = forward(**self.inputs[way]).loss
+            loss = forward(self.batches[way]).loss
         assert loss is not None  # there are labels and masks
         return loss
 
@@ -118,7 +124,7 @@ def measure(steps: Steps, passes: int) -> dict[str, Any]:
         "exact": difference(steps.signature("exact"), steps.signature("reference")),
         "packed": difference(steps.signature("packed"), steps.signature("reference", image_to_segmentation=False)),
     }
-    products, _ = MatrixProducts.of(steps.model, lambda: steps.loss("exact"), backward=True)
+    products, _ = MatrixProducts.of([steps.model], lambda: steps.loss("exact"), backward=True)
     rivals: dict[str, Callable[[], Any]] = {way: lambda way=way: steps.step(way) for way in WAYS}  # type: ignore[misc]
     rivals |= products.rivals()
     with denormals_flushed():  # as in `self1e train`
@@ -162,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         record(chosen.results, key, memory={"gib": gib, "machine": machine_facts(chosen.device)})
         print(json.dumps(key | gib))
         return
-    steps = Steps(*build_chosen(chosen), chosen.expressions, chosen.optimiser)
+    steps = Steps(*build_chosen(chosen), chosen.expressions, optimiser=chosen.optimiser, compile=chosen.compile)
     if chosen.peak_of:
         steps.step(chosen.peak_of)
         print(peak_gib(chosen.device))

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from self1e import plugins
 from self1e.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -36,6 +37,8 @@ CLASSES = {
     for name in re.findall(r"^class (\w+)", path.read_text("utf-8"), re.M)
 }
 """The name of each class -> its module."""
+GROUPS = {plugins.DATASETS, plugins.BENCHMARKS, plugins.LOSSES, plugins.COMMANDS}
+"""Groups of entry points, which are called like modules."""
 PARTS = {path.stem for path in (ROOT / "src" / "self1e").iterdir() if not path.name.startswith("_")}
 """What `self1e` consists of; how-it-works.md leaves out the `self1e.` before them."""
 
@@ -63,6 +66,8 @@ def unknown_names(text: str, parts: Iterable[str] = ()) -> list[str]:
     """Dotted names in code spans that begin as ours do, and stand for nothing."""
     unknown = []
     for span in sorted({span for span in SPAN.findall(text) if DOTTED.fullmatch(span)}):
+        if span in GROUPS:
+            continue
         if span.partition(".")[0] in {"self1e", *CLASSES, *parts}:
             try:
                 resolve(span)

@@ -45,7 +45,10 @@ PRODUCTS = ("benchmarks/matrix_products.py", "tests/benchmarks/test_matrix_produ
 
 TOUCHED = (
     Touched("torch:_int_mm", "src/self1e/segment/quantise.py", "tests/segment/test_quantise.py"),
-    Touched("torch.nn:Module._apply", "src/self1e/model/network.py", "tests/fast/test_folding.py"),
+    Touched("torch:Tensor._version", "src/self1e/fast/prepare.py", "tests/fast/test_prepare.py"),
+    Touched(
+        "torch.multiprocessing.reductions:StorageWeakRef", "src/self1e/fast/prepare.py", "tests/fast/test_prepare.py"
+    ),
     Touched(
         "transformers:PreTrainedConfig._attn_implementation",
         "src/self1e/model/network.py",

@@ -16,7 +16,8 @@ from self1e import SELF1EProcessor
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.verify import reference_token_ids, verify
 from self1e.conversation import Turn
-from self1e.model.network import SELF1EForSegmentation, SELF1EOutput
+from self1e.model.batch import Batch
+from self1e.model.network import SELF1EForSegmentation
 from self1e.segment.segmenter import Segmenter
 
 
@@ -27,7 +28,9 @@ def test_is_what_the_released_code_computed(
     """Features, states, logits, masks, losses and the norm of every gradient."""
     recorded = golden / name
     convert_checkpoint(recorded, tmp_path / "model", **reference_token_ids(recorded))
-    monkeypatch.setattr(SELF1EForSegmentation, "forward", lambda model, **inputs: Reference(model)(**inputs))
+    monkeypatch.setattr(
+        SELF1EForSegmentation, "forward", lambda model, batch, **inputs: Reference(model)(batch, **inputs)
+    )
     report = verify(tmp_path / "model", recorded, tolerance=3e-5)
     assert report.passed, str(report)
     compared = {each.quantity for each in report.comparisons}
@@ -48,13 +51,9 @@ def processor(tiny_model_folder: Path) -> SELF1EProcessor:
 TURNS = [[Turn(f"Please segment the {ball} in this image.", "[SEG].")] for ball in ("red ball", "blue ball or ball")]
 
 
-def outputs(
-    model: SELF1EForSegmentation, processor: SELF1EProcessor, image: Image.Image, **more: Any
-) -> tuple[SELF1EOutput, SELF1EOutput]:
-    """Of the reference, and of ours with the picture once."""
-    theirs = Reference(model)(**processor([image] * 2, [[turns] for turns in TURNS]).as_kwargs(), **more)
-    ours = model(**processor([image], [TURNS]).as_kwargs(), output_logits=True, **more)
-    return theirs, ours
+def batches(processor: SELF1EProcessor, image: Image.Image, **masks: Any) -> tuple[Batch, Batch]:
+    """For the reference, with a copy of the picture for each row, and for ours, with the picture once."""
+    return processor([image] * 2, [[turns] for turns in TURNS], **masks), processor([image], [TURNS], **masks)
 
 
 @pytest.mark.parametrize("tiles", [1, 2, 4])
@@ -65,13 +64,14 @@ def test_is_our_forward(
     model.config.image_to_segmentation = image_to_segmentation
     processor.max_tiles = tiles
     image = Image.effect_noise((128, 64 if tiles == 2 else 128), 90).convert("RGB")
-    truths = [torch.zeros(1, *reversed(image.size)).index_fill(2, torch.arange(40), 1)] * 2
-    theirs, ours = outputs(model, processor, image, masks=truths)
+    truths = [torch.zeros(1, *reversed(image.size), dtype=torch.uint8).index_fill(2, torch.arange(40), 1)] * 2
+    repeated, once = batches(processor, image, masks=truths)
+    theirs, ours = Reference(model)(repeated), model(once, logits_at=torch.arange(once.input_ids.numel()))
     assert ours.mask_logits is not None and theirs.mask_logits is not None
     assert ours.mask_logits[0].std() > 1e-2
-    real = processor([image], [TURNS]).attention_mask.bool()
+    real = once.attention_mask
     assert_close(theirs.last_hidden_state[real], ours.last_hidden_state[real], atol=1e-4, rtol=1e-4)
-    assert_close(theirs.logits[real], ours.logits[real], atol=1e-4, rtol=1e-4)
+    assert_close(theirs.logits[real], ours.logits.unflatten(0, real.shape)[real], atol=1e-4, rtol=1e-4)
     assert_close(theirs.mask_logits, ours.mask_logits, atol=1e-4, rtol=1e-4)
     assert_close(theirs.low_resolution_mask_logits, ours.low_resolution_mask_logits, atol=1e-4, rtol=1e-4)
     for name in ("loss", "ce_loss", "mask_bce_loss", "mask_dice_loss"):
@@ -111,9 +111,9 @@ def test_refuses_what_the_release_cannot_do(model: SELF1EForSegmentation, proces
     image = Image.new("RGB", (64, 64))
     reference = Reference(model)
     with pytest.raises(ValueError, match="repeats the picture"):
-        reference(**processor([image], [TURNS]).as_kwargs())
+        reference(processor([image], [TURNS]))
     with pytest.raises(ValueError, match="packed"):
-        reference(**processor([image], [TURNS], pack_rows=True).as_kwargs())
+        reference(processor([image], [TURNS], pack_rows=True))
     model.config.refilling = "rfr"
     with pytest.raises(ValueError, match="'rfr'"):
         Reference(model)

@@ -45,7 +45,7 @@ def test_inference(subject: Subject, tmp_path: Path) -> None:
 def test_a_wrong_mask_is_noticed(subject: Subject) -> None:
     ways = inference.Ways(*subject)
     with torch.no_grad():
-        ways.model.refilling_head.amplify_llm.linear_2.bias += 0.5  # of the folded head
+        ways.segmenter.fast.head.amplify_llm.linear_2.bias += 0.5
     found = inference.measure(ways, expressions=1, tiles=1, passes=1)["agreement"]
     assert not inference.is_close(found["exact"], "nano", "float32")
 

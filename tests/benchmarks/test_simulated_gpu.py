@@ -18,7 +18,6 @@ from benchmarks.simulated_gpu import NAME, register, waits_of
 from benchmarks.subjects import picture, prompts
 from self1e import SELF1EProcessor
 from self1e.conversation import Turn
-from self1e.model.batch import TokenLayout
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import SEG_ANSWERS, question_for
 
@@ -96,22 +95,13 @@ def _training_waits(folder: Path, packed: bool) -> Counter[tuple[str, str]]:
     model.config.image_to_segmentation = not packed
     image = picture(processor, 1, 1)
     talks = [[Turn(question_for(each), SEG_ANSWERS[0])] for each in prompts(3)]
-    inputs = processor([image], [talks], pack_rows=packed)
-    layout = TokenLayout.of(
-        model.config,
-        inputs.input_ids,
-        tiles=1,
-        **{name: getattr(inputs, name) for name in ("attention_mask", "picture_index", "conversation_ids", "labels")},
-    )
-    targets = torch.zeros(3, 1, image.height, image.width)
+    targets = torch.zeros(3, 1, image.height, image.width, dtype=torch.uint8)
     targets[:, :, :20] = 1
-    masks = [targets[:, 0]] if packed else list(targets)
+    batch = processor([image], [talks], masks=[targets[:, 0]] if packed else list(targets), pack_rows=packed)
 
     def step() -> None:
-        there = layout.to(torch.device(NAME, 0))
-        batch = inputs.to(NAME).as_kwargs()
-        output = model.train()(**batch, masks=masks, layout=there, output_logits=there.seg_due)
-        output.loss.backward()
+        there = batch.to(NAME)
+        model.train()(there, logits_at=there.before_seg).loss.backward()
 
     return waits_of(step)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import inference, training
-from benchmarks.subjects import add_model_options, build_chosen, compile_layers, model_arguments, model_settings
+from benchmarks.subjects import add_model_options, build_chosen, model_arguments, model_settings
 from self1e import SELF1EProcessor
 from self1e.model.network import SELF1EForSegmentation
 
@@ -51,8 +51,7 @@ def test_compiled_layers_give_the_same(tiny_model_folder: Path) -> None:
 
     model = SELF1EForSegmentation.from_pretrained(tiny_model_folder).eval()
     processor = SELF1EProcessor.from_pretrained(tiny_model_folder)
-    compile_layers(model)
-    steps = training.Steps(model, processor, expressions=2)
+    steps = training.Steps(model, processor, expressions=2, compile=True)
     counters.clear()
     steps.step("reference")
     assert not counters["stats"]["unique_graphs"]  # the rival is as it was
@@ -60,6 +59,6 @@ def test_compiled_layers_give_the_same(tiny_model_folder: Path) -> None:
         assert found["loss"] < 1e-5 and found["gradient_norms"] < 1e-4
     assert counters["stats"]["unique_graphs"]
     counters.clear()
-    found = inference.measure(inference.Ways(model.eval(), processor), expressions=3, tiles=1, passes=1)
+    found = inference.measure(inference.Ways(model, processor, compile=True), expressions=3, tiles=1, passes=1)
     assert all(inference.is_close(each, "nano", "float32") for each in found["agreement"].values())
     assert counters["stats"]["unique_graphs"]

@@ -71,8 +71,13 @@ class FastModel:
         compressed, uncompressed = vision.pooler_output, None
         if self.network.config.refilling != "baseline":
             patch_features = vision.last_hidden_state[:, 1:]  # without the class token
-            uncompressed = self._projector.of(model.multi_modal_projector.parameters())(patch_features)
+            uncompressed = self.projector(patch_features)
         return ImageFeatures(compressed, None, self.head.vision_side(compressed, uncompressed))
+
+    @property
+    def projector(self) -> FoldedProjector:
+        """The projector of self-replicated features, folded."""
+        return self._projector.of(self.network.model.multi_modal_projector.parameters())
 
     @property
     def head(self) -> MaskHead:
