@@ -34,10 +34,11 @@ test-slow: $(INSTALLED)  ## Run the slow tests, too large for every change
 test-all: test test-slow  ## Run all tests; heavy ones need 24 GiB of memory
 	$(BIN)/python -m pytest -m heavy
 
-lint: $(INSTALLED)  ## Check style and types
+lint: $(INSTALLED)  ## Check style, types and who imports whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(INSTALLED)  ## Put the code into shape
 	$(BIN)/ruff check --fix .

@@ -20,6 +20,13 @@ ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "nano-training.csv"
 PICTURE = ROOT / "docs" / "pictures" / "nano-training.svg"
 COLUMNS = ("stage", "step", "loss", "ce", "bce", "dice", "pointed", "dense_kind", "accuracy_kind", "accuracy_part")
+#: What logs call a column, where it is another name.
+LOGGED = {
+    "pointed": "toyland_pointed",
+    "dense_kind": "toyland_kind",
+    "accuracy_kind": "toyland_accuracy_kind",
+    "accuracy_part": "toyland_accuracy_part",
+}
 #: Panels of the picture: the title, and the columns it shows.
 PANELS = {
     "per-pixel labels of things, share right": ("accuracy_kind", "accuracy_part"),
@@ -36,8 +43,9 @@ def read_log(run: Path) -> list[dict[str, str]]:
     if not states:
         raise SystemExit(f"{run} holds no checkpoint with a log")
     lines = json.loads(states[-1].read_text())["log_history"]
+    logged = {name: LOGGED.get(name, name) for name in COLUMNS[1:]}
     return [
-        {"stage": run.name} | {name: f"{line[name]:.5g}" for name in COLUMNS[1:] if name in line}
+        {"stage": run.name} | {name: f"{line[key]:.5g}" for name, key in logged.items() if key in line}
         for line in lines
         if "loss" in line
     ]
