@@ -168,7 +168,10 @@ def test_class_counts(cli: Cli, tmp_path: Path) -> None:
 def test_unusable_settings(cli: Cli, tmp_path: Path) -> None:
     for command in ("check", "stats"):
         assert_one_sentence(cli("data", command, tmp_path / "none.yaml"), "cannot read the configuration")
-        assert_one_sentence(cli("data", command, settings(tmp_path, {"scenes": 4})), "generated scenes")
+        of_plugin = settings(tmp_path, {"toyland": {"scenes": 4}})
+        assert_one_sentence(cli("data", command, of_plugin), "trains on toyland", "data.parts")
+        outcome = cli("data", command, settings(tmp_path, {"scenes": 4}))  # as it was written before plugins
+        assert outcome.code == 2 and "data: {toyland: {scenes: ...}}" in outcome.err
         missing = settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": [{"jsonl": "none.jsonl"}]}}})
         assert_one_sentence(cli("data", command, missing), "none.jsonl")
         assert_one_sentence(cli("data", command, settings(tmp_path, {"parts": {"a": {"rate": 1}}})), "no source")

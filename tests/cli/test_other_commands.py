@@ -190,7 +190,7 @@ def test_train(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr("self1e.training.run.train", train)
     config = tmp_path / "config.yaml"
-    config.write_text("output: runs\narchitecture: {}\noptimisation: {steps: 10}\n")
+    config.write_text("output: runs\narchitecture: {}\ndata: {toyland: {}}\noptimisation: {steps: 10}\n")
     overrides = ("--set", "optimisation.steps=3", "--set", "optimisation.learning_rate=1e-4", "--set", "output=else")
     outcome = cli("train", config, *overrides, "--device", "cpu")
     assert outcome.code == 0, outcome.err
