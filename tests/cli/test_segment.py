@@ -182,7 +182,7 @@ def test_processes_that_die(segment: Segment, picture: Path, monkeypatch: pytest
     save_picture(picture.parent / "another.png")
     monkeypatch.setattr("self1e.cli.segment.load_in_process", dies)
     outcome = segment(picture.parent, "-p", "a dog", "--processes", 2)
-    assert_one_sentence(outcome, "killed by signal 9 before it had a model", "use fewer processes")
+    assert_one_sentence(outcome, "killed by signal 9 before it was ready", "use fewer processes")
 
 
 def test_ctrl_c_stops_all_processes(tiny_model_folder: Path, tmp_path: Path) -> None:

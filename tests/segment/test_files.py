@@ -186,10 +186,10 @@ def test_a_killed_process_costs_one_picture(
 
 
 def test_too_many_killed(pictures: list[Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "MOST_DEATHS", 0)
+    monkeypatch.setattr("self1e.parallel.MOST_DEATHS", 0)
     load = partial(Segmenter.from_pretrained, tiny_model_folder)
     files = segment_in_processes(load, pictures, PROMPT, processes=1, device="cpu", finish=killed_at_3)
-    with pytest.raises(ProcessError, match=r"killed by signal 9.*pictures are not done"):
+    with pytest.raises(ProcessError, match=r"killed by signal 9.*are not done"):
         list(files)
 
 

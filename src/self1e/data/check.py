@@ -21,7 +21,7 @@ from self1e.conversation import SEG
 from self1e.data.masks import IGNORE
 from self1e.data.members import Listing, Member, SourceReport, list_records, ranked, reason_of
 from self1e.data.mixture import usable
-from self1e.data.parallel import Chunk, Progress, spread
+from self1e.data.parallel import Chunk, Progress, over_records
 from self1e.data.records import DataError, Query, Record, Source, Talk
 from self1e.processing.images import load_image
 
@@ -223,7 +223,7 @@ def check(
     tested_on = frozenset(map(_digest, held_out_files))
     listings = [list_records(member, held_out).some(limit, (seed, i)) for i, member in enumerate(members)]
     found: list[dict[int, Finding]] = [{} for _ in members]
-    for looks in spread(look_at, [member.source for member in members], listings, workers, on_progress):
+    for looks in over_records(look_at, [member.source for member in members], listings, workers, on_progress):
         for number, place, finding in looks:
             found[number][place] = finding
     paths: dict[bytes, set[str]] = {}  # of each digest

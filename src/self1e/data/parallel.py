@@ -1,18 +1,16 @@
-"""Work on all records of a mixture, spread over several processes."""
+"""Work on all records of a mixture, in several processes."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from self1e.data.members import Listing
 from self1e.data.records import DataError
+from self1e.parallel import Lost, ProcessError, Work, in_processes
 
 Common = TypeVar("Common")
 Result = TypeVar("Result")
@@ -26,10 +24,8 @@ Progress = Callable[[int, int], None]
 #: Pictures (or why there is none), each with the records about it: number of the member, and place.
 Chunk = list[tuple[str | DataError, list[tuple[int, int]]]]
 
-_common: Any = None
 
-
-def spread(
+def over_records(
     work: Callable[[Common, Chunk], Result],
     common: Common,
     listings: Sequence[Listing],
@@ -79,27 +75,20 @@ def chunked(listings: Sequence[Listing]) -> list[Chunk]:
 def _in_processes(
     work: Callable[[Common, Chunk], Result], common: Common, chunks: Sequence[Chunk], workers: int
 ) -> Iterator[Result]:
-    # Spawned, not forked: torch may have threads by now, which a forked process would wait for in vain.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_begin, initargs=(common,))
-    try:
-        yield from pool.map(partial(_work_on, work), chunks)
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a process that reads the data ended before its work was done, perhaps for lack of memory: try fewer "
-            "workers (0 shows the error itself)"
-        ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with closing(in_processes(partial(_begin, work, common), chunks, workers)) as results:
+        try:
+            for result in results:
+                if isinstance(result, Lost):
+                    raise result.error
+                yield result
+        except ProcessError as error:
+            raise DataError(
+                "a process that reads the data ended before its work was done, perhaps for lack of memory: try fewer "
+                "workers (0 shows the error itself)"
+            ) from error
 
 
-def _begin(common: Any) -> None:
+def _begin(work: Callable[[Common, Chunk], Result], common: Common, _: int) -> Work[Chunk, Result]:
     """What a process does first."""
-    global _common
-    _common = common
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started it, and ends it
     warnings.simplefilter("ignore")
-
-
-def _work_on(work: Callable[[Any, Chunk], Result], chunk: Chunk) -> Result:
-    return work(_common, chunk)
+    return lambda chunks: (work(common, chunk) for _, chunk in chunks)

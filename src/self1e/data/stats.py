@@ -11,7 +11,7 @@ import numpy as np
 
 from self1e.data.members import Member, SourceReport, list_records, ranked
 from self1e.data.mixture import usable
-from self1e.data.parallel import Chunk, Progress, spread
+from self1e.data.parallel import Chunk, Progress, over_records
 from self1e.data.records import Record, Source
 
 PERCENTILES = (5, 25, 50, 75, 95)
@@ -132,7 +132,7 @@ def statistics(
     sampled = [frozenset(listing.some(sample, (seed, i, 1)).pictures) for i, listing in enumerate(listings)]
     tallies = [Tally() for _ in members]
     common = ([member.source for member in members], sampled)
-    for counted in spread(count, common, listings, workers, on_progress):
+    for counted in over_records(count, common, listings, workers, on_progress):
         for number, tally in counted.items():
             tallies[number] += tally
     return [

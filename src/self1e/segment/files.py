@@ -14,27 +14,18 @@ several processes, which share nothing but the list of what is to be done.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
-import signal
-import sys
-import threading
-import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from heapq import heappop, heappush
+from functools import partial
 from itertools import islice
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 
+from self1e.parallel import Lost, ProcessError, Work, in_processes
 from self1e.processing.images import ImageError, ImageSource
 from self1e.segment.devices import choose_device
 
@@ -51,20 +42,10 @@ THREADS = 2
 CHUNK = 16
 """Most pictures that a process is given at a time; a batch, if that is more."""
 
-MOST_DEATHS = 10
-"""So many processes that end before their work is done are replaced."""
-
-PATIENCE = 30
-"""Seconds that a process has to end when it is told to. It needs them for files that it is writing."""
-
 T = TypeVar("T")
 Finish = Callable[[int, Any], T]
 Numbered = tuple[int, ImageSource]
 """A picture with its place among the sources."""
-
-
-class ProcessError(RuntimeError):
-    """A process of `segment_in_processes` ended before its work was done."""
 
 
 @dataclass(frozen=True)
@@ -149,20 +130,6 @@ def _segment_numbered(
 # ------------------------------------------------------------------------------------------------- several processes
 
 
-@dataclass
-class _Worker:
-    """A process, this side of its pipe, and what it was given and has not answered for; None before it is ready."""
-
-    number: int
-    process: BaseProcess
-    pipe: Connection
-    pending: deque[Numbered] | None = None
-
-    @property
-    def idle(self) -> bool:
-        return self.pending is not None and not self.pending
-
-
 def segment_in_processes(
     load: Callable[..., Segmenter],
     sources: Iterable[ImageSource],
@@ -203,150 +170,35 @@ def segment_in_processes(
     """
     if min(processes, batch) < 1:
         raise ValueError(f"must be at least 1: {processes=}, {batch=}")
-    pictures = list(enumerate(sources))
+    pictures = list(sources)
     processes = min(processes, len(pictures))
-    return _in_processes(pictures, processes, batch, (processes, device, load, prompts, finish, batch, options))
+    begin = partial(_begin, processes, device, load, prompts, finish, batch, options)
+    return _answered(pictures, in_processes(begin, pictures, processes, at_a_time=CHUNK, multiple=batch))
 
 
-def _in_processes(
-    pictures: list[Numbered], processes: int, batch: int, task: tuple[Any, ...]
-) -> Generator[Done[Any], None, None]:
-    todo = _chunks(pictures, processes, batch)  # a heap: what a dead process leaves behind is next
-    farthest = 2 * processes * max(batch, CHUNK)  # so that results which wait for an earlier one do not pile up
-    next_index = deaths = 0
-    done: dict[int, Done[Any]] = {}
-    workers: dict[Any, _Worker] = {}
-    try:
-        for number in range(processes):
-            _start(workers, number, task)
-        while next_index < len(pictures):
-            for worker in workers.values():
-                if worker.idle and todo and todo[0][0][0] < next_index + farthest:
-                    with suppress(OSError):  # it is gone, which the next look at its pipe will tell
-                        worker.pipe.send(todo[0])
-                        worker.pending = deque(heappop(todo))
-            for pipe in wait(list(workers)):
-                worker = workers[pipe]
-                try:
-                    message = worker.pipe.recv()
-                except (EOFError, OSError):
-                    del workers[pipe]
-                    deaths += 1
-                    death, lost = _death(worker), worker.pending
-                    if lost is None or deaths > MOST_DEATHS:
-                        missing = len(pictures) - next_index - len(done)
-                        raise ProcessError(f"{death}; {missing} pictures are not done") from None
-                    if len(lost) == 1:
-                        index, source = lost.pop()
-                        done[index] = Done(index, source, error=ProcessError(death))
-                    for each in lost:
-                        heappush(todo, [each])  # by itself, to see which it was
-                    if todo:
-                        _start(workers, worker.number, task)
-                    continue
-                if isinstance(message, Exception):
-                    raise message
-                if worker.pending is None:
-                    worker.pending = deque()  # its first message says that it is ready
-                else:
-                    worker.pending.popleft()
-                    done[message.index] = message
-            while next_index in done:
-                yield done.pop(next_index)
-                next_index += 1
-    finally:
-        _stop(workers.values())
+def _answered(pictures: list[ImageSource], results: Iterator[Done[T] | Lost]) -> Generator[Done[T], None, None]:
+    for result in results:
+        if isinstance(result, Lost):
+            yield Done(result.index, pictures[result.index], error=result.error)
+        else:
+            yield result
 
 
-def _chunks(pictures: list[Numbered], processes: int, batch: int) -> list[list[Numbered]]:
-    """What a process is given at a time: full batches, and fewer towards the end, so that all end together."""
-    chunks, start = [], 0
-    while start < len(pictures):
-        count = min(CHUNK, (len(pictures) - start) // (2 * processes))
-        end = start + max(1, count // batch) * batch
-        chunks.append(pictures[start:end])
-        start = end
-    return chunks
-
-
-def _start(workers: dict[Any, _Worker], number: int, task: tuple[Any, ...]) -> None:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(theirs, number, *task), daemon=True)
-    # Children inherit that: Ctrl-C is for the parent, which stops them in order. Only the main thread may set it.
-    in_main = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
-    try:
-        process.start()
-        workers[ours] = _Worker(number, process, ours)
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGINT, previous)
-    theirs.close()  # or the pipe would not end with the process
-
-
-def _death(worker: _Worker) -> str:
-    """How a process ended whose pipe has, and at what."""
-    worker.process.join(PATIENCE)  # for its exit code
-    code = worker.process.exitcode
-    how = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
-    if worker.pending is None:
-        how += " before it had a model"
-    elif len(worker.pending) == 1:
-        index, source = worker.pending[0]
-        how += f" at {source if isinstance(source, str | os.PathLike) else f'picture {index}'}"
-    return f"a process {how}: if memory is short, use fewer processes"
-
-
-def _stop(workers: Iterable[_Worker]) -> None:
-    """Ends processes: those that are idle at once, others when the files that they are writing are whole."""
-    for worker in workers:
-        if not worker.idle:
-            worker.process.terminate()
-        worker.pipe.close()
-    for worker in workers:
-        worker.process.join(PATIENCE)
-        worker.process.kill()  # if it has not ended
-        worker.process.join()
-
-
-def _work(
-    pipe: Connection,
-    number: int,
+def _begin(
     processes: int,
     device: str,
     load: Callable[..., Segmenter],
     prompts: str | list[str],
-    finish: Finish[Any] | None,
+    finish: Finish[T] | None,
     batch: int,
     options: dict[str, Any],
-) -> None:
-    """What a process does: says that it is ready, then answers for each picture of each chunk."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: files that are being written become whole
+    number: int,
+) -> Work[ImageSource, Done[T]]:
+    """What a process does first: loads the model."""
     if number:
         warnings.simplefilter("ignore")  # the first process says the same
-    try:
-        segmenter = load(device=_share(number, processes, device))
-        pipe.send(None)
-        while True:
-            for done in _segment_numbered(segmenter, iter(pipe.recv()), prompts, finish, batch, THREADS, options):
-                pipe.send(done)
-    except Exception as error:
-        message = _portable(error)
-        message.add_note("".join(traceback.format_exception(error)))
-        with suppress(OSError):  # the parent has closed the pipe, or is gone: that was the error
-            pipe.send(message)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending as it is
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, or one of the same words where pickle cannot carry it to another process."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return ProcessError(f"{type(error).__name__}: {error}")
-    return error
+    segmenter = load(device=_share(number, processes, device))
+    return lambda sources: _segment_numbered(segmenter, sources, prompts, finish, batch, THREADS, options)
 
 
 def _share(number: int, processes: int, device: str) -> torch.device:

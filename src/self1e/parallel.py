@@ -1,0 +1,217 @@
+"""Work in several processes of one machine. (What has to talk while it works, training, is started by torchrun.)
+
+Items are given out a few at a time, and results come back in the order of the items. Processes share nothing. They are
+started anew, not forked, as torch may have threads that a forked process would wait for in vain. One that dies is
+replaced; what it was working on is given out again, item by item, to see which of them it was.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Generic, TypeVar
+
+MOST_DEATHS = 10
+"""So many processes that end before their work is done are replaced."""
+
+PATIENCE = 30
+"""Seconds that a process has to end when it is told to. It needs them for files that it is writing."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+Work = Callable[[Iterator[tuple[int, Item]]], Iterator[Result]]
+"""Takes some items, each with its place among all, and gives a result for each, in their order."""
+
+
+class ProcessError(RuntimeError):
+    """A process ended before its work was done."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the result of an item at which a process died."""
+
+    index: int
+    error: ProcessError
+
+
+@dataclass
+class _Worker(Generic[Item]):
+    """A process, this side of its pipe, and what it was given and has not answered for; None before it is ready."""
+
+    number: int
+    process: BaseProcess
+    pipe: Connection
+    pending: deque[tuple[int, Item]] | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self.pending is not None and not self.pending
+
+
+def in_processes(
+    begin: Callable[[int], Work[Item, Result]],
+    items: Sequence[Item],
+    processes: int,
+    *,
+    at_a_time: int = 1,
+    multiple: int = 1,
+) -> Generator[Result | Lost, None, None]:
+    """What processes make of items. A script that calls this must do so under `if __name__ == "__main__":`.
+
+    Args:
+        begin: Is called in each process with its number, from 0, and returns what does the work there. Goes through a
+            pipe, as items and results do, and must be such that pickle can take it.
+        items: What is to be worked on.
+        processes: How many; never more than there are items.
+        at_a_time: Most items that a process is given at once; fewer towards the end, so that all end together.
+        multiple: Items are given out in multiples of this, as long as there are enough.
+
+    Yields:
+        For each item, in order, its result, or `Lost`.
+
+    Raises:
+        ProcessError: If a process ends before it is ready, or too many of them end.
+        Exception: What `begin` or the work raised, with the traceback as a note; as a `ProcessError` of the same words
+            where pickle cannot take it.
+    """
+    processes = min(processes, len(items))
+    todo = _chunks(list(enumerate(items)), processes, at_a_time, multiple)  # a heap: what is left behind is next
+    farthest = 2 * processes * max(multiple, at_a_time)  # results that wait for an earlier one must not pile up
+    next_index = deaths = 0
+    done: dict[int, Result | Lost] = {}
+    workers: dict[Connection, _Worker[Item]] = {}
+    try:
+        for number in range(processes):
+            _start(workers, number, begin)
+        while next_index < len(items):
+            for worker in workers.values():
+                if worker.idle and todo and todo[0][0][0] < next_index + farthest:
+                    with suppress(OSError):  # it is gone, which the next look at its pipe will tell
+                        worker.pipe.send(todo[0])
+                        worker.pending = deque(heappop(todo))
+            for pipe in wait(list(workers)):
+                assert isinstance(pipe, Connection)
+                worker = workers[pipe]
+                try:
+                    message = pipe.recv()
+                except (EOFError, OSError):
+                    del workers[pipe]
+                    deaths += 1
+                    death, lost = _death(worker), worker.pending
+                    if lost is None or deaths > MOST_DEATHS:
+                        missing = len(items) - next_index - len(done)
+                        raise ProcessError(f"{death}; {missing} of {len(items)} are not done") from None
+                    if len(lost) == 1:
+                        index, _ = lost.pop()
+                        done[index] = Lost(index, ProcessError(death))
+                    for each in lost:
+                        heappush(todo, [each])  # by itself, to see which it was
+                    if todo:
+                        _start(workers, worker.number, begin)
+                    continue
+                if isinstance(message, Exception):
+                    raise message
+                if worker.pending is None:
+                    worker.pending = deque()  # its first message says that it is ready
+                else:
+                    index, _ = worker.pending.popleft()
+                    done[index] = message
+            while next_index in done:
+                yield done.pop(next_index)
+                next_index += 1
+    finally:
+        _stop(workers.values())
+
+
+def _chunks(
+    items: list[tuple[int, Item]], processes: int, at_a_time: int, multiple: int
+) -> list[list[tuple[int, Item]]]:
+    chunks, start = [], 0
+    while start < len(items):
+        count = min(at_a_time, (len(items) - start) // (2 * processes))
+        end = start + max(1, count // multiple) * multiple
+        chunks.append(items[start:end])
+        start = end
+    return chunks
+
+
+def _start(workers: dict[Connection, _Worker[Item]], number: int, begin: Callable[[int], Work[Item, Result]]) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_work, args=(theirs, number, begin), daemon=True)
+    # Children inherit that: Ctrl-C is for the parent, which stops them in order. Only the main thread may set it.
+    in_main = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
+    try:
+        process.start()
+        workers[ours] = _Worker(number, process, ours)
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)
+    theirs.close()  # or the pipe would not end with the process
+
+
+def _death(worker: _Worker[Item]) -> str:
+    """How a process ended whose pipe has, and at what."""
+    worker.process.join(PATIENCE)  # for its exit code
+    code = worker.process.exitcode
+    how = f"was killed by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
+    if worker.pending is None:
+        how += " before it was ready"
+    elif len(worker.pending) == 1:
+        index, item = worker.pending[0]
+        how += f" at {item if isinstance(item, str | os.PathLike) else f'number {index}'}"
+    return f"a process {how}: if memory is short, use fewer processes"
+
+
+def _stop(workers: Iterable[_Worker[Item]]) -> None:
+    """Ends processes: those that are idle at once, others when the files that they are writing are whole."""
+    for worker in workers:
+        if not worker.idle:
+            worker.process.terminate()
+        worker.pipe.close()
+    for worker in workers:
+        worker.process.join(PATIENCE)
+        worker.process.kill()  # if it has not ended
+        worker.process.join()
+
+
+def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Result]]) -> None:
+    """What a process does: says that it is ready, then answers for each item of each chunk."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: files that are being written become whole
+    try:
+        work = begin(number)
+        pipe.send(None)
+        while True:
+            for result in work(iter(pipe.recv())):
+                pipe.send(result)
+    except Exception as error:  # whatever it is, the parent raises it
+        message = _portable(error)
+        message.add_note("".join(traceback.format_exception(error)))
+        with suppress(OSError):  # the parent has closed the pipe, or is gone: that was the error
+            pipe.send(message)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending as it is
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or one of the same words where pickle cannot carry it to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # an error may refuse in any way
+        return ProcessError(f"{type(error).__name__}: {error}")
+    return error
