@@ -7,7 +7,7 @@ import torch
 from builders import IMAGE, SEG, TOKENS_PER_TILE, batch_of, conversation, pixels, row_of, tiny_model
 from torch import Tensor
 
-from self1e.model.batch import Picture, Row, build_batch
+from self1e.model.batch import PictureTiles, Row, build_batch
 
 PICTURE = [IMAGE] * TOKENS_PER_TILE
 ROWS = [
@@ -23,7 +23,7 @@ GIVEN = {"grids": [(2, 1), (1, 1)], "pictures": [1, -1, 0, 1, 0]}
 
 def test_rows_about_a_picture_go_together():
     batch = batch_of(ROWS, pixels(3), **GIVEN)
-    wide, small = Picture(range(2), (2, 1)), Picture(range(2, 3), (1, 1))
+    wide, small = PictureTiles(range(2), (2, 1)), PictureTiles(range(2, 3), (1, 1))
     assert batch.pictures == [wide, small] and batch.picture_index == [1, -1, 0, 1, 0]
     assert batch.image_token_counts == [4, 0, 8, 4, 8]
     assert batch.tiles.tolist() == [2, 0, 1, 2, 0, 1]

@@ -8,25 +8,25 @@ from drawing import DOG, rng, street
 from self1e.conversation import SEG
 from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
 from self1e.toyland import toyland_example
-from self1e.toyland.language import Query, conversation
+from self1e.toyland.language import SceneQuery, conversation
 from self1e.toyland.language.absent import not_here
 
 
 def test_evaluation_uses_the_fixed_templates() -> None:
     scene = street()
-    phrase = Query("class", "phrase", "the dog", things=(DOG,))
+    phrase = SceneQuery("class", "phrase", "the dog", things=(DOG,))
     made = conversation(phrase, scene, rng(), training=False)
     assert made.turns[0].question == "What is the dog in this image? Please output segmentation mask."
     assert made.turns[0].answer == "[SEG]."
     assert made.kind == "class"
     assert made.masks[0].dtype == np.uint8 and np.array_equal(made.masks[0], scene.object_map == DOG)
-    sentence = Query("reasoning", "sentence", "Which animal barks?", things=(DOG,), answer="The dog can bark.")
+    sentence = SceneQuery("reasoning", "sentence", "Which animal barks?", things=(DOG,), answer="The dog can bark.")
     question = conversation(sentence, scene, rng(), training=False).turns[0].question
     assert question == "Which animal barks? Please output segmentation mask."
 
 
 def test_training_varies_the_templates() -> None:
-    scene, query = street(), Query("class", "phrase", "the dog", things=(DOG,))
+    scene, query = street(), SceneQuery("class", "phrase", "the dog", things=(DOG,))
     turns = [conversation(query, scene, rng(seed), training=True).turns[0] for seed in range(300)]
     questions = {turn.question for turn in turns}
     expected = {template.format(phrase="dog") for template in PHRASE_QUESTIONS}
@@ -37,7 +37,7 @@ def test_training_varies_the_templates() -> None:
 
 
 def test_training_explains_reasoning() -> None:
-    query = Query("reasoning", "sentence", "Which animal barks?", things=(DOG,), answer="The dog can bark.")
+    query = SceneQuery("reasoning", "sentence", "Which animal barks?", things=(DOG,), answer="The dog can bark.")
     made = [conversation(query, street(), rng(seed), training=True).turns[0] for seed in range(400)]
     explained = [turn for turn in made if "xplain" in turn.question]
     assert 0.4 < len(explained) / len(made) < 0.65
@@ -47,7 +47,7 @@ def test_training_explains_reasoning() -> None:
 
 
 def test_absent_is_an_empty_mask_or_words() -> None:
-    query = Query("absent", "phrase", "the red boat")
+    query = SceneQuery("absent", "phrase", "the red boat")
     made = [conversation(query, street(), rng(seed), training=True) for seed in range(200)]
     worded = [one for one in made if not one.segmenting]
     assert all(not mask.any() for one in made for mask in one.masks)

@@ -11,7 +11,7 @@ import pytest
 from drawing import BIRD, BLUE_CAR, DOG, HOUSE, RED_CAR, Drawing, rng, street
 
 from self1e.toyland import DEFAULT_WEIGHTS, generate_scene
-from self1e.toyland.language import KINDS, TEXTUAL, Query, queries, query_mask, sample_queries
+from self1e.toyland.language import KINDS, TEXTUAL, SceneQuery, queries, query_mask, sample_queries
 from self1e.toyland.language.asking import BUILDERS
 from self1e.toyland.language.functions import FUNCTIONS
 from self1e.toyland.language.view import SceneView
@@ -23,7 +23,7 @@ KIND_OF = {word: kind for kind, pairs in NOUNS.items() for word in (pair[0] for 
 KIND_OF_PLURAL = {word: kind for kind, pairs in NOUNS.items() for word in (pair[1] for pair in pairs)}
 
 
-def asked(scene: Scene, kind: str) -> dict[str, Query]:
+def asked(scene: Scene, kind: str) -> dict[str, SceneQuery]:
     """Every wording of every query of a kind that turns up in some tries, by text."""
     random = rng()
     drafts = [draft for _ in range(8) for draft in BUILDERS[kind](SceneView(scene), random)]
@@ -201,7 +201,7 @@ def scenes() -> list[Scene]:
 
 
 @pytest.fixture(scope="module")
-def corpus(scenes: list[Scene]) -> list[tuple[Scene, Query]]:
+def corpus(scenes: list[Scene]) -> list[tuple[Scene, SceneQuery]]:
     return [(scene, query) for scene in scenes for seed in (0, 1) for query in queries(scene, rng(seed))]
 
 
@@ -209,7 +209,7 @@ def things_of(scene: Scene, kind: str) -> list[Thing]:
     return [thing for thing in scene.things if thing.kind == kind]
 
 
-def test_targets_are_visible(corpus: list[tuple[Scene, Query]]) -> None:
+def test_targets_are_visible(corpus: list[tuple[Scene, SceneQuery]]) -> None:
     for scene, query in corpus:
         if query.kind in ("absent", *TEXTUAL):
             assert not query.things and not query.parts
@@ -229,7 +229,7 @@ def test_no_kind_and_target_twice(scenes: list[Scene]) -> None:
         assert len(targets) == len(set(targets))
 
 
-def test_simple_phrases_fit_one_thing(corpus: list[tuple[Scene, Query]]) -> None:
+def test_simple_phrases_fit_one_thing(corpus: list[tuple[Scene, SceneQuery]]) -> None:
     """Re-derives the target of "the boat", "the red car" and "the second tree from the left" from the words alone."""
     checked: Counter[str] = Counter()
     for scene, query in corpus:
@@ -263,7 +263,7 @@ def _target_of(scene: Scene, text: str) -> Thing | None:
     return fitting[0] if len(fitting) == 1 else None
 
 
-def test_left_of_means_left_of(corpus: list[tuple[Scene, Query]]) -> None:
+def test_left_of_means_left_of(corpus: list[tuple[Scene, SceneQuery]]) -> None:
     checked = 0
     for scene, query in corpus:
         match = re.fullmatch(r"the (\w+) (?:to the |on the )?(left|right) of the (\w+)", query.text)
@@ -278,7 +278,7 @@ def test_left_of_means_left_of(corpus: list[tuple[Scene, Query]]) -> None:
     assert checked > 20
 
 
-def test_superlatives_are_clear(corpus: list[tuple[Scene, Query]]) -> None:
+def test_superlatives_are_clear(corpus: list[tuple[Scene, SceneQuery]]) -> None:
     checked = 0
     for scene, query in corpus:
         match = re.fullmatch(r"the (largest|biggest|smallest) (\w+)", query.text)
@@ -306,7 +306,7 @@ def _true_answer(scene: Scene, text: str) -> tuple[str, str] | None:
     return None
 
 
-def test_counts_and_yes_or_no_are_true(corpus: list[tuple[Scene, Query]]) -> None:
+def test_counts_and_yes_or_no_are_true(corpus: list[tuple[Scene, SceneQuery]]) -> None:
     checked: Counter[str] = Counter()
     for scene, query in corpus:
         true = _true_answer(scene, query.text) if query.kind in ("vqa_count", "vqa_yesno") else None
@@ -333,7 +333,7 @@ def test_half_of_what_is_absent_is_a_near_miss(scenes: list[Scene]) -> None:
     assert near / total >= 0.5
 
 
-def test_corpus_has_few_words(corpus: list[tuple[Scene, Query]]) -> None:
+def test_corpus_has_few_words(corpus: list[tuple[Scene, SceneQuery]]) -> None:
     words = {word for _, query in corpus for word in re.findall(r"[a-z]+", f"{query.text} {query.answer}".lower())}
     assert 300 < len(words) <= 700
     assert not [query.text for _, query in corpus if re.search(r"[{}\[\]]|  |the the|None", query.text + query.answer)]

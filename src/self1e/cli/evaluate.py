@@ -33,7 +33,7 @@ EXAMPLES = """[dim]Examples:[/]
   torchrun --nproc-per-node 8 -m self1e eval models/self1e-2b "refcoco|unc|val" --root DATASETS"""
 
 
-class Answer(StrEnum):
+class AnswerChoice(StrEnum):
     """Who writes the answer that masks are read behind."""
 
     given = "given"
@@ -62,8 +62,8 @@ def command(
         typer.Option(metavar="DIR", help="Folder of results: figures, a table of samples, the worst as a page."),
     ] = Path("results"),
     answer: Annotated[
-        Answer, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
-    ] = Answer.given,
+        AnswerChoice, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
+    ] = AnswerChoice.given,
     worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples on the page of the worst.")] = 50,
     limit: Annotated[
         int | None,

@@ -48,7 +48,7 @@ Quantize = Annotated[
         show_default=False,
     ),
 ]
-CheckPictures = Annotated[
+CheckFolder = Annotated[
     Path | None,
     typer.Option(
         "--check-pictures",
@@ -66,7 +66,7 @@ _LOADING: dict[str, tuple[Any, object]] = {
     "dtype": (Dtype, "auto"),
     "max_tiles": (MaxTiles, 1),
     "quantize": (Quantize, None),
-    "check_pictures": (CheckPictures, None),
+    "check_pictures": (CheckFolder, None),
     "compile": (Compile, False),
     "revision": (Revision, None),
     "subfolder": (Subfolder, None),

@@ -105,7 +105,7 @@ class Plan:
         return files + [self.out / COCO_NAME] * ("coco" in self.formats)
 
     @cached_property
-    def layout(self) -> list[str]:
+    def columns(self) -> list[str]:
         """How the cells of a row are formatted."""
         names = ["picture", *(in_a_cell(path.name) for path in self.pictures)]
         prompts = ["prompt", *map(in_a_cell, self.prompts)]
@@ -113,7 +113,7 @@ class Plan:
 
     def row(self, *cells: str) -> str:
         """A row of the table of results: picture, prompt, verdict, score, area, file."""
-        return printable("  ".join(map(format, cells, self.layout))).rstrip()
+        return printable("  ".join(map(format, cells, self.columns))).rstrip()
 
     def keep(self, start: int, index: int, results: list[Segmentation]) -> list[Kept]:
         """Writes the files of picture `start + index`. Runs in a thread, or in another process."""

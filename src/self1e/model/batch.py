@@ -62,7 +62,7 @@ class Row:
         )
 
 
-class Picture(NamedTuple):
+class PictureTiles(NamedTuple):
     """A picture of a batch: its tiles among those of all pictures, and (columns, rows) of them."""
 
     tiles: range
@@ -72,7 +72,7 @@ class Picture(NamedTuple):
 class AskedPicture(NamedTuple):
     """A picture of which masks are made: the rows that ask for them, and how many each of these asks for."""
 
-    picture: Picture
+    picture: PictureTiles
     rows: list[int]
     segs: list[int]
 
@@ -112,7 +112,7 @@ class Batch:
     image_tokens: Tensor
     seg_tokens: Tensor
     pixel_values: Tensor | None
-    pictures: list[Picture]
+    pictures: list[PictureTiles]
     picture_index: list[int]
     image_token_counts: list[int]
     image_places: Tensor
@@ -233,21 +233,21 @@ def build_batch(
     )
 
 
-def _pictures(grids: Sequence[Grid], tiles: int | None) -> list[Picture]:
+def _pictures(grids: Sequence[Grid], tiles: int | None) -> list[PictureTiles]:
     """The pictures of a batch, whose tiles stand one picture after the other."""
     ends = list(accumulate((columns * rows for columns, rows in grids), initial=0))
     if tiles is not None and ends[-1] != tiles:
         raise ValueError(f"the grids {list(grids)} have {ends[-1]} tiles, but {tiles} were given")
-    return [Picture(range(*span), grid) for *span, grid in zip(ends[:-1], ends[1:], grids, strict=True)]
+    return [PictureTiles(range(*span), grid) for *span, grid in zip(ends[:-1], ends[1:], grids, strict=True)]
 
 
-def _asked(pictures: Sequence[Picture | None], segs: Sequence[int]) -> list[AskedPicture]:
+def _asked(pictures: Sequence[PictureTiles | None], segs: Sequence[int]) -> list[AskedPicture]:
     """Rows about one picture go together."""
     shown = [(row, picture) for row, picture in enumerate(pictures) if picture is not None]
     # Without a [SEG] no masks, but a head that has run, with gradients of 0: processes that share a model have to do
     # the same.
     asking = [(row, picture) for row, picture in shown if segs[row]] or shown[:1]
-    about: dict[Picture, list[int]] = {}
+    about: dict[PictureTiles, list[int]] = {}
     for row, picture in asking:
         about.setdefault(picture, []).append(row)
     return [AskedPicture(picture, rows, [segs[row] for row in rows]) for picture, rows in about.items()]

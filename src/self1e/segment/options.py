@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from self1e.segment.quantise import Samples
+    from self1e.segment.quantise import CheckPictures
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class LoadOptions:
     subfolder: str | None = None
     max_tiles: int = 1
     quantize: str | None = None
-    quantize_check: Samples | None = None
+    quantize_check: CheckPictures | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:

@@ -51,9 +51,9 @@ CHECK_PROMPTS = ("the largest thing", "the thing in the middle", "the background
 CHECK_PICTURES = Path(__file__).parents[1] / "assets" / "check"
 """Bundled pictures to compare masks on when none are given, and `prompts.json`, what is asked about each."""
 
-Sample = tuple[ImageSource, Sequence[str]]
+PromptedPicture = tuple[ImageSource, Sequence[str]]
 """A picture and what to ask for in it: a prompt or several."""
-Samples = Sequence[ImageSource | Sample]
+CheckPictures = Sequence[ImageSource | PromptedPicture]
 
 MaskMap = tuple[Tensor, tuple[int, int]]
 """Mask logits as the model gives them, float32[1, h, w] on the CPU, and (width, height) of the picture."""
@@ -110,7 +110,7 @@ def quantize_checked(
     model: SELF1EForSegmentation,
     processor: SELF1EProcessor,
     scheme: str,
-    samples: Samples | None = None,
+    samples: CheckPictures | None = None,
 ) -> Quantization:
     """Quantises a model in place, and compares its masks with those from before.
 
@@ -278,7 +278,9 @@ def _bitsandbytes_linear(linear: nn.Linear, scheme: str) -> nn.Module:
 
 
 @torch.inference_mode()
-def mask_maps(model: SELF1EForSegmentation, processor: SELF1EProcessor, samples: Sequence[Sample]) -> list[MaskMap]:
+def mask_maps(
+    model: SELF1EForSegmentation, processor: SELF1EProcessor, samples: Sequence[PromptedPicture]
+) -> list[MaskMap]:
     """The maps of all prompts about all pictures, in order. They are small, unlike the masks made of them.
 
     Raises:
@@ -330,13 +332,13 @@ def mask_iou(one: Tensor, other: Tensor) -> float:
     return int((one & other).sum()) / union if union else 1.0
 
 
-def bundled_samples() -> list[Sample]:
+def bundled_samples() -> list[PromptedPicture]:
     """Pictures of the package with prompts for things that are in them; no training run sees them."""
     prompts: dict[str, list[str]] = json.loads((CHECK_PICTURES / "prompts.json").read_text("utf-8"))
     return [(load_image(CHECK_PICTURES / name), asked) for name, asked in prompts.items()]
 
 
-def _with_prompts(sample: ImageSource | Sample) -> Sample:
+def _with_prompts(sample: ImageSource | PromptedPicture) -> PromptedPicture:
     image, prompts = sample if isinstance(sample, tuple) else (sample, CHECK_PROMPTS)
     if not isinstance(image, str | os.PathLike):
         image = load_image(image)  # an open file can be read once only

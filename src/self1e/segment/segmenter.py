@@ -46,7 +46,7 @@ from self1e.segment.passes import (
     up_to_last_seg,
     write_answer,
 )
-from self1e.segment.quantise import Quantization, Samples
+from self1e.segment.quantise import CheckPictures, Quantization
 from self1e.segment.results import Segmentation
 
 Picture = ImageSource | TiledPicture | EncodedPicture
@@ -128,7 +128,7 @@ class Segmenter:
         subfolder: str | None = None,
         max_tiles: int = 1,
         quantize: str | None = None,
-        quantize_check: Samples | None = None,
+        quantize_check: CheckPictures | None = None,
         compile: bool = False,
     ) -> Segmenter:
         """Loads a model.

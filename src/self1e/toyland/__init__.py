@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from self1e.toyland.dataset import DEFAULT_WEIGHTS, toyland_example
     from self1e.toyland.generate import generate_scene
-    from self1e.toyland.language import KINDS, Query, conversation, queries, sample_queries
+    from self1e.toyland.language import KINDS, SceneQuery, conversation, queries, sample_queries
     from self1e.toyland.scene import Part, Scene, Thing
     from self1e.toyland.vocabulary import PARTS, STUFF, THINGS
 
@@ -25,8 +25,8 @@ __all__ = [
     "STUFF",
     "THINGS",
     "Part",
-    "Query",
     "Scene",
+    "SceneQuery",
     "Thing",
     "conversation",
     "generate_scene",
@@ -38,7 +38,7 @@ __all__ = [
 _HOMES = {
     "dataset": ("DEFAULT_WEIGHTS", "toyland_example"),
     "generate": ("generate_scene",),
-    "language": ("KINDS", "Query", "conversation", "queries", "sample_queries"),
+    "language": ("KINDS", "SceneQuery", "conversation", "queries", "sample_queries"),
     "scene": ("Part", "Scene", "Thing"),
     "vocabulary": ("PARTS", "STUFF", "THINGS"),
 }

@@ -31,7 +31,7 @@ from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 from self1e.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
 from self1e.toyland.dataset import TRAINING_SEEDS
-from self1e.toyland.language import SEGMENTING, TEXTUAL, Query
+from self1e.toyland.language import SEGMENTING, TEXTUAL, SceneQuery
 from self1e.toyland.language.chat import EXPLAIN_SUFFIX
 
 SCENES_PER_SEED = 1_000_000
@@ -308,7 +308,7 @@ def scene_seeds(seed: int, n: int) -> range:
 
 def scene_talks(
     scene: Scene, questions: int = QUESTIONS_PER_SCENE, weights: Mapping[str, float] = WEIGHTS
-) -> list[tuple[Query, Conversation]]:
+) -> list[tuple[SceneQuery, Conversation]]:
     """What the evaluation asks about a scene, in its fixed wording: a function of seed and arguments."""
     asked = sample_queries(scene, np.random.default_rng([scene.seed, 3]), questions, weights)
     rng = np.random.default_rng(0)  # chooses nothing, as the wording does not vary

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from self1e.toyland.canvas import OVERSAMPLING, Canvas, Pen
-from self1e.toyland.ground import LAYOUTS, Land, draw_clutter
+from self1e.toyland.ground import GROUND_PLANS, Land, draw_clutter
 from self1e.toyland.kinds import KINDS
 from self1e.toyland.lighting import TINT, finish
 from self1e.toyland.look import Look
@@ -63,12 +63,12 @@ def generate_scene(seed: int, size: int = PLAN_SIZE) -> Scene:
         raise ValueError(f"a scene needs a seed from 0 and a size from {MIN_SIZE} pixels, got {seed} and {size}")
     rng = np.random.default_rng([seed, _PLAN])
     time = str(rng.choice(list(_TIMES), p=list(_TIMES.values())))
-    weights = np.array([option.weight for option in LAYOUTS.values()])
-    layout = str(rng.choice(list(LAYOUTS), p=weights / weights.sum()))
+    weights = np.array([option.weight for option in GROUND_PLANS.values()])
+    layout = str(rng.choice(list(GROUND_PLANS), p=weights / weights.sum()))
     canvas, land = _draw_land(seed, layout, time, PLAN_SIZE)
     stuff = np.array(canvas.owners, np.int16).take(canvas.keys())
     names = ("", *land.owners)
-    plan = Planner(rng, stuff, names, land.horizon, time, LAYOUTS[layout].favourites).fill()
+    plan = Planner(rng, stuff, names, land.horizon, time, GROUND_PLANS[layout].favourites).fill()
     clutter = _scatter(seed, stuff, names, land.horizon)
 
     drawing = _draw_things(canvas, land, clutter, plan, time)
@@ -90,7 +90,7 @@ def generate_scene(seed: int, size: int = PLAN_SIZE) -> Scene:
 def _draw_land(seed: int, layout: str, time: str, size: int) -> tuple[Canvas, Land]:
     canvas = Canvas(size)
     land = Land(canvas, np.random.default_rng([seed, _GROUND]), time)
-    LAYOUTS[layout].draw(land)
+    GROUND_PLANS[layout].draw(land)
     return canvas, land
 
 

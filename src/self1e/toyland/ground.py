@@ -275,7 +275,7 @@ def _bay(land: Land) -> None:
 
 
 @dataclass(frozen=True)
-class Layout:
+class GroundPlan:
     """A kind of landscape: how it is drawn, how often it is chosen, and which things are likelier in it."""
 
     draw: Callable[[Land], None]
@@ -283,16 +283,16 @@ class Layout:
     favourites: tuple[str, ...]
 
 
-LAYOUTS: dict[str, Layout] = {
-    "meadow": Layout(_meadow, 1.2, ("tree", "cow", "sheep", "flower", "mushroom", "tent", "fence")),
-    "meadow road": Layout(_meadow_road, 1.4, ("tree", "car", "bus", "truck", "cow", "house")),
-    "lakeside": Layout(_lakeside, 1.2, ("duck", "boat", "tree", "bench", "person")),
-    "beach": Layout(_beach, 1.4, ("boat", "umbrella", "person", "ball", "tree", "kite")),
-    "town": Layout(_town, 1.6, ("house", "car", "bus", "truck", "lamp", "tree", "person", "bench")),
-    "snowfield": Layout(_snowfield, 1.4, ("snowman", "tree", "house", "person", "dog")),
-    "river": Layout(_river, 1.1, ("tree", "duck", "house", "sheep", "boat", "cow")),
-    "desert": Layout(_desert, 0.7, ("tree", "tent", "balloon", "car")),
-    "bay": Layout(_bay, 1.0, ("boat", "duck", "person", "bench", "balloon")),
+GROUND_PLANS: dict[str, GroundPlan] = {
+    "meadow": GroundPlan(_meadow, 1.2, ("tree", "cow", "sheep", "flower", "mushroom", "tent", "fence")),
+    "meadow road": GroundPlan(_meadow_road, 1.4, ("tree", "car", "bus", "truck", "cow", "house")),
+    "lakeside": GroundPlan(_lakeside, 1.2, ("duck", "boat", "tree", "bench", "person")),
+    "beach": GroundPlan(_beach, 1.4, ("boat", "umbrella", "person", "ball", "tree", "kite")),
+    "town": GroundPlan(_town, 1.6, ("house", "car", "bus", "truck", "lamp", "tree", "person", "bench")),
+    "snowfield": GroundPlan(_snowfield, 1.4, ("snowman", "tree", "house", "person", "dog")),
+    "river": GroundPlan(_river, 1.1, ("tree", "duck", "house", "sheep", "boat", "cow")),
+    "desert": GroundPlan(_desert, 0.7, ("tree", "tent", "balloon", "car")),
+    "bay": GroundPlan(_bay, 1.0, ("boat", "duck", "person", "bench", "balloon")),
 }
 
 

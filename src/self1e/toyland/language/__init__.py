@@ -15,6 +15,6 @@ text with its mask. The grammar lives in tables (`words`, `functions`); the modu
 
 from self1e.toyland.language.asking import queries, sample_queries
 from self1e.toyland.language.chat import conversation, query_mask
-from self1e.toyland.language.query import KINDS, SEGMENTING, TEXTUAL, Query
+from self1e.toyland.language.query import KINDS, SEGMENTING, TEXTUAL, SceneQuery
 
-__all__ = ["KINDS", "SEGMENTING", "TEXTUAL", "Query", "conversation", "queries", "query_mask", "sample_queries"]
+__all__ = ["KINDS", "SEGMENTING", "TEXTUAL", "SceneQuery", "conversation", "queries", "query_mask", "sample_queries"]

@@ -17,7 +17,7 @@ from self1e.toyland.language.answering import (
 from self1e.toyland.language.naming import names, stuff_drafts
 from self1e.toyland.language.pieces import part_drafts, plural_drafts
 from self1e.toyland.language.places import spatial_drafts
-from self1e.toyland.language.query import KINDS, Draft, Query, pick, shuffled
+from self1e.toyland.language.query import KINDS, Draft, SceneQuery, pick, shuffled
 from self1e.toyland.language.reasoning import reasoning_drafts, unanswered
 from self1e.toyland.language.view import SceneView
 from self1e.toyland.scene import Scene
@@ -65,7 +65,7 @@ BUILDERS: dict[str, Callable[[SceneView, Generator], list[Draft]]] = {
 assert tuple(BUILDERS) == KINDS
 
 
-def queries(scene: Scene, rng: Generator, *, kinds: Collection[str] | None = None) -> list[Query]:
+def queries(scene: Scene, rng: Generator, *, kinds: Collection[str] | None = None) -> list[SceneQuery]:
     """Everything that can sensibly be asked about a scene, in random order.
 
     No two have the same kind and target; what has no target (absent, answered in words) differs in its text.
@@ -77,14 +77,14 @@ def queries(scene: Scene, rng: Generator, *, kinds: Collection[str] | None = Non
     """
     view = SceneView(scene)
     drafts = [draft for kind in _known(KINDS if kinds is None else kinds) for draft in BUILDERS[kind](view, rng)]
-    found: dict[object, Query] = {}
+    found: dict[object, SceneQuery] = {}
     for draft in shuffled(rng, drafts):
         query = draft.query(rng)
         found.setdefault(_identity(query), query)
     return list(found.values())
 
 
-def sample_queries(scene: Scene, rng: Generator, n: int, weights: Mapping[str, float]) -> list[Query]:
+def sample_queries(scene: Scene, rng: Generator, n: int, weights: Mapping[str, float]) -> list[SceneQuery]:
     """Some questions about a scene.
 
     Kinds are drawn by weight, then evenly among their varieties, and targets that were not asked for yet are
@@ -99,7 +99,7 @@ def sample_queries(scene: Scene, rng: Generator, n: int, weights: Mapping[str, f
     view = SceneView(scene)
     left = {kind: weights[kind] for kind in _known(weights) if weights[kind] > 0}
     pools: dict[str, dict[str, list[Draft]]] = {}
-    chosen: dict[object, Query] = {}
+    chosen: dict[object, SceneQuery] = {}
     targets: set[object] = set()
     while len(chosen) < n and left:
         kind = _by_weight(rng, left)
@@ -115,8 +115,8 @@ def sample_queries(scene: Scene, rng: Generator, n: int, weights: Mapping[str, f
 
 
 def _fresh(
-    pool: dict[str, list[Draft]], rng: Generator, chosen: Mapping[object, Query], targets: set[object]
-) -> Query | None:
+    pool: dict[str, list[Draft]], rng: Generator, chosen: Mapping[object, SceneQuery], targets: set[object]
+) -> SceneQuery | None:
     """A query that is not among the chosen, if possible with a new target; None if the pool has nothing more."""
     fallback = None
     for _ in range(FRESH_TRIES):
@@ -153,7 +153,7 @@ def _by_weight(rng: Generator, weights: Mapping[str, float]) -> str:
     return kind
 
 
-def _identity(query: Query) -> object:
+def _identity(query: SceneQuery) -> object:
     if query.form == "question":
         return query.kind, query.text
     return (query.kind, query.things, query.parts) if query.things or query.parts else (query.kind, query.text)

@@ -16,7 +16,7 @@ from self1e.processing.prompts import (
     sentence_question,
 )
 from self1e.toyland.language.absent import not_here
-from self1e.toyland.language.query import Query, chance, pick
+from self1e.toyland.language.query import SceneQuery, chance, pick
 from self1e.toyland.scene import Scene
 
 CHAT_QUESTIONS = ("Where {is} {phrase}?", "Show me {phrase}.", "Find {phrase}.", "Point at {phrase}.")
@@ -32,7 +32,7 @@ P_ALONE = 0.35
 P_ALONE_EXPLAIN = 0.5
 
 
-def conversation(query: Query, scene: Scene, rng: Generator, *, training: bool) -> Conversation:
+def conversation(query: SceneQuery, scene: Scene, rng: Generator, *, training: bool) -> Conversation:
     """The conversation that asks a query.
 
     Args:
@@ -54,13 +54,13 @@ def conversation(query: Query, scene: Scene, rng: Generator, *, training: bool) 
     return Conversation((turn,), masks, query.kind)
 
 
-def query_mask(query: Query, scene: Scene) -> np.ndarray:
+def query_mask(query: SceneQuery, scene: Scene) -> np.ndarray:
     """uint8[H, W]: 1 on what a query asks for; all zero if that is not there."""
     mask = scene.part_mask(*query.parts) if query.parts else scene.object_mask(*query.things)
     return mask.astype(np.uint8)
 
 
-def _phrase_turn(query: Query, rng: Generator) -> Turn:
+def _phrase_turn(query: SceneQuery, rng: Generator) -> Turn:
     if chance(rng, P_CHAT):
         question = pick(rng, CHAT_QUESTIONS).format(phrase=query.text, **{"is": "are" if _is_plural(query) else "is"})
         return Turn(question, not_here(rng, query.text) if query.kind == "absent" else pick(rng, SEG_ANSWERS))
@@ -68,11 +68,11 @@ def _phrase_turn(query: Query, rng: Generator) -> Turn:
     return Turn(fill_phrase(pick(rng, PHRASE_QUESTIONS), phrase), pick(rng, SEG_ANSWERS))
 
 
-def _is_plural(query: Query) -> bool:
+def _is_plural(query: SceneQuery) -> bool:
     return query.kind == "plural" or query.text.split()[0] in ("all", "both")
 
 
-def _sentence_turn(query: Query, rng: Generator) -> Turn:
+def _sentence_turn(query: SceneQuery, rng: Generator) -> Turn:
     style = rng.random()
     explained = EXPLAINED_ANSWER.format(because=query.answer) if query.answer else ""
     if style < P_EXPLAIN and explained:

@@ -29,7 +29,7 @@ KINDS = SEGMENTING + TEXTUAL
 
 
 @dataclass(frozen=True)
-class Query:
+class SceneQuery:
     """One question about a scene.
 
     `form` says how it is worded: "phrase" ("the red car"), "sentence" (a reasoning sentence or an instruction) or
@@ -67,10 +67,10 @@ class Draft:
     things: tuple[int, ...] = ()
     parts: tuple[int, ...] = ()
 
-    def query(self, rng: Generator) -> Query:
+    def query(self, rng: Generator) -> SceneQuery:
         """Choose the words."""
         text, answer = self.write(rng)
-        return Query(self.kind, self.form, text, self.things, self.parts, answer)
+        return SceneQuery(self.kind, self.form, text, self.things, self.parts, answer)
 
 
 def pick(rng: Generator, items: Sequence[Item]) -> Item:
