@@ -53,7 +53,9 @@ def few_passes(
         key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
     scores = (query * scaling) @ key.transpose(2, 3)
     if attention_mask is not None:
-        scores.add_(attention_mask)  # the product's backward pass does not need the product
+        # Rounded first: with a mask of another type, the sum would go through copies of all scores.
+        mask = attention_mask.to(scores.dtype).clamp(min=torch.finfo(scores.dtype).min)
+        scores.add_(mask)  # the product's backward pass does not need the product
     weights = scores.softmax(dim=-1)
     if dropout:
         weights = nn.functional.dropout(weights, dropout, module.training)

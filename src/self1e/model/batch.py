@@ -27,8 +27,7 @@ from torch import Tensor
 
 from self1e.conversation import IGNORED_LABEL
 
-Grid = tuple[int, int]
-"""(columns, rows) of tiles."""
+Grid = tuple[int, int]  # (columns, rows) of tiles
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,6 @@ class Batch:
     conversations: int
 
     def __len__(self) -> int:
-        """B."""
         return len(self.input_ids)
 
     def to(self, device: torch.device | str) -> Batch:

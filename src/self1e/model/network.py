@@ -273,18 +273,19 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             image_features: Of the batch's pictures, by the same head.
             head: The refilling head, or one that computes the same.
         """
-        nothing = states.new_zeros(0, 1, 1)
-        maps: list[tuple[Tensor, ...]] = [(nothing, nothing)] * len(batch)
+        maps: list[tuple[Tensor, ...]] = [(states.new_zeros(0, 1, 1),) * 2] * len(batch)
         flat = states.flatten(0, 1)
         per_tile = image_features.compressed.shape[1]
         embeddings = head.segmentation_embedding(flat[batch.before_seg]).split([sum(each.segs) for each in batch.asked])
         llm_images = flat[batch.asked_image_places].split(
             [len(each.rows) * len(each.picture.tiles) * per_tile for each in batch.asked]
         )
+        visions = image_features.vision.split([len(each.tiles) for each in batch.pictures])
+        of_picture = dict(zip(batch.pictures, visions, strict=True))
         for each, embedding, llm_image in zip(batch.asked, embeddings, llm_images, strict=True):
             made = head(
                 llm_image.unflatten(0, (len(each.rows), len(each.picture.tiles), per_tile)),
-                image_features.vision.of_tiles(each.picture.tiles),
+                of_picture[each.picture],
                 embedding.split(each.segs),
                 *each.picture.grid,
             )

@@ -80,10 +80,11 @@ class VisionSide:
     compressed: Tensor | None
     uncompressed: Tensor | None
 
-    def of_tiles(self, tiles: range) -> VisionSide:
-        """The entries of consecutive tiles; nothing is copied."""
+    def split(self, tiles: list[int]) -> list[VisionSide]:
+        """The entries of each picture, in one cut: gradients of single slices would each fill the whole tensor."""
         sides = (self.compressed, self.uncompressed)
-        return VisionSide(*(None if side is None else side[tiles.start : tiles.stop] for side in sides))
+        cut = [[None] * len(tiles) if side is None else side.split(tiles) for side in sides]
+        return [VisionSide(*pair) for pair in zip(*cut, strict=True)]
 
 
 class MaskHead(Protocol):
