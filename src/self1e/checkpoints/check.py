@@ -18,6 +18,7 @@ from self1e.checkpoints.names import HEAD, our_names, our_settings
 from self1e.checkpoints.weights import ModelError, WeightFiles
 from self1e.model.config import SELF1EConfig
 from self1e.model.refilling import RefillingHead
+from self1e.model.stem import fit_stem
 
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
 LM_HEAD = "lm_head.weight"
@@ -121,7 +122,9 @@ def _is_size(part: PreTrainedConfig, key: str) -> bool:
 def expected_shapes(config: SELF1EConfig) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of the model that `config` describes."""
     with torch.device("meta"):  # shapes only, no memory
-        tensors = InternVLForConditionalGeneration(config).state_dict()
+        network = InternVLForConditionalGeneration(config)
+        fit_stem(network.model.vision_tower)
+        tensors = network.state_dict()
         tensors |= {HEAD + name: tensor for name, tensor in RefillingHead(config).state_dict().items()}
     if config.tie_word_embeddings:
         del tensors[LM_HEAD]

@@ -29,6 +29,7 @@ from self1e.model.batch import Batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.losses import mask_losses
 from self1e.model.refilling import MaskHead, RefillingHead, VisionSide
+from self1e.model.stem import fit_stem
 
 MASK_PASS_ONLY = set("masks grids tile_grids picture_index conversation_ids image_features prefix logits_at".split())  # noqa: SIM905
 """What people may give without a `Batch`, and the causal forward would take no notice of."""
@@ -80,12 +81,12 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     checkpoint_reader: ClassVar[Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]] | None] = None
     """Makes (name, keyword arguments) of `from_pretrained` those that transformers can load this class with.
 
-    `self1e.checkpoints.load` sets it: it says what is wrong with a checkpoint, and converts a release of SELF1E or an
-    InternVL base model. Without it, this class loads what its own `save_pretrained` wrote.
-    """
+    `self1e.checkpoints.load` sets it, and converts releases of SELF1E and InternVL base models there. Without it, this
+    class loads what its own `save_pretrained` wrote."""
 
     def __init__(self, config: SELF1EConfig) -> None:
         super().__init__(config)
+        fit_stem(self.model.vision_tower)
         self.refilling_head = RefillingHead(config)
         self.loss_type = "ForCausalLM"  # of InternVL's own forward; transformers would go by the name of the class
         self.post_init()

@@ -165,8 +165,7 @@ class RefillingHead(nn.Module):
             llm_image_features: F_IMG of each row, float[B, rows * columns, n, D].
             vision: Of the picture's tiles, from `vision_side`.
             embeddings: float[K, D] of each row, from `segmentation_embedding`.
-            columns: Of the picture's grid of tiles.
-            rows: Of the picture's grid of tiles.
+            columns: Of the picture's grid of tiles, as `rows`.
 
         Returns:
             For each row the mask logits float[K, H', W'], and the low-resolution ones float[K, H, W].

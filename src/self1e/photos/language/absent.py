@@ -1,0 +1,100 @@
+"""References to what is not there: what one could expect or mistake something for, or what is not quite like that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+
+from numpy.random import Generator
+
+from self1e.photos.language.colours import colours_of, missing_colours
+from self1e.photos.language.places import OPPOSITE, REGIONS, RELATIONS, relations, sides_of
+from self1e.photos.language.query import Draft, Written, chance, drawn, pick, shuffled
+from self1e.photos.language.using import unanswered_drafts
+from self1e.photos.language.view import View
+from self1e.photos.language.words import ORDINALS, is_plural, word_of
+from self1e.photos.nouns import Group, Noun, Word, groups, nouns
+
+MOST = 4
+P_PLURAL = 0.2
+ALIKE, EXPECTED = 3.0, 4.0
+"""How much likelier a noun is asked for when something of its group is there, or what it always comes with."""
+
+NEAR_MISSES = 2
+"""Drafts at most."""
+
+Companions = Mapping[str, Mapping[str, float]]
+"""Noun -> other noun -> how often the other is there when the first is, from 0 to 1."""
+
+
+def absent_drafts(view: View, rng: Generator, companions: Companions) -> Iterator[Draft]:
+    """A handful of each variety, chosen at random: fewer nouns than there are nouns that are."""
+    for name in expected(view, rng, companions, min(MOST, 1 + len(view.present) // 2)):
+        yield Draft("absent", name, "phrase", partial(_words, nouns()[name].words))
+    missing = [group for group in groups().values() if _is_missing(view, group)]
+    for group in shuffled(rng, missing)[:1]:
+        yield Draft("absent", "group", "phrase", partial(_words, group.words))
+    near = [*_one_too_many(view), *_wrong_colour(view, rng), *_wrong_side(view), *_wrong_relation(view)]
+    yield from shuffled(rng, near)[:NEAR_MISSES]
+    yield from shuffled(rng, list(unanswered_drafts(view, rng)))[:1]
+
+
+def expected(view: View, rng: Generator, companions: Companions, count: int) -> list[str]:
+    """Nouns that are not there, mostly those that one could expect."""
+    alike = {group for noun in view.present for group in noun.groups}
+    weights = {}
+    for noun in view.absent:
+        usual = max((companions.get(other.name, {}).get(noun.name, 0.0) for other in view.present), default=0.0)
+        weights[noun.name] = 1 + ALIKE * bool(alike & set(noun.groups)) + EXPECTED * usual
+    return drawn(rng, weights, count)
+
+
+def _one_too_many(view: View) -> Iterator[Draft]:
+    """ "the third dog from the left" where there are two."""
+    for head in view.heads:
+        count = len(head.things)
+        if 1 <= count < len(ORDINALS) and not head.group and head.kind == "thing":
+            forms = tuple(f"the {ORDINALS[count]} {{0}} from the {side}" for side in ("left", "right"))
+            yield Draft("absent", "near", "phrase", partial(_form, forms, nouns()[head.name]))
+
+
+def _wrong_colour(view: View, rng: Generator) -> Iterator[Draft]:
+    for name, colours in colours_of(view).items():
+        for colour in shuffled(rng, missing_colours(colours))[:1]:
+            yield Draft("absent", "near", "phrase", partial(_form, (f"the {colour} {{0}}",), nouns()[name]))
+
+
+def _wrong_side(view: View) -> Iterator[Draft]:
+    """ "the dog on the right" where the only one is on the left."""
+    for head in view.heads:
+        if len(head.things) == 1 and not head.group and head.kind == "thing":
+            for side in sides_of(head.things[0]):
+                yield Draft("absent", "near", "phrase", partial(_form, REGIONS[OPPOSITE[side]], nouns()[head.name]))
+
+
+def _wrong_relation(view: View) -> Iterator[Draft]:
+    for head, anchor, side, found in relations(view):
+        if found is None:
+            forms = tuple(form.format("{0}", anchor.words[0].singular) for form in RELATIONS[side])
+            yield Draft("absent", "near", "phrase", partial(_form, forms, nouns()[head.name]))
+
+
+def _is_missing(view: View, group: Group) -> bool:
+    """Whether nothing of a group is there, nor anything that could be taken for it."""
+    if not view.known.issuperset(group.core):
+        return False
+    members = {noun.name for noun in nouns().in_group(group.name)} | set(group.core)
+    near = {other for name in members for other in nouns()[name].near}
+    return (members | near | set(group.beside)).isdisjoint(view.areas)
+
+
+def _words(words: Sequence[Word], rng: Generator) -> Written:
+    word = word_of(rng, words)
+    if word.plural and chance(rng, P_PLURAL):
+        return Written(f"the {word.plural}", plural=True)
+    return Written(f"the {word.singular}", plural=is_plural(word))
+
+
+def _form(forms: tuple[str, ...], noun: Noun, rng: Generator) -> Written:
+    word = word_of(rng, noun.words)
+    return Written(pick(rng, forms).format(word.singular), plural=is_plural(word))

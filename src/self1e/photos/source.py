@@ -1,0 +1,97 @@
+"""Photographs as a source of records, for evaluation: whole and unchanged, in the plain words of the table."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from self1e.data.records import Query, Record
+from self1e.photos.dataset import companions
+from self1e.photos.index import Photo, Split, photographs
+from self1e.photos.language import SEGMENTING, PhotoQuery, View, queries, query_mask
+from self1e.photos.nouns import nouns
+from self1e.photos.scene import read_scene
+
+#: What can be measured by masks. "noun": all of each noun that is there, as "the X". The others are those of training.
+MEASURED = SEGMENTING
+
+
+class PhotoSource:
+    """Records of the photographs of a folder, each with its queries; see `Source`.
+
+    The kind of a query is one of `kinds`, so that figures come by kind; figures by noun come by its text.
+
+    Args:
+        folder: See `self1e.photos.index`.
+        split: Which photographs.
+        kinds: What is asked, of `MEASURED`.
+        sets: Names of the sets to take; None for all.
+        absent: Nouns that are not there, asked for of each photograph at most.
+
+    Raises:
+        DataError: When the folder cannot be used.
+        ValueError: When a kind is unknown.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        split: Split = "test",
+        kinds: Sequence[str] = MEASURED,
+        sets: Collection[str] | None = None,
+        absent: int = 3,
+    ) -> None:
+        unknown = sorted(set(kinds) - set(MEASURED))
+        if unknown:
+            raise ValueError(f"cannot measure {', '.join(unknown)}: there are {', '.join(MEASURED)}")
+        self.name = f"photographs-{split}"
+        self.kinds = tuple(kinds)
+        self.absent = absent
+        known = photographs(folder, ("train", split))
+        self.companions = companions([photo for photo in known if photo.split == "train"])
+        self.photos = [photo for photo in known if photo.split == split and (sets is None or photo.set in sets)]
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Record:
+        """Reads the maps, which say what can be asked.
+
+        Raises:
+            DataError: When a file is broken.
+        """
+        photo = self.photos[index]
+        found = []
+        if "noun" in self.kinds:
+            found += [_noun_query(photo, name) for name in sorted(photo.present)]
+        others = set(self.kinds) - {"noun"}
+        if others:
+            rng = np.random.default_rng(zlib.crc32(photo.id.encode()))
+            asked = [query for query in queries(View(read_scene(photo)), rng, self.companions) if query.kind in others]
+            absent = [query for query in asked if query.kind == "absent"]
+            found += [_query(photo, query) for query in asked if query not in absent[self.absent :]]
+        return Record(photo.id, photo.picture, tuple(found))
+
+    def image_path(self, index: int) -> Path:
+        return self.photos[index].picture
+
+
+def _noun_query(photo: Photo, name: str) -> Query:
+    return Query(f"the {nouns()[name].plain.singular}", "phrase", partial(_noun_mask, photo, name), kind="noun")
+
+
+def _query(photo: Photo, asked: PhotoQuery) -> Query:
+    assert asked.form != "question", "only what is answered by a mask is measured here"
+    return Query(asked.text, asked.form, partial(_mask, photo, asked), kind=asked.kind, absent=asked.kind == "absent")
+
+
+def _noun_mask(photo: Photo, name: str) -> np.ndarray:
+    return read_scene(photo).mask(name)
+
+
+def _mask(photo: Photo, asked: PhotoQuery) -> np.ndarray:
+    return query_mask(asked, read_scene(photo))

@@ -1,0 +1,160 @@
+"""The training set, the validation set, records for evaluation, and sheets for the eye."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from self1e.data.records import DataError
+from self1e.photos.dataset import PhotoData, PhotoDataset, companions
+from self1e.photos.index import photographs
+from self1e.photos.nouns import held_out_words
+from self1e.photos.sheet import sheet
+from self1e.photos.source import PhotoSource
+from tests.photos.made_up import add_photo, write_folder
+
+NOUNS = ("dog", "cat", "horse", "sheep", "person", "car")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 photographs of one or two things, a third of them for testing."""
+    folder = tmp_path_factory.mktemp("photographs")
+    write_folder(folder)
+    rng = np.random.default_rng(0)
+    for place in range(72):
+        boxes = []
+        for left in (5, 55)[: 1 + place % 2]:
+            top = int(rng.integers(10, 40))
+            noun = NOUNS[int(rng.integers(len(NOUNS)))] if place % 9 else "sheep"
+            boxes.append((noun, (left, top, left + int(rng.integers(20, 40)), top + 40)))
+        add_photo(
+            folder,
+            f"photo{place}",
+            [("sky", (0, 0, 100, 9)), *boxes],
+            split="train" if place % 3 else "test",
+            annotated=(*NOUNS, "sky", "bird", "cow"),
+            told_apart=NOUNS,
+        )
+    return folder
+
+
+def settings(folder: Path, **changes: object) -> PhotoData:
+    return PhotoData(folders=[str(folder)], size=64, **changes)  # type: ignore[arg-type]
+
+
+def test_an_example_is_a_function_of_seed_and_index(folder: Path) -> None:
+    first = PhotoDataset(settings(folder), 50)
+    again = pickle.loads(pickle.dumps(PhotoDataset(settings(folder), 50)))  # workers get a copy
+    other = PhotoDataset(settings(folder, seed=2), 50)
+    differing = 0
+    for index in (7, 3, 7, 21):
+        one, two, three = first[index], again[index], other[index]
+        assert one.id == two.id and one.conversations[0].turns == two.conversations[0].turns
+        assert np.array_equal(one.image, two.image)
+        for left, right in zip(one.conversations, two.conversations, strict=True):
+            assert left.turns == right.turns
+            assert all((a == b).all() for a, b in zip(left.masks, right.masks, strict=True))
+        differing += not np.array_equal(one.image, three.image)
+    assert differing == 4
+
+
+def test_training_examples(folder: Path) -> None:
+    dataset = PhotoDataset(settings(folder), 60)
+    assert len(dataset) == 60
+    test = {photo.id for photo in photographs(folder, ("test", "validation"))}
+    held_out = re.compile(rf"\b({'|'.join(map(re.escape, held_out_words()))})\b")
+    kinds = set()
+    for index in range(60):
+        example = dataset[index]
+        assert example.id not in test and example.image.size == (64, 64) and example.conversations
+        assert 1 <= sum(talk.segmenting for talk in example.conversations) <= 10
+        for talk in (*example.conversations, *example.extras["rehearsed"]):  # type: ignore[misc]
+            kinds.add(talk.kind)
+            assert all(mask.shape == (64, 64) and mask.dtype == np.uint8 for mask in talk.masks)
+            assert held_out.search(" ".join(f"{turn.question} {turn.answer}" for turn in talk.turns).lower()) is None
+    assert {"noun", "ordinal", "absent", "use", "union", "vqa_yesno", "vqa_count"} <= kinds
+
+
+def test_validation_examples_are_whole_and_unchanged(folder: Path) -> None:
+    dataset = PhotoDataset(settings(folder), 40, training=False)
+    expected = {photo.id for photo in photographs(folder, ("validation",))}
+    assert {dataset[index].id for index in range(40)} == expected
+    example = dataset[0]
+    (photo,) = (each for each in dataset.photos if each.id == example.id)
+    assert np.array_equal(example.image, dataset[len(expected)].image)  # each comes round again, as it was
+    assert all(
+        "Please output segmentation mask." in talk.turns[0].question or not talk.segmenting
+        for talk in example.conversations
+    )
+    assert photo.split == "validation"
+
+
+def test_weights_of_sets_and_kinds(folder: Path) -> None:
+    only = PhotoDataset(settings(folder, weights={"noun": 1.0}, textual=0, rehearsed=0), 10)
+    assert {talk.kind for index in range(10) for talk in only[index].conversations} == {"noun"}
+    with pytest.raises(DataError, match="no photograph for training"):
+        PhotoDataset(settings(folder, sets={"voc": 0.0}), 10)
+    for wrong, message in (
+        ({"sets": {"imaginary": 1.0}}, "no set imaginary"),
+        ({"weights": {"riddle": 1.0}}, "riddle"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            settings(folder, **wrong)
+
+
+def test_photographs_of_rare_nouns_come_more_often(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for place in range(41):
+        noun = "sheep" if place == 7 else "dog"
+        add_photo(tmp_path, f"photo{place}", [(noun, (20, 20, 70, 70)), ("cat", (72, 20, 98, 70))])
+    dataset = PhotoDataset(settings(tmp_path), 10)
+    chances = np.diff(dataset.chances, prepend=0.0)
+    rare = [photo.id == "voc/photo7" for photo in dataset.photos]
+    assert any(rare) and chances[rare] > 2 * chances[[not each for each in rare]].max()
+
+
+def test_companions_count_where_both_are_annotated(folder: Path) -> None:
+    photos = photographs(folder, ("train",))
+    shares = companions(photos)
+    with_dog = [photo for photo in photos if "dog" in photo.present]
+    assert shares["dog"]["sky"] == 1.0
+    assert shares["dog"].get("cat", 0.0) == pytest.approx(
+        sum("cat" in each.present for each in with_dog) / len(with_dog)
+    )
+
+
+def test_records_for_evaluation(folder: Path) -> None:
+    source = PhotoSource(folder)
+    assert len(source) == 24
+    nouns = 0
+    for index in range(len(source)):
+        record = pickle.loads(pickle.dumps(source[index]))
+        photo = source.photos[index]
+        assert record.image == source.image_path(index) == photo.picture and photo.split == "test"
+        for query in record.queries:
+            mask = query.mask()
+            assert mask.shape == (100, 100)
+            assert bool((mask == 1).any()) != query.absent
+            nouns += query.kind == "noun"
+        asked = {query.text for query in record.queries if query.kind == "noun"}
+        assert asked == {f"the {noun}" for noun in photo.present}
+        assert sum(query.absent for query in record.queries) <= 3
+        assert [query.text for query in record.queries] == [query.text for query in source[index].queries]
+    assert nouns == sum(len(photo.present) for photo in source.photos)
+    few = PhotoSource(folder, "test", kinds=["absent"])
+    assert {query.kind for index in range(24) for query in few[index].queries} == {"absent"}
+    with pytest.raises(ValueError, match="cannot measure riddle"):
+        PhotoSource(folder, kinds=["riddle"])
+
+
+def test_a_sheet_shows_questions(folder: Path) -> None:
+    dataset = PhotoDataset(settings(folder), 30)
+    some, all_kinds = sheet(dataset, 6, kinds=["absent"]), sheet(dataset, 12)
+    assert some.size < all_kinds.size
+    assert len(np.unique(np.asarray(some).reshape(-1, 3), axis=0)) > 500

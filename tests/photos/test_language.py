@@ -1,0 +1,234 @@
+"""Questions about made-up photographs: each is true of the picture, and says what anybody would say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from self1e.conversation import SEG
+from self1e.photos.language import (
+    KINDS,
+    SEGMENTING,
+    PhotoQuery,
+    View,
+    conversation,
+    queries,
+    query_mask,
+    sample_queries,
+)
+from self1e.photos.language.colours import COLOURS, plain_colour
+from self1e.photos.scene import Scene
+from self1e.processing.prompts import EVAL_ANSWER
+from tests.photos.made_up import Box, box_mask, scene_of
+
+DOGS: tuple[Box, ...] = ((5, 40, 20, 60), (35, 30, 65, 75), (75, 45, 92, 67))
+
+
+def asked(scene: Scene, seeds: int = 30, kind: str = "") -> list[PhotoQuery]:
+    """What many draws ask about a scene, each question once."""
+    found = {}
+    for seed in range(seeds):
+        for query in queries(View(scene), np.random.default_rng(seed), {}):
+            if not kind or query.kind == kind:
+                found.setdefault(query.text, query)
+    return list(found.values())
+
+
+def pointing_at(scene: Scene, text: str, seeds: int = 30) -> np.ndarray | None:
+    """The mask of a question; None if it is not asked."""
+    found = [query for query in asked(scene, seeds) if query.text == text]
+    assert len(found) <= 1
+    return query_mask(found[0], scene) == 1 if found else None
+
+
+@pytest.fixture
+def dogs(tmp_path: Path) -> Scene:
+    return scene_of(tmp_path, [("dog", box) for box in DOGS])
+
+
+def same(mask: np.ndarray | None, *boxes: Box) -> bool:
+    return mask is not None and bool((mask == np.logical_or.reduce([box_mask(box) for box in boxes])).all())
+
+
+def test_rows(dogs: Scene) -> None:
+    left, middle, right = DOGS
+    for text, box in {
+        "the leftmost dog": left,
+        "the dog on the far right": right,
+        "the first dog from the right": right,
+        "the second dog from the left": middle,
+        "the third dog from the right": left,
+        "the dog in the middle": middle,
+        "the middle dog of the three": middle,
+        "the largest dog": middle,
+    }.items():
+        assert same(pointing_at(dogs, text), box), text
+    assert same(pointing_at(dogs, "all dogs"), *DOGS) and same(pointing_at(dogs, "the dog"), *DOGS)
+    assert pointing_at(dogs, "the dog on the left") is None  # of three, one would ask which
+    assert not pointing_at(dogs, "the fourth dog from the left").any()  # type: ignore[union-attr]
+    assert pointing_at(dogs, "the smallest dog") is None  # two are about as small
+
+
+def test_of_two(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, [("dog", DOGS[0]), ("dog", DOGS[2])])
+    assert same(pointing_at(scene, "the left dog"), DOGS[0]) and same(pointing_at(scene, "both dogs"), DOGS[0], DOGS[2])
+
+
+def test_scraps_and_things_that_are_not_told_apart_are_not_counted(tmp_path: Path) -> None:
+    scrap = scene_of(tmp_path / "a", [("dog", DOGS[0]), ("dog", (97, 40, 100, 50))])
+    unknown = scene_of(tmp_path / "b", [("dog", DOGS[0]), ("dog", DOGS[2])], told_apart=None)
+    for scene in (scrap, unknown):
+        kinds = {query.kind for query in asked(scene)}
+        assert kinds & {"ordinal", "size", "vqa_count", "place"} == set()
+        assert same(
+            pointing_at(scene, "the dog"),
+            *(DOGS[:1] if scene is scrap else ()),
+            *([(97, 40, 100, 50)] if scene is scrap else [DOGS[0], DOGS[2]]),
+        )
+
+
+def test_sides_and_neighbours(tmp_path: Path) -> None:
+    dog, cat, other = (5, 40, 25, 60), (40, 42, 60, 62), (75, 40, 95, 60)
+    scene = scene_of(tmp_path, [("dog", dog), ("cat", cat), ("dog", other)])
+    assert same(pointing_at(scene, "the dog to the left of the cat"), dog)
+    assert same(pointing_at(scene, "the dog right of the cat"), other)
+    one = scene_of(tmp_path / "one", [("dog", dog), ("cat", cat)])
+    assert same(pointing_at(one, "the dog on the left side of the picture"), dog)
+    for text in ("the dog on the right side of the picture", "the dog to the right of the cat"):
+        assert not pointing_at(one, text).any()  # type: ignore[union-attr]
+
+
+def test_nouns_groups_and_unions(tmp_path: Path) -> None:
+    dog, cat, sky = (5, 50, 35, 80), (60, 50, 90, 80), (0, 0, 100, 30)
+    scene = scene_of(
+        tmp_path,
+        [("sky", sky), ("dog", dog), ("cat", cat)],
+        annotated=("sky", "bird", "cat", "cow", "dog", "horse", "sheep", "rabbit", "fish"),
+    )
+    assert same(pointing_at(scene, "the sky"), sky) and same(pointing_at(scene, "the animals"), dog, cat)
+    assert same(pointing_at(scene, "the cat and the dog"), dog, cat)
+    assert same(pointing_at(scene, "all the pets"), dog, cat)
+    partly = scene_of(tmp_path / "partly", [("dog", dog), ("cat", cat)], annotated=["dog", "cat"])
+    assert pointing_at(partly, "the animals") is None  # a cow might be there, and not be marked
+
+
+def test_absent_nouns_are_surely_absent(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, [("dog", DOGS[0])], annotated=["dog", "cat", "sofa", "chair"])
+    absent = {query.text for query in asked(scene, 300, "absent")}
+    assert {"the cat", "the chair", "the elephant"} <= absent  # elephants nobody overlooks
+    assert absent.isdisjoint({"the dog", "the person", "the bottle"})
+    for query in asked(scene, 20, "absent"):
+        assert not query_mask(query, scene).any()
+    statue = scene_of(tmp_path / "statue", [("dog", DOGS[0])], annotated=["dog", "cat", "sofa", "statue"])
+    assert "statue" in {noun.name for noun in View(statue).absent}
+    person = scene_of(tmp_path / "person", [("person", DOGS[0])], annotated=["person", "statue"])
+    assert "statue" not in {noun.name for noun in View(person).absent}  # could be taken for one
+
+
+def test_unknown_pixels_count_neither_way(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, [("dog", DOGS[0]), ("dog", DOGS[2])], unknown=(0, 80, 100, 100))
+    for query in asked(scene, 5):
+        if query.form != "question":
+            assert (query_mask(query, scene)[80:] == 255).all()
+
+
+def test_uses(tmp_path: Path) -> None:
+    all_marked = ("horse", "bicycle", "motorcycle", "cow", "car", "elephant", "bus", "train", "boat", "skateboard")
+    horse, car = (10, 40, 50, 80), (60, 40, 95, 80)
+    alone = scene_of(tmp_path / "alone", [("horse", horse)], annotated=all_marked)
+    assert same(pointing_at(alone, "What could I ride?"), horse)
+    because = {query.answer for query in asked(alone, 30, "use")}
+    assert "The horse can carry a rider." in because
+    doubtful = scene_of(tmp_path / "doubtful", [("horse", horse), ("car", car)], annotated=all_marked)
+    assert pointing_at(doubtful, "What could I ride?") is None
+    nothing = scene_of(tmp_path / "nothing", [("dog", horse)], annotated=(*all_marked, "dog"))
+    assert not pointing_at(nothing, "What could I ride?", 300).any()  # type: ignore[union-attr]
+    unknown = scene_of(tmp_path / "unknown", [("horse", horse)], annotated=["horse"])
+    assert pointing_at(unknown, "What could I ride?") is None
+
+
+def test_answers_in_words(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, [("car", (5, 40, 40, 70)), ("sheep", (55, 10, 70, 30)), ("sheep", (75, 60, 95, 85))])
+    answers = {query.text: query.answer for query in asked(scene, 80) if query.form == "question"}
+    for question, answer in {
+        "Is there a car?": "Yes.",
+        "Is there a cat?": "No.",
+        "How many sheep are there?": "Two.",
+        "What colour is the car?": "Red.",
+        "Is the car red?": "Yes.",
+        "On which side of the picture is the car?": "On the left.",
+        "Is the car on the right?": "No.",
+    }.items():
+        assert answers.get(question) == answer, question
+    drawn = [queries(View(scene), np.random.default_rng(seed), {}) for seed in range(10)]
+    yes_no = [query.answer for found in drawn for query in found if query.kind == "vqa_yesno"]
+    assert yes_no.count("Yes.") == yes_no.count("No.") > 0  # neither is the better guess
+    assert set(answers.values()) <= {"Yes.", "No.", "One.", "Two.", "Red.", "On the left.", "On the right."}
+
+
+def test_colours_are_named_only_where_nobody_would_doubt_them(tmp_path: Path) -> None:
+    plain = {"red": (200, 25, 30), "green": (50, 150, 50), "blue": (40, 60, 190), "yellow": (230, 210, 40)}
+    plain |= {"white": (240, 240, 240), "black": (20, 20, 20), "grey": (120, 120, 120), "brown": (110, 70, 35)}
+    plain |= {"orange": (235, 130, 20), "pink": (240, 130, 180), "purple": (130, 60, 170)}
+    assert set(plain) == set(COLOURS)
+    for name, colour in plain.items():
+        assert plain_colour(np.tile(np.array(colour, np.uint8), (50, 1))) == name
+    for mixed in ([(200, 25, 30), (50, 150, 50)], [(240, 240, 240), (20, 20, 20)], [(110, 140, 140)]):
+        assert plain_colour(np.tile(np.array(mixed, np.uint8), (50, 1))) is None
+    scene = scene_of(tmp_path, [("car", (5, 40, 40, 70)), ("sheep", (55, 10, 70, 30))])
+    assert same(pointing_at(scene, "the red car"), (5, 40, 40, 70))
+    greens = [query for query in asked(scene, 60, "absent") if query.text == "the green car"]
+    assert greens and not query_mask(greens[0], scene).any()
+
+
+def test_parts_have_their_owner(tmp_path: Path) -> None:
+    boxes = [("body", (20, 30, 60, 90)), ("face", (30, 10, 50, 30))]
+    scene = scene_of(tmp_path, boxes, set_name="msrc", annotated=("body", "face"), told_apart=None)
+    assert same(pointing_at(scene, "the person's face"), boxes[1][1])
+    assert same(pointing_at(scene, "the face of the person"), boxes[1][1])
+
+
+def test_nouns_left_out_are_in_no_word(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, [("dog", DOGS[0]), ("sheep", DOGS[1]), ("sheep", DOGS[2])])
+    for seed in range(30):
+        for query in queries(View(scene, ["sheep", "elephant"]), np.random.default_rng(seed), {}):
+            assert re.search(r"sheep|elephant|wool|animals", query.text + query.answer) is None
+
+
+def test_samples_follow_their_weights(dogs: Scene) -> None:
+    weights = {"ordinal": 3.0, "absent": 1.0, "vqa_count": 0.0}
+    found = [
+        query for seed in range(40) for query in sample_queries(View(dogs), np.random.default_rng(seed), 4, weights, {})
+    ]
+    counts = {kind: sum(query.kind == kind for query in found) for kind in KINDS}
+    assert counts["ordinal"] > 1.5 * counts["absent"] > 0 and sum(counts.values()) == len(found) == 160
+    assert {kind for kind, count in counts.items() if count} == {"ordinal", "absent"}
+    with pytest.raises(ValueError, match="unknown kinds of question: riddle"):
+        sample_queries(View(dogs), np.random.default_rng(0), 4, {"riddle": 1.0}, {})
+
+
+def test_conversations_hold_what_they_ask(dogs: Scene) -> None:
+    for query in asked(dogs, 5):
+        fixed = conversation(query, dogs, np.random.default_rng(0), training=False)
+        (turn,) = fixed.turns
+        if query.kind in SEGMENTING:
+            assert turn.answer == EVAL_ANSWER and (fixed.masks[0] == query_mask(query, dogs)).all()
+            assert query.text.removeprefix("the ").rstrip("?.") in turn.question
+        else:
+            assert turn.question == query.text and not fixed.segmenting
+        for seed in range(5):
+            varied = conversation(query, dogs, np.random.default_rng(seed), training=True)
+            assert len(varied.masks) == varied.turns[0].answer.count(SEG) == (query.kind in SEGMENTING)
+
+
+def texts(items: Sequence[PhotoQuery]) -> list[str]:
+    return [query.text for query in items]
+
+
+def test_questions_are_a_function_of_the_seed(dogs: Scene) -> None:
+    first, again, other = (texts(queries(View(dogs), np.random.default_rng(seed), {})) for seed in (1, 1, 2))
+    assert first == again != other
