@@ -11,7 +11,7 @@ from PIL import Image
 
 from self1e.photos.index import Photo, photographs
 from self1e.photos.nouns import nouns
-from self1e.photos.scene import Scene, read_scene
+from self1e.photos.scene import PhotoScene, read_scene
 
 SIDE = 100
 CLASSES = ("none", "dog", "cat", "horse", "sheep", "person", "car", "sky", "grass", "face", "body")
@@ -69,7 +69,7 @@ def add_photo(
         file.write(json.dumps(line) + "\n")
 
 
-def scene_of(folder: Path, boxes: Sequence[tuple[str, Box]], **known: object) -> Scene:
+def scene_of(folder: Path, boxes: Sequence[tuple[str, Box]], **known: object) -> PhotoScene:
     """The scene of a photograph with these rectangles."""
     write_folder(folder)
     add_photo(folder, "one", boxes, **known)  # type: ignore[arg-type]

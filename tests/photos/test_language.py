@@ -21,14 +21,14 @@ from self1e.photos.language import (
     sample_queries,
 )
 from self1e.photos.language.colours import COLOURS, plain_colour
-from self1e.photos.scene import Scene
+from self1e.photos.scene import PhotoScene
 from self1e.processing.prompts import EVAL_ANSWER
 from tests.photos.made_up import Box, box_mask, scene_of
 
 DOGS: tuple[Box, ...] = ((5, 40, 20, 60), (35, 30, 65, 75), (75, 45, 92, 67))
 
 
-def asked(scene: Scene, seeds: int = 30, kind: str = "") -> list[PhotoQuery]:
+def asked(scene: PhotoScene, seeds: int = 30, kind: str = "") -> list[PhotoQuery]:
     """What many draws ask about a scene, each question once."""
     found = {}
     for seed in range(seeds):
@@ -38,7 +38,7 @@ def asked(scene: Scene, seeds: int = 30, kind: str = "") -> list[PhotoQuery]:
     return list(found.values())
 
 
-def pointing_at(scene: Scene, text: str, seeds: int = 30) -> np.ndarray | None:
+def pointing_at(scene: PhotoScene, text: str, seeds: int = 30) -> np.ndarray | None:
     """The mask of a question; None if it is not asked."""
     found = [query for query in asked(scene, seeds) if query.text == text]
     assert len(found) <= 1
@@ -46,7 +46,7 @@ def pointing_at(scene: Scene, text: str, seeds: int = 30) -> np.ndarray | None:
 
 
 @pytest.fixture
-def dogs(tmp_path: Path) -> Scene:
+def dogs(tmp_path: Path) -> PhotoScene:
     return scene_of(tmp_path, [("dog", box) for box in DOGS])
 
 
@@ -54,7 +54,7 @@ def same(mask: np.ndarray | None, *boxes: Box) -> bool:
     return mask is not None and bool((mask == np.logical_or.reduce([box_mask(box) for box in boxes])).all())
 
 
-def test_rows(dogs: Scene) -> None:
+def test_rows(dogs: PhotoScene) -> None:
     left, middle, right = DOGS
     for text, box in {
         "the leftmost dog": left,
@@ -199,7 +199,7 @@ def test_nouns_left_out_are_in_no_word(tmp_path: Path) -> None:
             assert re.search(r"sheep|elephant|wool|animals", query.text + query.answer) is None
 
 
-def test_samples_follow_their_weights(dogs: Scene) -> None:
+def test_samples_follow_their_weights(dogs: PhotoScene) -> None:
     weights = {"ordinal": 3.0, "absent": 1.0, "vqa_count": 0.0}
     found = [
         query for seed in range(40) for query in sample_queries(View(dogs), np.random.default_rng(seed), 4, weights, {})
@@ -211,7 +211,7 @@ def test_samples_follow_their_weights(dogs: Scene) -> None:
         sample_queries(View(dogs), np.random.default_rng(0), 4, {"riddle": 1.0}, {})
 
 
-def test_conversations_hold_what_they_ask(dogs: Scene) -> None:
+def test_conversations_hold_what_they_ask(dogs: PhotoScene) -> None:
     for query in asked(dogs, 5):
         fixed = conversation(query, dogs, np.random.default_rng(0), training=False)
         (turn,) = fixed.turns
@@ -229,6 +229,6 @@ def texts(items: Sequence[PhotoQuery]) -> list[str]:
     return [query.text for query in items]
 
 
-def test_questions_are_a_function_of_the_seed(dogs: Scene) -> None:
+def test_questions_are_a_function_of_the_seed(dogs: PhotoScene) -> None:
     first, again, other = (texts(queries(View(dogs), np.random.default_rng(seed), {})) for seed in (1, 1, 2))
     assert first == again != other

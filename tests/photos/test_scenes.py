@@ -10,11 +10,11 @@ from self1e.photos.augment import cropped, relit, resized
 from self1e.photos.compose import Pool, composed, pasteable
 from self1e.photos.index import photographs
 from self1e.photos.language.view import View
-from self1e.photos.scene import Scene, read_scene
+from self1e.photos.scene import PhotoScene, read_scene
 from tests.photos.made_up import COLOURS, add_photo, number, scene_of, write_folder
 
 
-def shows_its_labels(scene: Scene, noun: str, tolerance: int = 40) -> bool:
+def shows_its_labels(scene: PhotoScene, noun: str, tolerance: int = 40) -> bool:
     """Whether the pixels of a noun have its colour, and others have not."""
     near = np.abs(scene.picture.astype(int) - COLOURS[noun]).max(axis=2) < tolerance
     labelled = scene.labels == number(noun)

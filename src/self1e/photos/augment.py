@@ -9,7 +9,7 @@ from numpy.random import Generator
 from PIL import Image, ImageFilter
 
 from self1e.photos.nouns import UNKNOWN
-from self1e.photos.scene import Scene
+from self1e.photos.scene import PhotoScene
 
 P_WHOLE = 0.2
 SMALLEST_SIDE = 0.55
@@ -24,18 +24,18 @@ LEAST_LABELLED = 0.02
 Box = tuple[float, float, float, float]
 
 
-def cropped(scene: Scene, size: int, rng: Generator) -> Scene:
+def cropped(scene: PhotoScene, size: int, rng: Generator) -> PhotoScene:
     """A random section of a scene at `size` x `size` pixels, mirrored or not."""
     return resized(scene, size, _section(scene, rng), flip=bool(rng.random() < P_FLIP))
 
 
-def relit(scene: Scene, rng: Generator) -> Scene:
+def relit(scene: PhotoScene, rng: Generator) -> PhotoScene:
     """A scene with other brightness, contrast, saturation and warmth; sometimes colours go, or the focus."""
     grey = scene.grey or bool(rng.random() < P_GREY)
     return replace(scene, picture=_relit(scene.picture, grey, rng), grey=grey)
 
 
-def resized(scene: Scene, size: int, box: Box | None = None, *, flip: bool = False) -> Scene:
+def resized(scene: PhotoScene, size: int, box: Box | None = None, *, flip: bool = False) -> PhotoScene:
     """A section of a scene (left, top, right, bottom in pixels; default all of it), stretched to a square."""
     box = box or (0, 0, scene.picture.shape[1], scene.picture.shape[0])
     side = (size, size)
@@ -57,7 +57,7 @@ def _places(start: float, stop: float, size: int) -> np.ndarray:
     return (start + (np.arange(size) + 0.5) * (stop - start) / size).astype(int)
 
 
-def _section(scene: Scene, rng: Generator) -> Box:
+def _section(scene: PhotoScene, rng: Generator) -> Box:
     height, width = scene.labels.shape
     if rng.random() < P_WHOLE:
         return (0, 0, width, height)

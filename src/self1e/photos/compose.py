@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from self1e.photos.index import Photo
 from self1e.photos.nouns import nouns
-from self1e.photos.scene import Scene, read_scene
+from self1e.photos.scene import PhotoScene, read_scene
 
 MOST_PASTED = 4
 P_ALIKE = 0.5
@@ -102,7 +102,7 @@ class Pool:
         return Cutout(noun, scene.picture[box], inside[box], bool(rows[-1] >= height - 2))
 
 
-def _one_of(scene: Scene, noun: str, rng: Generator) -> np.ndarray | None:
+def _one_of(scene: PhotoScene, noun: str, rng: Generator) -> np.ndarray | None:
     """bool[H, W] of a thing of a noun."""
     rules = scene.photo.rules
     if noun in rules.cut:
@@ -112,7 +112,7 @@ def _one_of(scene: Scene, noun: str, rng: Generator) -> np.ndarray | None:
     return scene.things == numbers[int(rng.random() * len(numbers))] if len(numbers) else None
 
 
-def composed(scene: Scene, pool: Pool, rng: Generator) -> Scene:
+def composed(scene: PhotoScene, pool: Pool, rng: Generator) -> PhotoScene:
     """A scene with a few things more, or as it was if nothing fits.
 
     Args:
@@ -140,13 +140,13 @@ def pasteable(photo: Photo) -> list[str]:
     return sorted(known - set(rules.no_paste) - set(rules.leave_out))
 
 
-def _likely(scene: Scene, allowed: Sequence[str], rng: Generator) -> list[str]:
+def _likely(scene: PhotoScene, allowed: Sequence[str], rng: Generator) -> list[str]:
     """Nouns to paste several of: half of the time one that is there, all of whose things are known."""
     there = [noun for noun in allowed if noun in scene.photo.told_apart & scene.photo.present]
     return there if there and rng.random() < 0.5 else list(allowed)
 
 
-def _pasted(scene: Scene, cutout: Cutout, rng: Generator) -> Scene:
+def _pasted(scene: PhotoScene, cutout: Cutout, rng: Generator) -> PhotoScene:
     """The scene with a thing more, at a place where it hides little; the scene as it is where there is none."""
     size = scene.labels.shape[0]
     number = int(scene.things.max()) + 1
@@ -180,7 +180,7 @@ def _scaled(cutout: Cutout, size: int, flip: bool, rng: Generator) -> tuple[np.n
     return (picture[:, ::-1], alpha[:, ::-1]) if flip else (picture, alpha)
 
 
-def _hides(scene: Scene, place: tuple[slice, slice], inside: np.ndarray) -> bool:
+def _hides(scene: PhotoScene, place: tuple[slice, slice], inside: np.ndarray) -> bool:
     """Whether too much would be hidden of a thing, or of all that is there of a noun."""
     for maps, most in ((scene.things, MOST_HIDDEN), (scene.labels, MOST_COVERED)):
         covered = maps[place][inside]
@@ -191,13 +191,13 @@ def _hides(scene: Scene, place: tuple[slice, slice], inside: np.ndarray) -> bool
 
 
 def _with(
-    scene: Scene,
+    scene: PhotoScene,
     cutout: Cutout,
     number: int,
     place: tuple[slice, slice],
     picture: np.ndarray,
     alpha: np.ndarray,
-) -> Scene:
+) -> PhotoScene:
     photo, noun = scene.photo, cutout.noun
     inside = alpha > 0.5
     pixels, labels, things = scene.picture.copy(), scene.labels.copy(), scene.things.copy()

@@ -17,7 +17,7 @@ GREY = 4.0
 
 
 @dataclass(frozen=True)
-class Scene:
+class PhotoScene:
     """What questions are made from. Arrays have the picture's size.
 
     Attributes:
@@ -53,7 +53,7 @@ class Scene:
         return np.isin(self.things, numbers).astype(np.uint8)
 
 
-def read_scene(photo: Photo) -> Scene:
+def read_scene(photo: Photo) -> PhotoScene:
     """Reads picture and maps.
 
     Raises:
@@ -68,7 +68,7 @@ def read_scene(photo: Photo) -> Scene:
     for name, array in (("mask", labels), ("map of instances", things)):
         if array.shape != picture.shape[:2]:
             raise DataError(f"{photo.id}: the {name} is {array.shape}, the picture {picture.shape[:2]} pixels")
-    return Scene(photo, picture, labels, things, is_grey(picture))
+    return PhotoScene(photo, picture, labels, things, is_grey(picture))
 
 
 def is_grey(picture: np.ndarray) -> bool:

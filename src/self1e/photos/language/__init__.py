@@ -1,6 +1,6 @@
 """Language made from the labels of photographs: questions, and answers by masks or in words.
 
-Scene -> `View` (`view`) -> drafts by kind (`naming`, `places`, `absent`, ...) -> a sample (`asking`)
+PhotoScene -> `View` (`view`) -> drafts by kind (`naming`, `places`, `absent`, ...) -> a sample (`asking`)
     -> `Conversation` (`chat`)
 """
 

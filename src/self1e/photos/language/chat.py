@@ -9,7 +9,7 @@ from self1e.conversation import SEG, Conversation, Turn
 from self1e.photos.index import IGNORED_VALUE
 from self1e.photos.language.query import PhotoQuery, chance, pick
 from self1e.photos.nouns import UNKNOWN
-from self1e.photos.scene import Scene
+from self1e.photos.scene import PhotoScene
 from self1e.processing.prompts import (
     EVAL_ANSWER,
     PHRASE_QUESTIONS,
@@ -32,7 +32,7 @@ P_EXPLAIN = 0.35
 P_ALONE = 0.35
 
 
-def conversation(query: PhotoQuery, scene: Scene, rng: Generator, *, training: bool) -> Conversation:
+def conversation(query: PhotoQuery, scene: PhotoScene, rng: Generator, *, training: bool) -> Conversation:
     """The conversation that asks a query.
 
     Args:
@@ -53,7 +53,7 @@ def conversation(query: PhotoQuery, scene: Scene, rng: Generator, *, training: b
     return Conversation((turn,), (query_mask(query, scene),) * turn.answer.count(SEG), query.kind)
 
 
-def query_mask(query: PhotoQuery, scene: Scene) -> np.ndarray:
+def query_mask(query: PhotoQuery, scene: PhotoScene) -> np.ndarray:
     """uint8[H, W]: 1 on what a query asks for, 255 where it is not known; no 1 if that is not there."""
     if not query.target.things:
         return scene.mask(*query.target.nouns)

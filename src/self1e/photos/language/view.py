@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from self1e.photos.nouns import Kind, Noun, Word, groups, nouns
-from self1e.photos.scene import Scene
+from self1e.photos.scene import PhotoScene
 
 LEAST_AREA = 0.0015
 """Share of the picture that something has to fill to be asked for; what is smaller is neither asked for nor absent."""
@@ -26,7 +26,7 @@ class Thing:
     """A single thing as it is seen. Lengths are shares of the picture's sides, the area one of the picture.
 
     Attributes:
-        number: In `Scene.things`.
+        number: In `PhotoScene.things`.
         noun: What it is.
         area: Of what is visible.
         x: Of its centre.
@@ -69,7 +69,7 @@ class View:
     leave_out: Nouns that nothing is said about.
     """
 
-    def __init__(self, scene: Scene, leave_out: Collection[str] = ()) -> None:
+    def __init__(self, scene: PhotoScene, leave_out: Collection[str] = ()) -> None:
         self.scene = scene
         self.left_out = {*leave_out, *scene.photo.rules.leave_out}
 
