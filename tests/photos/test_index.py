@@ -74,7 +74,7 @@ def test_pictures_that_look_alike_are_on_one_side() -> None:
     for place in range(40):
         sides = {split_of(f"IMG_{place}_scaled_{half}_png_rf_{half}af", "facade", facade) for half in range(2)}
         assert len(sides) == 1
-    assert split_of("test_Seq05VD_f04620", "camvid", camvid) == "validation"
+    assert split_of("val_0016E5_08003", "camvid", camvid) == "validation"
     assert split_of("train_0001TP_006900", "camvid", camvid) == "train"
 
 

@@ -20,6 +20,9 @@ CLEAR_RATIO = 1.5
 """The largest must be this many times the runner-up."""
 
 MOST_IN_ROW = 5
+INSIDE = 0.46
+"""A thing that ends before this share of the picture is in the left, or upper, half of it."""
+
 SLACK = 0.02
 """How far things beside each other may overlap, in sides of the picture."""
 
@@ -109,10 +112,10 @@ def relations(view: View) -> Iterator[tuple[Head, Head, str, Thing | None]]:
 def sides_of(thing: Thing) -> list[str]:
     """The halves of the picture that a thing is in as a whole."""
     held = {
-        "left": thing.x + thing.width / 2 < 0.48,
-        "right": thing.x - thing.width / 2 > 0.52,
-        "top": thing.y + thing.height / 2 < 0.48,
-        "bottom": thing.y - thing.height / 2 > 0.52,
+        "left": thing.x + thing.width / 2 < INSIDE,
+        "right": thing.x - thing.width / 2 > 1 - INSIDE,
+        "top": thing.y + thing.height / 2 < INSIDE,
+        "bottom": thing.y - thing.height / 2 > 1 - INSIDE,
     }
     return [side for side, holds in held.items() if holds]
 
