@@ -185,6 +185,7 @@ def test_one_of_a_pair_is_the_class_for_the_rival(converted: Path, monkeypatch: 
     assert np.array_equal(left, right) and np.array_equal(left, masks(record)[place])
 
 
+@pytest.mark.slow
 def test_nano_from_nothing(tmp_path: Path, converted: Path, config: Path) -> None:
     random = tmp_path / "random.yaml"
     tree = yaml.safe_load(clothing.RANDOM.read_text())

@@ -97,6 +97,7 @@ def test_two_processes_do_what_one_does(
     assert_same(alone, there)
 
 
+@pytest.mark.slow
 def test_adapters_under_fsdp(tmp_path: Path, tiny_model_folder: Path) -> None:
     first = run(tmp_path / "one", ONE, 1, tiny_model_folder, lora=LORA)
     second = run(tmp_path / "two", TWO_FSDP, 2, tiny_model_folder, lora=LORA)
@@ -113,6 +114,7 @@ def test_recipe_under_fsdp(tmp_path: Path, tiny_model_folder: Path) -> None:
             assert line[name] == pytest.approx(other[name], rel=0.02), (name, line["step"])
 
 
+@pytest.mark.slow
 def test_processes_may_have_words_alone(tmp_path: Path, tiny_model_folder: Path) -> None:
     """One of two processes has no mask to learn from in some steps, and neither waits for the other for ever."""
     for name, command, processes in (("one", ONE, 1), ("two", TWO_FSDP, 2)):
