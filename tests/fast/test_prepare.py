@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,3 +198,31 @@ def test_answers_are_those_of_the_network(compile: bool, monkeypatch: pytest.Mon
         features = fast.encode_images(pixels(2))
         ours = fast.generate(batch_of([row], side="left"), features, **settings)
     assert ours.shape == (1, 5) and torch.equal(ours, expected)
+
+
+def test_a_copy_follows_its_own_weights() -> None:
+    """In a process of its own: references to storage that two owners free end Python, when it is about to end."""
+    script = """
+import copy
+import torch
+from builders import tiny_model
+from test_prepare import fast_masks
+from self1e.fast import prepare
+
+fast = prepare(tiny_model())
+before = fast_masks(fast)
+other = copy.deepcopy(fast)
+with torch.no_grad():
+    for weight in other.network.parameters():
+        weight.mul_(1.5)
+assert not torch.equal(fast_masks(other)[0], before[0])
+assert all(torch.equal(one, two) for one, two in zip(fast_masks(fast), before))
+again = copy.deepcopy(other)
+assert torch.equal(fast_masks(again)[0], fast_masks(other)[0])
+"""
+    folder = Path(__file__).parent
+    paths = os.pathsep.join([str(folder.parent), str(folder), *sys.path])
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": paths}
+    )
+    assert ran.returncode == 0, ran.stderr

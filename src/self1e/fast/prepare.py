@@ -144,10 +144,15 @@ class _Derived(Generic[T]):
         make: Makes it of the weights as they are.
     """
 
+    _weights: list[Hashable] | None = None
+    _value: T
+
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
-        self._weights: list[Hashable] | None = None
-        self._value: T
+
+    def __getstate__(self) -> dict[str, object]:
+        """A copy makes its own, of its own weights; and a reference to storage, once copied, would be freed twice."""
+        return {"_make": self._make}
 
     def of(self, weights: Iterable[Tensor]) -> T:
         """The value for these weights as they are now."""
