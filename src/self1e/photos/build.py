@@ -1,99 +1,142 @@
-"""Builds the photo model that training starts from: a pretrained stem, word vectors, the rest new or nano's."""
+"""Builds the photo model that training starts from: another small model that gets eyes for photographs, and words.
+
+What a model of a drawn world has learnt of language, places, numbers and masks is worth keeping. Its patch embedding
+gives way to a pretrained convolutional stem, and its tokens to a table of the words people use.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from self1e.conversation import IMG_CONTEXT, SEG
-from self1e.data.settings import Settings
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.model.stem import EFFICIENTNET_LITE2, stem_weights
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
-from self1e.training.build_from_scratch import scale_to_width, sine_positions
 
+REPLACED = ("patch_embeddings", "position_embeddings", "embed_tokens", "lm_head")
+"""Weights that are not taken over as they are."""
 
-class PhotoArchitecture(Settings):
-    """Sizes of the photo model. The width of the language model is that of the word vectors."""
+WORD_BEGINS = "\u0120"
+"""What a byte-level tokenizer writes for the space before a word."""
 
-    image_size: int = 320
-    patch_size: int = 8
-    vision_width: int = 192
-    vision_layers: int = 4
-    vision_heads: int = 3
-    text_layers: int = 4
-    text_heads: int = 6
-    text_mlp_width: int = 1024
+TAUGHT = 2.0
+"""Weight of the direction that the other model learnt for a word, beside that of the word's meaning."""
 
 
 def build_model(
-    architecture: PhotoArchitecture,
+    start: SELF1EForSegmentation,
+    start_tokenizer: PreTrainedTokenizerFast,
     tokenizer: PreTrainedTokenizerFast,
-    vectors: Tensor,
+    meanings: Tensor,
     published_stem: Mapping[str, Tensor],
-    vision: SELF1EForSegmentation | None = None,
+    image_size: int,
+    patch_size: int = 8,
     seed: int = 1,
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """The model before its training, and its processor.
 
     Args:
-        architecture: Sizes.
+        start: Model whose shape and weights are taken over.
+        start_tokenizer: Its tokenizer, byte-level BPE.
         tokenizer: See `self1e.photos.vocabulary`.
-        vectors: float[tokens, width] for the tokens of `tokenizer`; they become the tied embeddings.
+        meanings: float[tokens, any width], a vector for each token of `tokenizer`.
         published_stem: Weights of EfficientNet-Lite2, see `stem_weights`.
-        vision: A model with a vision tower of the same width, whose first layers are taken over.
-        seed: Of all weights that are new.
+        image_size: Side of the square that a photograph is stretched to, pixels.
+        patch_size: Side of a patch, pixels.
+        seed: Of the weights that are new.
     """
-    special = special_ids(tokenizer)
-    tokens_per_tile = (architecture.image_size // architecture.patch_size // 2) ** 2
-    config = SELF1EConfig(
-        vision_config={
-            "hidden_size": architecture.vision_width,
-            "intermediate_size": 4 * architecture.vision_width,
-            "num_hidden_layers": architecture.vision_layers,
-            "num_attention_heads": architecture.vision_heads,
-            "image_size": architecture.image_size,
-            "patch_size": architecture.patch_size,
-            "attention_bias": True,
-            "layer_scale_init_value": 1.0,
-            "stem": EFFICIENTNET_LITE2,
-        },
-        text_config={
-            "model_type": "qwen2",
-            "hidden_size": vectors.shape[1],
-            "intermediate_size": architecture.text_mlp_width,
-            "num_hidden_layers": architecture.text_layers,
-            "num_attention_heads": architecture.text_heads,
-            "num_key_value_heads": architecture.text_heads,
-            "vocab_size": len(tokenizer),
-            "max_position_embeddings": 2048,
-            "tie_word_embeddings": True,
-            "bos_token_id": None,
-            "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id,
-        },
-        tie_word_embeddings=True,
-        image_to_segmentation=False,
-        image_token_id=special[IMG_CONTEXT],
-        seg_token_id=special[SEG],
-        image_seq_length=tokens_per_tile,
-    )
+    side = image_size // patch_size
+    config = _config(start.config, tokenizer, image_size, patch_size)
     torch.manual_seed(seed)
     model = SELF1EForSegmentation(config)
-    tower = model.model.vision_tower
-    for part in (model.model.language_model, model.model.multi_modal_projector, model.refilling_head):
-        scale_to_width(part)
-    side = architecture.image_size // architecture.patch_size
+    kept = {name: weight for name, weight in start.state_dict().items() if not any(part in name for part in REPLACED)}
+    missing, unexpected = model.load_state_dict(kept, strict=False)
+    wrong = [name for name in missing if not any(part in name for part in REPLACED)] + unexpected
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: weights that the other model lacks, or has alone")
+    ours, theirs = model.model.vision_tower.embeddings, start.model.vision_tower.embeddings
+    ours.patch_embeddings.stem.load_state_dict(stem_weights(published_stem))
+    table = start.get_input_embeddings().weight.detach()
     with torch.no_grad():
-        model.get_input_embeddings().weight.copy_(vectors)
-        tower.embeddings.position_embeddings[0, 1:] = sine_positions(side, architecture.vision_width)
-    tower.embeddings.patch_embeddings.stem.load_state_dict(stem_weights(published_stem))
-    if vision is not None:
-        for ours, theirs in zip(tower.encoder.layer, vision.model.vision_tower.encoder.layer, strict=False):
-            ours.load_state_dict(theirs.state_dict())
-    return model, SELF1EProcessor(tokenizer, architecture.image_size, tokens_per_tile)
+        ours.position_embeddings.copy_(resized_positions(theirs.position_embeddings, side))
+        model.get_input_embeddings().weight.copy_(
+            turned_vectors(meanings, tokenizer.get_vocab(), table, start_tokenizer.get_vocab())
+        )
+    return model, SELF1EProcessor(tokenizer, image_size, config.image_seq_length)
+
+
+def resized_positions(positions: Tensor, side: int) -> Tensor:
+    """float[1, 1 + n * n, width] -> float[1, 1 + side * side, width]: those of patches are interpolated."""
+    first, patches = positions.detach().split([1, positions.shape[1] - 1], dim=1)
+    old = round(patches.shape[1] ** 0.5)
+    grid = patches.unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, (side, side), mode="bicubic", align_corners=False)
+    return torch.cat([first, grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def turned_vectors(meanings: Tensor, vocabulary: Mapping[str, int], table: Tensor, known: Mapping[str, int]) -> Tensor:
+    """Meanings of tokens as vectors that another model's layers can read.
+
+    Meanings are brought to that model's width by their principal components, and turned, without a change of angles
+    between them, so that words which both know lie as near as they can (Procrustes). Words that it knows then move
+    towards its own vectors; special tokens have these.
+
+    Args:
+        meanings: float[tokens, any width].
+        vocabulary: Token -> its row in `meanings`.
+        table: float[other tokens, width], the other model's embeddings.
+        known: Its tokens -> their rows in `table`, byte-level.
+
+    Returns:
+        float[tokens, width].
+    """
+    rows = {row: known[name] for token, row in vocabulary.items() if (name := _same_token(token, known)) is not None}
+    ours, theirs = torch.tensor(list(rows)), torch.tensor(list(rows.values()))
+    special = torch.tensor([token.startswith(("<", "[")) and len(token) > 1 for token in _in_order(vocabulary)])
+
+    words = F.normalize(meanings, dim=1)
+    _, _, components = torch.linalg.svd(words[~special], full_matrices=False)
+    words = F.normalize(words @ components[: table.shape[1]].T, dim=1)
+
+    mean = table.mean(dim=0)
+    taught = F.normalize(table[theirs] - mean, dim=1)
+    both = ~special[ours]
+    left, _, right = torch.linalg.svd(words[ours[both]].T @ taught[both])
+    words = words @ left @ right
+    words[ours] = F.normalize(words[ours] + TAUGHT * taught, dim=1)
+    vectors = mean + words * (table - mean).norm(dim=1).mean()
+    exact = special[ours]
+    vectors[ours[exact]] = table[theirs[exact]]
+    return vectors
+
+
+def _same_token(token: str, known: Mapping[str, int]) -> str | None:
+    """What the other tokenizer calls a whole word, a sign or a special token; None if it does not know it whole."""
+    spelt = (WORD_BEGINS + token, WORD_BEGINS + token.capitalize(), token.capitalize(), token)
+    candidates = spelt if token.isalpha() and len(token) > 1 else (token,)
+    return next((name for name in candidates if name in known), None)
+
+
+def _in_order(vocabulary: Mapping[str, int]) -> list[str]:
+    return sorted(vocabulary, key=lambda token: vocabulary[token])
+
+
+def _config(start: SELF1EConfig, tokenizer: PreTrainedTokenizerFast, image_size: int, patch_size: int) -> SELF1EConfig:
+    config, special = deepcopy(start), special_ids(tokenizer)
+    config.vision_config.image_size = [image_size, image_size]
+    config.vision_config.patch_size = [patch_size, patch_size]
+    config.vision_config.stem = EFFICIENTNET_LITE2
+    config.text_config.vocab_size = len(tokenizer)
+    config.text_config.eos_token_id = tokenizer.eos_token_id
+    config.text_config.pad_token_id = tokenizer.pad_token_id
+    config.image_token_id, config.seg_token_id = special[IMG_CONTEXT], special[SEG]
+    config.image_seq_length = (image_size // patch_size // 2) ** 2
+    return config
