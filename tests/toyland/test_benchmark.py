@@ -14,6 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 from self1e import Segmenter
+from self1e.data.wording import EXPLAIN_SUFFIX
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.page import worst_samples, write_page
 from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
@@ -35,7 +36,7 @@ from self1e.toyland.benchmark import (
 )
 from self1e.toyland.dataset import TRAINING_SEEDS
 from self1e.toyland.language import SEGMENTING
-from self1e.toyland.language.chat import EXPLAIN_SUFFIX, query_mask
+from self1e.toyland.language.chat import query_mask
 
 SIZE, SEED, N = 224, 2, 8
 

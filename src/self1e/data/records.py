@@ -136,7 +136,7 @@ def to_example(record: Record, rng: Generator, *, at_most: int = 3, training: bo
     conversations = []
     for query in chosen(record.queries, at_most, rng):
         mask = fitting_mask(query.mask, shape, f"{record.id}, {query.text!r}")
-        turn = training_turn(query, rng) if training else evaluation_turn(query)
+        turn = training_turn(query, rng) if training else evaluation_turn(query.text, query.form)
         conversations.append(Conversation((turn,), (mask,) * turn.answer.count(SEG), query.kind))
     for talk in chosen(record.talks, at_most, rng):
         masks = [fitting_mask(mask, shape, f"{record.id}, {talk.turns[0].question!r}") for mask in talk.masks]
@@ -170,10 +170,10 @@ def chosen(items: Sequence[Item], at_most: int, rng: Generator) -> list[Item]:
     return [items[i] for i in rng.permutation(len(items))[:at_most]]
 
 
-def evaluation_turn(query: Query) -> Turn:
+def evaluation_turn(text: str, form: Literal["phrase", "sentence"]) -> Turn:
     """The published protocol: the last template, and the answer given (method, section 5)."""
-    ask = phrase_question if query.form == "phrase" else sentence_question
-    return Turn(ask(query.text), EVAL_ANSWER)
+    ask = phrase_question if form == "phrase" else sentence_question
+    return Turn(ask(text), EVAL_ANSWER)
 
 
 def training_turn(query: Query, rng: Generator) -> Turn:

@@ -170,4 +170,4 @@ def predicted_masks(segmenter: Segmenter, record: Record, answer: Answer) -> lis
 
 def question_of(query: Query) -> str:
     """In the words of the protocol."""
-    return evaluation_turn(query).question
+    return evaluation_turn(query.text, query.form).question

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from torch import Tensor
 from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerFast
 
-from self1e.conversation import END_OF_TEXT, IM_END, SEG, SPECIAL_TOKENS, add_seg_token
-from self1e.processing.tokens import CHAT_TEMPLATE
+from self1e.conversation import END_OF_TEXT, SPECIAL_TOKENS
+from self1e.processing.tokens import chat_tokenizer
 
 UNKNOWN_WORD = "[UNK]"
 PIECE = "##"
@@ -74,19 +74,7 @@ def word_tokenizer(entries: Sequence[str]) -> PreTrainedTokenizerFast:
     backend.normalizer = normalizers.BertNormalizer()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece(prefix=PIECE)
-    # Beside the model's vocabulary, not in it: no plain text can become one.
-    special = [END_OF_TEXT, *SPECIAL_TOKENS]
-    backend.add_special_tokens([AddedToken(token, normalized=False) for token in special if token != SEG])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        unk_token=UNKNOWN_WORD,
-        eos_token=IM_END,
-        pad_token=END_OF_TEXT,
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-    )
-    add_seg_token(tokenizer)
-    return tokenizer
+    return chat_tokenizer(backend, unk_token=UNKNOWN_WORD)
 
 
 def word_vectors(tokenizer: PreTrainedTokenizerFast, encoder: Path) -> Tensor:

@@ -174,14 +174,25 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     # "[SEG]" in an answer is a token of its own, no text to learn word pieces from.
     marks = re.compile("|".join(re.escape(token) for token in special))
     backend.train_from_iterator((part for text in texts for part in marks.split(text)), trainer)
-    # Added after training, special tokens stay out of the BPE model: no plain text can become one.
-    backend.add_special_tokens([AddedToken(token, normalized=False) for token in special if token != SEG])
+    return chat_tokenizer(backend)
+
+
+def chat_tokenizer(backend: Tokenizer, **options: str) -> PreTrainedTokenizerFast:
+    """A tokenizer with InternVL's special tokens and `[SEG]`, and its chat template.
+
+    Args:
+        backend: A trained tokenizer without them. Beside its vocabulary, not in it: no plain text can become one.
+        options: Others of `PreTrainedTokenizerFast`.
+    """
+    special = [END_OF_TEXT, *(token for token in SPECIAL_TOKENS if token != SEG)]
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in special])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token=IM_END,
         pad_token=END_OF_TEXT,
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
+        **options,
     )
     add_seg_token(tokenizer)
     return tokenizer

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from self1e.conversation import Conversation, Turn
 from self1e.data.records import DataError
+from self1e.data.wording import EXPLAIN_SUFFIX
 from self1e.evaluation.base import Answer, Shown
 from self1e.evaluation.run import ask_record
 from self1e.evaluation.samples import RecordDone, Sample, mask_figures
@@ -32,7 +33,6 @@ from self1e.segment.segmenter import Segmenter
 from self1e.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
 from self1e.toyland.dataset import TRAINING_SEEDS
 from self1e.toyland.language import SEGMENTING, TEXTUAL, SceneQuery
-from self1e.toyland.language.chat import EXPLAIN_SUFFIX
 
 SCENES_PER_SEED = 1_000_000
 """Scene `i` of seed `S` has the scene seed `S * SCENES_PER_SEED + i`, so that two seeds never share a scene."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 
 from numpy.random import Generator
 
+from self1e.data.wording import pick
 from self1e.photos.language import answering
 from self1e.photos.language.absent import Companions, absent_drafts
 from self1e.photos.language.colours import colour_drafts
 from self1e.photos.language.naming import group_drafts, noun_drafts, part_drafts, union_drafts
 from self1e.photos.language.places import ordinal_drafts, place_drafts, relation_drafts, size_drafts
-from self1e.photos.language.query import KINDS, Draft, PhotoQuery, drawn, pick
+from self1e.photos.language.query import KINDS, Draft, PhotoQuery, drawn
 from self1e.photos.language.using import use_drafts
 from self1e.photos.language.view import View
 

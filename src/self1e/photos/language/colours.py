@@ -9,7 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
-from self1e.photos.language.query import Draft, Target, Written, chance, pick
+from self1e.data.wording import Written, chance, pick
+from self1e.photos.language.query import Draft, Target
 from self1e.photos.language.view import View
 from self1e.photos.language.words import is_plural, word_of
 from self1e.photos.nouns import Noun, nouns

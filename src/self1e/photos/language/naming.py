@@ -8,7 +8,8 @@ from itertools import combinations
 
 from numpy.random import Generator
 
-from self1e.photos.language.query import Draft, Target, Written, chance, pick, shuffled
+from self1e.data.wording import Written, chance, pick, shuffled
+from self1e.photos.language.query import Draft, Target
 from self1e.photos.language.view import View
 from self1e.photos.language.words import is_plural, word_of
 from self1e.photos.nouns import Group, Noun, groups, nouns

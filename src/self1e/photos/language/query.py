@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from numpy.random import Generator
 
-Item = TypeVar("Item")
-Form = Literal["phrase", "sentence", "question"]
+from self1e.data.wording import Form, Written
 
 #: Kinds that are answered by a mask.
 SEGMENTING = (
@@ -65,14 +64,6 @@ class PhotoQuery:
     plural: bool = False
 
 
-class Written(NamedTuple):
-    """The words of a query."""
-
-    text: str
-    answer: str = ""
-    plural: bool = False
-
-
 @dataclass(frozen=True)
 class Draft:
     """A query whose words are not chosen yet, so that only the ones that are used cost anything.
@@ -93,24 +84,9 @@ class Draft:
         return PhotoQuery(self.kind, self.form, text, self.target, answer, plural)
 
 
-def pick(rng: Generator, items: Sequence[Item]) -> Item:
-    """One of these, evenly. (`rng.choice` makes an array first, which is slow and loses the type.)"""
-    return items[int(rng.random() * len(items))]
-
-
-def chance(rng: Generator, probability: float) -> bool:
-    """True with this probability."""
-    return bool(rng.random() < probability)
-
-
 def drawn(rng: Generator, weights: dict[str, float], count: int) -> list[str]:
     """At most `count` different keys, each with a chance in proportion to its weight."""
     names = [name for name, weight in weights.items() if weight > 0]
     # The order of exponential times with these rates is that of drawing without putting back.
     times = rng.exponential(size=len(names)) / [weights[name] for name in names]
     return [names[place] for place in times.argsort()[:count]]
-
-
-def shuffled(rng: Generator, items: Sequence[Item]) -> list[Item]:
-    """These in a random order."""
-    return [items[i] for i in rng.permutation(len(items))]

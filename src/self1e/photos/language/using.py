@@ -7,7 +7,8 @@ from functools import partial
 
 from numpy.random import Generator
 
-from self1e.photos.language.query import Draft, Target, Written, pick
+from self1e.data.wording import Written, pick
+from self1e.photos.language.query import Draft, Target
 from self1e.photos.language.view import View
 from self1e.photos.nouns import Use, nouns, uses
 

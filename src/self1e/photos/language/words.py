@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from numpy.random import Generator
 
-from self1e.photos.language.query import chance, pick
+from self1e.data.wording import chance, pick
 from self1e.photos.nouns import Word
 
 P_PLAIN = 0.6

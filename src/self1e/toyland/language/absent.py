@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 from numpy.random import Generator
 
+from self1e.data.wording import Written, chance, pick, shuffled
 from self1e.toyland.language.naming import Name, names, noun_phrase, part_word, stuff_word
 from self1e.toyland.language.pieces import owned, plural_words
 from self1e.toyland.language.places import RELATIONS, anchors, suits
-from self1e.toyland.language.query import Draft, Written, chance, pick, shuffled
+from self1e.toyland.language.query import Draft
 from self1e.toyland.language.view import (
     NO,
     Head,

@@ -7,6 +7,7 @@ from itertools import permutations
 
 from numpy.random import Generator
 
+from self1e.data.wording import Written, chance, pick, shuffled
 from self1e.toyland.language.absent import missing_colours
 from self1e.toyland.language.naming import (
     Name,
@@ -19,7 +20,7 @@ from self1e.toyland.language.naming import (
 )
 from self1e.toyland.language.pieces import owned
 from self1e.toyland.language.places import REGIONS, RELATIONS, anchors, region_test, suits
-from self1e.toyland.language.query import Draft, Written, chance, pick, shuffled
+from self1e.toyland.language.query import Draft
 from self1e.toyland.language.reasoning import listing
 from self1e.toyland.language.view import (
     MIN_PART_AREA,

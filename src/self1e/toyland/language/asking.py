@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from numpy.random import Generator
 
+from self1e.data.wording import pick, shuffled
 from self1e.toyland.language.absent import absent_drafts
 from self1e.toyland.language.answering import (
     caption_drafts,
@@ -17,7 +18,7 @@ from self1e.toyland.language.answering import (
 from self1e.toyland.language.naming import names, stuff_drafts
 from self1e.toyland.language.pieces import part_drafts, plural_drafts
 from self1e.toyland.language.places import spatial_drafts
-from self1e.toyland.language.query import KINDS, Draft, SceneQuery, pick, shuffled
+from self1e.toyland.language.query import KINDS, Draft, SceneQuery
 from self1e.toyland.language.reasoning import reasoning_drafts, unanswered
 from self1e.toyland.language.view import SceneView
 from self1e.toyland.scene import Scene

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 from numpy.random import Generator
 
-from self1e.toyland.language.query import Draft, Written, chance, pick
+from self1e.data.wording import Written, chance, pick
+from self1e.toyland.language.query import Draft
 from self1e.toyland.language.view import (
     UNSURE,
     Head,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from numpy.random import Generator
 
+from self1e.data.wording import Written, chance, pick
 from self1e.toyland.language.naming import Name, adjective_word, names, noun_word, part_word
-from self1e.toyland.language.query import Draft, Written, chance, pick
+from self1e.toyland.language.query import Draft
 from self1e.toyland.language.view import (
     MIN_AREA,
     MIN_PART_AREA,

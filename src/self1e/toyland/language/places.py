@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 from numpy.random import Generator
 
+from self1e.data.wording import Written, chance, pick, shuffled
 from self1e.toyland.language.naming import Name, names
-from self1e.toyland.language.query import Draft, Written, chance, pick, shuffled
+from self1e.toyland.language.query import Draft
 from self1e.toyland.language.view import NO, UNSURE, YES, Head, SceneView, Test, plain_colour, stands_on
 from self1e.toyland.language.words import ON_STUFF
 from self1e.toyland.scene import Thing

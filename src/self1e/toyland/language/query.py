@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
 
 from numpy.random import Generator
 
-Item = TypeVar("Item")
+from self1e.data.wording import Form, Written
 
 #: Kinds that are answered by a mask.
 SEGMENTING = (
@@ -38,18 +37,16 @@ class SceneQuery:
     """
 
     kind: str
-    form: str
+    form: Form
     text: str
     things: tuple[int, ...] = ()
     parts: tuple[int, ...] = ()
     answer: str = ""
 
-
-class Written(NamedTuple):
-    """The words of a query."""
-
-    text: str
-    answer: str = ""
+    @property
+    def plural(self) -> bool:
+        """Whether a phrase takes "are"."""
+        return self.kind == "plural" or self.text.split()[0] in ("all", "both")
 
 
 @dataclass(frozen=True)
@@ -62,27 +59,12 @@ class Draft:
 
     kind: str
     variety: str
-    form: str
+    form: Form
     write: Callable[[Generator], Written]
     things: tuple[int, ...] = ()
     parts: tuple[int, ...] = ()
 
     def query(self, rng: Generator) -> SceneQuery:
         """Choose the words."""
-        text, answer = self.write(rng)
+        text, answer, _ = self.write(rng)
         return SceneQuery(self.kind, self.form, text, self.things, self.parts, answer)
-
-
-def pick(rng: Generator, items: Sequence[Item]) -> Item:
-    """One of these, evenly. (`rng.choice` makes an array first, which is slow and loses the type.)"""
-    return items[int(rng.random() * len(items))]
-
-
-def chance(rng: Generator, probability: float) -> bool:
-    """True with this probability."""
-    return bool(rng.random() < probability)
-
-
-def shuffled(rng: Generator, items: Sequence[Item]) -> list[Item]:
-    """These in a random order."""
-    return [items[i] for i in rng.permutation(len(items))]

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 
 from numpy.random import Generator
 
+from self1e.data.wording import Written, pick
 from self1e.toyland.language.functions import FUNCTIONS, WISHES, WISHES_COLOUR, WISHES_PLACE, Function
 from self1e.toyland.language.naming import adjective_word, plain_noun
 from self1e.toyland.language.places import region_test
-from self1e.toyland.language.query import Draft, Written, pick
+from self1e.toyland.language.query import Draft
 from self1e.toyland.language.view import (
     MIN_AREA,
     MIN_PART_AREA,
