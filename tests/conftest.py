@@ -52,7 +52,7 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny import TINY
 
     from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
-    from self1e.processing.tokens import train_tokenizer
+    from self1e.processing.tokenizers import train_tokenizer
     from self1e.training.build_from_scratch import build_from_scratch
 
     texts = [question.format(phrase=f"{colour} ball") for question in PHRASE_QUESTIONS for colour in ("red", "blue")]

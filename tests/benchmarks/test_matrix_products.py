@@ -14,8 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.matrix_products import MatrixProducts, Product
 from self1e.model.batch import build_batch
 from self1e.model.network import SELF1EForSegmentation
-from self1e.processing.rows import single
-from self1e.processing.tokens import EncodedConversation
+from self1e.processing.tokens import EncodedConversation, single
 
 
 def shapes(products: MatrixProducts) -> list[tuple[int, int, int, int]]:

@@ -13,8 +13,7 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.conversation import Turn
 from self1e.fast.prefix_cache import PrefixCache
-from self1e.processing.rows import single
-from self1e.processing.tokens import encode_conversation
+from self1e.processing.tokens import encode_conversation, single
 
 PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
 PROMPTS = ["the red car", "what is behind the house, and has no roof?"]

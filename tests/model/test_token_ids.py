@@ -12,8 +12,9 @@ from transformers import PreTrainedTokenizerFast
 
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.weights import ModelError
+from self1e.conversation import add_seg_token
 from self1e.model.network import SELF1EForSegmentation
-from self1e.processing.tokens import add_seg_token, train_tokenizer
+from self1e.processing.tokenizers import train_tokenizer
 
 
 @pytest.fixture

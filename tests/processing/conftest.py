@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from self1e.conversation import add_seg_token
 from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
-from self1e.processing.tokens import add_seg_token, train_tokenizer
+from self1e.processing.tokenizers import train_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,9 @@ import torch
 from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
-from self1e.conversation import IMG_CONTEXT, SEG, Turn
+from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
-from self1e.processing.rows import single
-from self1e.processing.tokens import add_seg_token, encode_continuation, encode_conversation
+from self1e.processing.tokens import encode_continuation, encode_conversation, single
 
 WIDE, SQUARE = Image.new("RGB", (80, 40)), Image.new("RGB", (20, 20))
 TALKS = [[[Turn("a", f"{SEG}.")], [Turn("bb cc", "No!")]], [[Turn("a", f"{SEG}."), Turn("d", "e")]]]

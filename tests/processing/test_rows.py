@@ -2,8 +2,7 @@ import pytest
 import torch
 
 from self1e.model.batch import Batch, Row, build_batch
-from self1e.processing.rows import pack, pack_tightly, single
-from self1e.processing.tokens import EncodedConversation
+from self1e.processing.tokens import EncodedConversation, pack, pack_tightly, single
 
 PREFIX = EncodedConversation([1, 2, 3], [-100, -100, -100])
 FIRST = EncodedConversation([4, 5], [-100, 5])

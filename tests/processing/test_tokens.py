@@ -8,16 +8,15 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from self1e.conversation import IGNORED_LABEL, IM_END, IM_START, IMG_CONTEXT, SEG, Turn
+from self1e.conversation import IGNORED_LABEL, IM_END, IM_START, IMG_CONTEXT, SEG, Turn, add_seg_token
+from self1e.processing.tokenizers import train_tokenizer
 from self1e.processing.tokens import (
-    add_seg_token,
     decode_answer,
     encode_continuation,
     encode_conversation,
     encode_prefix,
     encode_text,
     special_ids,
-    train_tokenizer,
 )
 
 
@@ -160,7 +159,7 @@ def test_training_is_deterministic():
     texts = ["ab ba abab baba cd dc", f"Sure, {SEG}."]
     here = train_tokenizer(texts, 290).backend_tokenizer.to_str()
     script = (
-        "from self1e.processing.tokens import train_tokenizer;"
+        "from self1e.processing.tokenizers import train_tokenizer;"
         f"print(train_tokenizer({texts}, 290).backend_tokenizer.to_str(), end='')"
     )
     # Another process has other hash seeds.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny import TINY
 
-from self1e.processing.tokens import train_tokenizer
+from self1e.processing.tokenizers import train_tokenizer
 from self1e.training.build_from_scratch import build_from_scratch
 from self1e.training.config import Optimisation
 from self1e.training.optimisers import make_optimiser, orthogonalised

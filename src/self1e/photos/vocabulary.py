@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerFast
 
 from self1e.conversation import END_OF_TEXT, SPECIAL_TOKENS
-from self1e.processing.tokens import chat_tokenizer
+from self1e.processing.tokenizers import chat_tokenizer
 
 UNKNOWN_WORD = "[UNK]"
 PIECE = "##"

@@ -1,4 +1,4 @@
-"""From the words of a conversation to token ids and labels, and back; and the tokenizer of the small bundled model.
+"""From the words of a conversation to token ids and labels, to rows of a batch, and back.
 
 A fast tokenizer looks for its added tokens in all text it is given, so a user who types "[SEG]" or "<|im_end|>" would
 insert the token. Here plain text takes the tokenizer's other three steps only (normaliser, pre-tokeniser, model), which
@@ -7,25 +7,21 @@ know nothing of added tokens, and special tokens are put in by id.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from self1e.conversation import (
-    END_OF_TEXT,
     IGNORED_LABEL,
     IM_END,
-    IM_START,
-    IMG_CONTEXT,
     SEG,
     SPECIAL_TOKENS,
     Turn,
-    add_seg_token,
 )
-from self1e.processing.prompts import SYSTEM_PROMPT, Piece, continuation_pieces, prefix_pieces
+from self1e.model.batch import Row
+from self1e.processing.prompts import Piece, continuation_pieces, prefix_pieces
 
 
 @dataclass(frozen=True)
@@ -118,81 +114,46 @@ def _encode_pieces(tokenizer: PreTrainedTokenizerFast, pieces: Iterable[Piece]) 
     return EncodedConversation(input_ids, labels)
 
 
-# How Qwen2 cuts text into words before byte-pair encoding: English clitics, letters with one leading mark or space,
-# single digits, runs of punctuation, line ends, spaces.
-_QWEN2_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-
-# Messages in the layout of `prompts`; an image stands as one <IMG_CONTEXT>, as in transformers' own InternVL template.
-CHAT_TEMPLATE = (
-    "{% if messages[0]['role'] != 'system' %}"
-    f"{{{{ '{IM_START}system\\n{SYSTEM_PROMPT}{IM_END}\\n' }}}}"
-    "{% endif %}"
-    "{% for message in messages %}"
-    f"{{{{ '{IM_START}' + message['role'] + '\\n' }}}}"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    f"{{% if part['type'] == 'image' %}}{{{{ '{IMG_CONTEXT}\\n' }}}}{{% else %}}{{{{ part['text'] }}}}{{% endif %}}"
-    "{% endfor %}{% endif %}"
-    f"{{{{ '{IM_END}\\n' }}}}"
-    "{% endfor %}"
-    f"{{% if add_generation_prompt %}}{{{{ '{IM_START}assistant\\n' }}}}{{% endif %}}"
-)
+def single(conversation: EncodedConversation, picture: int = 0, bidirectional: bool | None = None) -> Row:
+    """A row that is one conversation: all conversation ids 0, positions 0, 1, 2, ..."""
+    length = len(conversation)
+    ids, positions = [0] * length, list(range(length))
+    return Row(conversation.input_ids, conversation.labels, ids, positions, picture, bidirectional)
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer that cuts text like Qwen2's and has the same special tokens, `[SEG]` included.
+def pack(
+    prefix: EncodedConversation,
+    continuations: Sequence[EncodedConversation],
+    picture: int = 0,
+    bidirectional: bool | None = None,
+) -> Row:
+    """A row that holds a prefix once and several conversations that go on from it.
 
-    The same texts always give the same tokenizer. All 256 bytes are in its vocabulary, so that it encodes any text.
-
-    Args:
-        texts: what to learn word pieces from: questions, answers, the prompt templates.
-        vocab_size: number of tokens, special ones included. Texts with little variety give fewer.
+    Conversation ids are 0 for the prefix and 1, 2, ... for the continuations, whose positions each start right after
+    the prefix. The supervised tokens of a continuation all come after its question, so that none is ever predicted from
+    the last token of the conversation packed before it.
 
     Raises:
-        ValueError: if `vocab_size` leaves no room for the bytes and the special tokens.
+        ValueError: If there is no continuation.
     """
-    special = [END_OF_TEXT, *SPECIAL_TOKENS]
-    smallest = 256 + len(special)
-    if vocab_size < smallest:
-        raise ValueError(f"vocab_size {vocab_size} is too small: bytes and special tokens alone take {smallest}")
-    backend = Tokenizer(models.BPE())
-    backend.normalizer = normalizers.NFC()
-    backend.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_QWEN2_WORDS), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(special),
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    # "[SEG]" in an answer is a token of its own, no text to learn word pieces from.
-    marks = re.compile("|".join(re.escape(token) for token in special))
-    backend.train_from_iterator((part for text in texts for part in marks.split(text)), trainer)
-    return chat_tokenizer(backend)
+    if not continuations:
+        raise ValueError("there is no conversation to pack behind the prefix: give at least one")
+    start = len(prefix)
+    ids, labels, conversations, positions = [*prefix.input_ids], [*prefix.labels], [0] * start, list(range(start))
+    for number, continuation in enumerate(continuations, start=1):
+        ids += continuation.input_ids
+        labels += continuation.labels
+        conversations += [number] * len(continuation)
+        positions += range(start, start + len(continuation))
+    return Row(ids, labels, conversations, positions, picture, bidirectional)
 
 
-def chat_tokenizer(backend: Tokenizer, **options: str) -> PreTrainedTokenizerFast:
-    """A tokenizer with InternVL's special tokens and `[SEG]`, and its chat template.
+def pack_tightly(prefix: EncodedConversation, continuations: Sequence[EncodedConversation], picture: int = 0) -> Row:
+    """As `pack`, for masks only: the words that all continuations begin with join the prefix and are read once.
 
-    Args:
-        backend: A trained tokenizer without them. Beside its vocabulary, not in it: no plain text can become one.
-        options: Others of `PreTrainedTokenizerFast`.
+    Labels of these words are lost. What is left of each continuation is at least its last two tokens, the `[SEG]` and
+    the one that predicts it.
     """
-    special = [END_OF_TEXT, *(token for token in SPECIAL_TOKENS if token != SEG)]
-    backend.add_special_tokens([AddedToken(token, normalized=False) for token in special])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend,
-        eos_token=IM_END,
-        pad_token=END_OF_TEXT,
-        chat_template=CHAT_TEMPLATE,
-        clean_up_tokenization_spaces=False,
-        **options,
-    )
-    add_seg_token(tokenizer)
-    return tokenizer
+    starts = zip(*(continuation.input_ids[:-2] for continuation in continuations), strict=False)
+    common = sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, starts))
+    return pack(prefix + continuations[0][:common], [each[common:] for each in continuations], picture)

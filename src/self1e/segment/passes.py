@@ -21,8 +21,14 @@ from self1e.model.network import ImageFeatures, SELF1EForSegmentation
 from self1e.model.refilling import VisionSide
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import PromptError
-from self1e.processing.rows import single
-from self1e.processing.tokens import EncodedConversation, decode_answer, encode_continuation, encode_text, special_ids
+from self1e.processing.tokens import (
+    EncodedConversation,
+    decode_answer,
+    encode_continuation,
+    encode_text,
+    single,
+    special_ids,
+)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -30,8 +30,7 @@ from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
-from self1e.processing.rows import pack_tightly, single
-from self1e.processing.tokens import EncodedConversation, encode_continuation
+from self1e.processing.tokens import EncodedConversation, encode_continuation, pack_tightly, single
 from self1e.segment.calibration import Calibration
 from self1e.segment.files import THREADS, Done, Finish, segment_files
 from self1e.segment.load import load_model

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import torch
-from tokenizers import AddedToken
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from self1e.conversation import END_OF_TEXT, IM_END, IMG_CONTEXT, SEG, SPECIAL_TOKENS
+from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.model.config import Refilling, SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.tokens import add_seg_token, special_ids
+from self1e.processing.tokens import special_ids
 from self1e.training.config import Architecture
 
 
@@ -61,23 +60,6 @@ def build_from_scratch(
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embeddings[0, 1:] = sine_positions(side, architecture.vision_width)
     return model, SELF1EProcessor(tokenizer, architecture.image_size, tokens_per_tile)
-
-
-def with_special_tokens(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """A tokenizer of any model, with the special tokens of a conversation added where it lacks them.
-
-    Raises:
-        ValueError: When it does not cut text as a fast tokenizer with a pre-tokeniser does.
-    """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None or backend.pre_tokenizer is None:
-        raise ValueError("it has no pre-tokeniser of the `tokenizers` library: take that of a Qwen or GPT-2 model")
-    known = tokenizer.get_added_vocab()
-    missing = [token for token in (END_OF_TEXT, *SPECIAL_TOKENS) if token not in known and token != SEG]
-    tokenizer.add_tokens([AddedToken(token, normalized=False, special=True) for token in missing], special_tokens=True)
-    add_seg_token(tokenizer)
-    tokenizer.eos_token, tokenizer.pad_token = IM_END, END_OF_TEXT
-    return tokenizer
 
 
 def scale_to_width(module: nn.Module) -> None:

@@ -23,8 +23,7 @@ from torch.utils.data import default_collate
 from self1e.conversation import IGNORED_LABEL, Conversation, Example
 from self1e.model.batch import Grid, Row
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.rows import pack, single
-from self1e.processing.tokens import EncodedConversation, encode_continuation
+from self1e.processing.tokens import EncodedConversation, encode_continuation, pack, single
 from self1e.training.losses import MakeTargets
 
 Counts = dict[str, int]

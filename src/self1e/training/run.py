@@ -26,10 +26,10 @@ from self1e.files import folder_when_complete
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.tokens import train_tokenizer
+from self1e.processing.tokenizers import train_tokenizer, with_special_tokens
 from self1e.segment.devices import choose_device
 from self1e.training.adapters import add_adapters, freeze, merge
-from self1e.training.build_from_scratch import build_from_scratch, with_special_tokens
+from self1e.training.build_from_scratch import build_from_scratch
 from self1e.training.checkpoints import AVERAGE, EXTRA_LOSSES, claim, clean, copy_model, last_checkpoint
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
