@@ -19,6 +19,10 @@ from self1e.photos.language.view import View
 Builder = Callable[[View, Generator], Iterable[Draft]]
 
 
+MOST_ABSENT = 0.2
+"""Share of the questions about a picture. With more of them, a model that has yet to learn a noun learns to say no."""
+
+
 def _builders(companions: Companions) -> dict[str, Builder]:
     return {
         "noun": noun_drafts,
@@ -52,7 +56,8 @@ def sample_queries(
 ) -> list[PhotoQuery]:
     """Some questions about a scene.
 
-    Kinds are drawn by weight, then evenly among their varieties. A kind that has no more is replaced by another.
+    Kinds are drawn by weight, then evenly among their varieties. A kind that has no more is replaced by another; of
+    what is not there, which never ends, there is no more than `MOST_ABSENT` of all.
 
     Args:
         view: What to ask about.
@@ -70,6 +75,9 @@ def sample_queries(
     chosen: dict[str, PhotoQuery] = {}
     while len(chosen) < count and left:
         kind = drawn(rng, left, 1)[0]
+        if kind == "absent" and sum(query.kind == kind for query in chosen.values()) >= MOST_ABSENT * count:
+            del left[kind]
+            continue
         if kind not in pools:
             pools[kind] = _by_variety(builders[kind](view, rng))
         pool = pools[kind]
