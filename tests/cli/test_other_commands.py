@@ -23,7 +23,8 @@ from torch.distributed.run import get_args_parser
 from self1e.cli.chat import Session
 from self1e.cli.nano import is_toyland
 from self1e.evaluation.samples import SampleFile
-from self1e.segment.load import load_model
+from self1e.segment.calibration import Calibration
+from self1e.segment.load import CALIBRATION_NAME, load_model
 from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Chat, Segmenter, Turn
@@ -352,7 +353,28 @@ def test_export_of_an_average(cli: Cli, tiny_model_folder: Path, tmp_path: Path)
     averaged = load_file(tmp_path / "model" / "model.safetensors")
     for name, weight in weights.items():
         torch.testing.assert_close(averaged[name], weight + 0.25)
-    assert_one_sentence(cli("export", "nano", tmp_path / "other", *mixing), "not of one shape")
+    assert_one_sentence(cli("export", "nano", tmp_path / "other", *mixing), "text_config")
+    config = json.loads((tmp_path / "later" / "config.json").read_text())
+    config |= {"image_to_segmentation": False, "ce_weight": 9}
+    (tmp_path / "later" / "config.json").write_text(json.dumps(config))
+    outcome = cli("export", tiny_model_folder, tmp_path / "other", *mixing)
+    assert_one_sentence(outcome, "differ in image_to_segmentation:")
+
+
+def test_export_keeps_what_belongs_to_the_model(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "calibrated"
+    shutil.copytree(tiny_model_folder, folder)
+    settings = json.loads((folder / "processor_config.json").read_text()) | {"max_tiles": 4}
+    (folder / "processor_config.json").write_text(json.dumps(settings))
+    calibration = Calibration(present=((0.5, 0.25), (1.0, 0.75)))
+    (folder / CALIBRATION_NAME).write_text(json.dumps(calibration.to_dict()))
+    assert cli("export", folder, tmp_path / "model").code == 0
+    assert json.loads((tmp_path / "model" / "processor_config.json").read_text())["max_tiles"] == 4
+    exported = json.loads((tmp_path / "model" / CALIBRATION_NAME).read_text())
+    assert Calibration.from_dict(exported) == calibration
+    outcome = cli("export", folder, tmp_path / "average", "--average", tiny_model_folder)
+    assert outcome.code == 0 and "scores are raw" in outcome.err
+    assert not (tmp_path / "average" / CALIBRATION_NAME).exists()
 
 
 # ---------------------------------------------------------------------------------------------------------- toyland

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools.coco import COCO
 
+from self1e.cli.segment import Report
 from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
@@ -151,6 +154,41 @@ def test_one_bad_picture_among_many(segment: Segment, finds: dict[str, bool], pi
     assert [line.partition(" ")[0] for line in outcome.err.splitlines()] == ["error:"] * 2
     assert "broken.png" in outcome.err and "missing.png" in outcome.err
     assert "1 of 1 found" in outcome.out
+
+
+def test_a_picture_with_too_many_tiles_costs_itself_only(
+    segment: Segment, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 200
+    (folder / "config.json").write_text(json.dumps(config))
+    wide = save_picture(tmp_path / "wide.png", size=(600, 60))
+    arguments = ("-p", "a dog", "--format", "mask,coco", "--model", folder, "--max-tiles", "12")
+    small = save_picture(tmp_path / "small.png", size=(10, 10))
+    outcome = segment(wide, small, *arguments)
+    assert outcome.code == 2
+    assert_one_sentence(outcome._replace(out=""), f"{wide} takes", "use fewer tiles")
+    tree = json.loads(Path("segmented/coco.json").read_text())
+    assert [Path(image["file_name"]).name for image in tree["images"]] == ["small.png"]
+
+
+def test_annotations_are_kept_when_a_run_ends_early(
+    segment: Segment, finds: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [save_picture(tmp_path / f"{number}.png") for number in range(3)]
+    add = Report.add
+
+    def fail(self: Report, done: Any) -> None:
+        if done.index == 2:
+            raise OSError("no space left on device")
+        add(self, done)
+
+    monkeypatch.setattr(Report, "add", fail)
+    assert segment(*names, "-p", "a dog", "--format", "mask,coco").code != 0
+    tree = json.loads(Path("segmented/coco.json").read_text())
+    assert [Path(image["file_name"]).name for image in tree["images"]] == ["0.png", "1.png"]
 
 
 def test_processes_give_what_one_gives(segment: Segment, picture: Path, tmp_path: Path) -> None:

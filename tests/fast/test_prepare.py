@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from builders import IMAGE, batch_of, conversation, pixels, row_of, tiny_model
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 from torch.testing import assert_close
 
 from self1e.fast import FastModel, prepare
 from self1e.model.batch import Row
 from self1e.model.network import SELF1EForSegmentation
-from self1e.segment.quantise import quantize
+from self1e.segment.quantise import Int8Linear, quantize
 
 MODULE = import_module("self1e.fast.prepare")
 GRIDS = [(1, 1), (3, 2)]
@@ -120,6 +122,54 @@ def test_parts_are_made_again_once_weights_change(change: str, where: str) -> No
         assert max((one - other).abs().max() for one, other in zip(after, before, strict=True) if one.numel()) > 1e-3
     kept = fast.head, *fast._prefixes._value.values()
     assert len(kept) == len(stale) == 2  # what is stale is let go
+
+
+def switched_off(model: SELF1EForSegmentation) -> None:
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.enable_adapters(False)
+
+
+def other_scales(model: SELF1EForSegmentation) -> None:
+    for layer in model.model.language_model.modules():
+        if isinstance(layer, Int8Linear):
+            layer.scale.mul_(1.3)
+
+
+def with_adapters() -> SELF1EForSegmentation:
+    model = tiny_model()
+    settings = LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    inject_adapter_in_model(settings, model.model.language_model)
+    return model
+
+
+def in_int8() -> SELF1EForSegmentation:
+    model = tiny_model()
+    quantize(model, "int8")
+    return model
+
+
+@pytest.mark.parametrize(("make", "change"), [(with_adapters, switched_off), (in_int8, other_scales)])
+def test_adapters_and_quantised_weights_are_watched_too(
+    make: Callable[[], SELF1EForSegmentation], change: Callable[[SELF1EForSegmentation], None]
+) -> None:
+    fast = prepare(make())
+    before = fast_masks(fast)
+    change(fast.network)
+    after = fast_masks(fast)
+    assert_same(after, fast_masks(prepare(fast.network)), 1e-6)
+    assert max((one - other).abs().max() for one, other in zip(after, before, strict=True) if one.numel()) > 1e-3
+
+
+def test_writes_that_torch_does_not_count_can_be_told_of() -> None:
+    fast = prepare(tiny_model())
+    fast_masks(fast)
+    state = fast.vision_state()
+    for weight in fast.network.parameters():
+        weight.data += 0.01
+    fast.forget()
+    assert fast.vision_state() != state
+    assert_same(fast_masks(fast), plain_masks(fast.network))
 
 
 def test_parts_are_made_once() -> None:

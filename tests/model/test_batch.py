@@ -7,6 +7,7 @@ import torch
 from builders import IMAGE, SEG, TOKENS_PER_TILE, batch_of, conversation, pixels, row_of, tiny_model
 from torch import Tensor
 
+from self1e.fast.transfers import moved
 from self1e.model.batch import PictureTiles, Row, build_batch
 
 PICTURE = [IMAGE] * TOKENS_PER_TILE
@@ -105,7 +106,7 @@ def test_a_row_without_its_first_tokens():
 
 def test_to_a_device_go_all_tensors():
     batch = batch_of(ROWS, pixels(3), **GIVEN, labels=True, masks=[torch.zeros(1, 2, 2, dtype=torch.uint8)] * 5)
-    assert batch.to("cpu") is batch
+    assert moved(batch, torch.device("cpu")) is batch
     there = batch.to("meta")
     for field in fields(batch):
         ours, theirs = getattr(batch, field.name), getattr(there, field.name)

@@ -19,6 +19,7 @@ from self1e.model.stem import (
     stem_weights,
 )
 from self1e.processing import images
+from self1e.segment.quantise import quantize
 
 SIZE, PATCH = 64, 8
 
@@ -90,6 +91,16 @@ def test_a_model_with_a_stem_is_saved_and_loaded(tmp_path: Path) -> None:
         expected, found = model.encode_images(pixels), again.encode_images(pixels)
     assert found.uncompressed.shape == (1, (SIZE // PATCH) ** 2, 16)
     assert torch.equal(found.uncompressed, expected.uncompressed)
+
+
+def test_quantisation_leaves_the_stem_alone() -> None:
+    model = SELF1EForSegmentation(stem_config()).eval()
+    pixels = torch.randn(1, 3, SIZE, SIZE)
+    embeddings = model.model.vision_tower.embeddings
+    with torch.no_grad():
+        before = embeddings(pixels)[0]
+        assert quantize(model, "int8") == 6 + 7
+        assert torch.equal(embeddings(pixels)[0], before)
 
 
 def test_without_one_nothing_changes() -> None:

@@ -163,9 +163,13 @@ def test_errors_of_finishing_come_out(segmenter: Segmenter, pictures: list[Path]
         list(segmenter.segment_files(pictures, PROMPT, finish=finish))
 
 
-def test_numbers_are_checked_at_once(segmenter: Segmenter) -> None:
-    with pytest.raises(ValueError, match="batch=0"):
-        segmenter.segment_files([], PROMPT, batch=0)
+def test_arguments_are_checked_at_once(segmenter: Segmenter) -> None:
+    for batch in (0, 1.5):
+        with pytest.raises(ValueError, match=f"batch={batch}"):
+            segmenter.segment_files([], PROMPT, batch=batch)  # type: ignore[arg-type]
+    for call in (segmenter.segment_files, partial(segment_in_processes, Segmenter.from_pretrained, processes=1)):
+        with pytest.raises(ValueError, match=r"give \['one\.png'\]"):
+            call("one.png", PROMPT)  # type: ignore[operator]
     with pytest.raises(ValueError, match="processes=0"):
         segment_in_processes(Segmenter.from_pretrained, [], PROMPT, processes=0)
     assert list(segment_in_processes(Segmenter.from_pretrained, [], PROMPT, processes=2)) == []

@@ -41,8 +41,18 @@ def test_a_segmenter_says_what_it_is(tiny_model_folder):
     segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", max_tiles=4)
     assert segmenter.processor.max_tiles == 4
     assert repr(segmenter) == f"Segmenter('{tiny_model_folder}', device='cpu', dtype='float32')"
-    with pytest.raises(ValueError, match="max_tiles must be at least 1"):
-        Segmenter.from_pretrained(tiny_model_folder, max_tiles=0)
+    for tiles in (0, "2"):
+        with pytest.raises(ValueError, match=f"max_tiles must be a whole number of at least 1, not {tiles!r}"):
+            Segmenter.from_pretrained(tiny_model_folder, max_tiles=tiles)
+    with pytest.raises(ValueError, match="at most 256"):
+        Segmenter.from_pretrained(tiny_model_folder, max_tiles=1000)
+
+
+def test_tiles_are_those_of_the_training(folder):
+    settings = json.loads((folder / "processor_config.json").read_text())
+    (folder / "processor_config.json").write_text(json.dumps(settings | {"max_tiles": 3}))
+    assert Segmenter.from_pretrained(folder).processor.max_tiles == 3
+    assert Segmenter.from_pretrained(folder, max_tiles=2).processor.max_tiles == 2
 
 
 def test_calibration_is_taken_along(folder):

@@ -136,6 +136,14 @@ def test_what_is_quantised(tiny_model_folder):
     assert all(name == "lm_head" or "multi_modal_projector" in name or "refilling_head" in name for name in left)
 
 
+def test_what_is_quantised_cannot_be_saved(tiny_model_folder, tmp_path):
+    """It could not be loaded again."""
+    model = SELF1EForSegmentation.from_pretrained(tiny_model_folder)
+    quantize(model, "int8")
+    with pytest.raises(ValueError, match="in int8 cannot be saved"):
+        model.save_pretrained(tmp_path)
+
+
 # ----------------------------------------------------------------------------------------------------------- the guard
 
 

@@ -221,6 +221,22 @@ def test_encoded_pictures_stay_with_their_model(segmenter, sharing):
         segmenter.segment(sharing.encode(picture()), "ball")
 
 
+def test_encoded_pictures_stay_with_the_weights_that_made_them(segmenter):
+    encoded = segmenter.set_image(picture())
+    chat = segmenter.start_chat()
+    with torch.no_grad():
+        segmenter.model.refilling_head.fuse.linear_2.bias.add_(1)
+    for ask in (
+        lambda: segmenter.segment(prompt="ball"),
+        lambda: segmenter.segment(encoded, "ball"),
+        lambda: chat.ask("What is this?"),
+    ):
+        with pytest.raises(ValueError, match="weights have changed since the picture was encoded: encode it again"):
+            ask()
+    segmenter.set_image(picture())
+    assert segmenter.segment(prompt="ball").prompt == "ball"
+
+
 # What cannot be done
 
 
@@ -245,8 +261,11 @@ def test_mistakes_are_explained(segmenter, arguments, message):
 def test_wrong_options_are_explained(segmenter):
     with pytest.raises(ValueError, match="unknown prompt template 'haiku'"):
         segmenter.segment(picture(), "ball", template="haiku")
-    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
-        segmenter.segment(picture(), "ball", batch_size=0)
+    for size in (0, 2.5):
+        with pytest.raises(ValueError, match=f"batch_size must be a whole number of at least 1, not {size}"):
+            segmenter.segment(picture(), "ball", batch_size=size)
+    with pytest.raises(ValueError, match="temperature=nan"):
+        segmenter.chat(picture(), "ball?", temperature=float("nan"))
     with pytest.raises(ValueError, match="max_new_tokens=0"):
         segmenter.chat(picture(), "ball?", max_new_tokens=0)
     with pytest.raises(ValueError, match="no question"):
@@ -270,7 +289,7 @@ def test_pictures_that_are_too_long_are_refused_before_they_are_encoded(segmente
     segmenter.processor.max_tiles = 4
     monkeypatch.setattr(segmenter.model.config.text_config, "max_position_embeddings", 60)
     encodings = watch(segmenter.model.model.vision_tower)
-    with pytest.raises(ValueError, match=r"the picture takes \d+ tokens, .* no more than 60: use fewer tiles"):
+    with pytest.raises(ImageError, match=r"the picture takes \d+ tokens, .* no more than 60: use fewer tiles"):
         segmenter.encode(picture(400, 100))
     assert not encodings
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from self1e.cli.options import Device, ModelArgument
-from self1e.cli.terminal import CliError, busy, progress_bar, show
+from self1e.cli.terminal import CliError, busy, notice, progress_bar, show
 from self1e.files import folder_when_complete, write_json
 from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
-    from self1e.model.network import SELF1EForSegmentation
+    from self1e.segment.load import LoadedModel
 
 NAME = "export"
 EXAMPLES = """[dim]Examples:[/]
@@ -25,6 +25,9 @@ EXAMPLES = """[dim]Examples:[/]
   self1e export runs/nano/9-absent/model models/nano --calibrate "toyland|seed=99"
 
   self1e export runs/nano/6-finish/model models/nano --average runs/nano/7-settle/model --share 0.6"""
+
+MAY_DIFFER = {"_name_or_path", "transformers_version", "ce_weight", "bce_weight", "dice_weight", "mask_loss_side"}
+"""Settings that two models to average need not share, as no mask depends on them."""
 
 
 def command(
@@ -73,11 +76,16 @@ def command(
     with busy(f"loading {model}"):
         loaded = load_model(model, in_full)
         if average is not None:
-            _mix_in(loaded.model, load_model(average, in_full).model, share)
+            _mix_in(loaded, load_model(average, in_full), share)
         loaded.model.to(DTYPES[dtype])
     with folder_when_complete(destination) as staging:
         loaded.model.save_pretrained(staging)
         loaded.processor.save_pretrained(staging)
+        if benchmark is None and loaded.calibration is not None:
+            if average is None:
+                write_json(staging / CALIBRATION_NAME, loaded.calibration.to_dict(), indent=1)
+            else:
+                notice(f"the average is another model than {model}: its scores are raw until you --calibrate them")
         if benchmark is not None:
             # The rounded weights, computed with as they will be on a CPU.
             segmenter = load_segmenter(str(staging), LoadOptions(device=device, dtype="float32"))
@@ -94,10 +102,15 @@ def command(
     show(f"{destination}: {size / 1e6:.1f} MB")
 
 
-def _mix_in(model: SELF1EForSegmentation, other: SELF1EForSegmentation, share: float) -> None:
-    """Weights of `model` become (1 - share) of their own and `share` of the other's."""
-    ours, theirs = dict(model.named_parameters()), dict(other.named_parameters())  # weights that are shared: once
-    if {name: weight.shape for name, weight in ours.items()} != {name: weight.shape for name, weight in theirs.items()}:
-        raise CliError("the two models to average are not of one shape: both must come from stages of one training")
-    for name, weight in ours.items():
-        weight.data.lerp_(theirs[name].data, share)
+def _mix_in(model: LoadedModel, other: LoadedModel, share: float) -> None:
+    """Weights of a model become (1 - share) of their own and `share` of the other's."""
+    ours, theirs = (each.model.config.to_dict() for each in (model, other))
+    names = (ours.keys() | theirs.keys()) - MAY_DIFFER
+    differing = sorted(name for name in names if ours.get(name) != theirs.get(name))
+    if model.processor.tokenizer.get_vocab() != other.processor.tokenizer.get_vocab():
+        differing.append("vocabulary")
+    if differing:
+        raise CliError(f"the two models differ in {', '.join(differing)}: both must come from stages of one training")
+    weights = dict(other.model.named_parameters())  # those that are shared: once
+    for name, weight in model.model.named_parameters():
+        weight.detach().lerp_(weights[name].detach(), share)

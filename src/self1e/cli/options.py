@@ -38,7 +38,13 @@ Subfolder = Annotated[
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where to run: auto, cpu, cuda, cuda:1, mps.")]
 Dtype = Annotated[str, typer.Option(metavar="TYPE", help="Precision: auto, float32, bfloat16, float16.")]
 MaxTiles = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Most tiles a picture is cut into: more see finer, and take longer.")
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Most tiles a picture is cut into: more see finer, and take longer. Default: as the model was trained.",
+        show_default=False,
+    ),
 ]
 Quantize = Annotated[
     str | None,
@@ -64,7 +70,7 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that
 _LOADING: dict[str, tuple[Any, object]] = {
     "device": (Device, "auto"),
     "dtype": (Dtype, "auto"),
-    "max_tiles": (MaxTiles, 1),
+    "max_tiles": (MaxTiles, None),
     "quantize": (Quantize, None),
     "check_pictures": (CheckFolder, None),
     "compile": (Compile, False),

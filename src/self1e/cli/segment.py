@@ -33,7 +33,6 @@ from self1e.segment.options import LoadOptions
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from self1e.processing.images import ImageSource
     from self1e.segment.files import Done
     from self1e.segment.results import Segmentation
 
@@ -188,8 +187,8 @@ def command(
             "--format",
             "-f",
             metavar="LIST",
-            help="Any of overlay, mask, cutout, json, coco, joined by commas. json alone, without --out, prints one "
-            "line a result and writes no files.",
+            help="Any of overlay (the picture with the masks drawn in), mask (black and white), cutout, json, coco, "
+            "joined by commas. json alone, without --out, prints one line a result and writes no files.",
         ),
     ] = "overlay",
     template: Annotated[
@@ -227,11 +226,14 @@ def command(
     report = Report(plan, warn_about_nano=model == "nano")
     with progress_bar() as progress:
         task = progress.add_task("segmenting", total=len(plan.pictures))
-        with closing(outcomes(plan, model, loading, settings, processes, progress)) as all_done:
-            for done in all_done:
-                with above(progress):
-                    report.add(done)
-                progress.update(task, completed=done.index + 1)
+        try:
+            with closing(outcomes(plan, model, loading, settings, processes, progress)) as all_done:
+                for done in all_done:
+                    with above(progress):
+                        report.add(done)
+                    progress.update(task, completed=done.index + 1)
+        finally:  # what was found before an error stays found
+            report.write_annotations()
     return report.finish()
 
 
@@ -281,18 +283,17 @@ def outcomes(
 
         for start, path in enumerate(plan.pictures):
             try:
-                image = load_image(path)
+                load_image(path)
                 break
             except ImageError as error:
                 yield Done(start, path, error=error)
         else:
             return
-        rest: list[ImageSource] = list(plan.pictures[start:])
+        rest = plan.pictures[start:]
         several = min(processes, len(rest)) > 1
         if not several:
             with above(progress):
                 segmenter = load_segmenter(model, loading)
-            rest[0] = image  # it has been read
     if several:
         # No file of this run was there when it began: one that is there now is by a process that was killed.
         finish = partial(replace(plan, overwrite=True).keep, start)
@@ -350,19 +351,23 @@ class Report:
             else:
                 show(Text(result.line, "" if result.found else "dim"))
 
+    def write_annotations(self) -> None:
+        """Writes the annotation file of all results so far, if there is to be one."""
+        if not self.results or self.plan.out is None or "coco" not in self.plan.formats:
+            return
+        path = self.plan.out / COCO_NAME
+        tree = {
+            "info": {"description": "segmented by self1e", "model": self.model_name},
+            "images": self.images,
+            "annotations": self.annotations,
+            "categories": [{"id": id, "name": name} for id, name in enumerate(self.plan.prompts, start=1)],
+        }
+        write_json(path, tree, overwrite=self.plan.overwrite)
+        show(f"annotations: {path}")
+
     def finish(self) -> int:
-        """Writes the annotation file and the last line, and returns the exit code; see `EXAMPLES`."""
+        """Writes the last line, and returns the exit code; see `EXAMPLES`."""
         if self.results and self.plan.out is not None:
-            if "coco" in self.plan.formats:
-                path = self.plan.out / COCO_NAME
-                tree = {
-                    "info": {"description": "segmented by self1e", "model": self.model_name},
-                    "images": self.images,
-                    "annotations": self.annotations,
-                    "categories": [{"id": id, "name": name} for id, name in enumerate(self.plan.prompts, start=1)],
-                }
-                write_json(path, tree, overwrite=self.plan.overwrite)
-                show(f"annotations: {path}")
             show(f"{self.found} of {self.results} found by {self.model_name}")
         if self.failures:
             return 2

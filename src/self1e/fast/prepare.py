@@ -2,8 +2,9 @@
 
 `FastModel` runs the steps of `SELF1EForSegmentation` one by one, three of them by other means: folded weights in place
 of the projector on self-replicated features and of the refilling head (`folding`), keys and values of the tokens before
-the picture from a cache (`prefix_cache`), and the attention that suits device and type (`attention`). The network stays
-as it was: it can still be trained and saved. Whatever was made of weights is made again once these weights change.
+the picture from a cache (`prefix_cache`), and the attention that suits device and type (`attention`). The weights stay
+as they were, and can still be trained and saved; eval mode, the attention implementation and the type of rotary
+embeddings do not. Whatever was made of weights is made again once these weights change.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
-from itertools import takewhile
+from dataclasses import replace
+from itertools import chain, takewhile
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from self1e.fast.attention import choose_attention
 from self1e.fast.folding import FoldedHead, FoldedProjector
 from self1e.fast.prefix_cache import PrefixCache
-from self1e.model.batch import Batch, Row, to_device
+from self1e.fast.transfers import to_device
+from self1e.model.batch import Batch, Row
 from self1e.model.network import ImageFeatures, SELF1EForSegmentation
 from self1e.model.refilling import MaskHead
 
@@ -44,6 +47,9 @@ def prepare(model: SELF1EForSegmentation, *, compile: bool = False) -> FastModel
 class FastModel:
     """Masks and answers of a network, as fast as they get. See `prepare`.
 
+    It sees that weights change by loading, moving, training, `copy_` and all else that torch counts, and adapters that
+    are switched. Torch counts no writes through `weight.data`: call `forget` after them.
+
     Attributes:
         network: The model itself.
         compiled: Whether torch compiles its text model.
@@ -59,6 +65,7 @@ class FastModel:
         self._projector = _Derived(self._make_projector)
         self._head = _Derived(self._make_head)
         self._prefixes = _Derived(self._no_prefixes)
+        self._writes = 0
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
         """As `SELF1EForSegmentation.encode_images`; without the uncompressed features, of which the head has its part.
@@ -66,23 +73,18 @@ class FastModel:
         Args:
             pixel_values: float[T, 3, S, S], on the model's device.
         """
-        model = self.network.model
-        vision = model.get_image_features(pixel_values, return_dict=True)
-        compressed, uncompressed = vision.pooler_output, None
-        if self.network.config.refilling != "baseline":
-            patch_features = vision.last_hidden_state[:, 1:]  # without the class token
-            uncompressed = self.projector(patch_features)
-        return ImageFeatures(compressed, None, self.head.vision_side(compressed, uncompressed))
+        features = self.network.encode_images(pixel_values, self.head, self.projector)
+        return replace(features, uncompressed=None)
 
     @property
     def projector(self) -> FoldedProjector:
         """The projector of self-replicated features, folded."""
-        return self._projector.of(self.network.model.multi_modal_projector.parameters())
+        return self._projector.of(self.network.model.multi_modal_projector)
 
     @property
     def head(self) -> MaskHead:
         """The refilling head, folded where there is something to fold."""
-        return self._head.of(self.network.refilling_head.parameters())
+        return self._head.of(self.network.refilling_head)
 
     def prefix(self, rows: Sequence[Row]) -> PrefixCache | None:
         """What stands before the pictures of all rows, if it is the same in each; is read once and kept.
@@ -98,7 +100,7 @@ class FastModel:
         tokens = beginnings.pop()
         if beginnings or not 0 < len(tokens) < len(rows[0].input_ids):
             return None
-        kept = self._prefixes.of(network.model.language_model.parameters())
+        kept = self._prefixes.of(network.model.language_model)
         if tokens not in kept:
             ids = to_device(torch.tensor(tokens), network.device)
             kept[tokens] = PrefixCache.read(network.model.language_model, network.get_input_embeddings()(ids))
@@ -123,12 +125,24 @@ class FastModel:
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             return self.network.generate(batch, image_features=image_features, **kwargs)
 
+    def vision_state(self) -> Hashable:
+        """Differs when `encode_images` would give something else than before."""
+        network = self.network
+        parts = (network.model.vision_tower, network.model.multi_modal_projector, network.refilling_head)
+        return self._writes, *map(state_of, parts)
+
+    def forget(self) -> None:
+        """Makes everything anew that was made of weights. For writes that torch does not count; see above."""
+        self._writes += 1
+        for derived in (self._projector, self._head, self._prefixes):
+            derived.forget()
+
     def _make_projector(self) -> FoldedProjector:
         return FoldedProjector(self.network.model.multi_modal_projector)
 
     def _make_head(self) -> MaskHead:
         head = self.network.refilling_head
-        return FoldedHead(head) if self.network.config.refilling == "rfa" else head
+        return FoldedHead(head) if head.rung.amplified else head
 
     def _no_prefixes(self) -> dict[tuple[int, ...], PrefixCache]:
         return {}
@@ -144,7 +158,7 @@ class _Derived(Generic[T]):
         make: Makes it of the weights as they are.
     """
 
-    _weights: list[Hashable] | None = None
+    _made_of: Hashable = None
     _value: T
 
     def __init__(self, make: Callable[[], T]) -> None:
@@ -154,12 +168,28 @@ class _Derived(Generic[T]):
         """A copy makes its own, of its own weights; and a reference to storage, once copied, would be freed twice."""
         return {"_make": self._make}
 
-    def of(self, weights: Iterable[Tensor]) -> T:
-        """The value for these weights as they are now."""
-        seen = [_state(weight) for weight in weights]
-        if seen != self._weights:
-            self._value, self._weights = self._make(), seen
+    def of(self, part: nn.Module) -> T:
+        """The value for the weights of a part as they are now."""
+        seen = state_of(part)
+        if seen != self._made_of:
+            self._value, self._made_of = self._make(), seen
         return self._value
+
+    def forget(self) -> None:
+        """Makes it again when it is next asked for."""
+        self._made_of = None
+
+
+def state_of(part: nn.Module) -> Hashable:
+    """Differs when a part of a model computes something else than before, as far as torch and peft let it be seen."""
+    layers: list[Any] = [layer for layer in part.modules() if hasattr(layer, "disable_adapters")]
+    adapters = [
+        (layer.disable_adapters, tuple(layer.active_adapters))
+        for layer in layers
+        if not callable(layer.disable_adapters)  # a layer of peft's; transformers' models have a method of this name
+    ]
+    weights = [_state(weight) for weight in chain(part.parameters(), part.buffers())]
+    return tuple(weights), tuple(adapters)
 
 
 def _state(weight: Tensor) -> Hashable:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -128,19 +128,10 @@ class Batch:
         return len(self.input_ids)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same on a device, with one copy for each type of number. The host does not wait for it."""
-        device = torch.device(device)
-        if self.input_ids.device == device:
-            return self
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
-        for dtype in {value.dtype for value in tensors.values()}:
-            names = [name for name, value in tensors.items() if value.dtype == dtype]
-            moved = to_device_together([tensors[name] for name in names], device)
-            values |= dict(zip(names, moved, strict=True))
-        if self.masks:
-            values["masks"] = to_device_together(self.masks, device)
-        return replace(self, **values)
+        """The same on a device; see `self1e.fast.transfers.moved` for one that does not wait for it."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **values | moved | {"masks": self.masks and [mask.to(device) for mask in self.masks]})
 
 
 def build_batch(
@@ -263,26 +254,3 @@ def _places(marks: Tensor, rows: Sequence[int] | None = None) -> Tensor:
         return places[marks]
     chosen = torch.tensor(rows, dtype=torch.long)
     return places[chosen][marks[chosen]]
-
-
-def pinned(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy of a CPU tensor in memory that a CUDA device reads while the host goes on; else the tensor itself."""
-    if device.type != "cuda" or tensor.device.type != "cpu" or tensor.is_pinned():
-        return tensor
-    return tensor.pin_memory()
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device. The host goes on while it is copied there, and waits for a copy back to the host."""
-    # MPS reads the host's memory later without keeping hold of it.
-    onward = tensor.device.type == "cpu" and device.type != "mps"
-    return pinned(tensor, device).to(device, non_blocking=onward)
-
-
-def to_device_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Tensors of one type, each of any shape, on a device: in one copy, as `to_device`."""
-    if len(tensors) == 1:
-        return [to_device(tensors[0], device)]
-    moved = to_device(torch.cat([each.flatten() for each in tensors]), device)
-    parts = moved.split([each.numel() for each in tensors])
-    return [part.view(each.shape) for part, each in zip(parts, tensors, strict=True)]

@@ -1,12 +1,30 @@
 """Settings of the model: InternVL's own, plus which rung of the paper's ladder and which pathways are on."""
 
 # No `from __future__ import annotations`: `strict` checks values against annotations that are types, not strings.
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InternVLConfig
 
 Refilling = Literal["baseline", "uncompressed", "rfr", "rfa"]
+
+
+class Rung(NamedTuple):
+    """What the refilling head makes masks of, on one rung of the ladder (method, section 2)."""
+
+    meaning: str
+    scale: int  # side of the map, in the unit of image tokens
+    uncompressed: bool = False  # it uses the self-replicated features F_V1^HQ
+    residual: bool = False  # they are refilled with what the LLM added
+    amplified: bool = False  # both are amplified and unshuffled
+
+
+RUNGS: dict[str, Rung] = {
+    "baseline": Rung("the LLM's image features alone", 1),
+    "uncompressed": Rung("uncompressed vision features alone", 2, uncompressed=True),
+    "rfr": Rung("residual features refilling", 2, uncompressed=True, residual=True),
+    "rfa": Rung("refilling and amplifying, the full method", 4, uncompressed=True, residual=True, amplified=True),
+}
 
 
 @strict
@@ -15,10 +33,7 @@ class SELF1EConfig(InternVLConfig):
 
     Args:
         seg_token_id: Id of `[SEG]` in the tokenizer.
-        refilling: What the mask is read from; the rungs of the paper's ablation. `baseline`: the LLM's image
-            features alone, at their own resolution. `uncompressed`: the self-replicated (uncompressed) features alone,
-            at twice that. `rfr`: those plus the LLM's residual (Residual Features Refilling). `rfa`: both amplified
-            and pixel-unshuffled, at four times the resolution (Residual Features Amplifier); the full method.
+        refilling: What the mask is read from, one of `RUNGS`, the rungs of the paper's ablation; `rfa` is the method.
         image_to_image: The first perception pathway; see `dual_perception_mask`.
         image_to_segmentation: The second perception pathway.
         ce_weight: Weight of the language loss.
@@ -37,6 +52,11 @@ class SELF1EConfig(InternVLConfig):
     bce_weight: float | int = 2.0
     dice_weight: float | int = 0.5
     mask_loss_side: int = 128
+
+    @property
+    def rung(self) -> Rung:
+        """What `refilling` stands for."""
+        return RUNGS[self.refilling]
 
     def __post_init__(self, **kwargs: Any) -> None:
         if kwargs.pop("image_to_segmentation_from", 0):  # of folders that 0.1 saved

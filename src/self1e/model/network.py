@@ -1,10 +1,12 @@
 """SELF1E on transformers' own InternVL: a multimodal LLM that turns one `[SEG]` token into a mask by itself.
 
-    patch_features        F_V0    = vision tower(pixels)                              float[T, 4n, Cv]
-    compressed_features   F_V1    = projector(pixel_shuffle(F_V0))                    float[T, n, D]
-    uncompressed_features F_V1^HQ = projector(F_V0 repeated 4x along channels)        float[T, 4n, D]
-    last_hidden_state             = LLM(text with F_V1 put in place, dual perception mask)
-    mask_logits                   = refilling head(states at the image, states before [SEG], F_V1, F_V1^HQ)
+    patch_features  F_V0    = vision tower(pixels)                                    float[T, 4n, Cv]
+    compressed      F_V1    = projector(pixel shuffle(F_V0))                          float[T, n, D]
+    uncompressed    F_V1^HQ = projector(self-replicated F_V0)                         float[T, 4n, D]
+    states                  = LLM(text with F_V1 put in place, dual perception mask)  float[B, N, D]
+    mask logits             = refilling head(F_IMG, F_SEG, F_V1, F_V1^HQ)             float[K, H, W] of each row
+
+F_IMG are the states at the image tokens, F_SEG those one position before each `[SEG]`: the states that predict it.
 
 A picture enters a batch once, however many rows ask about it, and several conversations can share one row behind a
 common prefix (`self1e.model.batch`). `T` tiles of all pictures, `n` image tokens per tile, `D` width of the LLM.
@@ -28,10 +30,10 @@ from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
 from self1e.model.batch import Batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.losses import mask_losses
-from self1e.model.refilling import MaskHead, RefillingHead, VisionSide
+from self1e.model.refilling import MaskHead, RefillingHead, VisionSide, self_replicate
 from self1e.model.stem import fit_stem
 
-MASK_PASS_ONLY = set("masks grids tile_grids picture_index conversation_ids image_features prefix logits_at".split())  # noqa: SIM905
+OURS = {"image_features", "prefix", "logits_at", "masks", "grids", "tile_grids", "picture_index", "conversation_ids"}
 """What people may give without a `Batch`, and the causal forward would take no notice of."""
 
 
@@ -81,8 +83,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     checkpoint_reader: ClassVar[Callable[[Any, dict[str, Any]], tuple[Any, dict[str, Any]]] | None] = None
     """Makes (name, keyword arguments) of `from_pretrained` those that transformers can load this class with.
 
-    `self1e.checkpoints.load` sets it, and converts releases of SELF1E and InternVL base models there. Without it, this
-    class loads what its own `save_pretrained` wrote."""
+    `self1e.checkpoints.load` sets it, to convert releases and base models. Without it, only own folders load."""
 
     def __init__(self, config: SELF1EConfig) -> None:
         super().__init__(config)
@@ -98,8 +99,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         Args:
             pretrained_model_name_or_path: What this class saved; with `checkpoint_reader`, whatever that reads.
             model_args: As in transformers.
-            kwargs: As in transformers: `subfolder`, `revision`, `dtype`, `device_map`, ..., settings of `SELF1EConfig`
-                to override, and what `checkpoint_reader` takes.
+            kwargs: As in transformers, settings of `SELF1EConfig` to override, and what `checkpoint_reader` takes.
 
         Raises:
             ValueError: When a weight is missing, left over, or of another shape than the configuration says. With
@@ -116,16 +116,25 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
                 raise ValueError(f"the weights of {name} do not fit: {kind} are {sorted(info[f'{kind}_keys'])}")
         return (model, info) if asked_for_info else model
 
-    def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
-        """Vision tower, projector, and the vision side of the head: float[T, 3, S, S] -> `ImageFeatures`."""
+    def encode_images(
+        self, pixel_values: Tensor, head: MaskHead | None = None, project: Callable[[Tensor], Tensor] | None = None
+    ) -> ImageFeatures:
+        """Vision tower, projector, and the vision side of the head: float[T, 3, S, S] -> `ImageFeatures`.
+
+        `head` and `project` may compute the same as the refilling head and `project_replicated` in another way.
+        """
         vision = self.model.get_image_features(pixel_values, return_dict=True)
-        compressed = vision.pooler_output
-        uncompressed = None
-        if self.config.refilling != "baseline":
+        compressed, uncompressed = vision.pooler_output, None
+        if self.config.rung.uncompressed:
             patch_features = vision.last_hidden_state[:, 1:]  # without the class token
-            replicated = patch_features.repeat(1, 1, 4)
-            uncompressed = self.model.multi_modal_projector(replicated)
-        return ImageFeatures(compressed, uncompressed, self.refilling_head.vision_side(compressed, uncompressed))
+            uncompressed = (project or self.project_replicated)(patch_features)
+        return ImageFeatures(
+            compressed, uncompressed, (head or self.refilling_head).vision_side(compressed, uncompressed)
+        )
+
+    def project_replicated(self, patch_features: Tensor) -> Tensor:
+        """F_V1^HQ, a vector for each patch: float[T, 4n, Cv] -> float[T, 4n, D]."""
+        return self.model.multi_modal_projector(self_replicate(patch_features))
 
     def forward(
         self,
@@ -158,8 +167,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         """
         if batch is None:
             given = {"image_features": image_features, "prefix": prefix, "logits_at": logits_at} | causal
-            if ours := sorted(name for name in MASK_PASS_ONLY if given.get(name) is not None):
-                raise TypeError(f"the causal forward takes no {', '.join(ours)}: make a Batch by build_batch for masks")
+            if lost := sorted(name for name in OURS if given.get(name) is not None):
+                raise TypeError(f"the causal forward takes no {', '.join(lost)}: make a Batch by build_batch for masks")
             return super().forward(**causal)
         if causal:
             raise TypeError(f"the mask pass takes no {', '.join(sorted(causal))}: all that it reads is in the batch")
@@ -277,7 +286,8 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         maps: list[tuple[Tensor, ...]] = [(states.new_zeros(0, 1, 1),) * 2] * len(batch)
         flat = states.flatten(0, 1)
         per_tile = image_features.compressed.shape[1]
-        embeddings = head.segmentation_embedding(flat[batch.before_seg]).split([sum(each.segs) for each in batch.asked])
+        seg_states = flat[batch.before_seg]  # F_SEG
+        embeddings = head.segmentation_embedding(seg_states).split([sum(each.segs) for each in batch.asked])
         llm_images = flat[batch.asked_image_places].split(
             [len(each.rows) * len(each.picture.tiles) * per_tile for each in batch.asked]
         )

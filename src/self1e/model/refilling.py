@@ -22,6 +22,12 @@ from torch import Tensor, nn
 from self1e.model.config import SELF1EConfig
 
 
+def self_replicate(patch_features: Tensor) -> Tensor:
+    """F_V0^r: each patch vector four times along its channels, so that the projector, which reads 2 x 2 patches at
+    once, takes each of them alone and uncompressed. float[T, 4n, Cv] -> float[T, 4n, 4 Cv]."""
+    return patch_features.repeat(1, 1, 4)
+
+
 def pixel_unshuffle(features: Tensor) -> Tensor:
     """PUS: float[..., H, W, 4 D] -> float[..., 2 H, 2 W, D], the exact inverse of InternVL's pixel shuffle (v2)."""
     *batch, height, width, channels = features.shape
@@ -105,9 +111,9 @@ class RefillingHead(nn.Module):
     def __init__(self, config: SELF1EConfig) -> None:
         super().__init__()
         width = config.text_config.hidden_size
-        self.refilling = config.refilling
+        self.rung = config.rung
         self.scale = width**-0.5
-        if self.refilling == "rfa":
+        if self.rung.amplified:
             self.amplify_llm = MLP.of_width(width, 4 * width)
             self.amplify_vit = MLP.of_width(width, 4 * width)
         self.fuse = MLP.of_width(width, width)
@@ -117,29 +123,25 @@ class RefillingHead(nn.Module):
 
         Args:
             compressed: F_V1, float[T, n, D].
-            uncompressed: F_V1^HQ, float[T, 4 n, D]; None for `baseline`.
+            uncompressed: F_V1^HQ, float[T, 4 n, D]; None where the rung uses none.
         """
-        if self.refilling == "baseline" or uncompressed is None:
-            return VisionSide(None, None)
-        compressed, uncompressed = as_map(compressed), as_map(uncompressed)
-        if self.refilling == "uncompressed":
-            return VisionSide(None, uncompressed)
-        if self.refilling == "rfr":
-            return VisionSide(compressed, uncompressed)
-        return VisionSide(*(pixel_unshuffle(self.amplify_vit(each)) for each in (compressed, uncompressed)))
+        used = [compressed if self.rung.residual else None, uncompressed if self.rung.uncompressed else None]
+        maps = [None if features is None else as_map(features) for features in used]
+        if self.rung.amplified:
+            maps = [None if each is None else pixel_unshuffle(self.amplify_vit(each)) for each in maps]
+        return VisionSide(*maps)
 
     def llm_map(self, llm_image_features: Tensor, columns: int, rows: int) -> Tensor:
-        """F_IMG of whole pictures, float[B, rows * columns, n, D] -> float[B, H, W, D], amplified in `rfa`."""
+        """F_IMG of whole pictures, float[B, rows * columns, n, D] -> float[B, H, W, D], amplified or not."""
         features = as_map(llm_image_features)
-        if self.refilling == "rfa":
+        if self.rung.amplified:
             features = pixel_unshuffle(self.amplify_llm(features))
         return stitch(features, columns, rows)
 
     def refilled_pixels(self, llm_map: Tensor, vision: VisionSide, columns: int, rows: int) -> Tensor:
         """P: float[B, H, W, D] of `llm_map`, all about the picture with this vision side -> float[B, H', W', D]."""
-        if self.refilling == "baseline":
+        if vision.uncompressed is None:
             return self.fuse(llm_map)
-        assert vision.uncompressed is not None
         pixels = stitch(vision.uncompressed, columns, rows)
         if vision.compressed is None:
             return self.fuse(pixels).expand(len(llm_map), *pixels.shape)
@@ -148,7 +150,7 @@ class RefillingHead(nn.Module):
 
     def segmentation_embedding(self, seg_states: Tensor) -> Tensor:
         """s: F_SEG, float[K, D] -> float[K, D]."""
-        if self.refilling == "rfa":
+        if self.rung.amplified:
             seg_states = self.amplify_llm(seg_states).unflatten(-1, (4, -1)).mean(dim=-2)
         return self.fuse(seg_states)
 

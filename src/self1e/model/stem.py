@@ -138,7 +138,7 @@ class StemEmbeddings(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         """float[T, 3, H, W] -> float[T, patches, width], row by row."""
         height, width = (size // patch for size, patch in zip(pixel_values.shape[-2:], self.patch_size, strict=True))
-        features = self.stem(pixel_values.to(self.projection.weight.dtype))
+        features = self.stem(pixel_values.to(self.stem.first.weight.dtype))
         joined = torch.cat([on_grid(each, (height, width)) for each in features], dim=1)
         return self.projection(self.norm(joined.flatten(2).transpose(1, 2)))
 

@@ -76,8 +76,10 @@ def segment_files(
     **options: Any,
 ) -> Generator[Done[T], None, None]:
     """Segments pictures one after the other; see `Segmenter.segment_files`."""
-    if min(batch, threads) < 1:
-        raise ValueError(f"must be at least 1: {batch=}, {threads=}")
+    if isinstance(sources, str | bytes):
+        raise ValueError(f"sources are a list of pictures, not one: give [{sources!r}]")
+    if not all(isinstance(number, int) and number >= 1 for number in (batch, threads)):
+        raise ValueError(f"must be whole numbers of at least 1: {batch=}, {threads=}")
     return _segment_numbered(segmenter, enumerate(sources), prompts, finish, batch, threads, options)
 
 
@@ -168,8 +170,10 @@ def segment_in_processes(
         Exception: Whatever `load`, `Segmenter.segment` or `finish` raised, with the traceback as a note; as a
             `ProcessError` of the same words where pickle cannot take it.
     """
-    if min(processes, batch) < 1:
-        raise ValueError(f"must be at least 1: {processes=}, {batch=}")
+    if isinstance(sources, str | bytes):
+        raise ValueError(f"sources are a list of pictures, not one: give [{sources!r}]")
+    if not all(isinstance(number, int) and number >= 1 for number in (processes, batch)):
+        raise ValueError(f"must be whole numbers of at least 1: {processes=}, {batch=}")
     pictures = list(sources)
     processes = min(processes, len(pictures))
     begin = partial(_begin, processes, device, load, prompts, finish, batch, options)

@@ -14,6 +14,7 @@ from self1e.checkpoints.weights import ModelError, read_json
 from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.fast.prepare import check_compiler
 from self1e.model.network import SELF1EForSegmentation
+from self1e.processing.images import check_max_tiles
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
 from self1e.segment.calibration import Calibration
@@ -66,7 +67,9 @@ def load_model(name: str | Path | Checkpoint, options: LoadOptions | None = None
     stored = numbers.most_common(1)[0][0] if numbers else torch.float32
     dtype = choose_dtype(options.dtype, device, stored, numbers.total())
     processor = _load_processor(checkpoint.folder)
-    processor.max_tiles = options.max_tiles
+    if options.max_tiles is not None:
+        check_max_tiles(options.max_tiles)
+        processor.max_tiles = options.max_tiles
     calibration = _load_calibration(checkpoint.folder)
     model = load_network(checkpoint, dtype)
     _check_together(checkpoint, model, processor)

@@ -20,8 +20,8 @@ class LoadOptions:
         dtype: "auto" (see `self1e.segment.devices`), "float32", "bfloat16" or "float16".
         revision: Branch, tag or commit on the Hub.
         subfolder: Folder of the model inside of its name.
-        max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer; the
-            published results are with one.
+        max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer. None: as
+            the model was trained; the published models and results are with one.
         quantize: "int8" (CPU and CUDA), "int4", "nf4" or "8bit" (CUDA); see `self1e.segment.quantise`. The masks
             are compared with the unquantised model's.
         quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: bundled ones.
@@ -35,13 +35,13 @@ class LoadOptions:
     dtype: str | torch.dtype = "auto"
     revision: str | None = None
     subfolder: str | None = None
-    max_tiles: int = 1
+    max_tiles: int | None = None
     quantize: str | None = None
     quantize_check: CheckPictures | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.max_tiles < 1:
-            raise ValueError(f"max_tiles must be at least 1, not {self.max_tiles}")
+        if self.max_tiles is not None and (type(self.max_tiles) is not int or self.max_tiles < 1):
+            raise ValueError(f"max_tiles must be a whole number of at least 1, not {self.max_tiles!r}")
         if self.quantize is None and self.quantize_check is not None:
             raise ValueError("quantize_check is for quantised models only: say quantize='int8', or leave it out")

@@ -6,7 +6,8 @@ called under `torch.inference_mode`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,11 +17,13 @@ from transformers import GenerationConfig
 
 from self1e.conversation import END_OF_TEXT, IM_END, SEG, Turn
 from self1e.fast import FastModel
-from self1e.model.batch import Grid, Row, to_device
+from self1e.fast.transfers import moved, to_device
+from self1e.model.batch import Grid, Row
 from self1e.model.network import ImageFeatures, SELF1EForSegmentation
 from self1e.model.refilling import VisionSide
+from self1e.processing.images import ImageError
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.prompts import PromptError
+from self1e.processing.prompts import EVAL_ANSWER, PromptError
 from self1e.processing.tokens import (
     EncodedConversation,
     decode_answer,
@@ -55,12 +58,14 @@ class EncodedPicture:
         grid: (columns, rows) of its tiles.
         features: What the vision side made of its columns * rows tiles, on the model's device.
         model: The model that did. No other can use it.
+        state: Of the model when it did, see `FastModel.vision_state`; after another none can.
     """
 
     image: Image.Image
     grid: Grid
     features: ImageFeatures
     model: SELF1EForSegmentation
+    state: Hashable
 
     def __repr__(self) -> str:
         return "EncodedPicture({}x{} pixels, {}x{} tiles)".format(*self.image.size, *self.grid)
@@ -82,17 +87,12 @@ class Reply:
 
 
 def encode_picture(fast: FastModel, processor: SELF1EProcessor, picture: Image.Image | TiledPicture) -> EncodedPicture:
-    """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it).
-
-    Raises:
-        ValueError: If it has more tiles than the model can read.
-    """
+    """Runs the vision side over the tiles of a picture (RGB, as `load_image` returns it)."""
     if not isinstance(picture, TiledPicture):
         picture = TiledPicture(picture, *processor.tiles(picture))
     network = fast.network
-    check_length(network, len(processor.prefix(picture.grid)), 0)  # before the work is done, not after
     features = fast.encode_images(to_device(picture.tiles, network.device).to(network.dtype))
-    return EncodedPicture(picture.image, picture.grid, features, network)
+    return EncodedPicture(picture.image, picture.grid, features, network, fast.vision_state())
 
 
 def mask_pass(
@@ -117,7 +117,7 @@ def mask_pass(
     prefix = fast.prefix(rows)
     if prefix is not None:
         rows = [row.after(len(prefix)) for row in rows]
-    batch = processor.batch(rows, [one.grid for one in pictures]).to(network.device)
+    batch = moved(processor.batch(rows, [one.grid for one in pictures]), network.device)
     logits = fast.mask_logits(batch, _joined([one.features for one in pictures]), prefix)
     fetched = torch.cat([of_row.flatten() for of_row in logits]).cpu().float()
     if not bool(fetched.isfinite().all()):
@@ -167,7 +167,7 @@ def write_answer(
         **drawing,
     )
     question_row = single(prefix + asked)
-    batch = processor.batch([question_row], [picture.grid], left_padded=True).to(model.device)
+    batch = moved(processor.batch([question_row], [picture.grid], left_padded=True), model.device)
     written = fast.generate(batch, picture.features, generation_config=settings)[0].tolist()
     if written and written[-1] in ends:
         written.pop()
@@ -185,6 +185,19 @@ def up_to_last_seg(conversation: EncodedConversation, seg_token_id: int) -> Enco
     return conversation[: len(conversation) - after]
 
 
+def given_answer(
+    model: SELF1EForSegmentation, processor: SELF1EProcessor, prefix: EncodedConversation, question: str
+) -> EncodedConversation:
+    """What follows the picture where the answer is given (method, section 5): the question, and "[SEG].".
+
+    Raises:
+        PromptError: If it is longer than the model can read.
+    """
+    words = encode_continuation(processor.tokenizer, [Turn(question, EVAL_ANSWER)])
+    check_length(model, len(prefix), len(words))
+    return up_to_last_seg(words, model.config.seg_token_id)
+
+
 def answer_masks(fast: FastModel, processor: SELF1EProcessor, picture: EncodedPicture, reply: Reply) -> Tensor:
     """Mask logits of the `[SEG]` of an answer, float32[marks, h, w]: one mask pass over the finished conversation.
 
@@ -196,6 +209,18 @@ def answer_masks(fast: FastModel, processor: SELF1EProcessor, picture: EncodedPi
     return logits[logits.shape[0] - reply.marks :]
 
 
+def check_tiles(model: SELF1EForSegmentation, processor: SELF1EProcessor, grid: Grid, source: object) -> None:
+    """Looks whether a picture leaves room for words, before any work is done.
+
+    Raises:
+        ImageError: If it has more tiles than the model can read. The message names its source, if that is a file.
+    """
+    tokens, context = len(processor.prefix(grid)), model.config.text_config.max_position_embeddings
+    if tokens > context:
+        name = source if isinstance(source, str | os.PathLike) else "the picture"
+        raise ImageError(f"{name} takes {tokens} tokens, but the model reads no more than {context}: use fewer tiles")
+
+
 def check_length(model: SELF1EForSegmentation, picture: int, words: int) -> int:
     """How many tokens a conversation can still grow by, when the picture takes `picture` and the rest `words`.
 
@@ -203,10 +228,6 @@ def check_length(model: SELF1EForSegmentation, picture: int, words: int) -> int:
         PromptError: If it is longer than the model's context.
     """
     context = model.config.text_config.max_position_embeddings
-    if picture > context:
-        raise PromptError(
-            f"the picture takes {picture} tokens, but the model reads no more than {context}: use fewer tiles"
-        )
     if picture + words > context:
         raise PromptError(
             f"too long: the text takes {words} tokens and the picture {picture}, but the model reads no more than "

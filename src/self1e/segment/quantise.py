@@ -5,10 +5,10 @@
     int4    weights in 4 bits, groups of 64                             CUDA (torchao)
     nf4     weights in 4 bits, normal-float levels                      CUDA (bitsandbytes)
 
-The linear layers of the vision tower and of the language model are quantised. The projector and the refilling head are
-not: a mask is an inner product of what they give, so that nothing behind them evens out an error, and they are a small
-part of the work. Neither are the embeddings, which are looked up and not multiplied, and the LM head, which no mask
-depends on.
+The linear layers of the transformers, in vision tower and language model, are quantised. The projector and the
+refilling head are not: a mask is an inner product of what they give, so that nothing behind them evens out an error,
+and they are a small part of the work. Neither are the embeddings, which are looked up and not multiplied, and the LM
+head, which no mask depends on.
 
 Whatever a scheme does to a model shows in its masks, so these are compared with those from before (`quantize_checked`).
 """
@@ -27,14 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from self1e.conversation import Turn
 from self1e.fast import prepare
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError, ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
-from self1e.processing.prompts import EVAL_ANSWER, question_for
-from self1e.processing.tokens import encode_continuation
-from self1e.segment.passes import Reply, answer_masks, check_length, encode_picture
+from self1e.processing.prompts import question_for
+from self1e.processing.tokens import single
+from self1e.segment.passes import encode_picture, given_answer, mask_pass
 
 LEAST_IOU = 0.97
 """Masks of a quantised model have to agree with those from before to this mean IoU."""
@@ -167,7 +166,7 @@ def quantize(model: SELF1EForSegmentation, scheme: str) -> int:
         raise ValueError(f"quantisation 'int4' computes in bfloat16, not in {name}: load with dtype='bfloat16'")
     convert = _converter(scheme, model.device)
     layers = 0
-    for part in (model.model.vision_tower, model.model.language_model):
+    for part in (model.model.vision_tower.encoder, model.model.language_model):
         # Names, as a list of the layers would keep all their weights in memory to the end.
         for name in [name for name, module in part.named_modules() if type(module) is nn.Linear]:
             linear: Any = part.get_submodule(name)
@@ -197,6 +196,7 @@ class Int8Linear(nn.Module):
         self.register_buffer("weight", (weight / scale).round().to(torch.int8))  # int8[N, K]
         self.register_buffer("scale", scale[:, 0])  # float32[N]
         self.bias = linear.bias
+        self.register_state_dict_pre_hook(_refuse_to_save)
 
     def forward(self, features: Tensor) -> Tensor:
         """float[..., K] -> float[..., N], of the same type."""
@@ -207,6 +207,10 @@ class Int8Linear(nn.Module):
         if self.bias is not None:
             scaled += self.bias
         return scaled.to(features.dtype).reshape(*features.shape[:-1], -1)
+
+
+def _refuse_to_save(*_: Any) -> None:
+    raise ValueError("a model in int8 cannot be saved and loaded again: save the model that it was made of")
 
 
 def weight_levels() -> int:
@@ -292,10 +296,8 @@ def mask_maps(
         picture = encode_picture(fast, processor, load_image(image))
         prefix = processor.prefix(picture.grid)
         for prompt in prompts:
-            words = encode_continuation(processor.tokenizer, [Turn(question_for(prompt), EVAL_ANSWER)])
-            check_length(model, len(prefix), len(words))
-            reply = Reply(EVAL_ANSWER, (prefix + words).input_ids, marks=1)
-            maps.append((answer_masks(fast, processor, picture, reply), picture.image.size))
+            words = given_answer(model, processor, prefix, question_for(prompt))
+            maps.append((mask_pass(fast, processor, [picture], [single(prefix + words)])[0], picture.image.size))
     return maps
 
 

@@ -25,12 +25,13 @@ from torch import Tensor
 from self1e.checkpoints.hub import Checkpoint
 from self1e.conversation import Turn
 from self1e.fast import prepare
-from self1e.model.batch import Row, pinned
+from self1e.fast.transfers import pinned
+from self1e.model.batch import Row
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
-from self1e.processing.tokens import EncodedConversation, encode_continuation, pack_tightly, single
+from self1e.processing.tokens import EncodedConversation, pack_tightly, single
 from self1e.segment.calibration import Calibration
 from self1e.segment.files import THREADS, Done, Finish, segment_files
 from self1e.segment.load import load_model
@@ -39,10 +40,10 @@ from self1e.segment.passes import (
     EncodedPicture,
     TiledPicture,
     answer_masks,
-    check_length,
+    check_tiles,
     encode_picture,
+    given_answer,
     mask_pass,
-    up_to_last_seg,
     write_answer,
 )
 from self1e.segment.quantise import CheckPictures, Quantization
@@ -125,7 +126,7 @@ class Segmenter:
         dtype: str | torch.dtype = "auto",
         revision: str | None = None,
         subfolder: str | None = None,
-        max_tiles: int = 1,
+        max_tiles: int | None = None,
         quantize: str | None = None,
         quantize_check: CheckPictures | None = None,
         compile: bool = False,
@@ -138,7 +139,7 @@ class Segmenter:
             dtype: Of weights and activations.
             revision: Of the model on the Hub.
             subfolder: Of `name`.
-            max_tiles: Most tiles to cut a picture into.
+            max_tiles: Most tiles to cut a picture into; None: as it was trained.
             quantize: Weights in fewer bits.
             quantize_check: What to check quantisation on.
             compile: Have torch compile the text model.
@@ -191,10 +192,11 @@ class Segmenter:
             The picture with its tiles, which stands for the image in all other methods.
 
         Raises:
-            ImageError: If it cannot be read.
+            ImageError: If it cannot be read, or has more tiles than the model can read.
         """
         picture = load_image(image)
         tiles, grid = self.processor.tiles(picture)
+        check_tiles(self.model, self.processor, grid, image)
         return TiledPicture(picture, pinned(tiles, self.model.device), grid)
 
     @torch.inference_mode()
@@ -205,8 +207,7 @@ class Segmenter:
             image: A picture, read or not (see `read`).
 
         Raises:
-            ImageError: If it cannot be read.
-            ValueError: If it has more tiles than the model can read.
+            ImageError: As `read`.
         """
         return encode_picture(self.fast, self.processor, image if isinstance(image, TiledPicture) else self.read(image))
 
@@ -220,11 +221,13 @@ class Segmenter:
         if image is None:
             if self._picture is None:
                 raise ValueError("there is no picture: give one, or call set_image(picture) first")
-            return self._picture
+            image = self._picture
         if not isinstance(image, EncodedPicture):
             return self.encode(image)
         if image.model is not self.model:
             raise ValueError("the picture was encoded by another model: encode it with this segmenter")
+        if image.state != self.fast.vision_state():
+            raise ValueError("the model's weights have changed since the picture was encoded: encode it again")
         return image
 
     # ----------------------------------------------------------------------------------------------------- segment
@@ -310,8 +313,8 @@ class Segmenter:
         packed = not self.model.config.image_to_segmentation  # else the picture is read anew for each prompt
         if batch_size is None:
             batch_size = PACKED if packed else SEPARATE
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         answers: list[list[Segmentation]] = [[] for _ in requests]
         for jobs in _passes(self._jobs(requests), batch_size, packed):
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
@@ -330,9 +333,7 @@ class Segmenter:
             picture = self._encoded(request.picture)
             prefix = self.processor.prefix(picture.grid)
             for prompt, question in request.prompts:
-                words = encode_continuation(self.processor.tokenizer, [Turn(question, EVAL_ANSWER)])
-                check_length(self.model, len(prefix), len(words))
-                words = up_to_last_seg(words, self.model.config.seg_token_id)
+                words = given_answer(self.model, self.processor, prefix, question)
                 yield _Job(number, picture, prompt, prefix, words)
 
     def _result(self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
@@ -414,7 +415,7 @@ class Segmenter:
         """
         if question is None:
             raise ValueError("there is no question: chat(picture, question), or chat(question=...) after set_image")
-        if max_new_tokens < 1 or temperature < 0:
+        if not (max_new_tokens >= 1 and temperature >= 0):  # nor NaN
             raise ValueError(f"must be at least 1 and 0: {max_new_tokens=}, {temperature=}")
         question = _question(question, "none")
         turns = _turns(history)

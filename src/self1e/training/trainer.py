@@ -26,7 +26,7 @@ from transformers.trainer_utils import rotate_checkpoints
 
 from self1e.data.records import DataError
 from self1e.data.settings import Examples, MixtureData
-from self1e.model.batch import to_device
+from self1e.fast.transfers import moved, to_device
 from self1e.model.network import SELF1EForSegmentation
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
@@ -117,7 +117,7 @@ class SELF1ETrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """A batch on the device. The host does not wait for what is copied."""
-        return super()._prepare_inputs(inputs | {"batch": inputs["batch"].to(self.args.device)})
+        return super()._prepare_inputs(inputs | {"batch": moved(inputs["batch"], self.args.device)})
 
     def _prepare_input(self, data: Any) -> Any:
         """As in `Trainer`, but the host does not wait for what is copied."""

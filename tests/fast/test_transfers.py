@@ -2,7 +2,7 @@
 
 import torch
 
-from self1e.model.batch import pinned, to_device, to_device_together
+from self1e.fast.transfers import pinned, to_device, to_device_together
 
 
 def test_only_cuda_wants_pinned_memory():
