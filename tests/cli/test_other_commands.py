@@ -22,12 +22,15 @@ from torch.distributed.run import get_args_parser
 
 from self1e.cli.chat import Session
 from self1e.cli.nano import is_toyland
+from self1e.conversation import Turn
 from self1e.evaluation.samples import SampleFile
 from self1e.segment.calibration import Calibration
+from self1e.segment.chat import Chat
 from self1e.segment.load import CALIBRATION_NAME, load_model
+from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
-from self1e.segment.segmenter import Chat, Segmenter, Turn
+from self1e.segment.segmenter import Segmenter
 from self1e.toyland import toyland_example
 
 # ------------------------------------------------------------------------------------------------------------- chat
@@ -140,6 +143,12 @@ def test_info(cli: Cli, tiny_model_folder: Path) -> None:
     for words in ("32 wide, 2 heads", "16 tokens a tile", "rfa", "image_to_segmentation", "float32", digest):
         assert words in outcome.out
     assert digest not in cli("info", tiny_model_folder, "--no-hash").out
+
+
+def test_info_lists_nouns(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "taught")
+    TaughtNouns({"dog": ["dogs"], "traffic light": []}).write(tmp_path / "taught")
+    assert "2: dog, traffic light" in cli("info", tmp_path / "taught", "--no-hash").out
 
 
 def test_info_of_a_release(cli: Cli, recorded: Path) -> None:

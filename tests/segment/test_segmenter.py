@@ -11,7 +11,6 @@ from torch.testing import assert_close
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import self1e
-import self1e.segment.segmenter as segmenter_module
 from self1e import Segmentation, Segmenter
 from self1e.conversation import SEG, Turn
 from self1e.fast.prefix_cache import PrefixCache
@@ -144,7 +143,7 @@ def test_any_batching_gives_the_same_masks(segmenter, sharing, shared_picture, m
         count, together = passes_and_logits(batch_size=batch_size)
         assert count == passes
         assert_close(together, alone, **CLOSE)
-    monkeypatch.setattr(segmenter_module, "TOKENS_PER_PASS", 300)
+    monkeypatch.setattr(requests_module, "TOKENS_PER_PASS", 300)
     count, together = passes_and_logits()
     assert 1 < count < 7
     assert_close(together, alone, **CLOSE)

@@ -19,8 +19,9 @@ from self1e.files import expand_user, write_atomically, write_json
 from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
+    from self1e.segment.chat import Chat
     from self1e.segment.results import Segmentation
-    from self1e.segment.segmenter import Chat, Segmenter
+    from self1e.segment.segmenter import Segmenter
 
 NAME = "chat"
 EXAMPLES = """[dim]Examples:[/]

@@ -40,6 +40,7 @@ def command(
 
     from self1e.checkpoints.check import network_config
     from self1e.checkpoints.hub import open_checkpoint
+    from self1e.segment.nouns import TaughtNouns
 
     with busy(f"looking at {model}"):
         checkpoint = open_checkpoint(model, revision=revision, subfolder=subfolder)
@@ -47,6 +48,8 @@ def command(
         rows = describe(network_config(checkpoint), files) | {"kind": str(checkpoint)}
         if not checkpoint.can_segment:
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
+        if nouns := TaughtNouns.read(checkpoint.folder):
+            rows["nouns"] = f"{len(nouns)}: {', '.join(nouns)}"
         size = sum(path.stat().st_size for path in files.paths)
         rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {checkpoint.folder}"
         if hashing:

@@ -19,6 +19,7 @@ from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
 from self1e.segment.calibration import Calibration
 from self1e.segment.devices import choose_device, choose_dtype
+from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
 from self1e.segment.quantise import Quantization, check_scheme, quantize_checked
 
@@ -31,13 +32,14 @@ _TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 class LoadedModel:
     """A model on its device, in eval mode, with what belongs to it.
 
-    `calibration` is None where there is none, `quantization` where the model is as it was stored.
+    `calibration` and `nouns` are None where there are none, `quantization` where the model is as it was stored.
     """
 
     model: SELF1EForSegmentation
     processor: SELF1EProcessor
     calibration: Calibration | None
     name: str
+    nouns: TaughtNouns | None = None
     quantization: Quantization | None = None
 
 
@@ -71,6 +73,7 @@ def load_model(name: str | Path | Checkpoint, options: LoadOptions | None = None
         check_max_tiles(options.max_tiles)
         processor.max_tiles = options.max_tiles
     calibration = _load_calibration(checkpoint.folder)
+    nouns = TaughtNouns.read(checkpoint.folder)
     model = load_network(checkpoint, dtype)
     _check_together(checkpoint, model, processor)
     if not checkpoint.can_segment:
@@ -80,7 +83,7 @@ def load_model(name: str | Path | Checkpoint, options: LoadOptions | None = None
     quantization = None
     if options.quantize is not None:
         quantization = quantize_checked(model, processor, options.quantize, options.quantize_check)
-    return LoadedModel(model, processor, calibration, checkpoint.name, quantization)
+    return LoadedModel(model, processor, calibration, checkpoint.name, nouns, quantization)
 
 
 def _load_processor(folder: Path) -> SELF1EProcessor:

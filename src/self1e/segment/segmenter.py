@@ -13,8 +13,8 @@ tower once, however much is asked about it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -23,18 +23,17 @@ import torch
 from torch import Tensor
 
 from self1e.checkpoints.hub import Checkpoint
-from self1e.conversation import Turn
 from self1e.fast import prepare
 from self1e.fast.transfers import pinned
-from self1e.model.batch import Row
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
-from self1e.processing.prompts import EVAL_ANSWER, Template, question_for
-from self1e.processing.tokens import EncodedConversation, pack_tightly, single
+from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
 from self1e.segment.calibration import Calibration
+from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Done, Finish, segment_files
 from self1e.segment.load import load_model
+from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
 from self1e.segment.passes import (
     EncodedPicture,
@@ -47,32 +46,11 @@ from self1e.segment.passes import (
     write_answer,
 )
 from self1e.segment.quantise import CheckPictures, Quantization
+from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
 from self1e.segment.results import Segmentation
 
-Picture = ImageSource | TiledPicture | EncodedPicture
-Prompts = list[str] | tuple[str, ...]
-History = Sequence[Turn | tuple[str, str]]
-
-SEPARATE, PACKED = 8, 32
-"""Default `batch_size`. A prompt in a row of its own costs as much memory as a picture, a packed one next to none."""
-
-TOKENS_PER_PASS = 4096
-"""Where this many tokens have come together, pictures included, a forward pass is full with fewer prompts."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked about one picture.
-
-    Attributes:
-        picture: Encoded or not.
-        prompts: As they were given, and what the model is asked, for each.
-        as_list: Whether the results are wanted as a list, rather than the one there is.
-    """
-
-    picture: Picture
-    prompts: list[tuple[str, str]]
-    as_list: bool
+PUBLISHED = "UltraDoughnut/SELF1E"
+"""Hub id of the official weights."""
 
 
 class SegmentOptions(TypedDict, total=False):
@@ -87,8 +65,8 @@ class Segmenter:
     """Segments pictures by text.
 
     Results are deterministic. Several threads may call one segmenter at a time if each call names its picture: nothing
-    is kept between calls but what `set_image` sets, and what makes later calls faster: the words that all conversations
-    begin with, as they were read, and weights that are packed when they are used often. A `Chat` belongs to one thread.
+    is kept between calls but what `set_image` sets, and what makes later calls faster (`self1e.fast`). A `Chat` belongs
+    to one thread.
 
     Args:
         model: Is put into eval mode and made ready for inference; see `self1e.fast.prepare`.
@@ -96,6 +74,7 @@ class Segmenter:
         compile: Have torch compile the text model. The first masks take longer.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
+        nouns: What a small model was taught: it warns, once, when a phrase names nothing of that.
         quantization: How the model was quantised; None: it was not.
     """
 
@@ -107,6 +86,7 @@ class Segmenter:
         compile: bool = False,
         calibration: Calibration | None = None,
         model_name: str = "",
+        nouns: TaughtNouns | None = None,
         quantization: Quantization | None = None,
     ) -> None:
         self.model = model
@@ -114,7 +94,9 @@ class Segmenter:
         self.processor = processor
         self.calibration = calibration
         self.model_name = model_name
+        self.nouns = nouns
         self.quantization = quantization
+        self._warned = False
         self._picture: EncodedPicture | None = None
 
     @classmethod
@@ -172,6 +154,7 @@ class Segmenter:
             compile=options.compile,
             calibration=loaded.calibration,
             model_name=loaded.name,
+            nouns=loaded.nouns,
             quantization=loaded.quantization,
         )
 
@@ -297,35 +280,42 @@ class Segmenter:
         template: Template,
     ) -> list[Request]:
         """What the arguments of `segment` ask for."""
-        if isinstance(image, list | tuple):
-            if prompt is not None:
-                raise ValueError("each of several pictures needs its own prompts: segment([(picture, prompts), ...])")
-            pairs = [_pair(number, pair) for number, pair in enumerate(image)]
-        elif prompt is None:
-            raise ValueError("there is no prompt: segment(picture, prompt), or segment(prompt=...) after set_image")
-        else:
-            pairs = [(self._encoded(None) if image is None else image, prompt)]  # type: ignore[list-item]  # no pairs here
-        return [_request(picture, prompts, template) for picture, prompts in pairs]
+        if image is None and prompt is not None:
+            image = self._encoded(None)
+        requests = requests_of(image, prompt, template)
+        self._warn_of_unknown([prompt for request in requests for prompt, _ in request.prompts], template)
+        return requests
+
+    def _warn_of_unknown(self, prompts: Sequence[str], template: Template) -> None:
+        """Says so, once, when a phrase names nothing that a small model was taught."""
+        if self.nouns is None or self._warned or template == "none":
+            return
+        phrases = [prompt for prompt in prompts if template == "phrase" or not reads_as_sentence(prompt)]
+        unknown = next((phrase for phrase in phrases if not self.nouns.any_in(phrase)), None)
+        if unknown is not None:
+            self._warned = True
+            warnings.warn(
+                f"{self.model_name} was not taught {unknown!r}: what it finds may be something else. It knows "
+                f"{len(self.nouns)} nouns (`self1e info {self.model_name}` lists them); for others take the published "
+                f"model, downloaded once: {PUBLISHED!r}",
+                stacklevel=4,
+            )
 
     @torch.inference_mode()
     def _answers(self, requests: Sequence[Request], logits: bool, batch_size: int | None) -> list[list[Segmentation]]:
         """The results for each request, in the order of its prompts."""
         packed = not self.model.config.image_to_segmentation  # else the picture is read anew for each prompt
-        if batch_size is None:
-            batch_size = PACKED if packed else SEPARATE
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
         answers: list[list[Segmentation]] = [[] for _ in requests]
-        for jobs in _passes(self._jobs(requests), batch_size, packed):
+        for jobs in passes(self._jobs(requests), batch_size, packed):
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
             pictures = [group[0].picture for group in groups]
-            rows = [row for index, group in enumerate(groups) for row in _rows(group, index, packed)]
+            rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
             masks = [mask for row in mask_pass(self.fast, self.processor, pictures, rows) for mask in row.split(1)]
             for job, mask in zip(jobs, masks, strict=True):
                 answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits))
         return answers
 
-    def _jobs(self, requests: Sequence[Request]) -> Iterator[_Job]:
+    def _jobs(self, requests: Sequence[Request]) -> Iterator[Job]:
         """All prompts in order. A picture is read and encoded when its turn comes."""
         for number, request in enumerate(requests):
             if not request.prompts:
@@ -334,7 +324,7 @@ class Segmenter:
             prefix = self.processor.prefix(picture.grid)
             for prompt, question in request.prompts:
                 words = given_answer(self.model, self.processor, prefix, question)
-                yield _Job(number, picture, prompt, prefix, words)
+                yield Job(number, picture, prompt, prefix, words)
 
     def _result(self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
         """float[K, h, w] mask logits as the model gives them, on the CPU -> the result at the picture's size."""
@@ -417,8 +407,8 @@ class Segmenter:
             raise ValueError("there is no question: chat(picture, question), or chat(question=...) after set_image")
         if not (max_new_tokens >= 1 and temperature >= 0):  # nor NaN
             raise ValueError(f"must be at least 1 and 0: {max_new_tokens=}, {temperature=}")
-        question = _question(question, "none")
-        turns = _turns(history)
+        question = question_of(question, "none")
+        turns = turns_of(history)
         picture = self._encoded(image)
         reply = write_answer(
             self.fast,
@@ -435,104 +425,3 @@ class Segmenter:
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""
         return Chat(self, self._encoded(image), history)
-
-
-class Chat:
-    """A conversation about one picture.
-
-        chat = segmenter.start_chat("kitchen.png")
-        chat.ask("What is on the table?").text                  -> "A bowl and a bread knife."
-        chat.ask("Show me what could cut bread.").masks         -> bool[1, H, W]
-
-    Attributes:
-        turns: What was said so far.
-    """
-
-    def __init__(self, segmenter: Segmenter, picture: EncodedPicture, history: History = ()) -> None:
-        self.segmenter = segmenter
-        self.picture = picture
-        self.turns = _turns(history)
-
-    def ask(
-        self, question: str, *, max_new_tokens: int = 128, temperature: float = 0.0, logits: bool = False
-    ) -> Segmentation:
-        """Asks the next question; see `Segmenter.chat`. After an error the conversation is as it was."""
-        reply = self.segmenter.chat(
-            self.picture,
-            question,
-            self.turns,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            logits=logits,
-        )
-        self.turns.append(Turn(reply.prompt, reply.text))
-        return reply
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One prompt about the picture of the `request`-th pair; its conversation is `prefix` + `words`."""
-
-    request: int
-    picture: EncodedPicture
-    prompt: str
-    prefix: EncodedConversation
-    words: EncodedConversation
-
-
-def _passes(jobs: Iterable[_Job], batch_size: int, packed: bool) -> Iterator[list[_Job]]:
-    """Consecutive jobs for one forward pass each."""
-    batch: list[_Job] = []
-    tokens = 0
-    for job in jobs:
-        shares_prefix = packed and bool(batch) and batch[-1].request == job.request
-        cost = len(job.words) + (0 if shares_prefix else len(job.prefix))
-        if batch and (len(batch) == batch_size or tokens + cost > TOKENS_PER_PASS):
-            yield batch
-            batch, tokens = [], 0
-            cost = len(job.words) + len(job.prefix)
-        batch.append(job)
-        tokens += cost
-    if batch:
-        yield batch
-
-
-def _rows(jobs: Sequence[_Job], picture: int, packed: bool) -> list[Row]:
-    """The conversations about one picture: a row each, or one behind the other in one row."""
-    if packed and len(jobs) > 1:
-        return [pack_tightly(jobs[0].prefix, [job.words for job in jobs], picture)]
-    return [single(job.prefix + job.words, picture) for job in jobs]
-
-
-def _pair(number: int, pair: object) -> tuple[Picture, str | Prompts]:
-    if not isinstance(pair, list | tuple) or len(pair) != 2:
-        raise ValueError(f"entry {number} of the list is no pair: give [(picture, prompt or list of prompts), ...]")
-    return pair[0], pair[1]
-
-
-def _request(picture: Picture, prompts: str | Prompts, template: Template) -> Request:
-    if not isinstance(prompts, str | list | tuple):
-        raise ValueError(f"a prompt is text or a list of texts, not {type(prompts).__name__}")
-    given = [prompts] if isinstance(prompts, str) else prompts
-    return Request(
-        picture, [(prompt, _question(prompt, template)) for prompt in given], as_list=not isinstance(prompts, str)
-    )
-
-
-def _question(prompt: str, template: Template) -> str:
-    if not isinstance(prompt, str):
-        raise ValueError(f"a prompt is text, not {type(prompt).__name__}")
-    return question_for(prompt, template)
-
-
-def _turns(history: History) -> list[Turn]:
-    if isinstance(history, str):
-        raise ValueError("history is a list of turns, not a text: [(question, answer), ...]")
-    return [turn if isinstance(turn, Turn) else _turn(number, turn) for number, turn in enumerate(history)]
-
-
-def _turn(number: int, turn: object) -> Turn:
-    is_pair = isinstance(turn, list | tuple) and len(turn) == 2 and all(isinstance(each, str) for each in turn)
-    if not is_pair:
-        raise ValueError(f"turn {number} of the history is {turn!r}: give a Turn or a (question, answer) pair of texts")
-    return Turn(*turn)  # type: ignore[misc]  # two texts, as was just seen
