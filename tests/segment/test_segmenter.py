@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from transformers import LogitsProcessor, LogitsProcessorList
 
 import self1e
-from self1e import Segmentation, Segmenter
+import self1e.segment.requests as requests_module
 from self1e.conversation import SEG, Turn
 from self1e.fast.prefix_cache import PrefixCache
 from self1e.model.batch import Batch
