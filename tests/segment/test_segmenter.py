@@ -12,6 +12,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 import self1e
 import self1e.segment.requests as requests_module
+from self1e import Segmentation, Segmenter
 from self1e.conversation import SEG, Turn
 from self1e.fast.prefix_cache import PrefixCache
 from self1e.model.batch import Batch
