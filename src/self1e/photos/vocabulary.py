@@ -121,6 +121,29 @@ def word_vectors(tokenizer: PreTrainedTokenizerFast, encoder: Path) -> Tensor:
     return F.normalize(vectors, dim=1)
 
 
+def settled_vectors(trained: Tensor, start: Tensor, taught: Tensor, ridge: float = 3.0) -> Tensor:
+    """Vectors of tokens after a training that taught some of them.
+
+    What it did to those is fitted by a linear map, which then moves all others from where they started.
+
+    Args:
+        trained: float[tokens, width].
+        start: float[tokens, width], the same before the training.
+        taught: bool[tokens].
+        ridge: Of the regression; the vectors are brought to length 1 for it.
+
+    Returns:
+        float[tokens, width].
+    """
+    scale = start.norm(dim=1).mean()
+    inputs = F.pad(start / scale, (0, 1), value=1.0)
+    known = inputs[taught]
+    moved = (trained - start)[taught]
+    gram = known.T @ known + ridge * torch.eye(known.shape[1])
+    linear = torch.linalg.solve(gram, known.T @ moved)
+    return torch.where(taught[:, None], trained, start + inputs @ linear)
+
+
 @torch.no_grad()
 def _outputs(model: BertModel, tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> Tensor:
     """float[words, width + 1]: the encoder's normalised mean over tokens for each word, and a 1."""

@@ -1,0 +1,91 @@
+"""Makes a model to give away of one that was trained: words it was never taught follow those that it was, and it says
+which nouns it knows.
+
+    python configs/mini/finish.py runs/mini/2-packed/checkpoint-2000/average --start runs/mini/start-224 \\
+        --folders data/photos data/coco data/clothing data/ade20k --out runs/mini/finished
+    self1e export runs/mini/finished src/self1e/assets/mini --calibrate "photos|data/photos|validation"
+
+In training every token's vector moves in each step, as the LM head has the same weights; those of words that no text held
+move without sense. They are put back to where they started, and from there moved as a linear map would have it, fitted
+by ridge regression to the words that were taught.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+import torch
+
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import load_network
+from self1e.photos.dataset import PhotoData
+from self1e.photos.index import photographs
+from self1e.photos.nouns import nouns
+from self1e.photos.vocabulary import settled_vectors
+from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tokens import encode_conversation
+from self1e.segment.nouns import TaughtNouns
+
+ENOUGH = 10
+"""Photographs to learn from that make a noun one that the model says it knows."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Makes a model to give away of one that was trained.")
+    parser.add_argument("model", type=Path, help="model folder")
+    parser.add_argument("--start", type=Path, required=True, help="model that all training began with")
+    parser.add_argument("--folders", nargs="+", required=True, help="folders of photographs it was trained on")
+    parser.add_argument("--examples", type=int, default=3000, help="of which the words are looked at")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
+    options = parser.parse_args()
+    checkpoint = open_checkpoint(options.model)
+    model = load_network(checkpoint, torch.float32)
+    start = load_network(open_checkpoint(options.start), torch.float32)
+    processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
+    taught = taught_tokens(processor, options.folders, options.examples)
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        table.copy_(settled_vectors(table, start.get_input_embeddings().weight, taught))
+    model.save_pretrained(options.out)
+    processor.save_pretrained(options.out)
+    known = taught_nouns(options.folders)
+    known.write(options.out)
+    print(f"{options.out}: {int(taught.sum())} of {len(table)} tokens were taught, {len(known)} nouns")
+
+
+def taught_tokens(processor: SELF1EProcessor, folders: list[str], examples: int) -> torch.Tensor:
+    """bool[tokens]: those that texts of the training hold."""
+    data = PhotoData(folders=folders, size=32, textual_share=1.0).examples(examples, training=True)
+    counts: Counter[int] = Counter()
+    for index in range(examples):
+        for talk in data[index].conversations:
+            counts.update(encode_conversation(processor.tokenizer, talk.turns, 1).input_ids)
+    found = torch.zeros(len(processor.tokenizer), dtype=torch.bool)
+    found[list(counts)] = True
+    return found
+
+
+def taught_nouns(folders: list[str]) -> TaughtNouns:
+    """The nouns of at least `ENOUGH` photographs."""
+    train = [photo for folder in folders for photo in photographs(Path(folder), ("train",)) if photo.split == "train"]
+    counts = Counter(name for photo in train for name in photo.present)
+    return TaughtNouns(
+        {
+            noun.plain.singular: list(
+                dict.fromkeys(
+                    text
+                    for word in noun.words
+                    for text in (word.singular, word.plural)
+                    if text and text != noun.plain.singular
+                )
+            )
+            for noun in nouns()
+            if counts[noun.name] >= ENOUGH
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
