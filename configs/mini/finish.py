@@ -5,9 +5,9 @@ which nouns it knows.
         --folders data/photos data/coco data/clothing data/ade20k --out runs/mini/finished
     self1e export runs/mini/finished src/self1e/assets/mini --calibrate "photos|data/photos|validation"
 
-In training every token's vector moves in each step, as the LM head has the same weights; those of words that no text held
-move without sense. They are put back to where they started, and from there moved as a linear map would have it, fitted
-by ridge regression to the words that were taught.
+In training every token's vector moves in each step, as the LM head has the same weights; those of words that no text
+held move without sense. They are put back to where they started, and from there moved as a linear map would have it,
+fitted by ridge regression to the words that were taught.
 """
 
 from __future__ import annotations
