@@ -21,6 +21,7 @@ from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -38,6 +39,7 @@ from self1e.data.mixture import Mixture, MixturePart
 from self1e.data.own_entries import open_own
 from self1e.data.records import DataError, Source, training_turn
 from self1e.data.registry import check_name, open_set, without_held_out
+from self1e.files import expand_user
 from self1e.plugins import DATASETS, PluginError, installed, load
 
 BROKEN_SHARE = 0.01
@@ -45,6 +47,14 @@ BROKEN_SHARE = 0.01
 
 TEXTS_OF = 2000
 """Records of a source, or examples of a data set, that a tokenizer is learnt from."""
+
+
+def _expanded(path: str) -> str:
+    return str(expand_user(path)) if path.startswith("~") else path
+
+
+PathText = Annotated[str, AfterValidator(_expanded)]
+"""A path, or a name where one may stand instead. `~` at its beginning is the user's home folder."""
 
 
 class Settings(BaseModel):
@@ -122,11 +132,11 @@ class Augmentation(Settings):
 class OwnData(Settings):
     """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
 
-    jsonl: str | None = Field(None, description="a JSONL file, one object a line")
-    coco: str | None = Field(None, description="a COCO instances JSON; its category names become prompts")
-    masks: str | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
-    images: str | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
-    classes: str | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
+    jsonl: PathText | None = Field(None, description="a JSONL file, one object a line")
+    coco: PathText | None = Field(None, description="a COCO instances JSON; its category names become prompts")
+    masks: PathText | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
+    images: PathText | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
+    classes: PathText | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
     absent_classes: int = Field(
         0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
     )
@@ -173,7 +183,7 @@ class MixtureData(DataSettings):
     name: ClassVar[str] = "mixture"
 
     parts: dict[str, PartSettings] = Field(min_length=1)
-    root: str | None = Field(None, description="folder of the named data sets, in LISA's tree")
+    root: PathText | None = Field(None, description="folder of the named data sets, in LISA's tree")
     seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
     at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
     hold_out: bool = Field(True, description="leave out pictures of RefCOCO-family validation and test splits")

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from self1e.conversation import Conversation, Example
 from self1e.data.records import DataError
-from self1e.data.settings import DataSettings
+from self1e.data.settings import DataSettings, PathText
 from self1e.photos.augment import cropped, relit, resized
 from self1e.photos.compose import Pool, composed
 from self1e.photos.index import Photo, photo_sets, photographs
@@ -53,7 +53,7 @@ class PhotoData(DataSettings):
 
     name: ClassVar[str] = "photos"
 
-    folders: list[str] = Field(min_length=1)
+    folders: list[PathText] = Field(min_length=1)
     seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
     size: int = Field(320, gt=0, description="side of the square that a photograph is stretched to, pixels")
     segmenting: int = Field(10, ge=0, description="questions a picture that are answered by a mask")
