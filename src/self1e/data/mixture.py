@@ -8,7 +8,6 @@ processes and workers can share the work, and a resumed run sees what an uninter
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from numpy.random import Generator
 
 from self1e.conversation import Example
 from self1e.data.broken import TRIES, first_sound
+from self1e.data.json_records import read_json
 from self1e.data.records import DataError, Record, Source, to_example
 
 logger = logging.getLogger(__name__)
@@ -201,10 +201,9 @@ def _coco_ids_of_visual_genome(folder: Path) -> dict[int, int]:
             VISUAL_GENOME,
         )
         return {}
+    fault = "{path} is no list of pictures with `image_id` and `coco_id` ({error}): get it again"
+    pictures = read_json(path, fault)
     try:
-        pictures = json.loads(path.read_bytes())
         return {each["image_id"]: each["coco_id"] for each in pictures if each["coco_id"] is not None}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} is no list of pictures with `image_id` and `coco_id` ({error}): get it again"
-        ) from error
+    except (TypeError, KeyError) as error:
+        raise DataError(fault.format(path=path, error=error)) from error

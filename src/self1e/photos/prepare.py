@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from self1e.data.json_records import read_json
 from self1e.data.masks import decode_segmentation
 from self1e.data.records import DataError
 from self1e.photos.index import IGNORED_VALUE, corrections, photo_sets
@@ -248,8 +249,8 @@ def _ade20k(source: Path, names: Path) -> Iterator[Labelled]:
 def _coco(source: Path) -> Iterator[Labelled]:
     annotations = source / "annotations"
     for part in ("train2017", "val2017"):
-        panoptic = _read(annotations / f"panoptic_{part}.json")
-        instances = _read(annotations / f"instances_{part}.json")
+        panoptic = read_json(annotations / f"panoptic_{part}.json", "{path}: {error}")
+        instances = read_json(annotations / f"instances_{part}.json", "{path}: {error}")
         filled = {entry["file_name"].removesuffix(".png"): entry for entry in panoptic["annotations"]}
         outlined: dict[int, list[dict[str, Any]]] = {}
         for entry in instances["annotations"]:
@@ -344,10 +345,3 @@ def _numbers(named: Any, renamed: Mapping[str, str]) -> np.ndarray:
 def _aliases() -> dict[str, dict[str, str]]:
     """What sets call what the table calls otherwise; "" for what is not told from other things."""
     return tomllib.loads(files(__package__).joinpath("aliases.toml").read_text("utf-8"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: {error}") from error
