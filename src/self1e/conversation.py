@@ -67,9 +67,21 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with everything asked about it. `id` names it in reports."""
+    """A picture with everything asked about it.
+
+    Attributes:
+        image: The picture.
+        conversations: What is asked, and answered.
+        id: Names it in reports.
+        extras: What losses and reports of a plugin need to know beside; nobody else looks at it.
+        rehearsed: Segmenting conversations whose answers are learnt as text alone, read causally as in generation;
+            their masks are not looked at.
+        skipped: Broken examples whose place it took: name and reason of each.
+    """
 
     image: Image.Image
     conversations: tuple[Conversation, ...]
     id: str
     extras: dict[str, object] = field(default_factory=dict)
+    rehearsed: tuple[Conversation, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()

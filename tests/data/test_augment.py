@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +16,6 @@ from self1e.data.augment import (
     can_be_cut,
     can_be_mirrored,
     draw_box,
-    mirrored,
     recoloured,
 )
 
@@ -51,29 +52,15 @@ def unchanged(one: Example, other: Example) -> bool:
 
 def test_flip_takes_mask_and_words_along() -> None:
     example = drawn("What is the left square in this image?")
+    example = replace(example, rehearsed=example.conversations)
     flipped = augmented(example, np.random.default_rng(0), flip=1.0)
+    assert flipped.rehearsed[0].turns == flipped.conversations[0].turns
     assert np.array_equal(np.asarray(flipped.image), np.asarray(example.image)[:, ::-1])
     (talk,) = flipped.conversations
     assert talk.turns == (Turn("What is the right square in this image?", "It is [SEG]."),)
     assert shows_red(flipped, talk)
     assert (flipped.id, flipped.extras) == (example.id, example.extras)
     assert np.array_equal(talk.masks[0] == 255, (example.conversations[0].masks[0] == 255)[:, ::-1])
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("left guy", "right guy"),
-        ("Left cup, right of the LEFT plate", "Right cup, left of the RIGHT plate"),
-        ("second from the left", "second from the right"),
-        ("the left-hand side, far r", "the right-hand side, far l"),
-        ("rightmost person", "leftmost person"),
-        ("a bright light on the shelf", "a bright light on the shelf"),
-        ("man in red", "man in red"),
-    ],
-)
-def test_sides_change_places(text: str, expected: str) -> None:
-    assert mirrored(text) == expected and mirrored(expected) == text
 
 
 @pytest.mark.parametrize(
@@ -84,6 +71,12 @@ def test_what_a_mirror_makes_false_is_not_mirrored(question: str) -> None:
     example = drawn("the square", question)
     assert not can_be_mirrored(example.conversations[1])
     assert unchanged(augmented(example, np.random.default_rng(0), flip=1.0), example)
+
+
+def test_what_is_rehearsed_decides_too() -> None:
+    example = drawn("the square")
+    example = replace(example, rehearsed=drawn("the second square that is left").conversations)
+    assert unchanged(augmented(example, np.random.default_rng(0), flip=1.0, crop=1.0), example)
 
 
 def test_cuts_take_the_mask_along_and_drop_what_is_gone() -> None:
@@ -114,7 +107,7 @@ def test_a_cut_that_leaves_nothing_to_ask_for_is_not_made() -> None:
 
 
 @pytest.mark.parametrize(
-    "question", ["left guy", "the second car", "largest box", "all the cups", "three dogs", "the man at the bottom"]
+    "question", ["left guy", "the second car", "largest box", "all the cups", "three dogs", "the whole cake"]
 )
 def test_no_cut_where_words_are_of_the_whole_picture(question: str) -> None:
     example = drawn("red square", question)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from self1e.data.open_vocabulary import PASCAL_CONTEXT_TREE, PASCAL_VOC_TREE
-from self1e.data.words import VQA_TESTS
+from self1e.data.vqa import VQA_TESTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
 PASCAL = re.findall(r"ROOT/(\S+?)(?:/\*\S*)?\s", PASCAL_CONTEXT_TREE + PASCAL_VOC_TREE)

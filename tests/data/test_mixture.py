@@ -96,7 +96,7 @@ def test_broken_records_are_replaced_and_named(tmp_path: Path) -> None:
     source = Pictures(tmp_path, "a", 10, broken=(3, 4))
     mixture = Mixture({"a": MixturePart(1.0, (source,))}, 10, seed=1)
     examples = [mixture[index] for index in range(10)]
-    skipped = [entry for example in examples for entry in example.extras.get("skipped", ())]  # type: ignore[attr-defined]
+    skipped = [entry for example in examples for entry in example.skipped]
     assert {name for name, _ in skipped} == {"a 3", "a 4"}
     assert all("is torn" in reason for _, reason in skipped)
     assert not any(example.id in ("a/3", "a/4") for example in examples)

@@ -57,6 +57,13 @@ def asked(source: Source, index: int) -> dict[str, int]:
     return {query.text: int(query.mask().sum()) for query in source[index].queries}
 
 
+def test_paths_may_begin_at_home(forms: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for form in forms:
+        paths = {key: path.replace(str(tmp_path), "~") for key, path in form.items() if isinstance(path, str)}
+        assert asked(open_own(form | paths), 0) == asked(open_own(form), 0)
+
+
 def test_each_form(forms: list[dict[str, Any]]) -> None:
     sources = [open_own(entry) for entry in forms]
     assert [type(source) for source in sources] == [OwnSource, CocoInstancesSource, IndexMapSource]

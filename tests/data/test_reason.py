@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from self1e.data.reason import ReasonSource, polygon_pixels, rasterise, upright_size
+from self1e.data.masks import polygon_pixels
+from self1e.data.reason import ReasonSource, rasterise
 from self1e.data.records import DataError, to_example
+from self1e.processing.images import upright_size
 
 TARGET = [[2, 3], [12, 3], [12, 9], [2, 9]]
 

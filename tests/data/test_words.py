@@ -12,17 +12,10 @@ import pytest
 from PIL import Image
 
 from self1e.conversation import Turn
+from self1e.data.json_records import JsonRecords
 from self1e.data.records import DataError, Talk, to_example
-from self1e.data.words import (
-    SHORT_ANSWER_PROMPT,
-    VQA_SETS,
-    VQA_TESTS,
-    JsonlSource,
-    JsonRecords,
-    LlavaSource,
-    VqaTest,
-    vqa_source,
-)
+from self1e.data.vqa import VQA_SETS, VQA_TESTS, VqaTest, vqa_source
+from self1e.data.words import SHORT_ANSWER_PROMPT, JsonlSource, LlavaSource
 
 PUBLISHED = Path(__file__).parent / "published"
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from self1e import Segmenter
 from self1e.data.records import Record
-from self1e.data.words import SHORT_ANSWER_PROMPT, VQA_TESTS
+from self1e.data.vqa import VQA_TESTS
+from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.evaluation import field
 from self1e.evaluation.benchmarks import names, open_benchmark
 from self1e.evaluation.field import MaskBenchmark

@@ -74,7 +74,7 @@ def test_training_examples(folder: Path) -> None:
         example = dataset[index]
         assert example.id not in test and example.image.size == (64, 64) and example.conversations
         assert 1 <= sum(talk.segmenting for talk in example.conversations) <= 10
-        for talk in (*example.conversations, *example.extras["rehearsed"]):  # type: ignore[misc]
+        for talk in (*example.conversations, *example.rehearsed):
             kinds.add(talk.kind)
             assert all(mask.shape == (64, 64) and mask.dtype == np.uint8 for mask in talk.masks)
             assert held_out.search(" ".join(f"{turn.question} {turn.answer}" for turn in talk.turns).lower()) is None
@@ -93,6 +93,64 @@ def test_validation_examples_are_whole_and_unchanged(folder: Path) -> None:
         for talk in example.conversations
     )
     assert photo.split == "validation"
+
+
+@pytest.mark.parametrize(
+    ("changes", "asks"),
+    [
+        ({}, True),
+        ({"segmenting": 0, "textual": 0}, False),
+        ({"segmenting": 0, "textual_share": 1.0}, True),
+        ({"segmenting": 0}, False),
+        ({"weights": {"vqa_yesno": 1.0}}, False),
+        ({"weights": {"vqa_yesno": 1.0}, "textual_share": 1.0}, True),
+        ({"segmenting": 0, "textual": 0, "textual_share": 1.0}, True),
+        ({"segmenting": 0, "textual": 0, "rehearsed": 0, "textual_share": 1.0}, False),
+    ],
+)
+def test_settings_tell_whether_every_picture_is_asked_about(
+    folder: Path, changes: dict[str, object], asks: bool
+) -> None:
+    data = settings(folder, **changes)
+    assert data.always_asks == asks
+    for training in (True, False):
+        examples = data.examples(12, training=training)
+        said = [bool(example.conversations or example.rehearsed) for example in map(examples.__getitem__, range(12))]
+        assert all(said) or not asks
+
+
+def test_a_photograph_without_a_question_gives_way_to_the_next(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for place in range(120):
+        add_photo(tmp_path, f"photo{place}", [("dog", (20, 20, 70, 70))] if place % 2 else [], annotated=["dog"])
+    data = settings(tmp_path, weights={"noun": 1.0})
+    dataset = data.examples(20, training=False)
+    silent = {photo.id for photo in dataset.photos if not photo.present}
+    assert silent and len(silent) < len(dataset.photos)
+    order = [dataset.photos[number].id for number in dataset.order]
+    for index in range(len(order)):
+        following = [name for name in order[index:] + order[:index] if name not in silent]
+        assert dataset[index].id == following[0] and dataset[index].conversations
+    with pytest.raises(DataError, match=r"voc/photo\d+.*: there is nothing to ask about"):
+        settings(tmp_path, leave_out=["dog"], weights={"noun": 1.0}).examples(4, training=False)[0]
+
+
+def test_a_run_goes_on_without_a_broken_photograph(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for place in range(30):
+        add_photo(tmp_path, f"photo{place}", [("dog", (20, 20, 70, 70))])
+    data = settings(tmp_path, composed=0.0)
+    once, again = (data.tolerant(40, training=True) for _ in range(2))
+    broken = data.examples(1, training=True).photos[3:9]
+    for photo in broken:
+        photo.picture.write_bytes(photo.picture.read_bytes()[:99])
+    examples = [once[index] for index in range(40)]
+    skipped = [entry for example in examples for entry in example.skipped]
+    assert skipped and all(name.startswith("photos ") for name, _ in skipped)
+    assert all(any(photo.id in reason for photo in broken) for _, reason in skipped)
+    assert {photo.id for photo in broken}.isdisjoint(example.id for example in examples)
+    assert [again[index].id for index in range(40)] == [example.id for example in examples]
+    assert data.tolerated == 0.01
 
 
 def test_weights_of_sets_and_kinds(folder: Path) -> None:

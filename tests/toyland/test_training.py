@@ -48,7 +48,7 @@ def test_conversations_go_on_as_in_a_chat() -> None:
         return [talk for talk in example.conversations if talk.segmenting]
 
     def worded(example: Example) -> list[Conversation]:
-        return [*(talk for talk in example.conversations if not talk.segmenting), *example.extras["rehearsed"]]
+        return [*(talk for talk in example.conversations if not talk.segmenting), *example.rehearsed]
 
     for chosen in (pointing, worded):
         separate, chains = chosen(alone), chosen(chained)

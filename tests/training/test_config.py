@@ -34,6 +34,26 @@ def test_what_is_saved_reads_back_the_same(tmp_path: Path) -> None:
     assert again == settings
 
 
+def test_home_is_found_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    own = [
+        {"jsonl": "~/a.jsonl"},
+        {"coco": "~/c.json", "images": "~/i"},
+        {"masks": "~/m", "images": "i", "classes": "~/c"},
+    ]
+    data = {"root": "~/d", "parts": {"mine": {"rate": 1, "own": own}}}
+    tree = SMALLEST | {"output": "~/b", "architecture": {"tokenizer": "~/t"}, "vision": "~/v", "data": data}
+    tree["validation"] = {"data": {"photos": {"folders": ["~/one", "two/"]}}}
+    written = load_config(write(tmp_path, tree)).model_dump(mode="json")
+    assert "~" not in json.dumps(written)
+    assert (written["output"], written["vision"]) == ("/home/me/b", "/home/me/v")
+    assert written["data"]["parts"]["mine"]["own"][1]["images"] == "/home/me/i"
+    assert written["validation"]["data"]["photos"]["folders"] == ["/home/me/one", "two/"]
+    for name, read in (("~/models/mine", "/home/me/models/mine"), ("nano", "nano"), ("OpenGVLab/~x", "OpenGVLab/~x")):
+        tree = {key: value for key, value in SMALLEST.items() if key != "architecture"} | {"init": name}
+        assert load_config(write(tmp_path, tree)).init == read
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -24,6 +24,7 @@ from self1e.processing.tokens import encode_conversation, encode_text
 from self1e.training.config import ConfigError
 from self1e.training.run import build, train, training_arguments
 from tests.data.drawn_sets import PICTURES, draw_sets
+from tests.photos.made_up import add_photo, write_folder
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -85,6 +86,23 @@ def test_too_many_broken_records_stop_the_run(
     assert "skipped own" in caplog.text
     tolerant = config(tmp_path, data | {"broken_share": 1.0}, init=str(tiny_model_folder), output=str(tmp_path / "b"))
     assert train(tolerant, device="cpu").is_dir()
+
+
+def test_data_of_a_plugin_may_be_broken_in_places(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_folder(tmp_path)
+    for place in range(8):
+        add_photo(tmp_path, f"photo{place}", [("dog", (20, 20, 70, 70))], split="train")
+    for path in sorted((tmp_path / "photos").iterdir())[:4]:
+        path.write_bytes(b"torn")
+    data = {"photos": {"folders": [str(tmp_path)], "size": 64, "composed": 0.0}}
+    assert train(config(tmp_path, data, init=str(tiny_model_folder)), device="cpu").is_dir()
+    assert "skipped photos" in caplog.text
+    monkeypatch.setattr("self1e.training.trainer.BROKEN_COUNTED_FROM", 1)
+    again = config(tmp_path, data, init=str(tiny_model_folder), output=str(tmp_path / "again"))
+    with pytest.raises(DataError, match=r"records are broken, more than photos tolerates, 1\.00%"):
+        train(again, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -1,48 +1,25 @@
 """Pictures that change a little each time they are seen, with their masks, and with the words about them.
 
 An example stays true: a mirrored picture has its "left" and "right" swapped, and is not mirrored where words cannot
-follow (writing, clocks, "right now"); no picture is cut where words count, compare or say a place; what a cut takes
-away is not asked for. Colours change so little that their names stay right.
+follow (writing, clocks, "right now"; see `self1e.data.sides`); no picture is cut where words count, compare or say a
+place; what a cut takes away is not asked for. Colours change so little that their names stay right.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageEnhance
 
 from self1e.conversation import Conversation, Example, Turn
+from self1e.data.sides import follows_a_mirror, holds_of_a_piece, mirrored
 
 LEAST_LEFT = 0.2
 """Share of a thing that a cut has to leave, or it is not asked for."""
-
-_SIDES = {"left": "right", "leftmost": "rightmost", "lefthand": "righthand", "leftward": "rightward"}
-_SIDES |= {"lefts": "rights", "leftside": "rightside", "leftwards": "rightwards", "l": "r"}
-_MIRRORED = _SIDES | {right: left for left, right in _SIDES.items()}
-_SIDE = re.compile(rf"\b({'|'.join(sorted(_MIRRORED, key=len, reverse=True))})\b", re.IGNORECASE)
-
-#: "right" that is no side, words for what a mirror turns into something else, and sides by another name.
-_NOT_MIRRORED = re.compile(
-    r"\bright (?:now|away|next|behind|beside|in front|above|below|under|there|here|before|after|by|at|where)\b"
-    r"|\b(?:all|just|that'?s|is it|are|is) right\b|\bleft (?:over|behind|alone|out|to)\b"
-    r"|\b(?:read|reads|say|says|said|written|writing|word|words|letter|letters|text|spell|spells|spelt|spelled"
-    r"|number|numbers|digit|digits|logo|brand|time|o'?clock|hour|hours|clockwise|east|west|eastern|western"
-    r"|\w+-handed|(?:license|licence|number) plate|flag|map)\b",
-    re.IGNORECASE,
-)
-
-#: Words that are true of a whole picture, and may not be of a piece of it.
-_OF_THE_WHOLE = re.compile(
-    r"\b(?:left|right|leftmost|rightmost|top|bottom|upper|lower|middle|mid|cent(?:er|re|ral)|corner|edge|side"
-    r"|first|second|third|fourth|fifth|sixth|last|next|\d+(?:st|nd|rd|th)|other|only|alone|single|both|all|every|each"
-    r"|\w+est|most|more|less|least|than|nearer|further|closer|front|back|behind|rear|background|foreground"
-    r"|two|three|four|five|six|seven|eight|nine|ten|\d+|how many|l|r)\b",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +74,7 @@ def augmented(
     """The example, changed; a function of its arguments.
 
     Args:
-        example: Its conversations hold all that is said of the picture. `extras` stay as they are.
+        example: Its conversations, rehearsed ones too, hold all that is said of the picture. `extras` stay as they are.
         rng: The only source of chance.
         flip: Share of pictures that are mirrored, where words can follow.
         crop: Share of pictures that are cut, where words stay true.
@@ -107,24 +84,23 @@ def augmented(
     Returns:
         With at least one conversation where there was one: a cut that leaves none of them is not made.
     """
-    talks, image = example.conversations, example.image
-    mirror = bool(rng.random() < flip) and all(map(can_be_mirrored, talks))
-    box = (0, 0, *image.size)
-    if rng.random() < crop and all(map(can_be_cut, talks)):
-        box = draw_box(*image.size, smallest, rng)
-    section = Section(box, mirror)
-    kept = [talk for talk in talks if _is_left(talk, section)]
-    if talks and not kept:
-        section, kept = Section((0, 0, *image.size), mirror), list(talks)
+    image, said = example.image, (example.conversations, example.rehearsed)
+    mirror = bool(rng.random() < flip) and all(map(can_be_mirrored, chain(*said)))
+    section = whole = Section((0, 0, *image.size), mirror)
+    if rng.random() < crop and all(map(can_be_cut, chain(*said))):
+        section = Section(draw_box(*image.size, smallest, rng), mirror)
+    if example.conversations and not any(_is_left(talk, section) for talk in example.conversations):
+        section = whole
+    seen = [tuple(_seen(talk, section) for talk in talks if _is_left(talk, section)) for talks in said]
     image = section.picture(image)
     if colour:
         image = recoloured(image, colour, rng)
-    return replace(example, image=image, conversations=tuple(_seen(talk, section) for talk in kept))
+    return replace(example, image=image, conversations=seen[0], rehearsed=seen[1])
 
 
 def can_be_mirrored(talk: Conversation) -> bool:
     """Whether its words can be made true of the mirrored picture."""
-    return not any(_NOT_MIRRORED.search(text) for text in _texts(talk))
+    return all(map(follows_a_mirror, _texts(talk)))
 
 
 def can_be_cut(talk: Conversation) -> bool:
@@ -132,22 +108,7 @@ def can_be_cut(talk: Conversation) -> bool:
 
     Only of questions for masks, one turn each. An answer in words may be about anything that was cut away.
     """
-    return talk.segmenting and len(talk.turns) == 1 and not any(_OF_THE_WHOLE.search(text) for text in _texts(talk))
-
-
-def mirrored(text: str) -> str:
-    """Left for right, and right for left.
-
-    >>> mirrored("The left cup, on the right-hand side of the LEFTMOST plate")
-    'The right cup, on the left-hand side of the RIGHTMOST plate'
-    """
-
-    def other(found: re.Match[str]) -> str:
-        word = found[0]
-        side = _MIRRORED[word.lower()]
-        return side.upper() if word.isupper() and len(word) > 1 else side.capitalize() if word[0].isupper() else side
-
-    return _SIDE.sub(other, text)
+    return talk.segmenting and len(talk.turns) == 1 and all(map(holds_of_a_piece, _texts(talk)))
 
 
 def _seen(talk: Conversation, section: Section) -> Conversation:

@@ -83,6 +83,44 @@ def mask_of_values(index_map: np.ndarray, values: Sequence[int], ignored: int | 
     return mask
 
 
+def polygon_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The pixels that OpenCV's `polylines` (thickness 1) and `fillPoly` together set, from their rules.
+
+    Those are the pixels of the outline, and of every row the pixels on or between its 1st and 2nd crossing with the
+    outline, its 3rd and 4th, ... (even-odd). An edge is drawn from its left end, a pixel for each step along its longer
+    side, the other coordinate rounded, half down in the direction of the edge; it crosses the rows from its upper end,
+    inclusive, to its lower end, exclusive. One or two points are a dot or a line.
+
+    OpenCV computes crossings with 16 binary digits after the point; that cannot show, as the pixel nearest to a
+    crossing belongs to the outline. Polygons inside of the picture have the same pixels as in OpenCV 5.0 (tested).
+    OpenCV 4.7 to 4.10 also set the pixel right of the outline where a right edge passes exactly half way between two
+    pixels (their issue 26130, reasoned). Of edges that leave the picture OpenCV draws the clipped rest, which may be a
+    pixel off: here, pixels are those of the same polygon on a larger canvas (tested).
+
+    Args:
+        points: int[N, 2], x and y of the corners, N >= 1; may lie outside of the picture.
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+
+    Returns:
+        bool[height, width]
+    """
+    inside = np.zeros((height, width), bool)
+    crossings: list[np.ndarray] = []  # each float[n, 4]: row, x, first pixel at or right of x, last at or left of it
+    for start, end in zip(np.roll(points, 1, axis=0), points, strict=True):
+        xs, ys = _line(start, end)
+        seen = (xs >= 0) & (xs < width) & (ys >= 0) & (ys < height)
+        inside[ys[seen], xs[seen]] = True
+        crossings.append(_crossings(start, end, height))
+    rows, xs, firsts, lasts = np.concatenate(crossings).T
+    order = np.lexsort((xs, rows))
+    rows, firsts, lasts = (column[order].astype(np.int64) for column in (rows, firsts, lasts))
+    # A closed outline crosses a row an even number of times.
+    for row, first, last in zip(rows[::2], firsts[::2], lasts[1::2], strict=True):
+        inside[row, max(first, 0) : max(last + 1, 0)] = True
+    return inside
+
+
 def _from_rle(code: Mapping[str, Any], height: int, width: int) -> np.ndarray:
     try:
         size, counts = [int(side) for side in code["size"]], code["counts"]
@@ -149,3 +187,29 @@ def _polygon(item: Any) -> list[float]:
     if not (np.abs(numbers) <= FARTHEST).all():  # pycocotools would crash the process
         raise MaskError(f"a polygon reaches {max(numbers, key=abs)}: coordinates are pixels, at most {FARTHEST:,}")
     return numbers
+
+
+def _line(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of the pixels of a line, int[n] each."""
+    if end[0] < start[0]:
+        start, end = end, start
+    reach = np.abs(end - start)
+    long = int(reach[1] > reach[0])  # the coordinate that goes on with every step
+    steps = np.arange(reach[long] + 1)
+    pixels = np.empty((2, len(steps)), np.int64)
+    pixels[long] = start[long] + np.sign(end[long] - start[long]) * steps
+    # steps * short / long, rounded, half down
+    beside = (2 * reach[1 - long] * steps + reach[long] - 1) // max(2 * reach[long], 1)
+    pixels[1 - long] = start[1 - long] + np.sign(end[1 - long] - start[1 - long]) * beside
+    return pixels[0], pixels[1]
+
+
+def _crossings(start: np.ndarray, end: np.ndarray, height: int) -> np.ndarray:
+    """Where an edge crosses the rows of the picture: float[n, 4], see `polygon_pixels`."""
+    if start[1] > end[1]:
+        start, end = end, start
+    rows = np.arange(max(start[1], 0), min(end[1], height))
+    run, rise = end - start
+    scaled = start[0] * rise + (rows - start[1]) * run  # x * rise, a whole number: no rounding so far
+    rise = max(rise, 1)  # a level edge crosses no row
+    return np.stack([rows, scaled / rise, -(-scaled // rise), scaled // rise], axis=1).astype(np.float64)

@@ -8,26 +8,24 @@ processes and workers can share the work, and a resumed run sees what an uninter
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 
 from self1e.conversation import Example
+from self1e.data.broken import TRIES, first_sound
+from self1e.data.json_records import read_json
 from self1e.data.records import DataError, Record, Source, to_example
 
 logger = logging.getLogger(__name__)
 
 GQA, VISUAL_GENOME = "gqa", "image_data.json"
-
-TRIES = 25
-"""Records that are tried for an example before a run of broken ones is an error of its own."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class MixturePart:
 class Mixture:
     """`length` examples out of several sources.
 
-    A broken record is replaced by another of its source, and named in the `extras["skipped"]` of the example that took
+    A broken record is replaced by another of its source, and named in the `skipped` of the example that took
     its place: pairs of record id and reason.
 
     Args:
@@ -98,27 +96,24 @@ class Mixture:
         """Example `index` of the run.
 
         Raises:
-            DataError: When `TRIES` records in a row are broken.
+            AllBrokenError: When `TRIES` records in a row are broken.
         """
-        rng = np.random.default_rng([self.seed, 1, index])
         number, place = self.place(index)
-        skipped: list[tuple[str, str]] = []
+        source = self.sources[number]
+        example = first_sound(self._candidates(index, source, place), f"records of {source.name}")
+        if self.change is not None:
+            example = self.change(example, np.random.default_rng([self.seed, 3, index]))
+        return replace(example, id=f"{source.name}/{example.id}")
+
+    def _candidates(self, index: int, source: Source, place: int) -> Iterator[tuple[str, Callable[[], Example]]]:
+        """The example of a record, and of others of its source, should it be broken."""
+        rng = np.random.default_rng([self.seed, 1, index])
         for _ in range(TRIES):
-            source = self.sources[number]
-            try:
-                example = to_example(usable(source[place]), rng, at_most=self.at_most, training=self.training)
-            except DataError as error:
-                skipped.append((f"{source.name} {place}", str(error)))
-                place = int(rng.integers(len(source)))
-                continue
-            if self.change is not None:
-                example = self.change(example, np.random.default_rng([self.seed, 3, index]))
-            extras = example.extras | ({"skipped": tuple(skipped)} if skipped else {})
-            return replace(example, id=f"{source.name}/{example.id}", extras=extras)
-        reasons = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:5])
-        raise DataError(
-            f"{TRIES} records of {self.sources[number].name} in a row are broken, the first of them:\n{reasons}"
-        )
+            yield f"{source.name} {place}", partial(self._example, source, place, rng)
+            place = int(rng.integers(len(source)))
+
+    def _example(self, source: Source, place: int, rng: Generator) -> Example:
+        return to_example(usable(source[place]), rng, at_most=self.at_most, training=self.training)
 
     def place(self, index: int) -> tuple[int, int]:
         """(number of the source, index of the record in it) of example `index`."""
@@ -206,10 +201,9 @@ def _coco_ids_of_visual_genome(folder: Path) -> dict[int, int]:
             VISUAL_GENOME,
         )
         return {}
+    fault = "{path} is no list of pictures with `image_id` and `coco_id` ({error}): get it again"
+    pictures = read_json(path, fault)
     try:
-        pictures = json.loads(path.read_bytes())
         return {each["image_id"]: each["coco_id"] for each in pictures if each["coco_id"] is not None}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} is no list of pictures with `image_id` and `coco_id` ({error}): get it again"
-        ) from error
+    except (TypeError, KeyError) as error:
+        raise DataError(fault.format(path=path, error=error)) from error

@@ -35,10 +35,10 @@ import numpy as np
 from PIL import Image
 
 from self1e.conversation import SEG, Turn
+from self1e.data.json_records import JsonRecords, exchanges, image_name, words_only
 from self1e.data.masks import decode_segmentation, union
-from self1e.data.reason import upright_size
 from self1e.data.records import DataError, Query, Record, Talk
-from self1e.data.words import JsonRecords, exchanges, image_name, words_only
+from self1e.processing.images import upright_size
 from self1e.processing.prompts import SEG_ANSWERS, reads_as_sentence
 
 _PROMPT_KEYS = frozenset(("prompt", "form", "kind", "masks", "answer"))

@@ -5,7 +5,8 @@
       - {coco: annotations/instances.json, images: photos}
       - {masks: masks, images: photos, classes: classes.txt, absent_classes: 2}
 
-Paths begin at the folder that the program is started in. The forms are those of `self1e.data.own` and `own_masks`.
+Paths begin at the folder that the program is started in; `~` is the home folder. The forms are those of
+`self1e.data.own` and `own_masks`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import yaml
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
 from self1e.data.records import DataError, Record, Source
+from self1e.files import expand_user
 
 
 def open_own(entry: Mapping[str, Any]) -> Source:
@@ -32,7 +34,7 @@ def open_own(entry: Mapping[str, Any]) -> Source:
     rest = dict(entry)
     absent = rest.pop("absent_classes", 0)
     if type(absent) is int and absent >= 0 and all(isinstance(path, str) for path in rest.values()):
-        paths = {key: Path(path) for key, path in rest.items()}
+        paths = {key: expand_user(path) for key, path in rest.items()}
         match sorted(paths):
             case ["jsonl"] if not absent:
                 return OwnSource(paths["jsonl"])

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from self1e.data.classes import names_of_lines
+from self1e.data.coco import CategoryMasks
 from self1e.data.masks import IGNORE
-from self1e.data.parts import CategoryMasks
 from self1e.data.records import DataError
 from self1e.data.semantic import IndexMaps, phrases_of_values, require
 

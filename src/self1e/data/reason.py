@@ -4,29 +4,27 @@
       train/ val/ test/          picture.jpg beside picture.json: text, is_sentence, shapes
       explanatory/train.json     answers in words for some training pictures: image, query, outputs
 
-Masks are drawn here as the published figures' OpenCV draws them, without OpenCV: see `polygon_pixels`.
+Masks are drawn here as the published figures' OpenCV draws them, without OpenCV: see `masks.polygon_pixels`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from self1e.conversation import SEG
-from self1e.data.masks import IGNORE
+from self1e.data.json_records import read_json
+from self1e.data.masks import IGNORE, polygon_pixels
 from self1e.data.records import DataError, Query, Record
+from self1e.processing.images import upright_size
 
 REASON_SPLITS = ("train", "val", "test")
 
 _PAGE = "https://github.com/dvlab-research/LISA#dataset"
-
-_EXIF_ORIENTATION = 0x0112
 
 
 class ReasonSource:
@@ -96,41 +94,6 @@ class ReasonSource:
         return self._folder / self._names[index]
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file in UTF-8 or, as some of the published ones are, in Windows-1252.
-
-    Raises:
-        DataError: When it is neither, no JSON, or cannot be read.
-    """
-    try:
-        content = path.read_bytes()
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("cp1252")
-        return json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read {path} ({error}): download it again, it may be cut short") from error
-
-
-def upright_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as `load_image` returns it, from the head of its file.
-
-    Raises:
-        OSError: When there is no such picture.
-    """
-    with Image.open(path) as image:
-        width, height = image.size
-        try:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-        except Exception:  # a broken EXIF block is left aside when pictures are loaded, too
-            turned = False
-        if turned and image.format == "TIFF":  # which Pillow turns by itself, some versions when they open it
-            image.load()
-            (width, height), turned = image.size, False
-    return (width, height) if turned else (height, width)
-
-
 def rasterise(shapes: Sequence[tuple[str, np.ndarray]], height: int, width: int) -> np.ndarray:
     """Labelled polygons as the published masks have them: large ones first, each painting over those before it.
 
@@ -152,70 +115,6 @@ def rasterise(shapes: Sequence[tuple[str, np.ndarray]], height: int, width: int)
 
 def _is_ignored(label: str) -> bool:
     return "ignore" in label.lower()
-
-
-def polygon_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels that OpenCV's `polylines` (thickness 1) and `fillPoly` together set, from their rules.
-
-    Those are the pixels of the outline, and of every row the pixels on or between its 1st and 2nd crossing with the
-    outline, its 3rd and 4th, ... (even-odd). An edge is drawn from its left end, a pixel for each step along its longer
-    side, the other coordinate rounded, half down in the direction of the edge; it crosses the rows from its upper end,
-    inclusive, to its lower end, exclusive. One or two points are a dot or a line.
-
-    OpenCV computes crossings with 16 binary digits after the point; that cannot show, as the pixel nearest to a
-    crossing belongs to the outline. Polygons inside of the picture have the same pixels as in OpenCV 5.0 (tested).
-    OpenCV 4.7 to 4.10 also set the pixel right of the outline where a right edge passes exactly half way between two
-    pixels (their issue 26130, reasoned). Of edges that leave the picture OpenCV draws the clipped rest, which may be a
-    pixel off: here, pixels are those of the same polygon on a larger canvas (tested).
-
-    Args:
-        points: int[N, 2], x and y of the corners, N >= 1; may lie outside of the picture.
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
-
-    Returns:
-        bool[height, width]
-    """
-    inside = np.zeros((height, width), bool)
-    crossings: list[np.ndarray] = []  # each float[n, 4]: row, x, first pixel at or right of x, last at or left of it
-    for start, end in zip(np.roll(points, 1, axis=0), points, strict=True):
-        xs, ys = _line(start, end)
-        seen = (xs >= 0) & (xs < width) & (ys >= 0) & (ys < height)
-        inside[ys[seen], xs[seen]] = True
-        crossings.append(_crossings(start, end, height))
-    rows, xs, firsts, lasts = np.concatenate(crossings).T
-    order = np.lexsort((xs, rows))
-    rows, firsts, lasts = (column[order].astype(np.int64) for column in (rows, firsts, lasts))
-    # A closed outline crosses a row an even number of times.
-    for row, first, last in zip(rows[::2], firsts[::2], lasts[1::2], strict=True):
-        inside[row, max(first, 0) : max(last + 1, 0)] = True
-    return inside
-
-
-def _line(start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of the pixels of a line, int[n] each."""
-    if end[0] < start[0]:
-        start, end = end, start
-    reach = np.abs(end - start)
-    long = int(reach[1] > reach[0])  # the coordinate that goes on with every step
-    steps = np.arange(reach[long] + 1)
-    pixels = np.empty((2, len(steps)), np.int64)
-    pixels[long] = start[long] + np.sign(end[long] - start[long]) * steps
-    # steps * short / long, rounded, half down
-    beside = (2 * reach[1 - long] * steps + reach[long] - 1) // max(2 * reach[long], 1)
-    pixels[1 - long] = start[1 - long] + np.sign(end[1 - long] - start[1 - long]) * beside
-    return pixels[0], pixels[1]
-
-
-def _crossings(start: np.ndarray, end: np.ndarray, height: int) -> np.ndarray:
-    """Where an edge crosses the rows of the picture: float[n, 4], see `polygon_pixels`."""
-    if start[1] > end[1]:
-        start, end = end, start
-    rows = np.arange(max(start[1], 0), min(end[1], height))
-    run, rise = end - start
-    scaled = start[0] * rise + (rows - start[1]) * run  # x * rise, a whole number: no rounding so far
-    rise = max(rise, 1)  # a level edge crosses no row
-    return np.stack([rows, scaled / rise, -(-scaled // rise), scaled // rise], axis=1).astype(np.float64)
 
 
 def _mask(shapes: Sequence[tuple[str, np.ndarray]], image: Path) -> np.ndarray:

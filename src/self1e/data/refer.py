@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from self1e.data.json_records import read_json
 from self1e.data.masks import union_of_segmentations
 from self1e.data.records import DataError, Query, Record
 from self1e.data.unpickle import check_refs, load_refs
@@ -106,7 +107,7 @@ class ReferSource:
         self._read_instances(instances_file)
 
     def _read_instances(self, path: Path) -> None:
-        instances = _read_json(path)
+        instances = read_json(path)
         if not isinstance(instances, dict):
             raise DataError(f"{path} should hold `images` and `annotations`, not {type(instances).__name__}")
         wanted = {each for refs in self._refs.values() for ref in refs for each in _annotation_ids(ref.annotations)}
@@ -209,14 +210,7 @@ def _refs_file(root: Path, dataset: str, split_by: str) -> Path:
 
 
 def _read_refs(path: Path) -> list[dict[str, Any]]:
-    return load_refs(path) if path.suffix == ".p" else check_refs(_read_json(path), path)
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read {path} ({error}): download it again, it may be cut short") from error
+    return load_refs(path) if path.suffix == ".p" else check_refs(read_json(path), path)
 
 
 def _belongs_to(of_ref: str, split: str) -> bool:

@@ -20,7 +20,8 @@ from self1e.data.reason import REASON_SPLITS, ReasonSource
 from self1e.data.records import DataError, Source
 from self1e.data.refer import ReferSource, check_split, held_out_images
 from self1e.data.semantic import Ade20kSource, CocoStuffSource
-from self1e.data.words import VQA_SETS, LlavaSource, vqa_source
+from self1e.data.vqa import VQA_SETS, vqa_source
+from self1e.data.words import LlavaSource
 
 logger = logging.getLogger(__name__)
 

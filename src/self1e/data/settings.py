@@ -17,10 +17,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import numpy as np
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -33,14 +34,27 @@ from pydantic import (
 
 from self1e.conversation import Example
 from self1e.data.augment import augmented
+from self1e.data.broken import Examples, Tolerant
 from self1e.data.mixture import Mixture, MixturePart
 from self1e.data.own_entries import open_own
 from self1e.data.records import DataError, Source, training_turn
 from self1e.data.registry import check_name, open_set, without_held_out
+from self1e.files import expand_user
 from self1e.plugins import DATASETS, PluginError, installed, load
+
+BROKEN_SHARE = 0.01
+"""Broken examples that stop a run, of those that a process has seen, unless settings say otherwise."""
 
 TEXTS_OF = 2000
 """Records of a source, or examples of a data set, that a tokenizer is learnt from."""
+
+
+def _expanded(path: str) -> str:
+    return str(expand_user(path)) if path.startswith("~") else path
+
+
+PathText = Annotated[str, AfterValidator(_expanded)]
+"""A path, or a name where one may stand instead. `~` at its beginning is the user's home folder."""
 
 
 class Settings(BaseModel):
@@ -50,16 +64,6 @@ class Settings(BaseModel):
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-
-class Examples(Protocol):
-    """What a run goes through: example `i` is a function of the settings and `i` alone."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: int) -> Example:
-        """A picture with the conversations about it. Raises DataError when it cannot be had."""
 
 
 class DataSettings(Settings):
@@ -84,6 +88,15 @@ class DataSettings(Settings):
             DataError: When the data are missing or unreadable.
         """
 
+    def tolerant(self, length: int, *, training: bool) -> Examples:
+        """`examples` for a run, which goes on without broken ones."""
+        return Tolerant(self.examples(length, training=training), self.name)
+
+    @property
+    def tolerated(self) -> float:
+        """Share of broken examples, of those that a process has seen since it started, above which the run stops."""
+        return BROKEN_SHARE
+
     @property
     def always_asks(self) -> bool:
         """Whether there is a conversation about every picture. Without, only `pictures_only` runs can use the data."""
@@ -95,7 +108,7 @@ class DataSettings(Settings):
         Raises:
             DataError: When the data are missing or unreadable.
         """
-        examples = self.examples(TEXTS_OF, training=True)
+        examples = self.tolerant(TEXTS_OF, training=True)
         for index in range(len(examples)):
             for talk in examples[index].conversations:
                 for turn in talk.turns:
@@ -119,11 +132,11 @@ class Augmentation(Settings):
 class OwnData(Settings):
     """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
 
-    jsonl: str | None = Field(None, description="a JSONL file, one object a line")
-    coco: str | None = Field(None, description="a COCO instances JSON; its category names become prompts")
-    masks: str | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
-    images: str | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
-    classes: str | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
+    jsonl: PathText | None = Field(None, description="a JSONL file, one object a line")
+    coco: PathText | None = Field(None, description="a COCO instances JSON; its category names become prompts")
+    masks: PathText | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
+    images: PathText | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
+    classes: PathText | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
     absent_classes: int = Field(
         0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
     )
@@ -170,12 +183,12 @@ class MixtureData(DataSettings):
     name: ClassVar[str] = "mixture"
 
     parts: dict[str, PartSettings] = Field(min_length=1)
-    root: str | None = Field(None, description="folder of the named data sets, in LISA's tree")
+    root: PathText | None = Field(None, description="folder of the named data sets, in LISA's tree")
     seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
     at_most: int = Field(3, gt=0, description="queries, and conversations in words, taken of a picture")
     hold_out: bool = Field(True, description="leave out pictures of RefCOCO-family validation and test splits")
     broken_share: float = Field(
-        0.01,
+        BROKEN_SHARE,
         ge=0,
         le=1,
         description="broken records that stop the run, of those that a process has seen since it started",
@@ -187,6 +200,10 @@ class MixtureData(DataSettings):
         if self.root is None and any(part.sets for part in self.parts.values()):
             raise ValueError("`root` is needed for the named data sets: the folder that holds them")
         return self
+
+    @property
+    def tolerated(self) -> float:
+        return self.broken_share
 
     def examples(self, length: int, *, training: bool) -> Mixture:
         """See `DataSettings`. Nothing is held out of, and no picture changed in, what is looked at."""

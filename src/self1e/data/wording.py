@@ -18,6 +18,9 @@ Item = TypeVar("Item")
 Form = Literal["phrase", "sentence", "question"]
 """A noun phrase ("the red car"), a sentence ("What could I ride?"), or a question that is answered in words only."""
 
+NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
+ORDINALS = ("first", "second", "third", "fourth", "fifth")
+
 CHAT_QUESTIONS = ("Where {is} {phrase}?", "Show me {phrase}.", "Find {phrase}.", "Point at {phrase}.")
 EXPLAIN_QUESTION = "{sentence} Please output segmentation mask and explain why."
 EXPLAIN_SUFFIX = " Explain."

@@ -25,7 +25,7 @@ from self1e.data.own_entries import Joined, open_own, read_entries
 from self1e.data.reason import ReasonSource
 from self1e.data.records import DataError, Source
 from self1e.data.refer import REFER_SETS, ReferSource
-from self1e.data.words import VQA_TESTS, VqaTest
+from self1e.data.vqa import VQA_TESTS, VqaTest
 from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.field import OWN_FILES, MaskBenchmark, WordBenchmark
 from self1e.metrics import GREFCOCO_MIN_AREA

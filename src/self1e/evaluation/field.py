@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from self1e.data.records import DataError, Query, Record, Source, evaluation_turn, fitting_mask
-from self1e.data.words import VqaTest
+from self1e.data.vqa import VqaTest
 from self1e.evaluation.base import Answer, Shown
 from self1e.evaluation.samples import RecordDone, Sample, mask_figures, word_figures
 from self1e.evaluation.vqa import exact_score, vqa_score

@@ -98,9 +98,10 @@ def turned_vectors(meanings: Tensor, vocabulary: Mapping[str, int], table: Tenso
     Returns:
         float[tokens, width].
     """
-    rows = {row: known[name] for token, row in vocabulary.items() if (name := _same_token(token, known)) is not None}
-    ours, theirs = torch.tensor(list(rows)), torch.tensor(list(rows.values()))
-    special = torch.tensor([token.startswith(("<", "[")) and len(token) > 1 for token in _in_order(vocabulary)])
+    tokens = sorted(vocabulary, key=lambda token: vocabulary[token])  # tokenizers give them in another order each time
+    same = {vocabulary[token]: known[name] for token in tokens if (name := _same_token(token, known)) is not None}
+    ours, theirs = torch.tensor(list(same)), torch.tensor(list(same.values()))
+    special = torch.tensor([token.startswith(("<", "[")) and len(token) > 1 for token in tokens])
 
     words = F.normalize(meanings, dim=1)
     _, _, components = torch.linalg.svd(words[~special], full_matrices=False)
@@ -109,7 +110,7 @@ def turned_vectors(meanings: Tensor, vocabulary: Mapping[str, int], table: Tenso
     mean = table.mean(dim=0)
     taught = F.normalize(table[theirs] - mean, dim=1)
     both = ~special[ours]
-    left, _, right = torch.linalg.svd(words[ours[both]].T @ taught[both])
+    left, _, right = torch.linalg.svd(words[ours[both]].T @ taught[both], full_matrices=False)
     words = words @ left @ right
     words[ours] = F.normalize(words[ours] + TAUGHT * taught, dim=1)
     vectors = mean + words * (table - mean).norm(dim=1).mean()
@@ -123,10 +124,6 @@ def _same_token(token: str, known: Mapping[str, int]) -> str | None:
     spelt = (WORD_BEGINS + token, WORD_BEGINS + token.capitalize(), token.capitalize(), token)
     candidates = spelt if token.isalpha() and len(token) > 1 else (token,)
     return next((name for name in candidates if name in known), None)
-
-
-def _in_order(vocabulary: Mapping[str, int]) -> list[str]:
-    return sorted(vocabulary, key=lambda token: vocabulary[token])
 
 
 def _config(start: SELF1EConfig, tokenizer: PreTrainedTokenizerFast, image_size: int, patch_size: int) -> SELF1EConfig:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from self1e.conversation import Conversation, Example
 from self1e.data.records import DataError
-from self1e.data.settings import DataSettings
+from self1e.data.settings import DataSettings, PathText
 from self1e.photos.augment import cropped, relit, resized
 from self1e.photos.compose import Pool, composed
 from self1e.photos.index import Photo, photo_sets, photographs
@@ -41,8 +41,8 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "vqa_where": 0.6,
 }
 
-TRIES = 4
-"""Photographs drawn for an example until one has something to ask about: a section of one may have nothing."""
+TRIES, VALIDATION_TRIES = 4, 25
+"""Photographs taken for an example until one has something to ask about: a section of one may have nothing."""
 
 MOST_LIFTED = 4.0
 """How much more often than others of its set a photograph is drawn that shows a rare noun, at most."""
@@ -53,7 +53,7 @@ class PhotoData(DataSettings):
 
     name: ClassVar[str] = "photos"
 
-    folders: list[str] = Field(min_length=1)
+    folders: list[PathText] = Field(min_length=1)
     seed: int = Field(1, description="two runs with the same seed see the same examples in the same order")
     size: int = Field(320, gt=0, description="side of the square that a photograph is stretched to, pixels")
     segmenting: int = Field(10, ge=0, description="questions a picture that are answered by a mask")
@@ -73,6 +73,12 @@ class PhotoData(DataSettings):
                 raise ValueError(f"there is no {what} {', '.join(unknown)}: known are {', '.join(known)}")
         return self
 
+    @property
+    def always_asks(self) -> bool:
+        pointing, worded = (any(self.weights.get(kind) for kind in kinds) for kinds in (SEGMENTING, TEXTUAL))
+        sometimes = (worded and self.textual) or (pointing and self.rehearsed)
+        return bool((pointing and self.segmenting) or (sometimes and self.textual_share == 1))
+
     def examples(self, length: int, *, training: bool) -> PhotoDataset:
         """See `PhotoDataset`."""
         return PhotoDataset(self, length, training=training)
@@ -83,7 +89,8 @@ class PhotoDataset(Dataset[Example]):
     settings: Which photographs, and what is asked.
     length: Number of examples; a run sees each of them once.
     training: Photographs for training, augmented, in words that vary; otherwise those of the validation split, whole
-        and unchanged, in the words of the evaluation protocol.
+        and unchanged, in the words of the evaluation protocol. One that nothing can be asked about gives way to
+        another, in validation to the next.
 
     Raises:
         DataError: When a folder cannot be used, or has no photograph for this.
@@ -106,12 +113,19 @@ class PhotoDataset(Dataset[Example]):
         return self.length
 
     def __getitem__(self, index: int) -> Example:
+        """Example `index`.
+
+        Raises:
+            DataError: When a file cannot be read, or nothing can be asked about several photographs.
+        """
         rng = np.random.default_rng([self.settings.seed, int(self.training), index])
-        for _ in range(TRIES if self.training else 1):
-            example = self._example(self._photo(index, rng), rng)
-            if example.conversations:
-                break
-        return example
+        tried = []
+        for place in range(index, index + (TRIES if self.training else VALIDATION_TRIES)):
+            example = self._example(self._photo(place, rng), rng)
+            if example.conversations or example.rehearsed or not self.settings.always_asks:
+                return example
+            tried.append(example.id)
+        raise DataError(f"{', '.join(dict.fromkeys(tried))}: there is nothing to ask about, with these settings")
 
     def _example(self, photo: Photo, rng: np.random.Generator) -> Example:
         settings = self.settings
@@ -131,7 +145,7 @@ class PhotoDataset(Dataset[Example]):
             rehearsed = tuple(
                 talk for talk in self._talks(view, SEGMENTING, settings.rehearsed, rng) if talk.segmenting
             )
-        return Example(Image.fromarray(scene.picture), tuple(talks), photo.id, {"rehearsed": rehearsed})
+        return Example(Image.fromarray(scene.picture), tuple(talks), photo.id, rehearsed=rehearsed)
 
     def _talks(self, view: View, kinds: Sequence[str], count: int, rng: np.random.Generator) -> list[Conversation]:
         weights = {kind: self.settings.weights[kind] for kind in kinds if kind in self.settings.weights}

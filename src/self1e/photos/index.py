@@ -31,7 +31,6 @@ Split = Literal["train", "validation", "test"]
 ONE_IN = 25
 """Of so many training pictures one is for validation."""
 
-IGNORED_VALUE = 255
 STRIKING = "@striking"
 
 
@@ -182,7 +181,7 @@ def _photo(folder: Path, entry: Mapping[str, object], names: Sequence[str]) -> P
         split=split,
         picture=folder / str(entry["photo"]),
         mask=folder / str(entry["mask"]),
-        numbers=_numbers(tuple(names)),
+        numbers=noun_numbers(tuple(enumerate(names))[1:]),
         instances=folder / str(entry["instances"]) if "instances" in entry else None,
         annotated=frozenset(annotated - set(rules.leave_out)),
         present=frozenset(present - set(rules.leave_out)),
@@ -191,11 +190,11 @@ def _photo(folder: Path, entry: Mapping[str, object], names: Sequence[str]) -> P
 
 
 @cache
-def _numbers(names: tuple[str, ...]) -> np.ndarray:
-    """int16[256]: value in an index map -> number of a noun."""
+def noun_numbers(named: tuple[tuple[int, str], ...]) -> np.ndarray:
+    """int16[256]: value in an index map -> number of a noun, by pairs of both; 0 is `NOTHING`, others are `UNKNOWN`."""
     numbers = np.full(256, UNKNOWN, np.int16)
     numbers[0] = NOTHING
-    for value, name in enumerate(names[1:], start=1):
+    for value, name in named:
         numbers[value] = nouns()[name].number
     return numbers
 

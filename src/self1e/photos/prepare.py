@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from self1e.data.masks import decode_segmentation
+from self1e.data.json_records import read_json
+from self1e.data.masks import IGNORE, decode_segmentation
 from self1e.data.records import DataError
-from self1e.photos.index import IGNORED_VALUE, corrections, photo_sets
-from self1e.photos.nouns import NOTHING, nouns
+from self1e.photos.index import corrections, noun_numbers, photo_sets
+from self1e.photos.nouns import NOTHING, UNKNOWN, nouns
 from self1e.processing.images import load_image
 
 SIDE = 320
@@ -195,7 +196,7 @@ def _written(each: Labelled, out: Path) -> dict[str, Any]:
     each.picture.resize(size, Image.Resampling.LANCZOS).save(out / photo, quality=QUALITY, method=6)
     labels = _resized(each.labels, size)
     Image.fromarray(labels).save(out / mask, optimize=True)
-    present = [nouns().of(int(number)).name for number in np.unique(labels) if number not in (NOTHING, IGNORED_VALUE)]
+    present = [nouns().of(int(number)).name for number in np.unique(labels) if number not in (NOTHING, IGNORE)]
     line: dict[str, Any] = {"photo": photo, "mask": mask, "set": each.set, "split": each.split}
     line |= {"annotated": sorted(each.annotated), "present": sorted(present)}
     if each.things is not None:
@@ -232,7 +233,7 @@ def _ade20k(source: Path, names: Path) -> Iterator[Labelled]:
     renamed = _aliases()["ade20k"]
     known = {int(row[0]): row[-1].split(",")[0].strip() for row in rows}
     numbers = _numbers(known.items(), renamed)
-    numbers[0] = IGNORED_VALUE  # "other": whatever the 150 classes leave
+    numbers[0] = IGNORE  # "other": whatever the 150 classes leave
     annotated = sorted({renamed.get(name, name) for name in known.values()} & {noun.name for noun in nouns()})
     for file in sorted((source / "annotations" / "training").glob("*.png")):
         yield Labelled(
@@ -248,8 +249,8 @@ def _ade20k(source: Path, names: Path) -> Iterator[Labelled]:
 def _coco(source: Path) -> Iterator[Labelled]:
     annotations = source / "annotations"
     for part in ("train2017", "val2017"):
-        panoptic = _read(annotations / f"panoptic_{part}.json")
-        instances = _read(annotations / f"instances_{part}.json")
+        panoptic = read_json(annotations / f"panoptic_{part}.json", "{path}: {error}")
+        instances = read_json(annotations / f"instances_{part}.json", "{path}: {error}")
         filled = {entry["file_name"].removesuffix(".png"): entry for entry in panoptic["annotations"]}
         outlined: dict[int, list[dict[str, Any]]] = {}
         for entry in instances["annotations"]:
@@ -282,12 +283,12 @@ def _filled(
     colours = np.array(Image.open(folder / entry["file_name"]).convert("RGB")).astype(int)
     segments = colours @ (1, 256, 65536)
     labels, things = (np.zeros(segments.shape, np.uint8) for _ in range(2))
-    labels[segments == 0] = IGNORED_VALUE
+    labels[segments == 0] = IGNORE
     crowded: set[str] = set()
     count = 0
     for each in entry["segments_info"]:
         inside, category = segments == each["id"], each["category_id"]
-        labels[inside] = nouns()[kept[category]].number if category in kept else IGNORED_VALUE
+        labels[inside] = nouns()[kept[category]].number if category in kept else IGNORE
         if category not in kept or category not in things_of:
             continue
         count += 1
@@ -321,7 +322,7 @@ def _outlined(
         things[inside] = 0
         if each["iscrowd"] or count > MOST_THINGS:
             crowded.add(noun)
-            labels[inside] = IGNORED_VALUE
+            labels[inside] = IGNORE
         else:
             labels[inside] = nouns()[noun].number
             things[inside] = count
@@ -329,25 +330,14 @@ def _outlined(
     return Labelled(name, "cocothings", split, picture, labels, annotated, things, sorted(set(annotated) - crowded))
 
 
-def _numbers(named: Any, renamed: Mapping[str, str]) -> np.ndarray:
+def _numbers(named: Iterable[tuple[int, str]], renamed: Mapping[str, str]) -> np.ndarray:
     """uint8[256]: value in a set's index map -> number of a noun; 255 for what is not in the table."""
-    numbers = np.full(256, IGNORED_VALUE, np.uint8)
-    numbers[0] = NOTHING
-    for value, name in named:
-        noun = renamed.get(name, name)
-        if value and noun in nouns():
-            numbers[value] = nouns()[noun].number
-    return numbers
+    nouns_of = ((value, renamed.get(name, name)) for value, name in named)
+    numbers = noun_numbers(tuple((value, noun) for value, noun in nouns_of if value and noun in nouns()))
+    return np.where(numbers == UNKNOWN, IGNORE, numbers).astype(np.uint8)
 
 
 @cache
 def _aliases() -> dict[str, dict[str, str]]:
     """What sets call what the table calls otherwise; "" for what is not told from other things."""
     return tomllib.loads(files(__package__).joinpath("aliases.toml").read_text("utf-8"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: {error}") from error

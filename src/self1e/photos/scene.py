@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from self1e.data.masks import IGNORE
 from self1e.data.records import DataError
-from self1e.photos.index import IGNORED_VALUE, Photo
+from self1e.photos.index import Photo
 from self1e.photos.nouns import UNKNOWN, nouns
 from self1e.processing.images import load_image
 
@@ -43,9 +44,9 @@ class PhotoScene:
         wanted = [number for name in names for number in self.members(name)]
         unsure = [nouns()[other].number for name in names for other in self.photo.rules.unsure.get(name, ())]
         table = np.zeros(len(nouns()) + 2, np.uint8)  # the last place is that of UNKNOWN, which is -1
-        table[unsure] = IGNORED_VALUE
+        table[unsure] = IGNORE
         table[wanted] = 1
-        table[UNKNOWN] = IGNORED_VALUE
+        table[UNKNOWN] = IGNORE
         return table.take(self.labels)  # a negative number counts from the end
 
     def thing_mask(self, *numbers: int) -> np.ndarray:

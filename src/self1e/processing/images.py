@@ -28,6 +28,8 @@ MAX_TILES = 256
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+_EXIF_ORIENTATION = 0x0112
+
 
 _filtering_warnings = threading.Lock()  # warnings have one set of filters for all threads
 
@@ -61,6 +63,24 @@ def load_image(source: ImageSource) -> Image.Image:
         return _decode_stream(source)
     kind = type(source).__name__
     raise ImageError(f"{kind} is no picture: give a path, bytes, an open file, a PIL picture or a numpy array")
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as `load_image` returns it, from the head of its file.
+
+    Raises:
+        OSError: When there is no such picture.
+    """
+    with Image.open(path) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        except Exception:  # a broken EXIF block is left aside when pictures are loaded, too
+            turned = False
+        if turned and image.format == "TIFF":  # which Pillow turns by itself, some versions when they open it
+            image.load()
+            (width, height), turned = image.size, False
+    return (width, height) if turned else (height, width)
 
 
 def check_max_tiles(max_tiles: int) -> None:

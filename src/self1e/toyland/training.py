@@ -120,8 +120,7 @@ class ToylandDataset(Dataset[Example]):
             segmenting, worded = (_chained(talks, settings.history, rng) for talks in (segmenting, worded))
         talks = segmenting + [talk for talk in worded if not talk.segmenting]
         rehearsed = tuple(talk for talk in worded if talk.segmenting)
-        extras: dict[str, object] = {"rehearsed": rehearsed, SCENE: scene}
-        return Example(Image.fromarray(scene.picture), tuple(talks), f"toyland-{seed}", extras)
+        return Example(Image.fromarray(scene.picture), tuple(talks), f"toyland-{seed}", {SCENE: scene}, rehearsed)
 
     def _scene(self, seed: int) -> Scene:
         """Drawn, or kept from the last time it came round (1.4 MB at 448 pixels)."""

@@ -93,7 +93,7 @@ class Collator:
             rows.append(_row(prefix, self._continuations(group), bidirectional=True))
             masks.append(torch.from_numpy(np.stack([mask for talk in group for mask in talk.masks])))
         worded = [talk for talk in example.conversations if not talk.segmenting]
-        worded += list(example.extras.get("rehearsed", ()))  # type: ignore[call-overload]
+        worded += example.rehearsed
         if worded:
             rows.append(_row(prefix, self._continuations(worded), bidirectional=False))
             masks.append(torch.zeros(0, example.image.height, example.image.width, dtype=torch.uint8))
@@ -104,7 +104,7 @@ class Collator:
             tuple(rows),
             tuple(masks),
             targets={name: make(example) for name, make in self.targets.items()},
-            skipped=example.extras.get("skipped", ()),  # type: ignore[arg-type]
+            skipped=example.skipped,
         )
 
     def batch(self, examples: Sequence[Encoded]) -> dict[str, Any]:

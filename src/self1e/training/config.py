@@ -13,7 +13,7 @@ import yaml
 from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, model_validator
 from yaml.constructor import ConstructorError
 
-from self1e.data.settings import Data, Settings, read_named
+from self1e.data.settings import Data, PathText, Settings, read_named
 from self1e.model.config import Refilling
 from self1e.plugins import LOSSES, PluginError, installed, load
 from self1e.processing.images import MAX_TILES
@@ -41,7 +41,7 @@ class Architecture(Settings):
     text_heads: int = Field(3, gt=0)
     text_mlp_width: int = Field(576, gt=0, description="inner width of the gated MLP")
     vocabulary: int = Field(1536, ge=300, description="most tokens of a learnt tokenizer, special ones included")
-    tokenizer: str | None = Field(
+    tokenizer: PathText | None = Field(
         None, description="model whose tokenizer is taken: a name, a folder, or a Hub id. Default: learnt from the data"
     )
 
@@ -132,12 +132,12 @@ class Validation(Settings):
 class TrainConfig(Settings):
     """Everything that decides a run; saved beside what it makes."""
 
-    output: str = Field(description="folder of checkpoints, logs, and `model`, the result")
-    init: str | None = Field(
+    output: PathText = Field(description="folder of checkpoints, logs, and `model`, the result")
+    init: PathText | None = Field(
         None, description="model to go on from, by its name: `nano`, a folder, or a Hub id; instead of `architecture`"
     )
     architecture: Architecture | None = None
-    vision: str | None = Field(
+    vision: PathText | None = Field(
         None, description="model whose vision tower and projector a model from `architecture` takes over"
     )
     refilling: Refilling = "rfa"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from self1e.data.settings import Examples
+from self1e.data.broken import Examples
 from self1e.training.config import TrainConfig
 
 
@@ -24,6 +24,6 @@ def datasets(settings: TrainConfig, processes: int) -> Datasets:
     chosen, validation = settings.optimisation, settings.validation
     length = chosen.steps * chosen.pictures_per_step * chosen.accumulate * processes
     return Datasets(
-        settings.data.examples(length, training=True),
-        validation.data.examples(validation.examples, training=False) if validation else None,
+        settings.data.tolerant(length, training=True),
+        validation.data.tolerant(validation.examples, training=False) if validation else None,
     )

@@ -24,8 +24,8 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
+from self1e.data.broken import Examples
 from self1e.data.records import DataError
-from self1e.data.settings import Examples, MixtureData
 from self1e.fast.transfers import moved, to_device
 from self1e.model.network import SELF1EForSegmentation
 from self1e.training.adapters import adapter_state, save_adapter
@@ -189,12 +189,14 @@ class SELF1ETrainer(Trainer):
         for name, reason in skipped:
             logger.warning("skipped %s: %s", name, reason)
         self.broken += skipped
-        if isinstance(self.settings.data, MixtureData) and self.seen >= BROKEN_COUNTED_FROM:
-            most = self.settings.data.broken_share
+        if self.seen >= BROKEN_COUNTED_FROM:
+            data = self.settings.data
+            most = data.tolerated
             if len(self.broken) > most * self.seen:
+                limit = "data.broken_share" if "broken_share" in type(data).model_fields else f"{data.name} tolerates"
                 report = "\n".join(f"  {name}: {reason}" for name, reason in self.broken[:20])
                 raise DataError(
-                    f"{len(self.broken)} of {self.seen} records are broken, more than data.broken_share, {most:.2%}; "
+                    f"{len(self.broken)} of {self.seen} records are broken, more than {limit}, {most:.2%}; "
                     f"the first of them:\n{report}"
                 )
 

@@ -17,8 +17,8 @@ from accelerate.utils import gather_object
 from PIL import Image
 
 from self1e.conversation import Example
+from self1e.data.broken import Examples
 from self1e.data.contact_sheet import Cell, laid_out, with_masks
-from self1e.data.settings import Examples
 from self1e.metrics import MaskScores
 from self1e.model.losses import resize
 from self1e.training.collate import Collator
@@ -82,7 +82,7 @@ def validate(
     for start in range(0, count, processes):  # each process takes as many, as they may have to work together
         index = min(start + process, count - 1)
         example = dataset[index]
-        for name, reason in example.extras.get("skipped", ()):  # type: ignore[attr-defined]
+        for name, reason in example.skipped:
             logger.warning("another validation example in place of %s: %s", name, reason)
         inputs = prepare(collator([example]))
         own.append(_judged(model, inputs, example, index, seg_token_id, index < shown))

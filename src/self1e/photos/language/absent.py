@@ -7,13 +7,13 @@ from functools import partial
 
 from numpy.random import Generator
 
-from self1e.data.wording import Written, chance, pick, shuffled
+from self1e.data.wording import ORDINALS, Written, chance, pick, shuffled
 from self1e.photos.language.colours import colours_of, missing_colours
 from self1e.photos.language.places import OPPOSITE, REGIONS, RELATIONS, relations, sides_of
 from self1e.photos.language.query import Draft, drawn
 from self1e.photos.language.using import unanswered_drafts
 from self1e.photos.language.view import View
-from self1e.photos.language.words import ORDINALS, is_plural, word_of
+from self1e.photos.language.words import is_plural, word_of
 from self1e.photos.nouns import Group, Noun, Word, groups, nouns
 
 MOST = 4

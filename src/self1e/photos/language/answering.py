@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from numpy.random import Generator
 
-from self1e.data.wording import Written, chance, pick, shuffled
+from self1e.data.wording import NUMBERS, Written, chance, pick, shuffled
 from self1e.photos.language.absent import Companions, expected
 from self1e.photos.language.colours import colours_of, missing_colours
 from self1e.photos.language.places import OPPOSITE, sides_of
 from self1e.photos.language.query import Draft
 from self1e.photos.language.view import View
-from self1e.photos.language.words import NUMBERS, indefinite, is_plural, verb, word_of
+from self1e.photos.language.words import indefinite, is_plural, verb, word_of
 from self1e.photos.nouns import Noun, Word, nouns
 
 MOST_COUNTED = 4

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.random import Generator
 
 from self1e.conversation import SEG, Conversation
+from self1e.data.masks import IGNORE
 from self1e.data.wording import Manner, worded
-from self1e.photos.index import IGNORED_VALUE
 from self1e.photos.language.query import PhotoQuery
 from self1e.photos.nouns import UNKNOWN
 from self1e.photos.scene import PhotoScene
@@ -33,5 +33,5 @@ def query_mask(query: PhotoQuery, scene: PhotoScene) -> np.ndarray:
     if not query.target.things:
         return scene.mask(*query.target.nouns)
     mask = scene.thing_mask(*query.target.things)
-    mask[(mask == 0) & (scene.labels == UNKNOWN)] = IGNORED_VALUE
+    mask[(mask == 0) & (scene.labels == UNKNOWN)] = IGNORE
     return mask

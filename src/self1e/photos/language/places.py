@@ -8,10 +8,10 @@ from itertools import pairwise
 
 from numpy.random import Generator
 
-from self1e.data.wording import Written, pick
+from self1e.data.wording import NUMBERS, ORDINALS, Written, pick
 from self1e.photos.language.query import Draft, Target
 from self1e.photos.language.view import Head, Thing, View
-from self1e.photos.language.words import NUMBERS, ORDINALS, word_of
+from self1e.photos.language.words import word_of
 from self1e.photos.nouns import Word
 
 CLEAR_STEP = 0.05

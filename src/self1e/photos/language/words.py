@@ -10,8 +10,6 @@ from self1e.data.wording import chance, pick
 from self1e.photos.nouns import Word
 
 P_PLAIN = 0.6
-NUMBERS = ("zero", "one", "two", "three", "four", "five")
-ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
 def word_of(rng: Generator, words: Sequence[Word]) -> Word:

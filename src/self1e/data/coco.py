@@ -1,0 +1,196 @@
+"""COCO-style JSON by category: the base of PACO-LVIS, PASCAL-Part and instances of one's own."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from self1e.data.json_records import read_json
+from self1e.data.masks import union_of_segmentations
+from self1e.data.records import DataError, Query, Record
+from self1e.data.semantic import not_negative, some_of
+from self1e.processing.images import MAX_PIXELS
+
+
+class CategoryMasks:
+    """The pictures of a COCO-style JSON. Every category in a picture is a query for all its instances together.
+
+    Crowds belong to their category; an annotation with no outline at all is left out. Of federated annotations (LVIS,
+    PACO), a category that is marked as not exhaustively annotated in a picture is not asked for there, nor its parts.
+    Annotations of pictures that are not listed are left aside, as a shortened list of pictures is common.
+
+    The file is parsed once, which for PACO's takes some gigabytes for a moment. What stays is one compressed byte
+    string a picture, a fraction of the file, which worker processes share or copy cheaply.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        annotations: Path,
+        images: Path,
+        spoken: Callable[[str], tuple[str, str]],
+        *,
+        absent_classes: int = 0,
+    ) -> None:
+        """Reads the file.
+
+        Args:
+            name: What settings and reports call the source.
+            annotations: The JSON, with `images`, `annotations` and `categories`.
+            images: The folder to which the pictures' `file_name` is relative.
+            spoken: Makes a category's name a phrase and a kind of query. Categories of the same phrase are one.
+            absent_classes: How many categories that are not in a picture are added to its queries. Where the file
+                lists them (`neg_category_ids`) they are taken from there, otherwise from those that some picture has.
+
+        Raises:
+            DataError: When the file cannot be read, is no such JSON, or none of its pictures exists.
+        """
+        tree = _read(annotations)
+        self.name = name
+        self._images = images
+        self._absent_classes = not_negative(absent_classes, "absent_classes")
+        self._names = _category_names(tree["categories"], annotations)
+        self._spoken = {name: spoken(name) for name in self._names.values()}
+        annotated: dict[str, list[list[Any]]] = defaultdict(list)
+        for annotation in tree["annotations"]:
+            pair = [annotation.get("category_id"), annotation.get("segmentation")]
+            annotated[_key(annotation.get("image_id"))].append(pair)
+        seen = {_key(category) for pairs in annotated.values() for category, _ in pairs}
+        self._occurring = tuple(dict.fromkeys(n for category, n in self._names.items() if category in seen))
+        entries: dict[str, list[Any]] = defaultdict(list)
+        for entry in tree["images"]:
+            entries[_key(entry.get("id"))].append({key: entry[key] for key in _OF_A_PICTURE if key in entry})
+        # Ids are numbers, rarely text: zeros in front sort both.
+        self._ids = tuple(sorted(entries, key=lambda key: key.zfill(20)))
+        self._files = tuple(entries[key][0].get("file_name") for key in self._ids)
+        self._packed = [_pack([entries[key], annotated.pop(key, [])]) for key in self._ids]
+        if not self._ids:
+            raise DataError(f"{annotations} lists no pictures")
+        if not any(isinstance(file, str) and file and (images / file).is_file() for file in self._files):
+            raise DataError(f"{images} has none of the {len(self)} pictures of {annotations} ({self._files[0]}, ...)")
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def image_path(self, index: int) -> Path:
+        """The picture of a record.
+
+        Raises:
+            DataError: When the file does not name it.
+        """
+        file = self._files[index]
+        if not file or not isinstance(file, str):
+            raise DataError(f"{self.name}, picture {self._ids[index]}: has no `file_name`")
+        return self._images / file
+
+    def __getitem__(self, index: int) -> Record:
+        """Sorts a picture's annotations by category.
+
+        Raises:
+            DataError: When the picture or one of its annotations lacks something, or contradicts another entry.
+        """
+        record_id = self._ids[index]
+        where = f"{self.name}, picture {record_id}"
+        entries, annotations = json.loads(zlib.decompress(self._packed[index]))
+        image = self.image_path(index)
+        if record_id == "None":
+            raise DataError(f"{where}: an entry of `images` has no `id`")
+        if any(entry != entries[0] for entry in entries):
+            raise DataError(f"{where}: {len(entries)} entries of `images` have this id, but differ")
+        height, width = (_side(entries[0], key, where) for key in ("height", "width"))
+        if height * width > MAX_PIXELS:  # masks of that size would fill the memory
+            raise DataError(f"{where}: {width} x {height} pixels are more than a picture may have, {MAX_PIXELS:,}")
+
+        outlines: dict[str, list[Any]] = defaultdict(list)
+        for category, segmentation in annotations:
+            outlines[self._name(category, where)].append(segmentation)
+        incomplete = set(self._known(entries[0], "not_exhaustive_category_ids", where))
+        of_phrase: dict[tuple[str, str], list[Any]] = defaultdict(list)
+        for name in dict.fromkeys(self._names.values()):
+            of_phrase[self._spoken[name]] += [each for each in outlines.get(name, ()) if not _is_nothing(each)]
+        unclear = {self._spoken[name] for name in self._spoken if {name, _whole_of(name)} & incomplete}
+        queries = tuple(
+            Query(phrase, "phrase", partial(union_of_segmentations, segmentations, height, width), kind=kind)
+            for (phrase, kind), segmentations in of_phrase.items()
+            if segmentations and (phrase, kind) not in unclear
+        )
+        never = entries[0].get("neg_category_ids")
+        candidates = self._occurring if never is None else self._known(entries[0], "neg_category_ids", where)
+        taken = {self._spoken[name][0] for name in outlines} | {phrase for phrase, _ in unclear}
+        absent = dict.fromkeys(self._spoken[name][0] for name in candidates)
+        chosen = some_of([phrase for phrase in absent if phrase not in taken], self._absent_classes, record_id)
+        nowhere = partial(np.zeros, (height, width), np.uint8)
+        queries += tuple(Query(phrase, "phrase", nowhere, kind="absent", absent=True) for phrase in chosen)
+        return Record(record_id, image, queries)
+
+    def _known(self, entry: Mapping[str, Any], key: str, where: str) -> list[str]:
+        """Names of categories; PACO's pictures come from LVIS and may list categories that only LVIS has."""
+        categories = entry.get(key)
+        if not isinstance(categories, list | None):
+            raise DataError(f"{where}: its `{key}` should be a list of numbers, but is {str(categories)[:60]!r}")
+        return [self._names[_key(each)] for each in categories or () if _key(each) in self._names]
+
+    def _name(self, category: Any, where: str) -> str:
+        try:
+            return self._names[_key(category)]
+        except KeyError:
+            raise DataError(f"{where}: category {category!r} is not among the file's `categories`") from None
+
+
+#: What is kept of an entry of `images`.
+_OF_A_PICTURE = ("file_name", "height", "width", "not_exhaustive_category_ids", "neg_category_ids")
+
+
+def _whole_of(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _read(annotations: Path) -> dict[str, list[Any]]:
+    tree = read_json(annotations, "cannot read {path}: {error}")
+    for key in ("images", "annotations", "categories"):
+        content = tree.get(key) if isinstance(tree, Mapping) else None
+        if not isinstance(content, list) or not all(isinstance(each, Mapping) for each in content):
+            raise DataError(f"{annotations} is no COCO instances JSON: it needs a list `{key}` of objects")
+    return tree
+
+
+def _category_names(categories: Sequence[Mapping[str, Any]], annotations: Path) -> dict[str, str]:
+    """Names by id."""
+    names: dict[str, str] = {}
+    for category in categories:
+        name, number = category.get("name"), category.get("id")
+        if number is None or not isinstance(name, str) or not name.strip():
+            raise DataError(f"{annotations}: a category needs `id` and `name`, but one is {dict(category)}")
+        if names.setdefault(_key(number), name) != name:
+            raise DataError(f"{annotations}: category {number} is both {names[_key(number)]!r} and {name!r}")
+    return names
+
+
+def _key(number: Any) -> str:
+    """An id as text, as some programs write 7 here, and "7" or 7.0 there."""
+    return str(int(number) if isinstance(number, float) and number.is_integer() else number)
+
+
+def _pack(content: Any) -> bytes:
+    return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
+
+
+def _side(entry: Mapping[str, Any], key: str, where: str) -> int:
+    side = entry.get(key)
+    if not (isinstance(side, int) or (isinstance(side, float) and side.is_integer())) or side < 1:
+        raise DataError(f"{where}: its `{key}` should be a number of pixels, but is {side!r}")
+    return int(side)
+
+
+def _is_nothing(segmentation: Any) -> bool:
+    """Whether it outlines nothing: None, [], [[]]."""
+    if isinstance(segmentation, Mapping | str):
+        return False
+    return not segmentation or (isinstance(segmentation, list) and all(each in ([], None) for each in segmentation))
