@@ -103,6 +103,23 @@ def test_packed_rows_give_the_loss_of_single_rows(
         torch.testing.assert_close(getattr(packed, part), getattr(single, part), rtol=1e-5, atol=1e-5)
 
 
+def test_how_a_step_is_dealt_out_changes_nothing(tmp_path: Path) -> None:
+    """Four pictures in four batches, two or one: every loss, and what else is logged, is the same but for rounding."""
+    logged = []
+    for accumulate in (4, 2, 1):
+        run = settings(
+            tmp_path / str(accumulate),
+            optimisation={"steps": 1, "pictures_per_step": 4 // accumulate, "accumulate": accumulate},
+            save_every=1,
+        )
+        train(run, device="cpu")
+        state = json.loads((tmp_path / str(accumulate) / "checkpoint-1/trainer_state.json").read_text())
+        logged.append({name: value for name, value in state["log_history"][0].items() if name != "padding"})
+    assert {"ce", "toyland_kind", "toyland_place", "toyland_pointed", "toyland_accuracy_kind"} <= logged[0].keys()
+    for other in logged[1:]:
+        assert other == pytest.approx(logged[0], rel=1e-5)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 

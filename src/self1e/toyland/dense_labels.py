@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from self1e.model.refilling import as_map, pixel_unshuffle
 from self1e.toyland.dense import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
 from self1e.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
+from self1e.training.losses import Share
 
 #: Labels that are one of several names, and how many there are.
 CLASSES = {
@@ -151,7 +152,8 @@ def centre_and_spread(inside: Tensor) -> Tensor:
 def dense_losses(read: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
     """Of one probe; by label float[T, h, w, outputs], and targets as `DenseProbe.forward` takes them.
 
-    Things weigh as much together as the ten times as many pixels of stuff, and among things a pixel weighs 1 / sqrt of
+    Each is the mean over the T pictures of a picture's own mean: which pictures share a batch does not matter. In one,
+    things weigh as much together as the ten times as many pixels of stuff, and among things a pixel weighs 1 / sqrt of
     its thing's box: with every pixel alike, a probe is right nine times in ten without telling a dog from a cat.
     """
     box = targets["geometry"][..., 2:].prod(dim=-1)
@@ -174,11 +176,13 @@ def _error(name: str, values: Tensor, targets: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
+    """float[T, h, w] -> scalar: the weighted mean of each picture, 0 where it has no weights, and the mean of these."""
+    of_pictures = (values * weights).flatten(1).sum(dim=1) / weights.flatten(1).sum(dim=1).clamp(min=1e-6)
+    return of_pictures.mean()
 
 
-def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-    """Share of the pixels of things whose label can be read rightly from the compressed features, for each class."""
+def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, Share]:
+    """How many pixels of things have a label that is read rightly from the compressed features, for each class."""
     with torch.no_grad():
         read = probe.split(probe.read_compressed(compressed))
     on_thing = targets["geometry"][..., 2:].amax(dim=-1) > 0
@@ -186,5 +190,6 @@ def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Ten
     for name, logits in read.items():
         if name in CLASSES:
             counted = on_thing & (targets[name] != UNLABELLED)
-            scores[name] = (logits.argmax(-1) == targets[name])[counted].float().mean().item()
+            right = (logits.argmax(-1) == targets[name]) & counted
+            scores[name] = Share(int(right.sum()), int(counted.sum()))
     return scores

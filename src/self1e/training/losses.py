@@ -44,10 +44,22 @@ class LossInputs:
 
 
 class LossValue(NamedTuple):
-    """A loss: its weighted sum, and its parts for the log; each a mean over the pictures of the batch, a scalar."""
+    """A loss: its weighted sum, and its parts for the log; each a scalar.
+
+    Each has to be a mean over the pictures of the batch: a value of each picture alone, added up and divided by their
+    number. Batches of a step then weigh as much as they have pictures, and how these are dealt out changes nothing. A
+    mean over the pixels or the masks of a batch would.
+    """
 
     total: Tensor
     parts: dict[str, Tensor]
+
+
+class Share(NamedTuple):
+    """How many of how many; those of all batches are added up before they are divided."""
+
+    part: float
+    whole: float
 
 
 class ExtraLoss(nn.Module):
@@ -57,8 +69,8 @@ class ExtraLoss(nn.Module):
         """The loss of a batch."""
         raise NotImplementedError
 
-    def figures(self, inputs: LossInputs) -> dict[str, float]:
-        """What else to log of a batch now and then, such as an accuracy."""
+    def figures(self, inputs: LossInputs) -> dict[str, Share]:
+        """What else to log of a batch now and then, such as an accuracy. A share of nothing is left out."""
         return {}
 
 

@@ -165,8 +165,8 @@ class SELF1ETrainer(Trainer):
         total, parts = loss(seen)
         self._note(**{f"{name}_{part}": value * share for part, value in parts.items()})
         if self.state.global_step % self.settings.log_every == 0:
-            for figure, value in loss.figures(seen).items():
-                self._note_share(f"{name}_{figure}", torch.as_tensor(float(value)), torch.ones(()))
+            for figure, (part, whole) in loss.figures(seen).items():
+                self._note_share(f"{name}_{figure}", torch.as_tensor(float(part)), torch.as_tensor(float(whole)))
         return share * total
 
     def _weighted(self, parts: Mapping[str, Any]) -> Any:
