@@ -1,13 +1,14 @@
 """Runs from nothing: batches, order, resumption, losses of plugins, and that a few steps teach something."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import TINY
 
 from self1e.model.network import SELF1EForSegmentation
@@ -156,7 +157,7 @@ SILENT = {"toyland": {**DATA.model_dump(), "segmenting": 0, "textual": 0, "rehea
 
 def test_next_stage_goes_on_from_model_and_losses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = train(settings(tmp_path / "1", pictures_only=True, data=SILENT), device="cpu")
-    left = load_file(tmp_path / "1" / "extra_losses.safetensors")
+    left = load_file(first / "extra_losses.safetensors")
     assert left and all(name.startswith("toyland.probe.") for name in left)
     assert not any("extra_losses" in name for name in weights(first))
     next_stage = settings(tmp_path / "2", architecture=None, init=str(first))
@@ -165,8 +166,41 @@ def test_next_stage_goes_on_from_model_and_losses(tmp_path: Path, caplog: pytest
     fewer = settings(tmp_path / "3", architecture=None, init=str(first), losses={"toyland": {"labels": ["kind"]}})
     assert make_trainer(fewer, "cpu").model.extra_losses.state_dict().keys() == left.keys()
     assert "the weights of the loss toyland in" in caplog.text
+    assert "extra_losses.safetensors" not in {path.name for path in first.parent.iterdir()}
     second = train(next_stage, device="cpu")
     assert SELF1EForSegmentation.from_pretrained(second).config.image_to_segmentation is False
+
+
+def test_weights_of_losses_are_those_of_the_model(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each result has its own; what lies in the working folder, or beside another's model, is nobody's."""
+    home, work = tmp_path / "home", tmp_path / "work"
+    shutil.copytree(tiny_model_folder, home / "model")
+    shutil.copytree(tiny_model_folder, home / "best")
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    new = {init: taken_up(tmp_path, init) for init in ("nano", str(home / "model"))}
+    for name, init in ((".", "nano"), (home, str(home / "model"))):
+        save_file({key: value + 1 for key, value in new[init].items()}, Path(name) / "extra_losses.safetensors")
+
+    def added(init: str, like: str) -> set[float]:
+        weights = taken_up(tmp_path, init)
+        return {round(float((value - new[like][key]).mean()), 3) for key, value in weights.items()}
+
+    ours = str(home / "model")
+    assert added("nano", "nano") == {0}  # not the one in the working folder
+    assert added("~/best", ours) == {0}  # not that of the last weights
+    assert added("~/model", ours) == added(ours, ours) == {1}  # where earlier versions left it
+    save_file({key: value + 2 for key, value in new[ours].items()}, home / "best" / "extra_losses.safetensors")
+    assert added("~/best", ours) == {2}
+
+
+def taken_up(folder: Path, init: str) -> dict[str, torch.Tensor]:
+    """Weights of the losses of a run that is about to start."""
+    run = settings(folder / "run", architecture=None, init=init, losses={"toyland": {"labels": ["kind"]}})
+    return {name: value.clone() for name, value in make_trainer(run, "cpu").model.extra_losses.state_dict().items()}
 
 
 def test_new_models_can_take_over_a_vision_tower(tmp_path: Path) -> None:

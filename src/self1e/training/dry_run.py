@@ -30,6 +30,7 @@ from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import EVAL_ANSWER, phrase_question
 from self1e.processing.tokens import special_ids
 from self1e.segment.devices import choose_device
+from self1e.training.checkpoints import local_folder
 from self1e.training.config import TrainConfig
 from self1e.training.run import build, denormals_flushed, make_trainer, training_arguments
 from self1e.training.sources import datasets
@@ -196,7 +197,7 @@ def _base(
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """The model of the settings, or one of its shapes."""
     known = KNOWN_BASE.fullmatch(settings.init or "")
-    if known is None or Path(settings.init or "").is_dir():
+    if known is None or local_folder(settings.init) is not None:
         return build(settings)
     if tokenizer is None:
         notes.append("nano's tokenizer in place of the base model's, which --tokenizer FOLDER would give")

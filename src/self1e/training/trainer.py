@@ -30,10 +30,10 @@ from self1e.fast.transfers import moved, to_device
 from self1e.model.network import SELF1EForSegmentation
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
-from self1e.training.checkpoints import AVERAGE, EXTRA_LOSSES, OPTIMISER, SCHEDULE, STATE, UNFINISHED, publish
+from self1e.training.checkpoints import AVERAGE, OPTIMISER, SCHEDULE, STATE, UNFINISHED, publish
 from self1e.training.collate import Collator, Counts, Encoded, dealt
-from self1e.training.config import ConfigError, TrainConfig
-from self1e.training.losses import ExtraLoss, LossInputs
+from self1e.training.config import TrainConfig
+from self1e.training.losses import EXTRA_LOSSES, LOSSES_PREFIX, ExtraLoss, LossInputs
 from self1e.training.optimisers import group_of, make_optimiser
 from self1e.training.trackers import show_picture
 from self1e.training.validation import validate
@@ -46,8 +46,6 @@ BROKEN_COUNTED_FROM = 100
 
 WATCHED_FROM = 5
 """Log lines after the warm-up before anything counts as amiss."""
-
-LOSSES_PREFIX = "extra_losses."
 
 
 class SELF1ETrainer(Trainer):
@@ -404,39 +402,3 @@ class SELF1ETrainer(Trainer):
 def whole(weight: Tensor) -> Tensor:
     """A weight that FSDP has cut up, put together; others as they are. All processes have to ask."""
     return weight.full_tensor() if isinstance(weight, DTensor) else weight
-
-
-def attach_losses(model: SELF1EForSegmentation, settings: TrainConfig) -> None:
-    """Gives the model the losses of the settings, to be trained with it and left out of what is saved.
-
-    Weights that an earlier stage left beside the model that training goes on from are taken up, loss by loss, where
-    they fit.
-
-    Args:
-        model: Gets the attribute `extra_losses`, if there are any.
-        settings: Of the run.
-
-    Raises:
-        ConfigError: When losses with weights of their own are to be trained beside adapters.
-    """
-    if not settings.losses:
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        built = {name: loss.build(model.config) for name, loss in settings.losses.items()}
-    model.extra_losses = nn.ModuleDict(built)
-    if settings.lora is not None and any(True for _ in model.extra_losses.parameters()):
-        raise ConfigError("losses with weights of their own cannot be trained beside adapters: leave out one of them")
-    start = settings.init or settings.vision
-    if start is None or not (path := Path(start).parent / EXTRA_LOSSES).exists():
-        return
-    earlier = load_file(path)
-    for name, loss in built.items():
-        of_loss = {key.removeprefix(f"{name}."): value for key, value in earlier.items() if key.startswith(f"{name}.")}
-        fits = {key: value.shape for key, value in of_loss.items()} == {
-            key: value.shape for key, value in loss.state_dict().items()
-        }
-        if fits:
-            loss.load_state_dict(of_loss)
-        else:
-            logger.warning("the weights of the loss %s in %s do not fit: it starts anew", name, path)
