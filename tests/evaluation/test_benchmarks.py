@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -22,6 +23,7 @@ from self1e.evaluation.run import EvaluationError, evaluate, records_done, summa
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
 from self1e.metrics import MaskScores
 from self1e.plugins import BENCHMARKS, installed
+from self1e.segment.calibration import Calibration
 from self1e.segment.quantise import Quantization
 from self1e.segment.results import Segmentation
 
@@ -200,6 +202,36 @@ def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     with pytest.raises(EvaluationError, match="answer: given there, generated now"):
         evaluate(segmenter, replace(own, answer="generated"), tmp_path / "results", limit=1)
+
+
+def test_confidences_of_two_calibrations_are_not_mixed(
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    segmenter.processor.tokenizer(["a", "longer"], padding=True)  # what it was used for does not count
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with monkeypatch.context() as patch, pytest.raises(EvaluationError, match="calibration_sha256: None there, "):
+        patch.setattr(segmenter, "calibration", Calibration(present=((0.5, 0.2), (1.0, 0.9))))
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with monkeypatch.context() as patch, pytest.raises(EvaluationError, match=r"image_size: \d+ there, 1 now"):
+        patch.setattr(segmenter.processor, "image_size", 1)
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with monkeypatch.context() as patch, pytest.raises(EvaluationError, match="tokenizer_sha256"):
+        other = copy.deepcopy(segmenter.processor.tokenizer)
+        other.add_tokens(["xylophone"])
+        patch.setattr(segmenter.processor, "tokenizer", other)
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
+
+
+def test_folders_of_earlier_versions_say_what_they_lack(
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark
+) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    path = tmp_path / "results" / "evaluation.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in settings.items() if key != "calibration_sha256"}))
+    with pytest.raises(EvaluationError, match="calibration_sha256: not written down there, None now"):
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
 
 
 def test_generated_answers_point_or_do_not(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
