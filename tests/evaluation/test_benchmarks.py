@@ -15,10 +15,10 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.own import OwnSource
 from self1e.data.records import DataError
-from self1e.evaluation import field, run
+from self1e.evaluation import record_benchmarks, run
 from self1e.evaluation.benchmarks import names, open_benchmark
-from self1e.evaluation.field import MaskBenchmark, WordBenchmark, question_of
 from self1e.evaluation.page import worst_samples, write_page
+from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark, question_of
 from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
 from self1e.metrics import MaskScores
@@ -127,7 +127,7 @@ def test_all_that_results_depend_on_is_compared(
         (segmenter, "quantization", Quantization("int8", 1, 1.0, 1), "quantize: None there, int8 now"),
         (segmenter.processor, "max_tiles", 2, "max_tiles: 1 there, 2 now"),
         (run, "__version__", "9.9", r"versions: .*'self1e': '9\.9'"),
-        (field, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
+        (record_benchmarks, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
     ):
         with monkeypatch.context() as changed:
             changed.setattr(of, name, value)
@@ -169,7 +169,7 @@ def test_a_target_of_no_pixel_is_one(tmp_path: Path, segmenter: Segmenter, monke
     lines = [{"image": "a.png", "prompt": f"thing {i}", "masks": masks} for i, masks in enumerate(([speck], []))]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
     nothing = Segmentation(np.zeros((1, 20, 20), bool), np.ones(1), text="[SEG].")
-    monkeypatch.setattr(field, "predicted_masks", lambda *_: [nothing, nothing])
+    monkeypatch.setattr(record_benchmarks, "predicted_masks", lambda *_: [nothing, nothing])
     benchmark = open_benchmark(str(tmp_path / "own.jsonl"), tmp_path)
     evaluate(segmenter, benchmark, tmp_path / "results")
     (done,) = records_done(tmp_path / "results")
