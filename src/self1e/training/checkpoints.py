@@ -91,13 +91,12 @@ def claim(settings: TrainConfig, processes: int) -> None:
 
 def _run(settings: TrainConfig, processes: int) -> dict[str, Any]:
     """What has to stay as it is beside the settings: the pictures of a step, and who writes the optimiser's state."""
-    chosen = settings.optimisation
     engine = "no sharding"
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         engine = "FSDP"
     elif os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         engine = f"DeepSpeed on {processes} processes"
-    return {"pictures_of_a_step": chosen.pictures_per_step * chosen.accumulate * processes, "engine": engine}
+    return {"pictures_of_a_step": settings.optimisation.pictures_of_a_step(processes), "engine": engine}
 
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:

@@ -103,6 +103,14 @@ class Optimisation(Settings):
         0.0, ge=0, lt=1, description="keep an exponential moving average of the trained weights, and finish with it"
     )
 
+    def pictures_of_a_step(self, processes: int = 1) -> int:
+        """How many a step sees, in all batches of all processes."""
+        return self.pictures_per_step * self.accumulate * processes
+
+    def pictures(self, processes: int = 1) -> int:
+        """How many the run sees: the examples that its data have to give."""
+        return self.steps * self.pictures_of_a_step(processes)
+
     def rate(self, group: Group) -> float:
         """Relative learning rate of a group."""
         return self.rates.get(group, 1.0)

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -98,6 +99,11 @@ class GeneratedData(DataSettings):
         """See `GeneratedExamples`."""
         return GeneratedExamples(length)
 
+    def texts(self) -> Iterator[str]:
+        """Those of one example, as all have the same."""
+        for talk in GeneratedExamples(1)[0].conversations:
+            yield from (text for turn in talk.turns for text in (turn.question, turn.answer))
+
 
 @dataclass(frozen=True)
 class GeneratedExamples:
@@ -154,12 +160,15 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
         if root is not None and not Path(root).is_dir():
             notes.append(f"generated pictures in place of the data: there is no folder {root} (data.root)")
             small = small.model_copy(update={"data": GeneratedData(), "losses": {}, "pictures_only": False})
+            if settings.architecture is not None and settings.architecture.tokenizer is None:
+                most = settings.architecture.vocabulary
+                notes.append(f"a small vocabulary, learnt from these: the run's has up to {most:,} tokens")
         elif settings.validation is not None:
             settings.validation.data.examples(1, training=False)[0]  # is it there?
         arguments = training_arguments(small, device)
         arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
         data = datasets(small, arguments.world_size)  # before gigabytes of weights are made
-        trainer = make_trainer(small, device, arguments, _base(settings, tokenizer, notes), data)
+        trainer = make_trainer(small, device, arguments, _base(small, tokenizer, notes), data)
         clock = _Clock()
         trainer.add_callback(clock)
         with denormals_flushed():
@@ -186,7 +195,7 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
             clock.ends[-1] - clock.starts[-1],
             losses,
             chosen.steps,
-            chosen.steps * chosen.pictures_per_step * chosen.accumulate,
+            chosen.pictures(),
             saved * (2 if settings.optimisation.ema else 1) + state,
             max(settings.keep, 1 + (settings.validation is not None)) + 1,
         )
