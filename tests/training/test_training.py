@@ -84,10 +84,11 @@ def test_collator_rows(model_and_processor: tuple[Any, Any], packed: bool) -> No
         assert batch.masks[int(causal.nonzero())].shape[0] == 0
     assert batch.pixel_values.shape[0] == 2
     assert collated["targets"]["toyland"]["kind"].shape == (2, 16, 16)
-    assert collated["counts"]["conversations"] == batch.conversations
-    assert collated["counts"]["tokens"] == len(batch.targets)
-    assert collated["counts"]["read"] == batch.attention_mask.sum()
-    assert collated["counts"]["padded"] == batch.input_ids.numel()
+    texts = [talk for each in examples for talk in (*each.conversations, *each.extras["rehearsed"])]
+    assert collated["counts"]["conversations"] == len(texts)
+    assert collated["counts"]["tokens"] == (batch.targets != -100).sum() > len(texts)
+    assert collated["counts"]["read"] == batch.attention_mask.sum() < collated["counts"]["padded"]
+    assert collated["counts"]["padded"] == batch.input_ids.numel() and collated["counts"]["pictures"] == 2
 
 
 def test_packed_rows_give_the_loss_of_single_rows(

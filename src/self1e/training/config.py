@@ -14,7 +14,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, mo
 from yaml.constructor import ConstructorError
 
 from self1e.data.settings import Data, Settings, read_named
-from self1e.model.config import Refilling
+from self1e.model.config import Refilling, SELF1EConfig
 from self1e.plugins import LOSSES, PluginError, installed, load
 from self1e.processing.images import MAX_TILES
 from self1e.training.losses import LossSettings
@@ -149,8 +149,8 @@ class TrainConfig(Settings):
         None, description="model whose vision tower and projector a model from `architecture` takes over"
     )
     refilling: Refilling = "rfa"
-    image_to_image: bool = True
-    image_to_segmentation: bool = True
+    image_to_image: bool = SELF1EConfig.image_to_image
+    image_to_segmentation: bool = SELF1EConfig.image_to_segmentation
     max_tiles: int | None = Field(
         None, ge=1, le=MAX_TILES, description="most tiles of a picture. Default: as the model has it"
     )
@@ -162,9 +162,9 @@ class TrainConfig(Settings):
         False, description="pictures are encoded and no words are read: vision learns from `losses` alone"
     )
     losses: Losses = Field({}, description="losses of plugins beside the method's own, each with its settings")
-    ce_weight: float = Field(1.0, ge=0)
-    bce_weight: float = Field(2.0, ge=0)
-    dice_weight: float = Field(0.5, ge=0)
+    ce_weight: float = Field(SELF1EConfig.ce_weight, ge=0)
+    bce_weight: float = Field(SELF1EConfig.bce_weight, ge=0)
+    dice_weight: float = Field(SELF1EConfig.dice_weight, ge=0)
     data: Data
     optimisation: Optimisation
     lora: Lora | None = Field(None, description="train adapters instead of all weights of vision and language")
@@ -174,6 +174,10 @@ class TrainConfig(Settings):
     log_every: int = Field(20, gt=0, description="steps")
     save_every: int = Field(500, gt=0, description="steps")
     keep: int = Field(2, gt=0, description="checkpoints to keep")
+
+    def of_model(self) -> dict[str, Any]:
+        """What is the model's own to know: the settings of the names that its configuration has."""
+        return {name: getattr(self, name) for name in SELF1EConfig.__annotations__ if name in type(self).model_fields}
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

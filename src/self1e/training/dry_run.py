@@ -190,8 +190,8 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
             sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             weights["all"] + weights["trained"] + state,
             _peak(trainer.args.device),
-            trainer.totals["pictures"],
-            trainer.totals["padded"],
+            trainer.running.totals["pictures"],
+            trainer.running.totals["padded"],
             clock.ends[-1] - clock.starts[-1],
             losses,
             chosen.steps,
@@ -216,8 +216,7 @@ def _base(
     processor.max_tiles = settings.max_tiles or 1
     ids = special_ids(processor.tokenizer)
     config = full_config(known[1], seg_token_id=ids[SEG], image_token_id=ids[IMG_CONTEXT])
-    for name in ("refilling", "image_to_image", "image_to_segmentation"):
-        setattr(config, name, getattr(settings, name))
+    config.update(settings.of_model())
     frozen = torch.bfloat16 if settings.lora and settings.optimisation.precision == "bfloat16" else torch.float32
     return random_model(config, frozen), processor
 

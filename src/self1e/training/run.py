@@ -212,18 +212,7 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             raise ConfigError(
                 f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
             )
-    model.config.update(
-        {
-            name: getattr(settings, name)
-            for name in (
-                "image_to_image",
-                "image_to_segmentation",
-                "ce_weight",
-                "bce_weight",
-                "dice_weight",
-            )
-        }
-    )
+    model.config.update(settings.of_model())
     return model, processor
 
 
