@@ -12,8 +12,9 @@ from PIL import Image
 
 from self1e.conversation import Conversation, Example
 from self1e.data.records import DataError
-from self1e.toyland.dense import KIND_NAMES
-from self1e.toyland.dense_labels import (
+from self1e.toyland.dataset import MOST_TURNS, ToylandDataset
+from self1e.toyland.dense_labels import KIND_NAMES
+from self1e.toyland.dense_probe import (
     CLASSES,
     DenseProbe,
     at_cell_centres,
@@ -25,7 +26,7 @@ from self1e.toyland.dense_labels import (
 )
 from self1e.toyland.generate import generate_scene
 from self1e.toyland.loss import DenseLabels, targets_of
-from self1e.toyland.training import MOST_TURNS, ToylandData, ToylandDataset
+from self1e.toyland.training import ToylandData
 from self1e.training.config import ConfigError, load_config
 
 DATA = ToylandData(size=96, segmenting=3, textual=2, rehearsed=1)

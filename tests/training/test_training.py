@@ -13,7 +13,8 @@ from tiny import TINY
 
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.tokenizers import train_tokenizer
-from self1e.toyland.training import ToylandData, ToylandDataset, toyland_corpus
+from self1e.toyland.dataset import ToylandDataset, toyland_corpus
+from self1e.toyland.training import ToylandData
 from self1e.training.build_from_scratch import build_from_scratch, sine_positions
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig

@@ -31,7 +31,7 @@ from self1e.segment.passes import EncodedPicture
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 from self1e.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
-from self1e.toyland.dataset import TRAINING_SEEDS
+from self1e.toyland.example import TRAINING_SEEDS
 from self1e.toyland.language import SEGMENTING, TEXTUAL, SceneQuery
 
 SCENES_PER_SEED = 1_000_000

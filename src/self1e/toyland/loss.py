@@ -14,16 +14,16 @@ from torch import Tensor
 from self1e.conversation import Example
 from self1e.data.records import DataError
 from self1e.model.config import SELF1EConfig
-from self1e.toyland.dense_labels import DenseProbe, dense_targets, label_accuracy
+from self1e.toyland.dataset import SCENE
+from self1e.toyland.dense_probe import DenseProbe, dense_targets, label_accuracy
 from self1e.toyland.scene import Scene
-from self1e.toyland.training import SCENE
 from self1e.training.losses import ExtraLoss, LossInputs, LossSettings, LossValue, MakeTargets, Share
 
 Label = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
 
 
 class DenseLabels(LossSettings):
-    """What every pixel of a scene belongs to, and what each `[SEG]` points at; see `self1e.toyland.dense_labels`."""
+    """What every pixel of a scene belongs to, and what each `[SEG]` points at; see `self1e.toyland.dense_probe`."""
 
     formerly: ClassVar[Mapping[str, str]] = {
         "dense_weight": "losses.toyland.weight",
