@@ -78,8 +78,8 @@ def claim(settings: TrainConfig, processes: int) -> None:
     before, here = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
     if before["engine"] != here["engine"]:
         raise ConfigError(
-            f"the run in {output} was started with {before['engine']}, and cannot go on with {here['engine']}: their "
-            "checkpoints differ"
+            f"the run in {output} was started with {before['engine']}, and cannot go on with {here['engine']}, "
+            "whose checkpoints differ: start it as before, or choose another output"
         )
     name = "pictures_of_a_step"
     if before[name] != here[name]:

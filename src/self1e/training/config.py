@@ -48,10 +48,14 @@ class Architecture(Settings):
     @model_validator(mode="after")
     def _divides(self) -> Architecture:
         if self.image_size % (2 * self.patch_size):
-            raise ValueError(f"image_size {self.image_size} is not a multiple of two patches of {self.patch_size}")
-        for width, heads in ((self.vision_width, self.vision_heads), (self.text_width, self.text_heads)):
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of two patches of {self.patch_size}: give one of "
+                f"{2 * self.patch_size}, or another patch_size"
+            )
+        for part in ("vision", "text"):
+            width, heads = (getattr(self, f"{part}_{name}") for name in ("width", "heads"))
             if width % heads:
-                raise ValueError(f"width {width} does not divide into {heads} heads")
+                raise ValueError(f"{part}_width {width} does not divide into {heads} heads: give a multiple of {heads}")
         if self.tokenizer is not None and "vocabulary" in self.model_fields_set:
             raise ValueError("vocabulary is for a tokenizer that is learnt: leave it out, or `tokenizer`")
         return self
@@ -182,7 +186,8 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if (self.init is None) == (self.architecture is None):
-            raise ValueError("give either `init` (a model to go on from) or `architecture` (from nothing)")
+            given = "both are given" if self.init else "neither is given"
+            raise ValueError(f"give either `init` (a model to go on from) or `architecture` (from nothing): {given}")
         if self.vision is not None and self.architecture is None:
             raise ValueError("`vision` is for a model from `architecture`: with `init`, the whole model is taken over")
         if self.packed and self.image_to_segmentation:
@@ -192,10 +197,15 @@ class TrainConfig(Settings):
         if self.pictures_only and not self.losses:
             raise ValueError("pictures_only leaves the method's own losses out: give `losses`")
         if self.pictures_only and self.validation is not None:
-            raise ValueError("validation looks at masks and words, which a run with pictures_only does not learn")
+            raise ValueError(
+                "validation looks at masks and words, which a run with pictures_only does not learn: leave one out"
+            )
         for data in (self.data, self.validation.data if self.validation else None):
             if data is not None and not self.pictures_only and not data.always_asks:
-                raise ValueError(f"{data.name} would ask nothing about some pictures: change its settings")
+                raise ValueError(
+                    f"{data.name} would ask nothing about some pictures: have its settings ask about every one, or set "
+                    "pictures_only"
+                )
         if self.lora is not None and self.init is None:
             raise ValueError("lora adapts a model that has learnt something: give `init`, not `architecture`")
         if self.architecture is not None and self.max_tiles is not None:
@@ -205,9 +215,13 @@ class TrainConfig(Settings):
         if not any(
             self.optimisation.rate(group) for group in get_args(Group) if group != "stem"
         ):  # which few models have
-            raise ValueError("optimisation.rates freeze every group: nothing is left to train")
-        if self.lora is not None and not all(self.optimisation.rate(group) for group in self.lora.targets):
-            raise ValueError("optimisation.rates freeze a group of lora.targets, whose adapters are to be trained")
+            raise ValueError("optimisation.rates freeze every group, so nothing is left to train: raise one above 0")
+        frozen = [group for group in (self.lora.targets if self.lora else ()) if not self.optimisation.rate(group)]
+        if frozen:
+            raise ValueError(
+                f"optimisation.rates are 0 for {', '.join(frozen)} of lora.targets, whose adapters are to be trained: "
+                "raise them, or take them out of lora.targets"
+            )
         return self
 
 

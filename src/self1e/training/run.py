@@ -156,7 +156,10 @@ def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
     several = trainer.accelerator.num_processes > 1
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if settings.losses and (several or sharded):
-        raise ConfigError("losses are for one process: they are computed outside of the model's forward")
+        raise ConfigError(
+            "losses of plugins are computed outside of the model's forward, in one process that is not sharded: start "
+            "one process, or leave out `losses`"
+        )
     if settings.optimisation.optimiser == "muon" and sharded:
         raise ConfigError("optimiser: muon needs whole matrices, which FSDP and DeepSpeed cut up: set adamw")
     if settings.optimisation.ema and sharded:
@@ -210,7 +213,8 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             processor.max_tiles = settings.max_tiles
         if model.config.refilling != settings.refilling:
             raise ConfigError(
-                f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
+                f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}: set "
+                "what it was trained with, or begin with a base model"
             )
     model.config.update(settings.of_model())
     return model, processor

@@ -47,7 +47,7 @@ WATCHED_FROM = 5
 
 
 class SELF1ETrainer(Trainer):
-    """Adds to `Trainer` what `settings` say, and losses of plugins, whose weights live in checkpoints only.
+    """Adds to `Trainer` what `settings` say, and losses of plugins, whose weights have a file of their own.
 
     Examples come in the order of the dataset, whose item `i` is a function of (seed, i): a resumed run goes on with
     exactly the examples that an uninterrupted one would see.
