@@ -44,7 +44,7 @@ from self1e.data.masks import read_index_map
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import IndexMapSource, spoken_name
 from self1e.data.records import Record, Source
-from self1e.evaluation.field import predicted_masks
+from self1e.evaluation.record_benchmarks import predicted_masks
 from self1e.files import folder_when_complete, write_json
 from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores
 from self1e.processing.images import load_image

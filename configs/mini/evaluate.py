@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from self1e.evaluation.field import MaskBenchmark
+from self1e.evaluation.record_benchmarks import MaskBenchmark
 from self1e.evaluation.samples import Sample, mask_figures
 from self1e.metrics import GREFCOCO_MIN_AREA, mean_class_iou
 from self1e.photos.source import MEASURED, PhotoSource

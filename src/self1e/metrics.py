@@ -151,17 +151,24 @@ class MaskScores:
             The sample's IoU, 1 when neither mask has a pixel.
         """
         inside, true = _masks(pred, target, self.ignore)
-        predicted, target_area = int(np.count_nonzero(inside)), int(np.count_nonzero(true))
-        intersection = int(np.count_nonzero(inside & true))
+        predicted, intersection = int(np.count_nonzero(inside)), int(np.count_nonzero(inside & true))
+        target_area = int(np.count_nonzero(true))
+        self.only_ignored += absent is None and target_area == 0 and bool(np.asarray(target).any())
+        return self.count(predicted, target_area, intersection, absent=absent)
+
+    def count(self, predicted: int, target: int, intersection: int, *, absent: bool | None = None) -> float:
+        """Adds a sample whose pixels have been counted: of the prediction, of the target, and those they share.
+
+        `absent` and what is returned are those of `update`.
+        """
         if predicted < self.min_area:
             predicted = intersection = 0
-        union = predicted + target_area - intersection
+        union = predicted + target - intersection
         self.intersections.append(intersection)
         self.unions.append(union)
         self.predicted.append(predicted)
-        self.targets.append(target_area)
-        self.absent.append(target_area == 0 if absent is None else absent)
-        self.only_ignored += absent is None and target_area == 0 and bool(np.asarray(target).any())
+        self.targets.append(target)
+        self.absent.append(target == 0 if absent is None else absent)
         return intersection / union if union else 1.0
 
     def merge(self, other: MaskScores) -> MaskScores:

@@ -189,6 +189,8 @@ def test_stats(cli: Cli, tmp_path: Path) -> None:
     )
     tree = json.loads((tmp_path / "stats.json").read_text())
     (source,) = tree["sources"]
+    again = cli("data", "stats", mine(tmp_path), "--sample", 0, "--workers", 0, "--set", "optimisation.accumulate=4")
+    assert "a run of 320 examples" in again.out
     assert tree["examples"] == 80 and source["masks"] == 3 and source["kinds"] == {"box": 6, "words": 6}
     assert source["area"]["50"] == pytest.approx(40 * 35 / (80 * 60))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -14,14 +15,15 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.own import OwnSource
 from self1e.data.records import DataError
-from self1e.evaluation import field, run
+from self1e.evaluation import record_benchmarks, run
 from self1e.evaluation.benchmarks import names, open_benchmark
-from self1e.evaluation.field import MaskBenchmark, WordBenchmark, question_of
 from self1e.evaluation.page import worst_samples, write_page
+from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark, question_of
 from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
 from self1e.metrics import MaskScores
 from self1e.plugins import BENCHMARKS, installed
+from self1e.segment.calibration import Calibration
 from self1e.segment.quantise import Quantization
 from self1e.segment.results import Segmentation
 
@@ -125,7 +127,7 @@ def test_all_that_results_depend_on_is_compared(
         (segmenter, "quantization", Quantization("int8", 1, 1.0, 1), "quantize: None there, int8 now"),
         (segmenter.processor, "max_tiles", 2, "max_tiles: 1 there, 2 now"),
         (run, "__version__", "9.9", r"versions: .*'self1e': '9\.9'"),
-        (field, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
+        (record_benchmarks, "LONGEST_ANSWER", 1, "longest_answer: 128 there, 1 now"),
     ):
         with monkeypatch.context() as changed:
             changed.setattr(of, name, value)
@@ -167,7 +169,7 @@ def test_a_target_of_no_pixel_is_one(tmp_path: Path, segmenter: Segmenter, monke
     lines = [{"image": "a.png", "prompt": f"thing {i}", "masks": masks} for i, masks in enumerate(([speck], []))]
     (tmp_path / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
     nothing = Segmentation(np.zeros((1, 20, 20), bool), np.ones(1), text="[SEG].")
-    monkeypatch.setattr(field, "predicted_masks", lambda *_: [nothing, nothing])
+    monkeypatch.setattr(record_benchmarks, "predicted_masks", lambda *_: [nothing, nothing])
     benchmark = open_benchmark(str(tmp_path / "own.jsonl"), tmp_path)
     evaluate(segmenter, benchmark, tmp_path / "results")
     (done,) = records_done(tmp_path / "results")
@@ -200,6 +202,36 @@ def test_another_evaluation_is_not_mixed_in(tmp_path: Path, segmenter: Segmenter
     evaluate(segmenter, own, tmp_path / "results", limit=1)
     with pytest.raises(EvaluationError, match="answer: given there, generated now"):
         evaluate(segmenter, replace(own, answer="generated"), tmp_path / "results", limit=1)
+
+
+def test_confidences_of_two_calibrations_are_not_mixed(
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    segmenter.processor.tokenizer(["a", "longer"], padding=True)  # what it was used for does not count
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with monkeypatch.context() as patch, pytest.raises(EvaluationError, match="calibration_sha256: None there, "):
+        patch.setattr(segmenter, "calibration", Calibration(present=((0.5, 0.2), (1.0, 0.9))))
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with monkeypatch.context() as patch, pytest.raises(EvaluationError, match=r"image_size: \d+ there, 1 now"):
+        patch.setattr(segmenter.processor, "image_size", 1)
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
+    with monkeypatch.context() as patch, pytest.raises(EvaluationError, match="tokenizer_sha256"):
+        other = copy.deepcopy(segmenter.processor.tokenizer)
+        other.add_tokens(["xylophone"])
+        patch.setattr(segmenter.processor, "tokenizer", other)
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
+
+
+def test_folders_of_earlier_versions_say_what_they_lack(
+    tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark
+) -> None:
+    evaluate(segmenter, own, tmp_path / "results", limit=1)
+    path = tmp_path / "results" / "evaluation.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({key: value for key, value in settings.items() if key != "calibration_sha256"}))
+    with pytest.raises(EvaluationError, match="calibration_sha256: not written down there, None now"):
+        evaluate(segmenter, own, tmp_path / "results", limit=1)
 
 
 def test_generated_answers_point_or_do_not(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:

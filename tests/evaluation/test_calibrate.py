@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from self1e.evaluation import field
+from self1e.evaluation import record_benchmarks
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.calibrate import CalibrationError, calibrate
 from self1e.segment.calibration import Calibration
@@ -43,7 +43,7 @@ def test_scores_become_the_iou_they_stand_for(
         absent = nothing if len(asked) % 2 else whole
         return [Segmentation(whole, np.array([0.9])), Segmentation(absent, np.array([0.6]))]
 
-    monkeypatch.setattr(field, "predicted_masks", found)
+    monkeypatch.setattr(record_benchmarks, "predicted_masks", found)
     segmenter = Segmenter.from_pretrained(str(tiny_model_folder), device="cpu")
     segmenter.calibration = Calibration(present=((0.0, 0.0), (1.0, 0.1)))
     told: list[tuple[int, int]] = []

@@ -14,9 +14,9 @@ from self1e import Segmenter
 from self1e.data.records import Record
 from self1e.data.vqa import VQA_TESTS
 from self1e.data.words import SHORT_ANSWER_PROMPT
-from self1e.evaluation import field
+from self1e.evaluation import record_benchmarks
 from self1e.evaluation.benchmarks import names, open_benchmark
-from self1e.evaluation.field import MaskBenchmark
+from self1e.evaluation.record_benchmarks import MaskBenchmark
 from self1e.evaluation.run import evaluate, summarise
 from self1e.plugins import BENCHMARKS, installed
 from self1e.segment.results import Segmentation
@@ -114,7 +114,8 @@ def words(root: Path, name: str, split: str, segmenter: Segmenter) -> Figures:
     (root / pictures).mkdir(parents=True)
     picture = root / pictures / "a.jpg"
     Image.new("RGB", (20, 20), "red").save(picture)
-    reply = segmenter.chat(picture, f"What is it?\n{SHORT_ANSWER_PROMPT}", max_new_tokens=field.LONGEST_WORDS).text
+    asked, longest = f"What is it?\n{SHORT_ANSWER_PROMPT}", record_benchmarks.LONGEST_WORDS
+    reply = segmenter.chat(picture, asked, max_new_tokens=longest).text
     line = {"image": f"data/{pictures}/a.jpg", "question": "What is it?"}
     answers = [{"answer": reply}, {"answer": "surely not said"}]
     test_words.write_lines(root / questions, *(line | {"question_id": i} | answers[i] for i in (0, 1)))
@@ -149,7 +150,7 @@ def test_figures(tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.Monke
     figures = summarise(benchmark, tmp_path / "by the model")
     assert figures["samples"] == expected["samples"] and not figures["broken"]
     assert figures["answer"] == benchmark.answer == ("generated" if "accuracy" in expected else "given")
-    monkeypatch.setattr(field, "predicted_masks", known_masks)
+    monkeypatch.setattr(record_benchmarks, "predicted_masks", known_masks)
     evaluate(segmenter, benchmark, tmp_path / "known")
     figures = summarise(benchmark, tmp_path / "known")
     assert {key: figures[key] for key in FIGURES & figures.keys()} == pytest.approx(expected)

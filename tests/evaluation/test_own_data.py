@@ -13,7 +13,7 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.records import DataError
 from self1e.evaluation.benchmarks import open_benchmark
-from self1e.evaluation.field import MaskBenchmark, question_of
+from self1e.evaluation.record_benchmarks import MaskBenchmark, question_of
 from self1e.evaluation.run import evaluate, records_done, summarise
 
 PROMPT = {"image": "images/a.png", "prompt": "the bag", "masks": [[0, 0, 9, 0, 9, 9, 0, 9]], "kind": "words"}

@@ -34,7 +34,7 @@ from self1e.toyland.benchmark import (
     scene_questions,
     scene_talks,
 )
-from self1e.toyland.dataset import TRAINING_SEEDS
+from self1e.toyland.example import TRAINING_SEEDS
 from self1e.toyland.language import SEGMENTING
 from self1e.toyland.language.chat import query_mask
 

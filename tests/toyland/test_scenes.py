@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from self1e.toyland.colours import RGB_OF
-from self1e.toyland.dense import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
+from self1e.toyland.dense_labels import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
 from self1e.toyland.generate import MIN_AREA, MIN_SIZE, MIN_VISIBILITY, generate_scene
 from self1e.toyland.kinds import KINDS
 from self1e.toyland.scene import COLOURS, SIZES, TEXTURES, Scene

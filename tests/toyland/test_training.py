@@ -12,19 +12,21 @@ from PIL import Image
 
 from self1e.conversation import Conversation, Example
 from self1e.data.records import DataError
-from self1e.toyland.dense import KIND_NAMES
-from self1e.toyland.dense_labels import (
+from self1e.toyland.dataset import MOST_TURNS, ToylandDataset
+from self1e.toyland.dense_labels import KIND_NAMES
+from self1e.toyland.dense_probe import (
     CLASSES,
     DenseProbe,
     at_cell_centres,
     centre_and_spread,
     dense_losses,
     dense_targets,
+    label_accuracy,
     place_waves,
 )
 from self1e.toyland.generate import generate_scene
 from self1e.toyland.loss import DenseLabels, targets_of
-from self1e.toyland.training import MOST_TURNS, ToylandData, ToylandDataset
+from self1e.toyland.training import ToylandData
 from self1e.training.config import ConfigError, load_config
 
 DATA = ToylandData(size=96, segmenting=3, textual=2, rehearsed=1)
@@ -107,6 +109,24 @@ def test_pixels_of_small_things_weigh_more() -> None:
         losses.append(dense_losses(probe.split(wrong), target)["kind"].item())
     assert losses[0] == pytest.approx(4 * losses[1], rel=1e-3)  # 1 / sqrt(box)
     assert losses[1] > losses[2] > 0  # of 17 cells of things, or of 47 of stuff
+
+
+def test_labels_of_a_batch_are_means_over_its_pictures() -> None:
+    """Also where one of them has no things: then it has no accuracy either, rather than one that is no number."""
+    probe, scenes = DenseProbe(8), [generate_scene(seed, 96) for seed in (3, 4)]
+    features = torch.randn(2, 9, 8)
+    each = [dense_targets(scene, 12) for scene in scenes]
+    each[1]["geometry"] = torch.zeros_like(each[1]["geometry"])
+    together = {name: torch.stack([targets[name] for targets in each]) for name in each[0]}
+    losses = probe(features, None, together)
+    accuracy = label_accuracy(probe, features, together)
+    alone = [{name: values[None] for name, values in targets.items()} for targets in each]
+    for name, loss in losses.items():
+        expected = [probe(features[[row]], None, alone[row])[name] for row in range(2)]
+        torch.testing.assert_close(loss, torch.stack(expected).mean())
+    for name, share in accuracy.items():
+        one, other = (label_accuracy(probe, features[[row]], alone[row])[name] for row in range(2))
+        assert share == one and share.whole > 0 and other == (0, 0)
 
 
 def test_place_waves_peak_where_places_are_the_same() -> None:

@@ -117,7 +117,7 @@ def test_faults_are_named(tmp_path: Path, tiny_model_folder: Path) -> None:
         merge(tiny_model_folder)
     for changes, said in (
         ({"optimisation": {"optimiser": "muon"}}, "set optimiser: adamw"),
-        ({"optimisation": {"rates": {"vision": 0}}}, "freeze a group of lora.targets"),
+        ({"optimisation": {"rates": {"vision": 0}}}, "rates are 0 for vision of lora.targets"),
         ({"optimisation": {"rates": {"head": -1}}}, "greater than or equal to 0"),
         ({"optimisation": {"rates": {"tail": 1}}}, "rates.tail"),
     ):

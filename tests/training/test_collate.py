@@ -21,7 +21,7 @@ from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.model.batch import Row
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import encode_continuation
-from self1e.training.collate import Encoded, counts_of, dealt
+from self1e.training.collate import Encoded, dealt
 
 Draw = Callable[[], list[int]]
 """Lengths of the rows of one more picture of a part."""
@@ -34,8 +34,14 @@ def encoded(*lengths: int) -> Encoded:
     return Encoded(torch.zeros(1), (1, 1), IMAGE_TOKENS, rows, ())
 
 
+def read_and_padded(group: list[Encoded]) -> tuple[int, int]:
+    """Tokens of all rows of a batch, without and with padding."""
+    lengths = [len(row.input_ids) for example in group for row in example.rows]
+    return sum(lengths), len(lengths) * max(lengths)
+
+
 def cost(group: list[Encoded]) -> int:
-    padded = counts_of([row for example in group for row in example.rows])["padded"]
+    _, padded = read_and_padded(group)
     return (padded + len(group) * IMAGE_TOKENS) ** 2
 
 
@@ -64,8 +70,8 @@ RATES = [(1, 1, 1, 1), (6, 20, 6, 1)]
 
 def waste(steps: list[list[list[Encoded]]]) -> float:
     """Share of padding in all tokens of some steps."""
-    counts = [counts_of([row for example in batch for row in example.rows]) for batches in steps for batch in batches]
-    return 1 - sum(each["read"] for each in counts) / sum(each["padded"] for each in counts)
+    read, padded = zip(*(read_and_padded(batch) for batches in steps for batch in batches), strict=True)
+    return 1 - sum(read) / sum(padded)
 
 
 def assert_little_is_wasted(parts: tuple[Draw, ...], rates: tuple[int, ...], rng: np.random.Generator) -> None:

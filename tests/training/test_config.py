@@ -8,6 +8,7 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.utils import DistributedType
 
+from self1e.model.config import SELF1EConfig
 from self1e.training.config import ConfigError, Lora, TrainConfig, load_config
 
 GROUPS = ("vision", "projector", "language", "embeddings", "head")
@@ -61,8 +62,8 @@ def test_home_is_found_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ({"optimisation": {"steps": "many"}}, "optimisation.steps"),
         ({"optimisation": {"steps": 0}}, "greater than 0"),
         ({"architecture": {"image_size": 100}}, "not a multiple"),
-        ({"architecture": {"text_width": 100}}, "does not divide into 3 heads"),
-        ({"init": "somewhere"}, "either `init`"),
+        ({"architecture": {"text_width": 100}}, "text_width 100 does not divide into 3 heads"),
+        ({"init": "somewhere"}, "either `init` (a model to go on from) or `architecture` (from nothing): both are"),
         ({"packed": True}, "image_to_segmentation: false"),
         ({"architecture": {"tokenizer": "nano", "vocabulary": 400}}, "vocabulary is for a tokenizer that is learnt"),
         ({"pictures_only": True}, "pictures_only leaves the method's own losses out: give `losses`"),
@@ -152,3 +153,13 @@ def test_settings_below_a_value_are_refused(tmp_path: Path, key: str) -> None:
     tree = SMALLEST | {"data": {"parts": [1]}}
     with pytest.raises(ConfigError, match=f"cannot set {key}"):
         load_config(write(tmp_path, tree), {key: 1})
+
+
+def test_the_model_knows_what_is_its_own(tmp_path: Path) -> None:
+    """Settings of the names that its configuration has, and as that has them unless something else is asked for."""
+    model = SELF1EConfig()
+    default = load_config(write(tmp_path, SMALLEST)).of_model()
+    assert default == {name: getattr(model, name) for name in default}
+    changes = {"image_to_image": False, "image_to_segmentation": False, "dice_weight": 0.25}
+    assert load_config(write(tmp_path, SMALLEST | changes)).of_model() == default | changes
+    assert {"refilling", "ce_weight", "bce_weight", *changes} == default.keys()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from small_runs import config, own_data, write_config
+from tiny import TINY
 
 from self1e.cli import run
 from self1e.data.records import DataError
@@ -48,6 +49,14 @@ def test_known_bases_are_not_downloaded(
     for words in ("random weights in the shapes of OpenGVLab/InternVL3-2B", "nano's tokenizer", "no folder nowhere"):
         assert words in text
     assert "5,000 steps, 200,000 pictures" in text
+
+
+def test_a_model_from_nothing_does_without_its_data(tmp_path: Path) -> None:
+    """Its tokenizer is learnt from what stands in for them."""
+    data = {"root": str(tmp_path / "nowhere"), "parts": {"a": {"rate": 1, "sets": ["ade20k"]}}}
+    seen = dry_run(config(tmp_path, data, architecture=TINY.model_dump()), device="cpu")
+    assert len(seen.losses) == 2
+    assert "there is no folder" in seen.notes[0] and "up to 500 tokens" in seen.notes[1]
 
 
 def test_missing_sets_are_no_reason_to_look_away(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_tokenizer_is_taken_from_elsewhere(tmp_path: Path, tiny_model_folder: 
 def test_too_many_broken_records_stop_the_run(
     tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("self1e.training.trainer.BROKEN_COUNTED_FROM", 4)
+    monkeypatch.setattr("self1e.training.running.BROKEN_COUNTED_FROM", 4)
     data = {"parts": {"mine": {"rate": 1, "own": [{"jsonl": str(own_file(tmp_path, 4, broken=4))}]}}}
     settings = config(tmp_path, data, init=str(tiny_model_folder))
     with pytest.raises(DataError, match=r"(?s)records are broken, more than data\.broken_share, 1\.00%.*missing-"):

@@ -1,18 +1,20 @@
 """Runs from nothing: batches, order, resumption, losses of plugins, and that a few steps teach something."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import TINY
 
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.tokenizers import train_tokenizer
-from self1e.toyland.training import ToylandData, ToylandDataset, toyland_corpus
+from self1e.toyland.dataset import ToylandDataset, toyland_corpus
+from self1e.toyland.training import ToylandData
 from self1e.training.build_from_scratch import build_from_scratch, sine_positions
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
@@ -83,10 +85,11 @@ def test_collator_rows(model_and_processor: tuple[Any, Any], packed: bool) -> No
         assert batch.masks[int(causal.nonzero())].shape[0] == 0
     assert batch.pixel_values.shape[0] == 2
     assert collated["targets"]["toyland"]["kind"].shape == (2, 16, 16)
-    assert collated["counts"]["conversations"] == batch.conversations
-    assert collated["counts"]["tokens"] == len(batch.targets)
-    assert collated["counts"]["read"] == batch.attention_mask.sum()
-    assert collated["counts"]["padded"] == batch.input_ids.numel()
+    texts = [talk for each in examples for talk in (*each.conversations, *each.extras["rehearsed"])]
+    assert collated["counts"]["conversations"] == len(texts)
+    assert collated["counts"]["tokens"] == (batch.targets != -100).sum() > len(texts)
+    assert collated["counts"]["read"] == batch.attention_mask.sum() < collated["counts"]["padded"]
+    assert collated["counts"]["padded"] == batch.input_ids.numel() and collated["counts"]["pictures"] == 2
 
 
 def test_packed_rows_give_the_loss_of_single_rows(
@@ -101,6 +104,23 @@ def test_packed_rows_give_the_loss_of_single_rows(
         packed, single = (model(collated["batch"]) for collated in batches)
     for part in ("ce_loss", "mask_bce_loss", "mask_dice_loss", "loss"):
         torch.testing.assert_close(getattr(packed, part), getattr(single, part), rtol=1e-5, atol=1e-5)
+
+
+def test_how_a_step_is_dealt_out_changes_nothing(tmp_path: Path) -> None:
+    """Four pictures in four batches, two or one: every loss, and what else is logged, is the same but for rounding."""
+    logged = []
+    for accumulate in (4, 2, 1):
+        run = settings(
+            tmp_path / str(accumulate),
+            optimisation={"steps": 1, "pictures_per_step": 4 // accumulate, "accumulate": accumulate},
+            save_every=1,
+        )
+        train(run, device="cpu")
+        state = json.loads((tmp_path / str(accumulate) / "checkpoint-1/trainer_state.json").read_text())
+        logged.append({name: value for name, value in state["log_history"][0].items() if name != "padding"})
+    assert {"ce", "toyland_kind", "toyland_place", "toyland_pointed", "toyland_accuracy_kind"} <= logged[0].keys()
+    for other in logged[1:]:
+        assert other == pytest.approx(logged[0], rel=1e-5)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -139,7 +159,7 @@ SILENT = {"toyland": {**DATA.model_dump(), "segmenting": 0, "textual": 0, "rehea
 
 def test_next_stage_goes_on_from_model_and_losses(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     first = train(settings(tmp_path / "1", pictures_only=True, data=SILENT), device="cpu")
-    left = load_file(tmp_path / "1" / "extra_losses.safetensors")
+    left = load_file(first / "extra_losses.safetensors")
     assert left and all(name.startswith("toyland.probe.") for name in left)
     assert not any("extra_losses" in name for name in weights(first))
     next_stage = settings(tmp_path / "2", architecture=None, init=str(first))
@@ -148,8 +168,41 @@ def test_next_stage_goes_on_from_model_and_losses(tmp_path: Path, caplog: pytest
     fewer = settings(tmp_path / "3", architecture=None, init=str(first), losses={"toyland": {"labels": ["kind"]}})
     assert make_trainer(fewer, "cpu").model.extra_losses.state_dict().keys() == left.keys()
     assert "the weights of the loss toyland in" in caplog.text
+    assert "extra_losses.safetensors" not in {path.name for path in first.parent.iterdir()}
     second = train(next_stage, device="cpu")
     assert SELF1EForSegmentation.from_pretrained(second).config.image_to_segmentation is False
+
+
+def test_weights_of_losses_are_those_of_the_model(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each result has its own; what lies in the working folder, or beside another's model, is nobody's."""
+    home, work = tmp_path / "home", tmp_path / "work"
+    shutil.copytree(tiny_model_folder, home / "model")
+    shutil.copytree(tiny_model_folder, home / "best")
+    work.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(work)
+    new = {init: taken_up(tmp_path, init) for init in ("nano", str(home / "model"))}
+    for name, init in ((".", "nano"), (home, str(home / "model"))):
+        save_file({key: value + 1 for key, value in new[init].items()}, Path(name) / "extra_losses.safetensors")
+
+    def added(init: str, like: str) -> set[float]:
+        weights = taken_up(tmp_path, init)
+        return {round(float((value - new[like][key]).mean()), 3) for key, value in weights.items()}
+
+    ours = str(home / "model")
+    assert added("nano", "nano") == {0}  # not the one in the working folder
+    assert added("~/best", ours) == {0}  # not that of the last weights
+    assert added("~/model", ours) == added(ours, ours) == {1}  # where earlier versions left it
+    save_file({key: value + 2 for key, value in new[ours].items()}, home / "best" / "extra_losses.safetensors")
+    assert added("~/best", ours) == {2}
+
+
+def taken_up(folder: Path, init: str) -> dict[str, torch.Tensor]:
+    """Weights of the losses of a run that is about to start."""
+    run = settings(folder / "run", architecture=None, init=init, losses={"toyland": {"labels": ["kind"]}})
+    return {name: value.clone() for name, value in make_trainer(run, "cpu").model.extra_losses.state_dict().items()}
 
 
 def test_new_models_can_take_over_a_vision_tower(tmp_path: Path) -> None:

@@ -243,7 +243,7 @@ def test_watch_warns_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
         assert all(watch.look(step, bad) == [] for step in range(4, 3 + SILENCE))
         assert len(watch.look(99, bad)) == 2
         assert watch.look(100, {"seg_produced": 0.9, "blank": 0.2}) == watch.look(101, {}) == []
-        assert "loss" in watch.look(102, {"loss": float("nan")})[0]
+        assert "loss is nan: " in watch.look(102, {"loss": float("nan"), "ce": 0.5})[0]
     assert len(caplog.records) == 5
 
 

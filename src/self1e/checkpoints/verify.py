@@ -23,7 +23,7 @@ from self1e.checkpoints.names import our_names
 from self1e.checkpoints.weights import ModelError, read_json
 from self1e.model.attention_mask import dual_perception_mask
 from self1e.model.batch import Batch, Row, build_batch
-from self1e.model.network import SELF1EOutput
+from self1e.model.network import LOSS_FIELDS, SELF1EOutput
 
 
 @dataclass(frozen=True)
@@ -207,15 +207,9 @@ def _compare(name: str, ours: Tensor, theirs: Tensor) -> Comparison:
 def _compare_losses(
     model: SELF1EForSegmentation, output: SELF1EOutput, reference: dict[str, Any]
 ) -> Iterator[Comparison]:
-    losses = {
-        "loss": output.loss,
-        "ce_loss": output.ce_loss,
-        "mask_bce_loss": output.mask_bce_loss,
-        "mask_dice_loss": output.mask_dice_loss,
-    }
-    if output.mask_bce_loss is not None and output.mask_dice_loss is not None:
-        config = model.config
-        losses["mask_loss"] = config.bce_weight * output.mask_bce_loss + config.dice_weight * output.mask_dice_loss
+    losses = {name: getattr(output, name) for name in ("loss", *LOSS_FIELDS.values())}
+    if of_masks := {name: loss for name, loss in output.losses.items() if name != "ce"}:
+        losses["mask_loss"] = model.config.weighted(of_masks)
     for name, loss in losses.items():
         if name in reference.get("losses", {}) and loss is not None:
             yield Comparison(name, _relative(loss.item(), reference["losses"][name]), relative=True)

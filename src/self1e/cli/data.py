@@ -168,7 +168,7 @@ def stats(
     from self1e.data.stats import statistics
 
     members, held_out = _opened(data)
-    length = settings.optimisation.steps * settings.optimisation.pictures_per_step
+    length = settings.optimisation.pictures()
     with _progress() as on_progress:
         found = statistics(
             members,

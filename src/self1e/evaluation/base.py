@@ -1,4 +1,4 @@
-"""What a benchmark is: `Benchmark`. Those on files are in `field`; other packages may bring their own."""
+"""What a benchmark is: `Benchmark`. Those on records are in `record_benchmarks`; other packages may bring their own."""
 
 from __future__ import annotations
 

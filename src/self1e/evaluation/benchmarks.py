@@ -1,14 +1,8 @@
-"""The field's benchmarks by name, each with its protocol (method, section 9).
+"""The field's benchmarks by name, each with its protocol (method, section 9): `KNOWN`. Beside these, by their names:
 
-refcoco|unc|val  refcoco+|unc|testA  refcocog|umd|test  one sentence, one mask
-grefcoco|unc|val  ...|testA  ...|testB                  several targets or none; fewer than 50 pixels count as none
-reasonseg|val  reasonseg|test                           the first sentence of a picture; pixels of 255 ignored
-ade20k-150  pascal-context-59  pascal-voc-20            every class that is in a picture; mIoU
-vqav2|val  okvqa|val  textvqa|val  vizwiz|val           answers in words, the VQA soft score
-gqa|testdev                                             answers in words, word for word
-FILE.jsonl                                              your own, see `self1e.data.own`
-FILE.yaml                                               your own in any form, see `self1e.data.own_entries`
-NAME  NAME|ARGUMENT|...                                 of a plugin (`self1e.plugins`), which knows its arguments
+FILE.jsonl              your own, see `self1e.data.own`
+FILE.yaml               your own in any form, see `self1e.data.own_entries`
+NAME  NAME|ARGUMENT|... of a plugin (`self1e.plugins`), which knows its arguments
 """
 
 from __future__ import annotations
@@ -17,8 +11,9 @@ import hashlib
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from self1e.data.open_vocabulary import Ade20k150Source, PascalContext59Source, PascalVoc20Source
 from self1e.data.own_entries import Joined, open_own, read_entries
@@ -27,14 +22,49 @@ from self1e.data.records import DataError, Source
 from self1e.data.refer import REFER_SETS, ReferSource
 from self1e.data.vqa import VQA_TESTS, VqaTest
 from self1e.evaluation.base import Answer, Benchmark
-from self1e.evaluation.field import OWN_FILES, MaskBenchmark, WordBenchmark
+from self1e.evaluation.record_benchmarks import OWN_FILES, MaskBenchmark, WordBenchmark
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.plugins import BENCHMARKS, installed, load
 
-OPEN_VOCABULARY: dict[str, Callable[[Path], Source]] = {
-    "ade20k-150": Ade20k150Source,
-    "pascal-context-59": PascalContext59Source,
-    "pascal-voc-20": PascalVoc20Source,
+
+class Known(NamedTuple):
+    """A benchmark, or those of several splits.
+
+    Attributes:
+        source: Makes the records of the folder of the data, and of a `split` where there are splits.
+        splits: What stands behind the last "|" of a name. Sources may know others, such as "train". (): there are none.
+        min_area: See `MaskBenchmark`.
+        classes: See `MaskBenchmark`.
+    """
+
+    source: Callable[..., Source | VqaTest]
+    splits: tuple[str, ...] = ()
+    min_area: int = 1
+    classes: bool = False
+
+
+#: What stands in a name before the split -> the benchmark.
+KNOWN = {
+    # One sentence, one mask; of gRefCOCO several targets or none, and fewer than 50 pixels count as none.
+    **{
+        f"{dataset}|{split_by}": Known(
+            partial(ReferSource, dataset=dataset, split_by=split_by),
+            tuple(split for split in splits if split != "train"),
+            min_area=GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1,
+        )
+        for (dataset, split_by), splits in REFER_SETS.items()
+    },
+    # The first sentence of a picture; pixels of 255 are ignored.
+    "reasonseg": Known(partial(ReasonSource, explained=False, first_text_only=True), ("val", "test")),
+    # Every class that is in a picture; mIoU.
+    "ade20k-150": Known(Ade20k150Source, classes=True),
+    "pascal-context-59": Known(PascalContext59Source, classes=True),
+    "pascal-voc-20": Known(PascalVoc20Source, classes=True),
+    # Answers in words: the VQA soft score; of GQA word for word.
+    **{
+        dataset: Known(partial(VqaTest, name=dataset), tuple(split for name, split in VQA_TESTS if name == dataset))
+        for dataset, _ in VQA_TESTS
+    },
 }
 
 OpenBenchmark = Callable[[Sequence[str], Path, Answer], Benchmark]
@@ -46,7 +76,7 @@ def open_benchmark(name: str, root: Path, answer: Answer = "given") -> Benchmark
     """The benchmark of a name.
 
     Args:
-        name: One of those above.
+        name: One of `names()`, or a file.
         root: Folder of the data.
         answer: Whose answer masks are read behind; words are always the model's own.
 
@@ -54,21 +84,18 @@ def open_benchmark(name: str, root: Path, answer: Answer = "given") -> Benchmark
         DataError: When there is none of this name, or its data are not there.
         PluginError: When a plugin is broken.
     """
-    data = str(root.resolve())
-    if name in OPEN_VOCABULARY:
-        return MaskBenchmark(name, data, OPEN_VOCABULARY[name](root), answer, classes=True)
     if name.endswith(OWN_FILES):
         return _own(name, answer)
-    match name.split("|"):
-        case ["reasonseg", split]:
-            return MaskBenchmark(name, data, ReasonSource(root, split, explained=False, first_text_only=True), answer)
-        case [dataset, split] if (dataset, split) in VQA_TESTS:
-            return WordBenchmark(name, data, VqaTest(root, dataset, split))
-        case [dataset, split_by, split] if (dataset, split_by) in REFER_SETS:
-            min_area = GREFCOCO_MIN_AREA if dataset == "grefcoco" else 1
-            return MaskBenchmark(name, data, ReferSource(root, dataset, split_by, split), answer, min_area)
-        case [plugin, *arguments] if plugin in installed(BENCHMARKS):
-            return cast(OpenBenchmark, load(BENCHMARKS, plugin))(arguments, root, answer)
+    before, bar, split = name.rpartition("|")
+    known = KNOWN.get(before if bar else name)
+    if known is not None and bool(known.splits) == bool(bar):
+        data, source = str(root.resolve()), known.source(root, **({"split": split} if bar else {}))
+        if isinstance(source, VqaTest):
+            return WordBenchmark(name, data, source)
+        return MaskBenchmark(name, data, source, answer, known.min_area, known.classes)
+    plugin, *arguments = name.split("|")
+    if plugin in installed(BENCHMARKS):
+        return cast(OpenBenchmark, load(BENCHMARKS, plugin))(arguments, root, answer)
     raise DataError(
         f"there is no benchmark {name!r}: known are {', '.join(names())}, and files FILE.jsonl or FILE.yaml of your own"
     )
@@ -112,7 +139,7 @@ def _tell_words(file: str, source: Source) -> None:
 
 def names() -> list[str]:
     """All names, without the arguments that some take."""
-    refer = [f"{dataset}|{by}|{split}" for (dataset, by), splits in REFER_SETS.items() for split in splits]
-    tests = [f"{dataset}|{split}" for dataset, split in VQA_TESTS]
-    splits = [split for split in refer if not split.endswith("|train")]
-    return [*installed(BENCHMARKS), *splits, "reasonseg|val", "reasonseg|test", *OPEN_VOCABULARY, *tests]
+    return [
+        *installed(BENCHMARKS),
+        *(f"{name}|{split}" if split else name for name, known in KNOWN.items() for split in known.splits or ("",)),
+    ]

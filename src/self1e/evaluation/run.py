@@ -101,19 +101,27 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
     Raises:
         EvaluationError: When it is not.
     """
+    processor = segmenter.processor
     config = segmenter.model.config.to_dict() | {"_name_or_path": ""}
+    tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    # How a tokenizer was called last is kept there, too, and changes nothing here.
+    tokenizer = {name: value for name, value in tokenizer.items() if name not in ("padding", "truncation")}
     settings = {
         "benchmark": benchmark.folder,
         **benchmark.settings,
         "answer": benchmark.answer,
         "weights_sha256": weights_sha256,
-        "config_sha256": hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode()).hexdigest(),
+        "config_sha256": _sha256(config),
+        "calibration_sha256": _sha256(segmenter.calibration.to_dict()) if segmenter.calibration else None,
+        "tokenizer_sha256": _sha256(tokenizer),
+        "image_size": processor.image_size,
+        "tokens_per_tile": processor.tokens_per_tile,
         "quantize": segmenter.quantization.scheme if segmenter.quantization else None,
         "dtype": str(segmenter.model.dtype).removeprefix("torch."),
         "device": segmenter.model.device.type,
         "attention": segmenter.model.config.text_config._attn_implementation,
         "compiled": segmenter.fast.compiled,
-        "max_tiles": segmenter.processor.max_tiles,
+        "max_tiles": processor.max_tiles,
         "versions": versions(),
     }
     path = folder / SETTINGS
@@ -123,11 +131,15 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
     earlier = json.loads(path.read_text("utf-8"))
     if earlier != settings:
         changed = ", ".join(
-            f"{key}: {earlier.get(key)} there, {value} now"
-            for key, value in (dict.fromkeys(earlier) | settings).items()
-            if earlier.get(key) != value
+            f"{key}: {earlier.get(key, 'not written down')} there, {settings.get(key, 'not asked for')} now"
+            for key in earlier | settings
+            if key not in earlier or key not in settings or earlier[key] != settings[key]
         )
         raise EvaluationError(f"{folder} holds another evaluation ({changed}): choose another folder, or delete it")
+
+
+def _sha256(tree: object) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

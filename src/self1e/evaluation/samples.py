@@ -9,9 +9,9 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -54,27 +54,37 @@ class Sample:
     absent: bool = False
     confidence: float | None = None
 
-    def with_mask(self, predicted: np.ndarray, target: np.ndarray, min_area: int) -> Sample:
-        """This sample with the score and the pixels of a mask.
 
-        Args:
-            predicted: bool[H, W].
-            target: uint8[H, W] as `Query.mask`.
-            min_area: A prediction of fewer pixels is empty to the score; pixels are counted as they are.
+class MeasuredMask(TypedDict):
+    """What a mask says in a `Sample`."""
 
-        Raises:
-            ValueError: The shapes differ.
-        """
-        raw = MaskScores()
-        raw.update(predicted, target)
-        return replace(
-            self,
-            score=MaskScores(min_area).update(predicted, target),
-            intersection=raw.intersections[0],
-            union=raw.unions[0],
-            predicted=raw.predicted[0],
-            target=raw.targets[0],
-        )
+    score: float
+    intersection: int
+    union: int
+    predicted: int
+    target: int
+
+
+def measured_mask(predicted: np.ndarray, target: np.ndarray, min_area: int) -> MeasuredMask:
+    """The score and the pixels of a mask.
+
+    Args:
+        predicted: bool[H, W].
+        target: uint8[H, W] as `Query.mask`.
+        min_area: A prediction of fewer pixels is empty to the score; pixels are counted as they are.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    raw = MaskScores()
+    raw.update(predicted, target)
+    return {
+        "score": MaskScores(min_area).update(predicted, target),
+        "intersection": raw.intersections[0],
+        "union": raw.unions[0],
+        "predicted": raw.predicted[0],
+        "target": raw.targets[0],
+    }
 
 
 @dataclass(frozen=True)
@@ -147,12 +157,7 @@ def mask_figures(samples: Sequence[Sample], *, classes: bool, min_area: int) -> 
 def _scores(samples: Sequence[Sample], min_area: int) -> MaskScores:
     scores = MaskScores(min_area)
     for sample in samples:
-        empty = sample.predicted < min_area
-        scores.predicted.append(0 if empty else sample.predicted)
-        scores.intersections.append(0 if empty else sample.intersection)
-        scores.unions.append(sample.target if empty else sample.union)
-        scores.targets.append(sample.target)
-        scores.absent.append(sample.absent)
+        scores.count(sample.predicted, sample.target, sample.intersection, absent=sample.absent)
     return scores
 
 

@@ -1,6 +1,7 @@
 """Settings of the model: InternVL's own, plus which rung of the paper's ladder and which pathways are on."""
 
 # No `from __future__ import annotations`: `strict` checks values against annotations that are types, not strings.
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from huggingface_hub.dataclasses import strict
@@ -57,6 +58,10 @@ class SELF1EConfig(InternVLConfig):
     def rung(self) -> Rung:
         """What `refilling` stands for."""
         return RUNGS[self.refilling]
+
+    def weighted(self, losses: Mapping[str, Any]) -> Any:
+        """The loss (method, section 4) of those of its parts that are there: "ce", "bce", "dice"."""
+        return sum(getattr(self, f"{name}_weight") * loss for name, loss in losses.items())
 
     def __post_init__(self, **kwargs: Any) -> None:
         if kwargs.pop("image_to_segmentation_from", 0):  # of folders that 0.1 saved

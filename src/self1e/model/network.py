@@ -36,6 +36,9 @@ from self1e.model.stem import fit_stem
 OURS = {"image_features", "prefix", "logits_at", "masks", "grids", "tile_grids", "picture_index", "conversation_ids"}
 """What people may give without a `Batch`, and the causal forward would take no notice of."""
 
+LOSS_FIELDS = {"ce": "ce_loss", "bce": "mask_bce_loss", "dice": "mask_dice_loss"}
+"""Parts of the loss, by the names that their weights have -> fields of `SELF1EOutput`."""
+
 
 @dataclass
 class ImageFeatures:
@@ -72,6 +75,12 @@ class SELF1EOutput(ModelOutput):
     logits: Tensor | None = None
     last_hidden_state: Tensor | None = None
     image_features: ImageFeatures | None = None
+
+    @property
+    def losses(self) -> dict[str, Tensor]:
+        """The parts of `loss` that are there, by the names that their weights have."""
+        parts = {name: getattr(self, field) for name, field in LOSS_FIELDS.items()}
+        return {name: loss for name, loss in parts.items() if loss is not None}
 
 
 class SELF1EForSegmentation(InternVLForConditionalGeneration):
@@ -177,18 +186,16 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
         if image_features is None and batch.pixel_values is not None:
             image_features = self.encode_images(batch.pixel_values)
         states = self.read(batch, self.embed(batch, image_features), prefix)
-        maps = ce_loss = bce_loss = dice_loss = None
+        maps, losses = None, dict[str, Tensor]()
         if image_features is not None:
             maps = self.mask_maps(batch, states, image_features, self.refilling_head)
         if batch.targets is not None:
-            ce_loss = self._language_loss(batch.targets, states.flatten(0, 1)[batch.supervised])
+            losses["ce"] = self._language_loss(batch.targets, states.flatten(0, 1)[batch.supervised])
         if batch.masks is not None:
-            bce_loss, dice_loss = self._mask_losses(batch, maps)
+            losses["bce"], losses["dice"] = self._mask_losses(batch, maps)
         return SELF1EOutput(
-            loss=self._weighted(ce_loss, bce_loss, dice_loss),
-            ce_loss=ce_loss,
-            mask_bce_loss=bce_loss,
-            mask_dice_loss=dice_loss,
+            loss=self.config.weighted(losses) if losses else None,
+            **{LOSS_FIELDS[name]: loss for name, loss in losses.items()},
             mask_logits=None if maps is None else tuple(final for final, _ in maps),
             low_resolution_mask_logits=None if maps is None else tuple(low for _, low in maps),
             logits=None if logits_at is None else self.lm_head(states.flatten(0, 1)[logits_at]),
@@ -320,11 +327,6 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             row_bce, row_dice = mask_losses(of_row, target, self.config.mask_loss_side)
             bce, dice = bce + row_bce, dice + row_dice
         return bce / batch.conversations, dice / batch.conversations
-
-    def _weighted(self, *losses: Tensor | None) -> Tensor | None:
-        weights = (self.config.ce_weight, self.config.bce_weight, self.config.dice_weight)
-        given = [weight * loss for weight, loss in zip(weights, losses, strict=True) if loss is not None]
-        return torch.stack(given).sum() if given else None
 
 
 # `generate` looks here for what it may hand on.

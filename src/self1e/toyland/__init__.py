@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from self1e.toyland.dataset import DEFAULT_WEIGHTS, toyland_example
+    from self1e.toyland.example import DEFAULT_WEIGHTS, toyland_example
     from self1e.toyland.generate import generate_scene
     from self1e.toyland.language import KINDS, SceneQuery, conversation, queries, sample_queries
     from self1e.toyland.scene import Part, Scene, Thing
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "dataset": ("DEFAULT_WEIGHTS", "toyland_example"),
+    "example": ("DEFAULT_WEIGHTS", "toyland_example"),
     "generate": ("generate_scene",),
     "language": ("KINDS", "SceneQuery", "conversation", "queries", "sample_queries"),
     "scene": ("Part", "Scene", "Thing"),

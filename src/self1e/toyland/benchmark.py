@@ -23,7 +23,7 @@ from self1e.data.records import DataError
 from self1e.data.wording import EXPLAIN_SUFFIX
 from self1e.evaluation.base import Answer, Shown
 from self1e.evaluation.run import ask_record
-from self1e.evaluation.samples import RecordDone, Sample, mask_figures
+from self1e.evaluation.samples import RecordDone, Sample, mask_figures, measured_mask
 from self1e.evaluation.vqa import exact_score
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.processing.prompts import PromptError
@@ -31,7 +31,7 @@ from self1e.segment.passes import EncodedPicture
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 from self1e.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
-from self1e.toyland.dataset import TRAINING_SEEDS
+from self1e.toyland.example import TRAINING_SEEDS
 from self1e.toyland.language import SEGMENTING, TEXTUAL, SceneQuery
 
 SCENES_PER_SEED = 1_000_000
@@ -356,8 +356,8 @@ def _scored(sample: Sample, asked: Question, reply: Segmentation) -> Sample:
     right = asked.turn.answer
     if asked.target is None:
         return replace(sample, score=exact_score(reply.text, right), given=right)
-    sample = replace(sample, given=right, absent=not asked.target.any())
-    sample = sample.with_mask(reply.mask, asked.target, GREFCOCO_MIN_AREA)
+    mask = measured_mask(reply.mask, asked.target, GREFCOCO_MIN_AREA)
+    sample = replace(sample, given=right, absent=not asked.target.any(), **mask)
     if asked.kind == CHAT:
         return replace(sample, score=float(explains(sample.answer, right) and _points(sample)))
     return replace(sample, confidence=reply.score)

@@ -1,190 +1,81 @@
-"""Per-pixel labels as a second teacher.
-
-A mask says little about a picture: which of its patches belong together, of one thing. The generated world knows more:
-the kind, part and colour of every pixel, and where and how large the thing is that owns it. Two linear probes read
-these from the uncompressed and the compressed features, so both must carry them. A third reads from the state that
-predicts a `[SEG]` what that token is about to point at: the labels of the pixels inside its mask, their centre and
-spread, and whether there are any. The probes are thrown away afterwards.
-"""
+"""Per-pixel labels of a scene, for training that looks at every pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
-from self1e.model.refilling import as_map, pixel_unshuffle
-from self1e.toyland.dense import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
+from self1e.toyland.kinds import KINDS
 from self1e.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
+from self1e.toyland.vocabulary import PART_NAMES, STUFF, THINGS
 
-#: Labels that are one of several names, and how many there are.
-CLASSES = {
-    "kind": len(KIND_NAMES),
-    "part": len(PART_LABELS),
-    "colour": len(COLOURS),
-    "thing_colour": len(COLOURS),
-    "texture": len(TEXTURES),
-    "pose": len(POSES),
-    "size": len(SIZES),
-}
-WAVES = 4
-#: Labels that are numbers, and how many. "geometry": offset to the thing's centre (x, y), width and height, over the
-#: picture's side. "place": cosine and sine of pi, 2 pi, ... times its centre's x and y. Their product with those of
-#: another place peaks where the two are the same, so with them a linear reader can pick one of several alike.
-NUMBERS = {"geometry": 4, "place": 4 * WAVES}
-LABELS = (*CLASSES, *NUMBERS)
+#: Class names in the order of their ids. Part 0 is "no named part".
+KIND_NAMES: tuple[str, ...] = STUFF + THINGS
+PART_LABELS: tuple[str, ...] = ("", *PART_NAMES)
+POSES: tuple[str, ...] = tuple(
+    dict.fromkeys(pose for kind in KINDS.values() for poses in kind.poses.values() for pose in poses)
+)
+UNLABELLED = 255
+
+_KIND_IDS = {name: i for i, name in enumerate(KIND_NAMES)}
+_PART_IDS = {name: i for i, name in enumerate(PART_LABELS)}
 
 
-def dense_targets(scene: Scene, side: int) -> dict[str, Tensor]:
-    """All labels of `side` x `side` evenly spaced pixels: int64[side, side] of `CLASSES`, float[side, side, n] of
-    `NUMBERS`."""
-    labels = dense_labels(scene)
-    height, width = scene.object_map.shape
-    rows = ((np.arange(side) + 0.5) * height / side).astype(int)[:, None]
-    columns = ((np.arange(side) + 0.5) * width / side).astype(int)
-    targets = {name: torch.from_numpy(labels[name][rows, columns]).long() for name in CLASSES}
-    geometry = np.concatenate([labels["offset"], labels["extent"]])[:, rows, columns]
-    targets["geometry"] = torch.from_numpy(geometry).permute(1, 2, 0).contiguous()
-    here = np.stack(np.broadcast_arrays(columns + 0.5, rows + 0.5), axis=-1).astype(np.float32) / width
-    targets["place"] = place_waves(targets["geometry"][..., :2] + torch.from_numpy(here))
-    targets["place"] *= targets["geometry"][..., 2:3] > 0
-    return targets
+def _ids(names: tuple[str, ...]) -> dict[str | None, int]:
+    return {None: UNLABELLED, **{name: i for i, name in enumerate(names)}}
 
 
-def place_waves(places: Tensor) -> Tensor:
-    """float[..., 2], x and y from 0 to 1 -> float[..., 4 WAVES]; see `NUMBERS`."""
-    angles = (places[..., None] * (torch.pi * torch.arange(1, WAVES + 1))).flatten(-2)
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+_COLOUR_IDS = _ids(COLOURS)
+_LOOKS = {"texture": _ids(TEXTURES), "pose": _ids(POSES), "size": _ids(SIZES)}
 
 
-class DenseProbe(nn.Module):
-    """Linear readers of the per-pixel labels, at twice the patch grid and of what a `[SEG]` points at.
+def dense_labels(scene: Scene) -> dict[str, np.ndarray]:
+    """Labels every pixel of a scene.
 
     Args:
-        width: D of the features.
-        labels: Which of `LABELS` are read.
+        scene: A generated scene.
+
+    Returns:
+        "kind": int16[H, W], index into `KIND_NAMES`.
+        "part": int16[H, W], index into `PART_LABELS`.
+        "colour": int16[H, W], index into `COLOURS` of the pixel's part, or of its thing outside of parts; `UNLABELLED`
+        where neither has one.
+        "thing_colour", "texture", "pose", "size": int16[H, W], index into `COLOURS`, `TEXTURES`, `POSES` and `SIZES` of
+        the whole thing, on each of its pixels; `UNLABELLED` on stuff.
+        "offset": float32[2, H, W], (dx, dy) from the pixel to its thing's centre over the picture's side; 0 on stuff.
+        "extent": float32[2, H, W], (width, height) of its thing's box over the picture's side; 0 on stuff.
     """
+    height, width = scene.object_map.shape
+    things = [t for t in scene.things if not t.is_stuff]
+    owners = scene.things[-1].id + 1
+    kind, thing_colour = np.zeros(owners, np.int16), np.full(owners, UNLABELLED, np.int16)
+    for t in scene.things:
+        kind[t.id], thing_colour[t.id] = _KIND_IDS[t.kind], _COLOUR_IDS[t.colour]
+    looks = {name: np.full(owners, UNLABELLED, np.int16) for name in _LOOKS}
+    for t in things:
+        for name, ids in _LOOKS.items():
+            looks[name][t.id] = ids[getattr(t, name)]
+    parts = [part for t in things for part in t.parts]
+    count = max((part.id for part in parts), default=0) + 1
+    part_class, part_colour = np.zeros(count, np.int16), np.zeros(count, np.int16)
+    for part in parts:
+        part_class[part.id], part_colour[part.id] = _PART_IDS[part.name], _COLOUR_IDS[part.colour]
 
-    def __init__(self, width: int, labels: Sequence[str] = LABELS) -> None:
-        super().__init__()
-        self.outputs = {name: count for name, count in (CLASSES | NUMBERS).items() if name in labels}
-        outputs = sum(self.outputs.values())
-        self.uncompressed = nn.Linear(width, 4 * outputs)
-        self.compressed = nn.Linear(width, 16 * outputs)
-        self.pointed = nn.Linear(width, outputs + 1)
-
-    def split(self, read: Tensor) -> dict[str, Tensor]:
-        """What was read, float[..., outputs], by label."""
-        return dict(zip(self.outputs, read.float().split(list(self.outputs.values()), dim=-1), strict=True))
-
-    def forward(self, compressed: Tensor, uncompressed: Tensor | None, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of each label, averaged over the two probes.
-
-        Args:
-            compressed: F_V1, float[T, n, D].
-            uncompressed: F_V1^HQ, float[T, 4 n, D]; None for `baseline`, which has none.
-            targets: From `dense_targets`, stacked: [T, 4 sqrt(n), 4 sqrt(n), ...].
-        """
-        losses = [dense_losses(self.split(self.read_compressed(compressed)), targets)]
-        if uncompressed is not None:
-            losses.append(dense_losses(self.split(self.read_uncompressed(uncompressed)), targets))
-        return {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
-
-    def read_compressed(self, compressed: Tensor) -> Tensor:
-        """float[T, n, D] -> float[T, 4 sqrt(n), 4 sqrt(n), outputs]."""
-        return pixel_unshuffle(pixel_unshuffle(self.compressed(as_map(compressed))))
-
-    def read_uncompressed(self, uncompressed: Tensor) -> Tensor:
-        """float[T, 4 n, D] -> float[T, 4 sqrt(n), 4 sqrt(n), outputs]."""
-        return pixel_unshuffle(self.uncompressed(as_map(uncompressed)))
-
-    def pointed_loss(self, seg_states: Tensor, masks: Tensor, targets: dict[str, Tensor]) -> Tensor:
-        """How badly the states before the `[SEG]`s of one picture tell what is inside their masks.
-
-        Args:
-            seg_states: F_SEG, float[K, D].
-            masks: uint8[K, H, W], their ground truth.
-            targets: Of that picture, from `dense_targets`: [h, w, ...].
-
-        Returns:
-            Scalar, the sum over the K masks. Only the question whether there is anything counts for an empty mask.
-        """
-        read = self.pointed(seg_states).float()
-        inside = at_cell_centres(masks, targets["kind"].shape[-1]).flatten(1).float()  # K, cells
-        there = inside.sum(dim=1) > 0
-        losses = [F.binary_cross_entropy_with_logits(read[:, -1], there.float(), reduction="sum")]
-        for name, values in self.split(read[:, :-1]).items():
-            if name in CLASSES:
-                label = targets[name].flatten()
-                known = label != UNLABELLED
-                histogram = inside[:, known] @ F.one_hot(label[known], CLASSES[name]).float()
-                share = histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
-                losses.append(-(share * values.log_softmax(dim=-1)).sum())
-            elif name == "geometry":
-                losses.append((_error(name, values, centre_and_spread(inside)) * there).sum())
-            else:
-                mean = inside @ targets[name].flatten(0, 1) / inside.sum(dim=1, keepdim=True).clamp(min=1)
-                losses.append((_error(name, values, mean) * there).sum())
-        return torch.stack(losses).sum()
-
-
-def at_cell_centres(masks: Tensor, side: int) -> Tensor:
-    """The pixels of [..., H, W] in the middle of `side` x `side` cells."""
-    rows, columns = (((torch.arange(side) + 0.5) * length / side).long() for length in masks.shape[-2:])
-    return masks[..., rows[:, None], columns]
-
-
-def centre_and_spread(inside: Tensor) -> Tensor:
-    """Mean and doubled deviation of x and y, over the picture's side, of masks float[K, side * side] -> float[K, 4]."""
-    side = round(inside.shape[1] ** 0.5)
-    steps = (torch.arange(side, device=inside.device) + 0.5) / side
-    places = torch.stack([steps.repeat(side), steps.repeat_interleave(side)], dim=1)  # x, y
-    weight = inside / inside.sum(dim=1, keepdim=True).clamp(min=1)
-    centre = weight @ places
-    variance = weight @ places.square() - centre.square()
-    return torch.cat([centre, 2 * variance.clamp(min=0).sqrt()], dim=1)
-
-
-def dense_losses(read: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of one probe; by label float[T, h, w, outputs], and targets as `DenseProbe.forward` takes them.
-
-    Things weigh as much together as the ten times as many pixels of stuff, and among things a pixel weighs 1 / sqrt of
-    its thing's box: with every pixel alike, a probe is right nine times in ten without telling a dog from a cat.
-    """
-    box = targets["geometry"][..., 2:].prod(dim=-1)
-    things = torch.where(box > 0, box.clamp(min=1e-6).rsqrt(), 0)
-    losses = {}
-    for name, values in read.items():
-        if name in NUMBERS:
-            losses[name] = _mean(_error(name, values, targets[name]), things)
-            continue
-        each = F.cross_entropy(values.movedim(-1, 1), targets[name], ignore_index=UNLABELLED, reduction="none")
-        known = targets[name] != UNLABELLED
-        losses[name] = (_mean(each, things * known) + _mean(each, (box == 0) * known)) / 2
-    return losses
-
-
-def _error(name: str, values: Tensor, targets: Tensor) -> Tensor:
-    """float[..., n] -> float[...]: of one of `NUMBERS`, on the scale of the classes' losses."""
-    beta, weight = {"geometry": (0.02, 10.0), "place": (0.2, 4.0)}[name]
-    return weight * F.smooth_l1_loss(values, targets, reduction="none", beta=beta).mean(dim=-1)
-
-
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    return (values * weights).sum() / weights.sum().clamp(min=1e-6)
-
-
-def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, float]:
-    """Share of the pixels of things whose label can be read rightly from the compressed features, for each class."""
-    with torch.no_grad():
-        read = probe.split(probe.read_compressed(compressed))
-    on_thing = targets["geometry"][..., 2:].amax(dim=-1) > 0
-    scores = {}
-    for name, logits in read.items():
-        if name in CLASSES:
-            counted = on_thing & (targets[name] != UNLABELLED)
-            scores[name] = (logits.argmax(-1) == targets[name])[counted].float().mean().item()
-    return scores
+    # is_thing keeps offsets at 0 on stuff: (0 - 0) * x there, (centre - x) * 1 on things.
+    is_thing, geometry = np.zeros(owners, np.float32), np.zeros((4, owners), np.float32)
+    for t in things:
+        is_thing[t.id] = 1
+        geometry[:, t.id] = t.centre[0], t.centre[1], t.box[2] - t.box[0], t.box[3] - t.box[1]
+    objects = scene.object_map
+    centre_x, centre_y, box_width, box_height = (row.take(objects) for row in geometry / np.float32(width))
+    on_thing = is_thing.take(objects)
+    x = (np.arange(width, dtype=np.float32) + np.float32(0.5)) / np.float32(width)
+    y = (np.arange(height, dtype=np.float32)[:, None] + np.float32(0.5)) / np.float32(width)
+    return {
+        "kind": kind.take(objects),
+        "part": part_class.take(scene.part_map),
+        "colour": np.where(scene.part_map > 0, part_colour.take(scene.part_map), thing_colour.take(objects)),
+        "thing_colour": thing_colour.take(objects),
+        **{name: look.take(objects) for name, look in looks.items()},
+        "offset": np.stack([centre_x - x * on_thing, centre_y - y * on_thing]),
+        "extent": np.stack([box_width, box_height]),
+    }

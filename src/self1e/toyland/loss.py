@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal, get_args
@@ -13,16 +14,16 @@ from torch import Tensor
 from self1e.conversation import Example
 from self1e.data.records import DataError
 from self1e.model.config import SELF1EConfig
-from self1e.toyland.dense_labels import DenseProbe, dense_targets, label_accuracy
+from self1e.toyland.dataset import SCENE
+from self1e.toyland.dense_probe import DenseProbe, dense_targets, label_accuracy
 from self1e.toyland.scene import Scene
-from self1e.toyland.training import SCENE
-from self1e.training.losses import ExtraLoss, LossInputs, LossSettings, LossValue, MakeTargets
+from self1e.training.losses import ExtraLoss, LossInputs, LossSettings, LossValue, MakeTargets, Share
 
 Label = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
 
 
 class DenseLabels(LossSettings):
-    """What every pixel of a scene belongs to, and what each `[SEG]` points at; see `self1e.toyland.dense_labels`."""
+    """What every pixel of a scene belongs to, and what each `[SEG]` points at; see `self1e.toyland.dense_probe`."""
 
     formerly: ClassVar[Mapping[str, str]] = {
         "dense_weight": "losses.toyland.weight",
@@ -78,26 +79,25 @@ class DenseLabelLoss(ExtraLoss):
             total = total + self.settings.pointed_weight * parts["pointed"]
         return LossValue(total, parts)
 
-    def figures(self, inputs: LossInputs) -> dict[str, float]:
+    def figures(self, inputs: LossInputs) -> dict[str, Share]:
         """The accuracy of each label that is a class."""
         accuracy = label_accuracy(self.probe, inputs.features.compressed, dict(inputs.targets))
         return {f"accuracy_{name}": value for name, value in accuracy.items()}
 
     def _pointed(self, inputs: LossInputs) -> Tensor:
-        """Mean over the masks of the batch, see `DenseProbe.pointed_loss`."""
+        """Of each picture the mean over its masks, 0 without any, and the mean of these; see `pointed_loss`."""
         batch, outputs = inputs.batch, inputs.outputs
         assert batch.masks is not None and outputs is not None and outputs.last_hidden_state is not None
         states = outputs.last_hidden_state
         of_rows = states.flatten(0, 1)[batch.before_seg].split([segs for each in batch.asked for segs in each.segs])
         asking = [row for each in batch.asked for row in each.rows]
-        losses = [
-            self.probe.pointed_loss(
-                of_row,
-                batch.masks[row],
-                {name: labels[batch.picture_index[row]] for name, labels in inputs.targets.items()},
-            )
-            for row, of_row in zip(asking, of_rows, strict=True)
-            if len(of_row)
-        ]
-        masks = sum(map(len, batch.masks))
-        return torch.stack(losses).sum() / masks if losses else states.new_zeros(())
+        masks: Counter[int] = Counter()
+        for row, picture in enumerate(batch.picture_index):
+            masks[picture] += len(batch.masks[row])
+        total = states.new_zeros((), dtype=torch.float32)
+        for row, of_row in zip(asking, of_rows, strict=True):
+            picture = batch.picture_index[row]
+            if len(of_row):
+                labels = {name: of_all[picture] for name, of_all in inputs.targets.items()}
+                total = total + self.probe.pointed_loss(of_row, batch.masks[row], labels) / masks[picture]
+        return total / len(batch.pictures)

@@ -138,7 +138,8 @@ def merge(
     model = model.float()
     if trained_as.refilling != model.config.refilling:
         raise ModelError(
-            f"{folder} was trained with refilling: {trained_as.refilling}, {base} has {model.config.refilling}"
+            f"{folder} was trained with refilling: {trained_as.refilling}, {base} has {model.config.refilling}: "
+            "name the model that it was trained on"
         )
     model.config.update({name: getattr(trained_as, name) for name in SELF1EConfig.__annotations__})
     _load_trained(model, folder)
@@ -151,5 +152,7 @@ def _load_trained(model: nn.Module, folder: Path) -> None:
     own = model.state_dict()
     wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
     if wrong:
-        raise ModelError(f"the weights of {folder / TRAINED} do not fit the model: {', '.join(wrong)}")
+        raise ModelError(
+            f"weights of {folder / TRAINED} do not fit the model: {', '.join(wrong)}; name the one it was trained on"
+        )
     model.load_state_dict(weights, strict=False)

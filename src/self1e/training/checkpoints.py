@@ -5,7 +5,7 @@ output/
   unfinished/           being written; thrown away by the next start
   checkpoint-500/       a model folder (or adapter folder) with the state of optimiser, schedule and random numbers
     average/            the same with averaged weights, where the settings ask for them
-  model/  best/         the results: the last weights, and those with the best gIoU
+  model/  best/         the results: the last weights, and those with the best gIoU; with those of losses, if any
   adapter/              the last adapters alone
 """
 
@@ -20,16 +20,16 @@ from typing import Any
 import yaml
 from transformers.trainer_utils import get_last_checkpoint
 
-from self1e.files import folder_when_complete, write_atomically, write_json
+from self1e.checkpoints.hub import BUNDLED
+from self1e.files import expand_user, folder_when_complete, write_atomically, write_json
 from self1e.training.config import ConfigError, TrainConfig
 
 UNFINISHED = "unfinished"
 AVERAGE = "average"
 OPTIMISER, SCHEDULE, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json"  # as Trainer calls them
-EXTRA_LOSSES = "extra_losses.safetensors"
 
 #: Files of a checkpoint that are of use to the run alone.
-STATE_OF_RUN = ("optimizer*", SCHEDULE, "scaler.pt", "rng_state*", STATE, EXTRA_LOSSES, AVERAGE)
+STATE_OF_RUN = ("optimizer*", SCHEDULE, "scaler.pt", "rng_state*", STATE, AVERAGE)
 STATE_OF_ENGINES = ("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py")
 
 SETTINGS, RUN = "config.yaml", "run.json"
@@ -53,8 +53,8 @@ def claim(settings: TrainConfig, processes: int) -> None:
     """
     output = Path(settings.output)
     for name in ("init", "vision"):
-        start = getattr(settings, name)
-        if start is not None and Path(start).resolve().is_relative_to(output.resolve()):
+        start = local_folder(getattr(settings, name))
+        if start is not None and start.resolve().is_relative_to(output.resolve()):
             raise ConfigError(f"{name}: {start} lies in {output}, where this run writes: choose another output")
     path = output / SETTINGS
     ours = path.exists() and (output / RUN).exists()
@@ -78,8 +78,8 @@ def claim(settings: TrainConfig, processes: int) -> None:
     before, here = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
     if before["engine"] != here["engine"]:
         raise ConfigError(
-            f"the run in {output} was started with {before['engine']}, and cannot go on with {here['engine']}: their "
-            "checkpoints differ"
+            f"the run in {output} was started with {before['engine']}, and cannot go on with {here['engine']}, "
+            "whose checkpoints differ: start it as before, or choose another output"
         )
     name = "pictures_of_a_step"
     if before[name] != here[name]:
@@ -91,13 +91,12 @@ def claim(settings: TrainConfig, processes: int) -> None:
 
 def _run(settings: TrainConfig, processes: int) -> dict[str, Any]:
     """What has to stay as it is beside the settings: the pictures of a step, and who writes the optimiser's state."""
-    chosen = settings.optimisation
     engine = "no sharding"
     if os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true":
         engine = "FSDP"
     elif os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() == "true":
         engine = f"DeepSpeed on {processes} processes"
-    return {"pictures_of_a_step": chosen.pictures_per_step * chosen.accumulate * processes, "engine": engine}
+    return {"pictures_of_a_step": settings.optimisation.pictures_of_a_step(processes), "engine": engine}
 
 
 def _deciding(settings: dict[str, Any]) -> dict[str, Any]:
@@ -117,6 +116,14 @@ def _differences(earlier: dict[str, Any], now: dict[str, Any], above: str = "") 
         elif before != here:
             found.append(f"{above}{name}: {before} there, {here} now")
     return found
+
+
+def local_folder(name: str | None) -> Path | None:
+    """The folder of a model of one's own that settings name; None for bundled models, and those on the Hub."""
+    if name is None or name in BUNDLED:
+        return None
+    folder = expand_user(name)
+    return folder if folder.is_dir() else None
 
 
 def last_checkpoint(output: Path) -> Path | None:
@@ -145,7 +152,7 @@ def publish(staged: Path, place: Path) -> None:
 
 
 def copy_model(checkpoint: Path, folder: Path) -> None:
-    """The model, or adapters, of a checkpoint without the state of its run."""
+    """The model, or adapters, of a checkpoint without the state of its run, but with the weights of its losses."""
     without_state = shutil.ignore_patterns(*STATE_OF_RUN, *STATE_OF_ENGINES)
     with folder_when_complete(folder) as staging:
         shutil.copytree(checkpoint, staging, ignore=without_state, dirs_exist_ok=True)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from self1e.conversation import IGNORED_LABEL, Conversation, Example
-from self1e.model.batch import Grid, Row
+from self1e.conversation import Conversation, Example
+from self1e.model.batch import Batch, Grid, Row
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import EncodedConversation, encode_continuation, pack, single
 from self1e.training.losses import MakeTargets
@@ -29,6 +29,9 @@ from self1e.training.losses import MakeTargets
 Counts = dict[str, int]
 """What a batch holds: "tokens" that are learnt, "conversations", "read" tokens of all rows, "padded": the same with
 padding, and "pictures"."""
+
+MEAN_OVER = {"ce": "tokens", "bce": "conversations", "dice": "conversations"}
+"""Parts of the method's loss -> what of `Counts` each is a mean over."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Collator:
             labels=True,
         )
         inputs: dict[str, Any] = {"batch": batch}
-        inputs["counts"] = {**counts_of(rows), "pictures": len(examples)}
+        inputs["counts"] = counts_of(batch)
         inputs["targets"] = {
             name: default_collate([example.targets[name] for example in examples]) for name in self.targets
         }
@@ -143,14 +146,15 @@ def _row(prefix: EncodedConversation, continuations: list[EncodedConversation], 
     return pack(prefix, continuations, bidirectional=bidirectional)
 
 
-def counts_of(rows: Sequence[Row]) -> Counts:
-    """What a batch of these rows holds; see `Counts`."""
-    lengths = [len(row.input_ids) for row in rows]
+def counts_of(batch: Batch) -> Counts:
+    """What a batch with labels holds, on the CPU; see `Counts`."""
+    assert batch.targets is not None
     return {
-        "tokens": sum(label != IGNORED_LABEL for row in rows for label in row.labels[1:]),
-        "conversations": sum(max(1, *row.conversation_ids) for row in rows),
-        "read": sum(lengths),
-        "padded": len(rows) * max(lengths, default=0),
+        "tokens": len(batch.targets),
+        "conversations": batch.conversations,
+        "read": int(batch.attention_mask.sum()),
+        "padded": batch.attention_mask.numel(),
+        "pictures": len(batch.pictures),
     }
 
 

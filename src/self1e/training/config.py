@@ -14,7 +14,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, ValidationError, mo
 from yaml.constructor import ConstructorError
 
 from self1e.data.settings import Data, PathText, Settings, read_named
-from self1e.model.config import Refilling
+from self1e.model.config import Refilling, SELF1EConfig
 from self1e.plugins import LOSSES, PluginError, installed, load
 from self1e.processing.images import MAX_TILES
 from self1e.training.losses import LossSettings
@@ -48,10 +48,14 @@ class Architecture(Settings):
     @model_validator(mode="after")
     def _divides(self) -> Architecture:
         if self.image_size % (2 * self.patch_size):
-            raise ValueError(f"image_size {self.image_size} is not a multiple of two patches of {self.patch_size}")
-        for width, heads in ((self.vision_width, self.vision_heads), (self.text_width, self.text_heads)):
+            raise ValueError(
+                f"image_size {self.image_size} is not a multiple of two patches of {self.patch_size}: give one of "
+                f"{2 * self.patch_size}, or another patch_size"
+            )
+        for part in ("vision", "text"):
+            width, heads = (getattr(self, f"{part}_{name}") for name in ("width", "heads"))
             if width % heads:
-                raise ValueError(f"width {width} does not divide into {heads} heads")
+                raise ValueError(f"{part}_width {width} does not divide into {heads} heads: give a multiple of {heads}")
         if self.tokenizer is not None and "vocabulary" in self.model_fields_set:
             raise ValueError("vocabulary is for a tokenizer that is learnt: leave it out, or `tokenizer`")
         return self
@@ -103,6 +107,14 @@ class Optimisation(Settings):
         0.0, ge=0, lt=1, description="keep an exponential moving average of the trained weights, and finish with it"
     )
 
+    def pictures_of_a_step(self, processes: int = 1) -> int:
+        """How many a step sees, in all batches of all processes."""
+        return self.pictures_per_step * self.accumulate * processes
+
+    def pictures(self, processes: int = 1) -> int:
+        """How many the run sees: the examples that its data have to give."""
+        return self.steps * self.pictures_of_a_step(processes)
+
     def rate(self, group: Group) -> float:
         """Relative learning rate of a group."""
         return self.rates.get(group, 1.0)
@@ -141,8 +153,8 @@ class TrainConfig(Settings):
         None, description="model whose vision tower and projector a model from `architecture` takes over"
     )
     refilling: Refilling = "rfa"
-    image_to_image: bool = True
-    image_to_segmentation: bool = True
+    image_to_image: bool = SELF1EConfig.image_to_image
+    image_to_segmentation: bool = SELF1EConfig.image_to_segmentation
     max_tiles: int | None = Field(
         None, ge=1, le=MAX_TILES, description="most tiles of a picture. Default: as the model has it"
     )
@@ -154,9 +166,9 @@ class TrainConfig(Settings):
         False, description="pictures are encoded and no words are read: vision learns from `losses` alone"
     )
     losses: Losses = Field({}, description="losses of plugins beside the method's own, each with its settings")
-    ce_weight: float = Field(1.0, ge=0)
-    bce_weight: float = Field(2.0, ge=0)
-    dice_weight: float = Field(0.5, ge=0)
+    ce_weight: float = Field(SELF1EConfig.ce_weight, ge=0)
+    bce_weight: float = Field(SELF1EConfig.bce_weight, ge=0)
+    dice_weight: float = Field(SELF1EConfig.dice_weight, ge=0)
     data: Data
     optimisation: Optimisation
     lora: Lora | None = Field(None, description="train adapters instead of all weights of vision and language")
@@ -167,10 +179,15 @@ class TrainConfig(Settings):
     save_every: int = Field(500, gt=0, description="steps")
     keep: int = Field(2, gt=0, description="checkpoints to keep")
 
+    def of_model(self) -> dict[str, Any]:
+        """What is the model's own to know: the settings of the names that its configuration has."""
+        return {name: getattr(self, name) for name in SELF1EConfig.__annotations__ if name in type(self).model_fields}
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         if (self.init is None) == (self.architecture is None):
-            raise ValueError("give either `init` (a model to go on from) or `architecture` (from nothing)")
+            given = "both are given" if self.init else "neither is given"
+            raise ValueError(f"give either `init` (a model to go on from) or `architecture` (from nothing): {given}")
         if self.vision is not None and self.architecture is None:
             raise ValueError("`vision` is for a model from `architecture`: with `init`, the whole model is taken over")
         if self.packed and self.image_to_segmentation:
@@ -180,10 +197,15 @@ class TrainConfig(Settings):
         if self.pictures_only and not self.losses:
             raise ValueError("pictures_only leaves the method's own losses out: give `losses`")
         if self.pictures_only and self.validation is not None:
-            raise ValueError("validation looks at masks and words, which a run with pictures_only does not learn")
+            raise ValueError(
+                "validation looks at masks and words, which a run with pictures_only does not learn: leave one out"
+            )
         for data in (self.data, self.validation.data if self.validation else None):
             if data is not None and not self.pictures_only and not data.always_asks:
-                raise ValueError(f"{data.name} would ask nothing about some pictures: change its settings")
+                raise ValueError(
+                    f"{data.name} would ask nothing about some pictures: have its settings ask about every one, or set "
+                    "pictures_only"
+                )
         if self.lora is not None and self.init is None:
             raise ValueError("lora adapts a model that has learnt something: give `init`, not `architecture`")
         if self.architecture is not None and self.max_tiles is not None:
@@ -193,9 +215,13 @@ class TrainConfig(Settings):
         if not any(
             self.optimisation.rate(group) for group in get_args(Group) if group != "stem"
         ):  # which few models have
-            raise ValueError("optimisation.rates freeze every group: nothing is left to train")
-        if self.lora is not None and not all(self.optimisation.rate(group) for group in self.lora.targets):
-            raise ValueError("optimisation.rates freeze a group of lora.targets, whose adapters are to be trained")
+            raise ValueError("optimisation.rates freeze every group, so nothing is left to train: raise one above 0")
+        frozen = [group for group in (self.lora.targets if self.lora else ()) if not self.optimisation.rate(group)]
+        if frozen:
+            raise ValueError(
+                f"optimisation.rates are 0 for {', '.join(frozen)} of lora.targets, whose adapters are to be trained: "
+                "raise them, or take them out of lora.targets"
+            )
         return self
 
 

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,6 +31,7 @@ from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import EVAL_ANSWER, phrase_question
 from self1e.processing.tokens import special_ids
 from self1e.segment.devices import choose_device
+from self1e.training.checkpoints import local_folder
 from self1e.training.config import TrainConfig
 from self1e.training.run import build, denormals_flushed, make_trainer, training_arguments
 from self1e.training.sources import datasets
@@ -97,6 +99,11 @@ class GeneratedData(DataSettings):
         """See `GeneratedExamples`."""
         return GeneratedExamples(length)
 
+    def texts(self) -> Iterator[str]:
+        """Those of one example, as all have the same."""
+        for talk in GeneratedExamples(1)[0].conversations:
+            yield from (text for turn in talk.turns for text in (turn.question, turn.answer))
+
 
 @dataclass(frozen=True)
 class GeneratedExamples:
@@ -153,12 +160,15 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
         if root is not None and not Path(root).is_dir():
             notes.append(f"generated pictures in place of the data: there is no folder {root} (data.root)")
             small = small.model_copy(update={"data": GeneratedData(), "losses": {}, "pictures_only": False})
+            if settings.architecture is not None and settings.architecture.tokenizer is None:
+                most = settings.architecture.vocabulary
+                notes.append(f"a small vocabulary, learnt from these: the run's has up to {most:,} tokens")
         elif settings.validation is not None:
             settings.validation.data.examples(1, training=False)[0]  # is it there?
         arguments = training_arguments(small, device)
         arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
         data = datasets(small, arguments.world_size)  # before gigabytes of weights are made
-        trainer = make_trainer(small, device, arguments, _base(settings, tokenizer, notes), data)
+        trainer = make_trainer(small, device, arguments, _base(small, tokenizer, notes), data)
         clock = _Clock()
         trainer.add_callback(clock)
         with denormals_flushed():
@@ -180,12 +190,12 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
             sum(weight.numel() for weight in model.parameters() if weight.requires_grad),
             weights["all"] + weights["trained"] + state,
             _peak(trainer.args.device),
-            trainer.totals["pictures"],
-            trainer.totals["padded"],
+            trainer.running.totals["pictures"],
+            trainer.running.totals["padded"],
             clock.ends[-1] - clock.starts[-1],
             losses,
             chosen.steps,
-            chosen.steps * chosen.pictures_per_step * chosen.accumulate,
+            chosen.pictures(),
             saved * (2 if settings.optimisation.ema else 1) + state,
             max(settings.keep, 1 + (settings.validation is not None)) + 1,
         )
@@ -196,7 +206,7 @@ def _base(
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """The model of the settings, or one of its shapes."""
     known = KNOWN_BASE.fullmatch(settings.init or "")
-    if known is None or Path(settings.init or "").is_dir():
+    if known is None or local_folder(settings.init) is not None:
         return build(settings)
     if tokenizer is None:
         notes.append("nano's tokenizer in place of the base model's, which --tokenizer FOLDER would give")
@@ -206,8 +216,7 @@ def _base(
     processor.max_tiles = settings.max_tiles or 1
     ids = special_ids(processor.tokenizer)
     config = full_config(known[1], seg_token_id=ids[SEG], image_token_id=ids[IMG_CONTEXT])
-    for name in ("refilling", "image_to_image", "image_to_segmentation"):
-        setattr(config, name, getattr(settings, name))
+    config.update(settings.of_model())
     frozen = torch.bfloat16 if settings.lora and settings.optimisation.precision == "bfloat16" else torch.float32
     return random_model(config, frozen), processor
 

@@ -8,7 +8,6 @@ ours to see to is that all processes build the same, and one writes.
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,13 +29,13 @@ from self1e.processing.tokenizers import train_tokenizer, with_special_tokens
 from self1e.segment.devices import choose_device
 from self1e.training.adapters import add_adapters, freeze, merge
 from self1e.training.build_from_scratch import build_from_scratch
-from self1e.training.checkpoints import AVERAGE, EXTRA_LOSSES, claim, clean, copy_model, last_checkpoint
+from self1e.training.checkpoints import AVERAGE, claim, clean, copy_model, last_checkpoint, local_folder
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
-from self1e.training.losses import MakeTargets
+from self1e.training.losses import MakeTargets, attach_losses
 from self1e.training.sources import Datasets, datasets
 from self1e.training.trackers import trackers
-from self1e.training.trainer import SELF1ETrainer, attach_losses
+from self1e.training.trainer import SELF1ETrainer
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +120,9 @@ def make_trainer(
     data = data or datasets(settings, arguments.world_size)  # before gigabytes of weights are read
     model, processor = built or build(settings)
     chosen = settings.optimisation
-    attach_losses(model, settings)
+    attach_losses(model, settings.losses, settings.seed, local_folder(settings.init or settings.vision))
+    if settings.lora is not None and settings.losses and any(True for _ in model.extra_losses.parameters()):
+        raise ConfigError("losses with weights of their own cannot be trained beside adapters: leave out one of them")
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(FEW_PASSES)
     trainer = SELF1ETrainer(
@@ -155,7 +156,10 @@ def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
     several = trainer.accelerator.num_processes > 1
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if settings.losses and (several or sharded):
-        raise ConfigError("losses are for one process: they are computed outside of the model's forward")
+        raise ConfigError(
+            "losses of plugins are computed outside of the model's forward, in one process that is not sharded: start "
+            "one process, or leave out `losses`"
+        )
     if settings.optimisation.optimiser == "muon" and sharded:
         raise ConfigError("optimiser: muon needs whole matrices, which FSDP and DeepSpeed cut up: set adamw")
     if settings.optimisation.ema and sharded:
@@ -182,8 +186,6 @@ def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
         with folder_when_complete(folder) as staging:
             merge(weights).save_pretrained(staging)
             SELF1EProcessor.from_pretrained(weights).save_pretrained(staging)
-    if folder.name == "model" and (weights / EXTRA_LOSSES).exists():  # the next stage finds it there
-        shutil.copy(weights / EXTRA_LOSSES, folder.with_name(EXTRA_LOSSES))
 
 
 def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
@@ -211,20 +213,10 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
             processor.max_tiles = settings.max_tiles
         if model.config.refilling != settings.refilling:
             raise ConfigError(
-                f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}"
+                f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}: set "
+                "what it was trained with, or begin with a base model"
             )
-    model.config.update(
-        {
-            name: getattr(settings, name)
-            for name in (
-                "image_to_image",
-                "image_to_segmentation",
-                "ce_weight",
-                "bce_weight",
-                "dice_weight",
-            )
-        }
-    )
+    model.config.update(settings.of_model())
     return model, processor
 
 
@@ -299,7 +291,7 @@ def tokenizer_of(settings: TrainConfig) -> PreTrainedTokenizerFast:
     name = settings.architecture.tokenizer
     if name is None:
         return train_tokenizer(settings.data.texts(), settings.architecture.vocabulary)
-    folder = name if Path(name).is_dir() else open_checkpoint(name).folder
+    folder = local_folder(name) or open_checkpoint(name).folder
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, config=SELF1EConfig(), trust_remote_code=False)
         return with_special_tokens(tokenizer)

@@ -21,9 +21,8 @@ def datasets(settings: TrainConfig, processes: int) -> Datasets:
     Raises:
         DataError: When a data set is missing or unreadable.
     """
-    chosen, validation = settings.optimisation, settings.validation
-    length = chosen.steps * chosen.pictures_per_step * chosen.accumulate * processes
+    validation = settings.validation
     return Datasets(
-        settings.data.tolerant(length, training=True),
+        settings.data.tolerant(settings.optimisation.pictures(processes), training=True),
         validation.data.tolerant(validation.examples, training=False) if validation else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,33 +25,29 @@ from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
 from self1e.data.broken import Examples
-from self1e.data.records import DataError
 from self1e.fast.transfers import moved, to_device
+from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
-from self1e.training.checkpoints import AVERAGE, EXTRA_LOSSES, OPTIMISER, SCHEDULE, STATE, UNFINISHED, publish
-from self1e.training.collate import Collator, Counts, Encoded, dealt
-from self1e.training.config import ConfigError, TrainConfig
-from self1e.training.losses import ExtraLoss, LossInputs
+from self1e.training.checkpoints import AVERAGE, OPTIMISER, SCHEDULE, STATE, UNFINISHED, publish
+from self1e.training.collate import MEAN_OVER, Collator, Encoded, dealt
+from self1e.training.config import TrainConfig
+from self1e.training.losses import EXTRA_LOSSES, LOSSES_PREFIX, ExtraLoss, LossInputs
 from self1e.training.optimisers import group_of, make_optimiser
+from self1e.training.running import RunningFigures
 from self1e.training.trackers import show_picture
 from self1e.training.validation import validate
 from self1e.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-BROKEN_COUNTED_FROM = 100
-"""Records seen before a share of broken ones means anything."""
-
 WATCHED_FROM = 5
 """Log lines after the warm-up before anything counts as amiss."""
 
-LOSSES_PREFIX = "extra_losses."
-
 
 class SELF1ETrainer(Trainer):
-    """Adds to `Trainer` what `settings` say, and losses of plugins, whose weights live in checkpoints only.
+    """Adds to `Trainer` what `settings` say, and losses of plugins, whose weights have a file of their own.
 
     Examples come in the order of the dataset, whose item `i` is a function of (seed, i): a resumed run goes on with
     exactly the examples that an uninterrupted one would see.
@@ -86,13 +82,8 @@ class SELF1ETrainer(Trainer):
             self.averaging = Averaging(self.model, settings.optimisation.ema)
             self.add_callback(self.averaging)
         self.watch = Watch(settings.optimisation.warmup_steps + WATCHED_FROM * settings.log_every)
-        self.totals: dict[str, int] = {}
-        self.sums: dict[str, Tensor] = {}
-        self.shares: dict[str, list[Tensor]] = {}
-        self.read = self.padded = 0
-        self.steps = 0
-        self.seen = 0
-        self.broken: list[tuple[str, str]] = []
+        data = settings.data
+        self.running = RunningFigures(self.accelerator, data)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
@@ -105,14 +96,11 @@ class SELF1ETrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator[list[Encoded]], num_batches: int, device: torch.device
     ) -> tuple[list[dict[str, Any]], None]:
-        """The batches of a step, see `dealt`, and in `totals` what they hold, with those of other processes."""
+        """The batches of a step, see `dealt`."""
         loaded = [examples for _, examples in zip(range(num_batches), epoch_iterator, strict=False)]
         examples = [example for several in loaded for example in several]
         batches = [self.collator.batch(group) for group in dealt(examples, num_batches)]
-        self.steps += 1
-        names = ("tokens", "conversations", "pictures", "padded")
-        totals = torch.tensor([sum(batch["counts"][name] for batch in batches) for name in names], device=device)
-        self.totals = dict(zip(names, self.accelerator.reduce(totals, "sum").tolist(), strict=True))
+        self.running.begin_step([batch["counts"] for batch in batches])
         return batches, None
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +126,7 @@ class SELF1ETrainer(Trainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Tensor | tuple[Tensor, Any]:
         batch, counts = inputs["batch"], inputs["counts"]
-        self._count(counts, inputs.get("skipped", []))
+        self.running.add_batch(counts, inputs.get("skipped", []))
         outputs = None
         if self.settings.pictures_only:
             features = model.encode_images(batch.pixel_values)
@@ -146,111 +134,37 @@ class SELF1ETrainer(Trainer):
         else:
             outputs = model(batch, logits_at=batch.before_seg)
             features = outputs.image_features
-            parts = {
-                "ce": outputs.ce_loss * self._share(counts, "tokens"),
-                "bce": outputs.mask_bce_loss * self._share(counts, "conversations"),
-                "dice": outputs.mask_dice_loss * self._share(counts, "conversations"),
-            }
-            loss = self._weighted(parts)
-            self._note(**parts)
-            self._note_pointing(outputs, batch.masks)
+            shares = {name: self.running.share(counts, whole) for name, whole in MEAN_OVER.items()}
+            parts = {name: value * shares[name] for name, value in outputs.losses.items()}
+            loss = self._config.weighted(parts)
+            self.running.add(**parts)
+            self.running.add_pointing(outputs, batch.masks, self._config.seg_token_id)
         for name in self.settings.losses:
             seen = LossInputs(batch, features, outputs, inputs["targets"].get(name, {}))
-            extra = self._extra_loss(name, model.extra_losses[name], seen, self._share(counts, "pictures"))
+            extra = self._extra_loss(name, model.extra_losses[name], seen, self.running.share(counts, "pictures"))
             loss = loss + extra
         return (loss, outputs) if return_outputs else loss
 
     def _extra_loss(self, name: str, loss: ExtraLoss, seen: LossInputs, share: float) -> Tensor:
         """A batch's share of the loss of a plugin over the step; its parts and figures go to the log."""
         total, parts = loss(seen)
-        self._note(**{f"{name}_{part}": value * share for part, value in parts.items()})
+        self.running.add(**{f"{name}_{part}": value * share for part, value in parts.items()})
         if self.state.global_step % self.settings.log_every == 0:
-            for figure, value in loss.figures(seen).items():
-                self._note_share(f"{name}_{figure}", torch.as_tensor(float(value)), torch.ones(()))
+            for figure, (part, whole) in loss.figures(seen).items():
+                self.running.add_share(f"{name}_{figure}", torch.as_tensor(part), torch.as_tensor(whole))
         return share * total
 
-    def _weighted(self, parts: Mapping[str, Any]) -> Any:
-        """The method's loss of its parts (method, section 4)."""
-        return sum(getattr(self.settings, f"{name}_weight") * parts[name] for name in ("ce", "bce", "dice"))
-
     @property
-    def _config(self) -> Any:
-        return self.accelerator.unwrap_model(self.model).config
-
-    def _share(self, counts: Counts, name: str) -> float:
-        """What turns the mean over a batch into its part of the mean over the step; Trainer averages over processes."""
-        return counts[name] * self.accelerator.num_processes / max(self.totals[name], 1)
-
-    def _count(self, counts: Counts, skipped: list[tuple[str, str]]) -> None:
-        """Counts padding; tells of broken records that were skipped, and stops when they are too many."""
-        self.read += counts["read"]
-        self.padded += counts["padded"]
-        self.seen += counts["pictures"] + len(skipped)
-        for name, reason in skipped:
-            logger.warning("skipped %s: %s", name, reason)
-        self.broken += skipped
-        if self.seen >= BROKEN_COUNTED_FROM:
-            data = self.settings.data
-            most = data.tolerated
-            if len(self.broken) > most * self.seen:
-                limit = "data.broken_share" if "broken_share" in type(data).model_fields else f"{data.name} tolerates"
-                report = "\n".join(f"  {name}: {reason}" for name, reason in self.broken[:20])
-                raise DataError(
-                    f"{len(self.broken)} of {self.seen} records are broken, more than {limit}, {most:.2%}; "
-                    f"the first of them:\n{report}"
-                )
-
-    @torch.no_grad()
-    def _note_pointing(self, outputs: Any, masks: Sequence[Tensor]) -> None:
-        """Whether the model says `[SEG]` where it should, and shows something where something is."""
-        said = outputs.logits.argmax(dim=-1) == self._config.seg_token_id
-        self._note_share("seg_produced", said.sum(), torch.as_tensor(said.numel()))
-        # Also when there is no mask: processes have to add up the same shares.
-        self._note_share("blank", said.new_zeros(()), said.new_zeros(()))
-        for maps, truths in zip(outputs.mask_logits, masks, strict=True):
-            if len(truths):
-                there = (truths == 1).flatten(1).any(dim=1)
-                blank = (~(maps > 0)).flatten(1).all(dim=1).to(there.device)  # NaN shows nothing
-                self._note_share("blank", (blank & there).sum(), there.sum())
-
-    def _note(self, **parts: Tensor) -> None:
-        """Adds to parts of the loss of a step."""
-        for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach().float()
-
-    def _note_share(self, name: str, part: Tensor, whole: Tensor) -> None:
-        so_far = self.shares.setdefault(name, [torch.zeros(()), torch.zeros(())])
-        for place, value in enumerate((part, whole)):
-            so_far[place] = so_far[place].to(value.device) + value.detach()
+    def _config(self) -> SELF1EConfig:
+        config: SELF1EConfig = self.accelerator.unwrap_model(self.model).config
+        return config
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds to a line about training: parts of the loss, mean over its steps; shares; and how much was padding."""
         if "loss" in logs:
-            logs |= self._figures()
+            logs |= self.running.take()
             self._look(logs)
         super().log(logs, start_time)
-
-    def _figures(self) -> dict[str, float]:
-        sums = self._over_processes(list(self.sums.values()), "mean")
-        figures = {name: value / max(self.steps, 1) for name, value in zip(self.sums, sums, strict=True)}
-        pairs = self._over_processes([value for pair in self.shares.values() for value in pair], "sum")
-        for name, part, whole in zip(self.shares, pairs[::2], pairs[1::2], strict=True):
-            if whole:
-                figures[name] = part / whole
-        read, padded = self._over_processes([torch.tensor(self.read), torch.tensor(self.padded)], "sum")
-        if padded:
-            figures["padding"] = 1 - read / padded
-        self.sums, self.shares, self.steps, self.read, self.padded = {}, {}, 0, 0, 0
-        return figures
-
-    def _over_processes(self, values: Sequence[Tensor], how: str) -> list[float]:
-        """Sum or mean over processes; every process has the same values to give."""
-        if not values:
-            return []
-        device = self.args.device
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        together = torch.stack([value.detach().to(device, dtype) for value in values])
-        return self.accelerator.reduce(together, how).tolist()
 
     # Validation
 
@@ -272,7 +186,7 @@ class SELF1ETrainer(Trainer):
                 processes=self.accelerator.num_processes,
                 prepare=self._prepare_inputs,
             )
-        figures["loss"] = self._weighted(figures)
+        figures["loss"] = self._config.weighted({name: figures[name] for name in MEAN_OVER})
         figures["score"] = figures.get("giou", -figures["loss"])  # the best has the highest
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.log(metrics)
@@ -406,39 +320,3 @@ class SELF1ETrainer(Trainer):
 def whole(weight: Tensor) -> Tensor:
     """A weight that FSDP has cut up, put together; others as they are. All processes have to ask."""
     return weight.full_tensor() if isinstance(weight, DTensor) else weight
-
-
-def attach_losses(model: SELF1EForSegmentation, settings: TrainConfig) -> None:
-    """Gives the model the losses of the settings, to be trained with it and left out of what is saved.
-
-    Weights that an earlier stage left beside the model that training goes on from are taken up, loss by loss, where
-    they fit.
-
-    Args:
-        model: Gets the attribute `extra_losses`, if there are any.
-        settings: Of the run.
-
-    Raises:
-        ConfigError: When losses with weights of their own are to be trained beside adapters.
-    """
-    if not settings.losses:
-        return
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        built = {name: loss.build(model.config) for name, loss in settings.losses.items()}
-    model.extra_losses = nn.ModuleDict(built)
-    if settings.lora is not None and any(True for _ in model.extra_losses.parameters()):
-        raise ConfigError("losses with weights of their own cannot be trained beside adapters: leave out one of them")
-    start = settings.init or settings.vision
-    if start is None or not (path := Path(start).parent / EXTRA_LOSSES).exists():
-        return
-    earlier = load_file(path)
-    for name, loss in built.items():
-        of_loss = {key.removeprefix(f"{name}."): value for key, value in earlier.items() if key.startswith(f"{name}.")}
-        fits = {key: value.shape for key, value in of_loss.items()} == {
-            key: value.shape for key, value in loss.state_dict().items()
-        }
-        if fits:
-            loss.load_state_dict(of_loss)
-        else:
-            logger.warning("the weights of the loss %s in %s do not fit: it starts anew", name, path)

@@ -21,7 +21,7 @@ from self1e.data.broken import Examples
 from self1e.data.contact_sheet import Cell, laid_out, with_masks
 from self1e.metrics import MaskScores
 from self1e.model.losses import resize
-from self1e.training.collate import Collator
+from self1e.training.collate import MEAN_OVER, Collator, Counts
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +33,8 @@ class Judged:
     Attributes:
         index: Of the example.
         scores: Of its masks.
-        losses: "ce", "bce", "dice", each summed over what it is a mean of.
-        tokens: That were to be predicted.
-        conversations: That the mask losses are summed over.
+        losses: Parts of the method's loss, each summed over what it is a mean over.
+        counts: How many these are.
         seg_produced: Of the places of a `[SEG]`, those where the model would say it.
         cells: Truth and prediction of each conversation, of examples that are shown.
     """
@@ -43,8 +42,7 @@ class Judged:
     index: int
     scores: MaskScores
     losses: dict[str, float]
-    tokens: int
-    conversations: int
+    counts: Counts
     seg_produced: list[bool]
     cells: list[Cell] = field(default_factory=list)
 
@@ -98,9 +96,8 @@ def figures(judged: Sequence[Judged]) -> dict[str, float]:
     for each in judged:
         scores.merge(each.scores)
     result = {name: value for name, value in scores.compute().items() if name != "samples"} if len(scores) else {}
-    tokens, conversations = (sum(getattr(each, name) for each in judged) for name in ("tokens", "conversations"))
-    for name, whole in (("ce", tokens), ("bce", conversations), ("dice", conversations)):
-        result[name] = sum(each.losses[name] for each in judged) / max(whole, 1)
+    for name, whole in MEAN_OVER.items():
+        result[name] = sum(each.losses[name] for each in judged) / max(sum(each.counts[whole] for each in judged), 1)
     produced = [said for each in judged for said in each.seg_produced]
     if produced:
         result["seg_produced"] = sum(produced) / len(produced)
@@ -130,13 +127,8 @@ def _judged(
     return Judged(
         index,
         scores,
-        {
-            "ce": float(outputs.ce_loss) * counts["tokens"],
-            "bce": float(outputs.mask_bce_loss) * counts["conversations"],
-            "dice": float(outputs.mask_dice_loss) * counts["conversations"],
-        },
-        counts["tokens"],
-        counts["conversations"],
+        {name: float(loss) * counts[MEAN_OVER[name]] for name, loss in outputs.losses.items()},
+        counts,
         (outputs.logits.argmax(dim=-1) == seg_token_id).tolist(),
         cells,
     )

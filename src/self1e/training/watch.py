@@ -36,9 +36,10 @@ class Watch:
         """
         self.looks += 1
         warnings = []
-        lost = [name for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)]
+        lost = {name: value for name, value in figures.items() if isinstance(value, float) and not math.isfinite(value)}
         if lost:
-            warnings.append(("finite", f"not a number any more: {', '.join(lost)}: lower learning_rate"))
+            named = ", ".join(f"{name} is {value}" for name, value in lost.items())
+            warnings.append(("finite", f"{named}: go back to an earlier checkpoint and lower learning_rate"))
         if step <= self.patience:
             figures = {}
         produced, blank = figures.get("seg_produced"), figures.get("blank")

@@ -12,7 +12,9 @@ from numpy.random import Generator
 from self1e.data.wording import Written, chance, pick
 from self1e.toyland.language.query import Draft
 from self1e.toyland.language.view import (
+    NO,
     UNSURE,
+    YES,
     Head,
     SceneView,
     Test,
@@ -148,15 +150,17 @@ def size_test(head: Head, size: str) -> Test:
     """Whether a thing is "small" or "large": by its own size, unless perspective makes it look otherwise."""
 
     def test(thing: Thing) -> int:
+        if thing.size is None:
+            return UNSURE
         if thing.size != size:
-            return int(thing.size is None) * UNSURE
+            return NO
         others = [_height(other) for other in head.members if other.size != size]
         looks = (
             all(_height(thing) > 1.1 * other for other in others)
             if size == "large"
             else all(1.1 * _height(thing) < other for other in others)
         )
-        return 1 if looks else UNSURE
+        return YES if looks else UNSURE
 
     return test
 
@@ -250,9 +254,9 @@ def _height(thing: Thing) -> int:
 
 
 def _ordinal_names(view: SceneView, head: Head, thing: Thing) -> Iterator[Name]:
-    row = sorted((*head.members, *head.doubtful), key=lambda other: other.centre[0])
-    if not 2 <= len(row) <= 6 or head.doubtful:
+    if head.doubtful or not 2 <= len(head.members) <= 6:
         return
+    row = sorted(head.members, key=lambda other: other.centre[0])
     steps = [(b.centre[0] - a.centre[0]) / view.width > CLEAR_STEP for a, b in pairwise(row)]
     place = row.index(thing)
     for end, order, step in (("left", place, steps[0]), ("right", len(row) - 1 - place, steps[-1])):

@@ -1,10 +1,10 @@
-"""The field's data, and data of one's own, as benchmarks: of masks, or of answers in words."""
+"""Records of files, the field's or one's own, as benchmarks: of masks, or of answers in words."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ import numpy as np
 from self1e.data.records import DataError, Query, Record, Source, evaluation_turn, fitting_mask
 from self1e.data.vqa import VqaTest
 from self1e.evaluation.base import Answer, Shown
-from self1e.evaluation.samples import RecordDone, Sample, mask_figures, word_figures
+from self1e.evaluation.samples import RecordDone, Sample, mask_figures, measured_mask, word_figures
 from self1e.evaluation.vqa import exact_score, vqa_score
 from self1e.processing.images import ImageError, load_image
 from self1e.processing.prompts import PromptError
@@ -31,7 +31,7 @@ OWN_FILES = (".jsonl", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class FieldBenchmark:
+class RecordBenchmark:
     """What benchmarks on files have in common.
 
     Attributes:
@@ -47,7 +47,7 @@ class FieldBenchmark:
     def folder(self) -> str:
         """Name of a folder for results.
 
-        >>> FieldBenchmark("refcoco+|unc|val", "").folder, FieldBenchmark("photos/mine.jsonl", "/photos 1f0c").folder
+        >>> RecordBenchmark("refcoco+|unc|val", "").folder, RecordBenchmark("photos/mine.jsonl", "/photos 1f0c").folder
         ('refcoco+_unc_val', 'mine-407dd20b')
         """
         if self.name.endswith(OWN_FILES):
@@ -63,7 +63,7 @@ class FieldBenchmark:
 
 
 @dataclass(frozen=True)
-class MaskBenchmark(FieldBenchmark):
+class MaskBenchmark(RecordBenchmark):
     """Things to find, each with its mask; see `Benchmark` for the methods.
 
     Attributes:
@@ -90,10 +90,20 @@ class MaskBenchmark(FieldBenchmark):
         samples = []
         answered = zip(record.queries, predicted_masks(segmenter, record, self.answer), strict=True)
         for number, (query, found) in enumerate(answered):
-            sample = Sample(index, number, record.image.name, query.text, query.kind, found.text, absent=query.absent)
             target = fitting_mask(query.mask, found.mask.shape, f"{record.id}, {query.text!r}")
-            sample = replace(sample, confidence=found.score)
-            samples.append(sample.with_mask(found.mask, target, self.min_area))
+            samples.append(
+                Sample(
+                    index,
+                    number,
+                    record.image.name,
+                    query.text,
+                    query.kind,
+                    found.text,
+                    absent=query.absent,
+                    confidence=found.score,
+                    **measured_mask(found.mask, target, self.min_area),
+                )
+            )
         return samples
 
     def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
@@ -108,7 +118,7 @@ class MaskBenchmark(FieldBenchmark):
 
 
 @dataclass(frozen=True)
-class WordBenchmark(FieldBenchmark):
+class WordBenchmark(RecordBenchmark):
     """Questions to answer in words; see `Benchmark` for the methods.
 
     Attributes:
