@@ -99,7 +99,7 @@ def test_data_of_a_plugin_may_be_broken_in_places(
     data = {"photos": {"folders": [str(tmp_path)], "size": 64, "composed": 0.0}}
     assert train(config(tmp_path, data, init=str(tiny_model_folder)), device="cpu").is_dir()
     assert "skipped photos" in caplog.text
-    monkeypatch.setattr("self1e.training.trainer.BROKEN_COUNTED_FROM", 1)
+    monkeypatch.setattr("self1e.training.running.BROKEN_COUNTED_FROM", 1)
     again = config(tmp_path, data, init=str(tiny_model_folder), output=str(tmp_path / "again"))
     with pytest.raises(DataError, match=r"records are broken, more than photos tolerates, 1\.00%"):
         train(again, device="cpu")

@@ -85,7 +85,7 @@ def test_collator_rows(model_and_processor: tuple[Any, Any], packed: bool) -> No
         assert batch.masks[int(causal.nonzero())].shape[0] == 0
     assert batch.pixel_values.shape[0] == 2
     assert collated["targets"]["toyland"]["kind"].shape == (2, 16, 16)
-    texts = [talk for each in examples for talk in (*each.conversations, *each.extras["rehearsed"])]
+    texts = [talk for each in examples for talk in (*each.conversations, *each.rehearsed)]
     assert collated["counts"]["conversations"] == len(texts)
     assert collated["counts"]["tokens"] == (batch.targets != -100).sum() > len(texts)
     assert collated["counts"]["read"] == batch.attention_mask.sum() < collated["counts"]["padded"]
