@@ -111,8 +111,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             kwargs: As in transformers, settings of `SELF1EConfig` to override, and what `checkpoint_reader` takes.
 
         Raises:
-            ValueError: When a weight is missing, left over, or of another shape than the configuration says. With
-                `checkpoint_reader` also whatever else is wrong with the checkpoint.
+            ValueError: When a weight is missing, left over, or of another shape than the configuration says.
         """
         name = source = pretrained_model_name_or_path
         if cls.checkpoint_reader is not None and name is not None:
@@ -130,20 +129,16 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
     ) -> ImageFeatures:
         """Vision tower, projector, and the vision side of the head: float[T, 3, S, S] -> `ImageFeatures`.
 
-        `head` and `project` may compute the same as the refilling head and `project_replicated` in another way.
+        `head` may compute the same as the refilling head in another way, `project` as the projector behind replication.
         """
         vision = self.model.get_image_features(pixel_values, return_dict=True)
         compressed, uncompressed = vision.pooler_output, None
         if self.config.rung.uncompressed:
             patch_features = vision.last_hidden_state[:, 1:]  # without the class token
-            uncompressed = (project or self.project_replicated)(patch_features)
-        return ImageFeatures(
-            compressed, uncompressed, (head or self.refilling_head).vision_side(compressed, uncompressed)
-        )
-
-    def project_replicated(self, patch_features: Tensor) -> Tensor:
-        """F_V1^HQ, a vector for each patch: float[T, 4n, Cv] -> float[T, 4n, D]."""
-        return self.model.multi_modal_projector(self_replicate(patch_features))
+            replicated = self_replicate(patch_features) if project is None else patch_features
+            uncompressed = (project or self.model.multi_modal_projector)(replicated)
+        head = head or self.refilling_head
+        return ImageFeatures(compressed, uncompressed, head.vision_side(compressed, uncompressed))
 
     def forward(
         self,
