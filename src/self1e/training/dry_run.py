@@ -154,7 +154,7 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
             notes.append(f"generated pictures in place of the data: there is no folder {root} (data.root)")
             small = small.model_copy(update={"data": GeneratedData(), "losses": {}, "pictures_only": False})
         elif settings.validation is not None:
-            settings.validation.data.examples(1, training=False)[0]  # is it there?
+            settings.validation.data.tolerant(settings.validation.examples, training=False)[0]  # is it there?
         arguments = training_arguments(small, device)
         arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
         data = datasets(small, arguments.world_size)  # before gigabytes of weights are made
