@@ -6,6 +6,7 @@ import pytest
 
 from self1e.conversation import SEG
 from self1e.data.sides import follows_a_mirror, holds_of_a_piece, mirrored
+from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
 
 
@@ -20,6 +21,7 @@ from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
         ("the one on the right", "the one on the left"),
         ("Left cup, right of the LEFT plate", "Right cup, left of the RIGHT plate"),
         ("man in blue, left", "man in blue, right"),
+        ("man left, dog right", "man right, dog left"),
         ("second from left", "second from right"),
         ("second from the left", "second from the right"),
         ("2nd cow from left", "2nd cow from right"),
@@ -52,6 +54,7 @@ def test_sides_change_places(text: str, expected: str) -> None:
     [
         *("How many slices are left?", "the food that is left", "the cookies left in the jar", "food left over"),
         *("the person that just left", "the man who left the room", "the last slice left", "a child left behind"),
+        *("the man who left shoes on the floor", "Left alone, the dog sleeps.", "one banana left", "is the cake left"),
         *("He left his shoe on the left", "What is left of the cake?", "nothing left of the pizza"),
         *("the left-over bread", "the left luggage"),
         *("the right tool to cut bread", "the right knife to cut bread", "What is the right way to hold it?"),
@@ -66,6 +69,11 @@ def test_what_a_mirror_may_make_false_does_not_follow(text: str) -> None:
     assert not follows_a_mirror(text)
     for question in PHRASE_QUESTIONS[:2]:
         assert not follows_a_mirror(question.format(phrase=text))
+
+
+def test_the_request_for_a_short_answer_is_left_aside() -> None:
+    assert follows_a_mirror(f"Is the mug to the left of a plate?\n{SHORT_ANSWER_PROMPT}")
+    assert not follows_a_mirror(f"What does the mug say?\n{SHORT_ANSWER_PROMPT}")
 
 
 def test_trained_answers_follow() -> None:

@@ -13,6 +13,7 @@ from functools import cache
 
 from self1e.conversation import SEG
 from self1e.data.classes import class_names
+from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.processing.prompts import PHRASE_QUESTIONS
 
 _SIDES = {"left": "right", "leftmost": "rightmost", "lefthand": "righthand", "leftward": "rightward"}
@@ -57,10 +58,17 @@ _PART = (
 #: What may follow a side that is no adjective.
 _ALONE = (
     r"(?=$|\s*[,.;:?!)/]|\s+(?:of(?! way\b)|in|and|or|but|with|without|is|are|was|were|who|that|which|wearing|holding"
-    r"|sitting|standing|facing|looking|above|below|under|near|next|beside|behind|from|if|as|has|have|does|do|can)\b)"
+    r"|sitting|standing|facing|looking|above|below|under|near|next|beside|behind|from|among|on|if|as|has|have|does|do|can)\b)"
 )
 #: "the right knife to cut bread" is the fit one.
 _NO_PURPOSE = r"(?!.*(?<!next )(?<!close )(?<!closest )\b(?:to|for)\b(?! (?:the |its |his |her )?(?:left|right)\b))"
+
+#: Where "banana left" may be what nobody ate.
+_SENTENCE = re.compile(
+    r"[.?!]|\b(?:is|are|was|were|be|been|has|have|had|that|who|which|just|he|she|they|it|any|some|more|much|many|no|one"
+    r"|last|only|remaining|what|how|all)\b",
+    re.IGNORECASE,
+)
 
 _ADJECTIVES = (
     r"(?:most|red|orange|yellow|green|blue|purple|pink|brown|black|white|gr[ea]y|big|small|large|little|tall|short|old"
@@ -70,7 +78,7 @@ _SEEN = (
     r"guy|man|woman|lady|girl|boy|kid|child|baby|people|men|women|children|dude|player|batter|catcher|umpire|"
     r"skier|surfer|rider|animal|head|face|hand|arm|leg|foot|feet|eye|ear|shoulder|knee|wing|wheel|tire|paw|"
     r"horn|tail|sleeve|pants|glove|sock|hair|shirt|jacket|dress|screen|plane|bike|motorbike|phone|bread|pot|"
-    r"square|circle|triangle"
+    r"square|circle|triangle|bunch|dish|duck|fridge|meter|racket"
 )
 """Beside the classes of COCO-Stuff and ADE20K, what sides are said of."""
 
@@ -103,12 +111,8 @@ def follows_a_mirror(text: str) -> bool:
     if _NOT_MIRRORED.search(text) or _FIGURES.search(text):
         return False
     places = {found.start() for found in _SIDE.finditer(text) if found[0].lower() in ("left", "right", "l", "r")}
-    for frame in _frames():
+    for frame in _frames(_SENTENCE.search(text) is None) if places else ():
         places -= {found.start("side") for found in frame.finditer(text)}
-    for phrase in re.finditer(r"[^\s,;.!](?:[^,;]*[^\s,;.!])?", text) if places else ():
-        for frame in _frames_of_a_phrase():
-            if found := frame.search(phrase[0]):
-                places.discard(phrase.start() + found.start("side"))
     return not places
 
 
@@ -118,7 +122,11 @@ def holds_of_a_piece(text: str) -> bool:
 
 
 def _without_template(text: str) -> str:
-    """The phrase that a question of the training templates asks for; other text as it is, but for `[SEG]`."""
+    """The phrase that a question of the training templates asks for, and what stands before that of VQA sets.
+
+    Other text as it is, but for `[SEG]`.
+    """
+    text = text.removesuffix(SHORT_ANSWER_PROMPT).rstrip()
     for template in _templates():
         if found := template.fullmatch(text):
             return found["phrase"]
@@ -132,33 +140,23 @@ def _templates() -> list[re.Pattern[str]]:
 
 
 @cache
-def _frames() -> list[re.Pattern[str]]:
-    """Those in which a side is a place in any text."""
-    return _compiled(
+def _frames(of_a_phrase: bool) -> list[re.Pattern[str]]:
+    """Those in which a side is a place in any text; and in a phrase that does no more than refer to something."""
+    frames = [
         rf"\b(?:on|to|at|in|from|towards?|off|along|near|by|facing) (?:{_HIS} )?(?:{_FAR}[ -])?{_L_OR_R}\b{_ALONE}",
         rf"\b(?:look|fac|lean|point|turn|head|mov|walk|go|runn|driv)(?:s|e|es|ing|ed)? {_S}\b{_ALONE}",
-        rf"\b{_FAR}[ -]{_L_OR_R}\b(?!-| (?:now|away|over|behind|to)\b)",
+        rf"\b{_FAR}[ -]{_L_OR_R}\b(?!-| (?:now|away|over|behind|to|the|his|her|early)\b)",
         rf"\b{_S}[ -]?{_PART}",
         rf"(?<!\bis )(?<!\bare )(?<!'s )(?<!\bwas )(?<!\bwere )(?<!\bhas )(?<!nothing )(?<!much )\b{_S} of (?!way\b)",
         rf"\b{_S} (?:to|and|or) (?:the )?(?:left|right)\b{_ALONE}",
         rf"\b(?:left|right) (?:to|and|or) (?:the )?{_S}\b{_ALONE}",
         rf"\b{_HIS} (?:{_FAR} )?(?P<side>left)\b(?!-| (?:over|out|behind|alone|luggage|to)\b)",
-        rf"\b{_S} (?:{_ADJECTIVES},? )*{_things()}\b{_NO_PURPOSE}",
-    )
-
-
-@cache
-def _frames_of_a_phrase() -> list[re.Pattern[str]]:
-    """More, in a phrase that refers to something ("left guy"), or a part of it between commas."""
-    return _compiled(
-        rf"^(?:the )?{_S}$",
-        r"^(?P<side>left)\b(?!-| (?:over|behind|alone|out|to|in|on|at|by|for|from|with|the|his|her|it|there|here)\b)",
-        r"^(?!.*\b(?:is|are|was|were|be|been|has|have|had|that|who|which|just|he|she|they|it|any|some|more|much|many|no"
-        rf"|last|only|remaining|what|how|all)\b).*\b{_things()} {_S}$",
-    )
-
-
-def _compiled(*frames: str) -> list[re.Pattern[str]]:
+        rf"\b(?P<side>right) (?:{_ADJECTIVES},? )*{_things()}\b{_NO_PURPOSE}",
+        r"^(?P<side>left)\b(?!.*[.?!])(?!-| (?:over|behind|alone|out|to|in|on|at|by|for|from|with|the|his|her)\b)",
+        rf"(?:^|[,;] ?)(?:the )?{_S}(?=\s*(?:$|[,;.!]))",
+    ]
+    if of_a_phrase:
+        frames.append(rf"\b{_things()} {_S}(?=\s*(?:$|[,;]))")
     return [re.compile(frame, re.IGNORECASE) for frame in frames]
 
 

@@ -164,7 +164,7 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
                 most = settings.architecture.vocabulary
                 notes.append(f"a small vocabulary, learnt from these: the run's has up to {most:,} tokens")
         elif settings.validation is not None:
-            settings.validation.data.examples(1, training=False)[0]  # is it there?
+            settings.validation.data.tolerant(settings.validation.examples, training=False)[0]  # is it there?
         arguments = training_arguments(small, device)
         arguments.save_strategy, arguments.report_to = SaveStrategy.NO, []
         data = datasets(small, arguments.world_size)  # before gigabytes of weights are made
