@@ -16,8 +16,8 @@ from self1e.checkpoints.hub import BUNDLED
 from self1e.conversation import IMG_START, SEG
 from self1e.model.network import SELF1EForSegmentation
 from self1e.model.stem import FIRST_WIDTH, STAGES
-from self1e.photos.build import WORD_BEGINS, build_model, resized_positions, turned_vectors
-from self1e.photos.vocabulary import UNKNOWN_WORD, chosen_words, word_tokenizer, word_vectors
+from self1e.photos.build import WORD_BEGINS, build_model, resized_positions, turned_vectors, with_image_size
+from self1e.photos.vocabulary import UNKNOWN_WORD, chosen_words, settled_vectors, word_tokenizer, word_vectors
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import encode_text
 
@@ -107,6 +107,18 @@ def test_positions_are_resized() -> None:
     torch.testing.assert_close(rows.mean(), grid.mean())
 
 
+def test_words_that_were_not_taught_follow_those_that_were() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(300, 8, generator=generator)
+    turn = torch.randn(8, 8, generator=generator) * 0.1
+    taught = torch.arange(300) < 200
+    noise = torch.randn(300, 8, generator=generator)
+    trained = torch.where(taught[:, None], start + start @ turn + 0.5, start + noise)
+    settled = settled_vectors(trained, start, taught, ridge=1e-6)
+    assert torch.equal(settled[taught], trained[taught])
+    torch.testing.assert_close(settled[~taught], (start + start @ turn + 0.5)[~taught], rtol=1e-3, atol=1e-3)
+
+
 def published_stem() -> dict[str, Tensor]:
     """Random weights by the names of `efficientnet_lite_pytorch`; its normalisation leaves them as they are."""
     generator = torch.Generator().manual_seed(0)
@@ -153,6 +165,13 @@ def test_a_model_goes_on_from_nano(tmp_path: Path) -> None:
     processor.save_pretrained(tmp_path)
     result = Segmenter.from_pretrained(tmp_path, device="cpu").segment(np.zeros((50, 70, 3), np.uint8), "the dog")
     assert result.mask.shape == (50, 70)
+
+    larger, its = with_image_size(model, processor, 96)
+    assert (its.image_size, its.tokens_per_tile, larger.config.image_seq_length) == (96, 36, 36)
+    same = with_image_size(larger, its, 96)[0].state_dict()
+    assert all(torch.equal(value, same[name]) for name, value in larger.state_dict().items())
+    picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    assert Segmenter(larger.eval(), its).segment(picture, "the dog").mask.shape == (50, 70)
 
 
 def test_a_start_of_another_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

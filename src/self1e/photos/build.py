@@ -73,6 +73,22 @@ def build_model(
     return model, SELF1EProcessor(tokenizer, image_size, config.image_seq_length)
 
 
+def with_image_size(
+    model: SELF1EForSegmentation, processor: SELF1EProcessor, image_size: int
+) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+    """A copy of a model that sees pictures at another size: the same weights, positions between those it had."""
+    config = deepcopy(model.config)
+    patch_size = config.vision_config.patch_size[0]
+    config.vision_config.image_size = [image_size, image_size]
+    config.image_seq_length = (image_size // patch_size // 2) ** 2
+    other = SELF1EForSegmentation(config)
+    name = "model.vision_tower.embeddings.position_embeddings"
+    weights = model.state_dict()
+    weights[name] = resized_positions(weights[name], image_size // patch_size)
+    other.load_state_dict(weights)
+    return other, SELF1EProcessor(processor.tokenizer, image_size, config.image_seq_length)
+
+
 def resized_positions(positions: Tensor, side: int) -> Tensor:
     """float[1, 1 + n * n, width] -> float[1, 1 + side * side, width]: those of patches are interpolated."""
     first, patches = positions.detach().split([1, positions.shape[1] - 1], dim=1)

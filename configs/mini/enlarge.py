@@ -1,0 +1,34 @@
+"""A copy of a model that sees pictures at another size, to train on with.
+
+python configs/mini/enlarge.py runs/mini/1-small/checkpoint-1000/average 320 runs/mini/1-small-320
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import load_network
+from self1e.photos.build import with_image_size
+from self1e.processing.processor import SELF1EProcessor
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A copy of a model that sees pictures at another size.")
+    parser.add_argument("model", type=Path, help="model folder")
+    parser.add_argument("image_size", type=int, help="side of the square that pictures are stretched to, pixels")
+    parser.add_argument("out", type=Path, help="folder to write it to")
+    options = parser.parse_args()
+    checkpoint = open_checkpoint(options.model)
+    network = load_network(checkpoint, torch.float32)
+    processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
+    model, processor = with_image_size(network, processor, options.image_size)
+    model.save_pretrained(options.out)
+    processor.save_pretrained(options.out)
+
+
+if __name__ == "__main__":
+    main()
