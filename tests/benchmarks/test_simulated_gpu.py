@@ -100,7 +100,7 @@ def _training_waits(folder: Path, packed: bool) -> Counter[tuple[str, str]]:
     batch = processor([image], [talks], masks=[targets[:, 0]] if packed else list(targets), pack_rows=packed)
 
     def step() -> None:
-        there = batch.to(NAME)
+        there = moved(batch, torch.device(NAME))
         model.train()(there, logits_at=there.before_seg).loss.backward()
 
     return waits_of(step)
