@@ -18,6 +18,7 @@ from benchmarks.simulated_gpu import NAME, register, waits_of
 from benchmarks.subjects import picture, prompts
 from self1e import SELF1EProcessor
 from self1e.conversation import Turn
+from self1e.fast.transfers import moved
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import SEG_ANSWERS, question_for
 
