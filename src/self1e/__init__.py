@@ -1,7 +1,7 @@
 """SELF1E: text-prompted image segmentation by a multimodal LLM itself, with one `[SEG]` token and no mask decoder.
 
 >>> from self1e import Segmenter  # doctest: +SKIP
->>> Segmenter.from_pretrained("nano").segment("street.png", "the red car").save("car.png")  # doctest: +SKIP
+>>> Segmenter.from_pretrained().segment("photo.jpg", "the cat").save("cat.png")  # doctest: +SKIP
 
 Importing this package is cheap: torch and transformers load when a name that needs them is first used.
 """

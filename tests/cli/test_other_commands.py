@@ -20,8 +20,6 @@ from pycocotools import mask as coco_mask
 from safetensors.torch import load_file, save_file
 from torch.distributed.run import get_args_parser
 
-from self1e.cli.chat import Session
-from self1e.cli.nano import is_toyland
 from self1e.conversation import Turn
 from self1e.evaluation.samples import SampleFile
 from self1e.segment.calibration import Calibration
@@ -30,7 +28,6 @@ from self1e.segment.load import CALIBRATION_NAME, load_model
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
-from self1e.segment.segmenter import Segmenter
 from self1e.toyland import toyland_example
 
 # ------------------------------------------------------------------------------------------------------------- chat
@@ -103,14 +100,6 @@ def test_chat_goes_on_after_errors(talk: Cli) -> None:
     assert outcome.code == 2
     assert len(outcome.err.splitlines()) == 4
     assert "0 before." in outcome.out
-
-
-def test_chat_says_once_what_nano_knows(
-    tiny_model_folder: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    session = Session(Segmenter.from_pretrained(tiny_model_folder), picture, tmp_path, is_nano=True)
-    session.open(picture)
-    assert capsys.readouterr().err.count("cartoon world") == 1
 
 
 def test_chat_on_a_terminal_ends_politely(talk: Cli) -> None:
@@ -398,7 +387,6 @@ def test_toyland_draw(cli: Cli, tmp_path: Path) -> None:
     example = toyland_example(5, training=False, size=96)
     path = tmp_path / "toyland-5.png"
     np.testing.assert_array_equal(np.asarray(Image.open(path)), np.asarray(example.image))
-    assert is_toyland(path)
     asked = json.loads((tmp_path / "toyland-5.json").read_text())["questions"]
     assert [entry["question"] for entry in asked] == [talk.turns[0].question for talk in example.conversations]
     for entry, talk in zip(asked, example.conversations, strict=True):

@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from self1e.cli.segment import Report
+from self1e.segment.nouns import TaughtNouns
 from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
@@ -335,21 +336,14 @@ def test_damaged_models(cli: Cli, picture: Path, tiny_model_folder: Path, tmp_pa
         assert name in outcome.err
 
 
-def test_nano_is_honest_about_foreign_pictures(
-    cli: Cli,
-    finds: dict[str, bool],
-    picture: Path,
-    tiny_model_folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_what_a_model_was_not_taught_is_said_once(
+    segment: Segment, picture: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("self1e.checkpoints.hub.BUNDLED", {"nano": tiny_model_folder})
-    cli("toyland", "draw", "--seed", 1, "--size", 64, "--out", ".")
-    outcome = cli("segment", "toyland-1.png", "-p", "a dog")
-    assert outcome.err == ""
+    folder = tmp_path / "taught"
+    shutil.copytree(tiny_model_folder, folder)
+    TaughtNouns({"dog": ["dogs"], "cat": []}).write(folder)
     other = save_picture(tmp_path / "other.png")
-    outcome = cli("segment", "toyland-1.png", picture, other, "-p", "a dog", "--format", "json")
+    assert segment(picture, other, "-p", "the dogs", "-p", "What barks?", "--model", folder).err == ""
+    outcome = segment(picture, other, "-p", "a dog", "-p", "a lute", "--model", folder, "--overwrite")
     assert outcome.err.count("note: ") == 1
-    assert "--model UltraDoughnut/SELF1E" in outcome.err
-    assert len(outcome.out.splitlines()) == 3
+    assert "was not taught 'a lute'" in outcome.err and "UltraDoughnut/SELF1E" in outcome.err

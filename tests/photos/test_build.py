@@ -109,14 +109,15 @@ def test_positions_are_resized() -> None:
 
 def test_words_that_were_not_taught_follow_those_that_were() -> None:
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(300, 8, generator=generator)
-    turn = torch.randn(8, 8, generator=generator) * 0.1
-    taught = torch.arange(300) < 200
-    noise = torch.randn(300, 8, generator=generator)
-    trained = torch.where(taught[:, None], start + start @ turn + 0.5, start + noise)
-    settled = settled_vectors(trained, start, taught, ridge=1e-6)
-    assert torch.equal(settled[taught], trained[taught])
-    torch.testing.assert_close(settled[~taught], (start + start @ turn + 0.5)[~taught], rtol=1e-3, atol=1e-3)
+    meanings = F.normalize(torch.randn(6, 32, generator=generator), dim=1)
+    meanings[4] = meanings[1] + 0.1 * meanings[0]  # a synonym of number 1
+    meanings[5] = meanings[2] + meanings[3]  # a word between two
+    taught = torch.tensor([True, True, True, True, False, False])
+    trained = torch.randn(6, 8, generator=generator)
+    settled = settled_vectors(trained, meanings, taught)
+    assert torch.equal(settled[:4], trained[:4])
+    torch.testing.assert_close(settled[4], trained[1], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(settled[5], (trained[2] + trained[3]) / 2, rtol=1e-2, atol=1e-2)
 
 
 def published_stem() -> dict[str, Tensor]:

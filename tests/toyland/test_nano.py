@@ -1,11 +1,8 @@
-"""The bundled model does what the README shows, judged by the scene that its picture was drawn from."""
-
-from pathlib import Path
+"""nano does what the README shows, judged by the scene that its picture was drawn from."""
 
 import pytest
 
 from self1e import Segmenter
-from self1e.cli.nano import is_toyland
 from self1e.toyland import generate_scene
 from self1e.toyland.kinds import KINDS
 
@@ -59,8 +56,3 @@ def test_what_is_not_there(segmenter, scene):
     nothing = [result for result in segmenter.segment(scene.picture, absent) if not result.found]
     assert len(nothing) > 0.7 * len(absent) > 10
     assert not any(result.mask.any() for result in nothing)
-
-
-def test_the_example_picture_is_of_its_world():
-    """Or the demo would say that nano knows nothing of it."""
-    assert is_toyland(Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png")

@@ -11,8 +11,7 @@ import typer
 from rich.text import Text
 
 from self1e.cli.inputs import LONGEST_STEM, shortened
-from self1e.cli.nano import notice_about_nano
-from self1e.cli.options import Model, load_segmenter, with_load_options
+from self1e.cli.options import DEFAULT_MODEL, Model, load_segmenter, with_load_options
 from self1e.cli.output import make_folder
 from self1e.cli.terminal import CliError, complain, show
 from self1e.files import expand_user, write_atomically, write_json
@@ -40,7 +39,7 @@ Anything else is a question. Ask "Where is ...?" or "Show me ..." for a mask."""
 @with_load_options
 def command(
     image: Annotated[Path, typer.Argument(metavar="IMAGE", show_default=False, help="The picture to talk about.")],
-    model: Model = "nano",
+    model: Model = DEFAULT_MODEL,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for overlays.")] = Path("segmented"),
     *,
     loading: LoadOptions,
@@ -54,7 +53,7 @@ def command(
 
     load_image(image)  # a wrong path is noticed before the model has loaded
     segmenter = load_segmenter(model, loading)
-    session = Session(segmenter, image, out, is_nano=model == "nano")
+    session = Session(segmenter, image, out)
     if not sys.stdin.isatty():
         return session.read_lines()
     show(Text(f"{segmenter.model_name} on {image}. /help lists commands.", "dim"))
@@ -72,14 +71,11 @@ class Session:
         segmenter: The model.
         image: The first picture.
         out: Folder for overlays and saved conversations; made when it is needed.
-        is_nano: Whether the model knows toyland only.
     """
 
-    def __init__(self, segmenter: Segmenter, image: Path, out: Path, *, is_nano: bool) -> None:
+    def __init__(self, segmenter: Segmenter, image: Path, out: Path) -> None:
         self.segmenter = segmenter
         self.out = out
-        self.is_nano = is_nano
-        self.warned = False
         self.replies: list[Segmentation] = []
         self.chat: Chat
         self.image: Path
@@ -94,8 +90,6 @@ class Session:
         self.chat = self.segmenter.start_chat(image)
         self.image = image
         self.replies = []
-        if self.is_nano and not self.warned:
-            self.warned = notice_about_nano(image, "chat")
 
     def read_terminal(self) -> None:
         """Asks for questions until the user leaves."""

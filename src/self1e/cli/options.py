@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-MODEL_HELP = "'nano' (bundled, knows generated cartoon scenes only), a model folder, or a Hub id such as owner/name."
+DEFAULT_MODEL = "nano"
+MODEL_HELP = (
+    "'mini' (bundled, for photographs), 'nano' (bundled, for generated cartoon scenes), a model folder, or a Hub id "
+    "such as owner/name."
+)
 
 Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help=MODEL_HELP)]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", show_default=False, help=MODEL_HELP)]

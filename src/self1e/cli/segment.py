@@ -16,8 +16,8 @@ import typer
 from rich.text import Text
 
 from self1e.cli.inputs import check_prompts, find_pictures, output_names
-from self1e.cli.nano import notice_about_nano
 from self1e.cli.options import (
+    DEFAULT_MODEL,
     Model,
     Overwrite,
     load_in_process,
@@ -174,7 +174,7 @@ def command(
             help="What to segment: a phrase or a sentence. Repeatable.",
         ),
     ],
-    model: Model = "nano",
+    model: Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -223,7 +223,7 @@ def command(
             loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
         )
     settings = {"template": template.value, "batch": batch}
-    report = Report(plan, warn_about_nano=model == "nano")
+    report = Report(plan)
     with progress_bar() as progress:
         task = progress.add_task("segmenting", total=len(plan.pictures))
         try:
@@ -316,12 +316,10 @@ class Report:
 
     Args:
         plan: What to do.
-        warn_about_nano: Whether to say so when a picture is not of its world.
     """
 
-    def __init__(self, plan: Plan, warn_about_nano: bool) -> None:
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.warn_about_nano = warn_about_nano
         self.failures = self.results = self.found = 0
         self.model_name: str | None = None
         self.images: list[dict[str, Any]] = []
@@ -334,8 +332,6 @@ class Report:
             complain(str(done.error))
             return
         path = self.plan.pictures[done.index]
-        if self.warn_about_nano:
-            self.warn_about_nano = not notice_about_nano(path, "segment")
         if not self.results and self.plan.out is not None:
             show(Text(self.plan.row("picture", "prompt", "", "score", "area", ""), "dim"))
         width, height = done.value[0].size

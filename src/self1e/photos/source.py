@@ -13,11 +13,14 @@ from self1e.data.records import Query, Record
 from self1e.photos.dataset import companions
 from self1e.photos.index import Photo, Split, photographs
 from self1e.photos.language import SEGMENTING, PhotoQuery, View, queries, query_mask
-from self1e.photos.nouns import nouns
+from self1e.photos.nouns import Word, nouns
 from self1e.photos.scene import read_scene
 
-#: What can be measured by masks. "noun": all of each noun that is there, as "the X". The others are those of training.
-MEASURED = SEGMENTING
+UNSEEN = "unseen"
+
+#: What can be measured by masks. "noun": all of each noun that is there, as "the X"; "unseen": the same by each word for
+#: it that no training text holds. The others are those of training.
+MEASURED = (*SEGMENTING, UNSEEN)
 
 
 class PhotoSource:
@@ -67,8 +70,11 @@ class PhotoSource:
         photo = self.photos[index]
         found = []
         if "noun" in self.kinds:
-            found += [_noun_query(photo, name) for name in sorted(photo.present)]
-        others = set(self.kinds) - {"noun"}
+            found += [_noun_query(photo, name, nouns()[name].plain, "noun") for name in sorted(photo.present)]
+        if UNSEEN in self.kinds:
+            words = [(name, word) for name in sorted(photo.present) for word in nouns()[name].held_out]
+            found += [_noun_query(photo, name, word, UNSEEN) for name, word in words]
+        others = set(self.kinds) - {"noun", UNSEEN}
         if others:
             rng = np.random.default_rng(zlib.crc32(photo.id.encode()))
             asked = [query for query in queries(View(read_scene(photo)), rng, self.companions) if query.kind in others]
@@ -80,8 +86,8 @@ class PhotoSource:
         return self.photos[index].picture
 
 
-def _noun_query(photo: Photo, name: str) -> Query:
-    return Query(f"the {nouns()[name].plain.singular}", "phrase", partial(_noun_mask, photo, name), kind="noun")
+def _noun_query(photo: Photo, name: str, word: Word, kind: str) -> Query:
+    return Query(f"the {word.singular}", "phrase", partial(_noun_mask, photo, name), kind=kind)
 
 
 def _query(photo: Photo, asked: PhotoQuery) -> Query:

@@ -1,6 +1,6 @@
 """Many picture files: threads read ahead of the model and finish behind it, so that it seldom waits for a disk.
 
-    segmenter = Segmenter.from_pretrained("nano")
+    segmenter = Segmenter.from_pretrained()
     for done in segmenter.segment_files(sorted(Path("photos").glob("*.jpg")), "the dog"):
         print(done.source, done.error or done.value.score)
 

@@ -1,6 +1,6 @@
 """Pictures and words in, masks at the picture's own size out: what a practitioner uses.
 
-    segmenter = Segmenter.from_pretrained("nano")
+    segmenter = Segmenter.from_pretrained()
     segmenter.segment("street.png", "the red car")                          -> Segmentation
     segmenter.segment("street.png", ["the red car", "the tallest tree"])    -> list of them
     segmenter.chat("street.png", "Which car could carry a piano?")          -> Segmentation; its text is the answer
@@ -102,7 +102,7 @@ class Segmenter:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | Path,
+        name: str | Path = "nano",
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
@@ -116,7 +116,8 @@ class Segmenter:
         """Loads a model.
 
         Args:
-            name: "nano", which comes with this package; a folder; or a model on the Hugging Face Hub ("owner/name").
+            name: "mini" (photographs) or "nano" (drawn scenes), which come with this package; a folder; or a model on
+                the Hugging Face Hub ("owner/name").
             device: This and all others: see `LoadOptions`.
             dtype: Of weights and activations.
             revision: Of the model on the Hub.

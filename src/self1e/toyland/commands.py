@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from self1e.cli.nano import TEXT, TEXT_KEY
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, progress_bar, show
@@ -51,18 +50,14 @@ def draw(
     files = {each: (out / f"toyland-{each}.png", out / f"toyland-{each}.json") for each in seeds}
     check_writable([path for pair in files.values() for path in pair[: 1 + questions]], overwrite)
 
-    from PIL.PngImagePlugin import PngInfo
-
     from self1e.toyland import toyland_example
 
     with progress_bar() as progress:
         for each in progress.track(seeds, description="drawing"):
             example = toyland_example(each, training=False, size=size)
-            text = PngInfo()
-            text.add_text(TEXT_KEY, TEXT)
             picture_path, questions_path = files[each]
             with write_atomically(picture_path, overwrite) as file:
-                example.image.save(file, "PNG", pnginfo=text)
+                example.image.save(file, "PNG")
             if questions:
                 write_json(questions_path, questions_of(example), overwrite=overwrite, indent=1)
     first, last = files[seeds[0]][0], files[seeds[-1]][0]
