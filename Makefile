@@ -11,8 +11,8 @@ CONSTRAINTS ?= -c constraints.txt
 # Each process of the tests computes in one thread (tests/conftest.py).
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
-DEMO_PICTURE := examples/pictures/lakeside.png
-DEMO_PROMPT := the house with the blue roof
+DEMO_PICTURE := examples/pictures/cat.jpg
+DEMO_PROMPT := the cat
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help

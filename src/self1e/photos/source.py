@@ -18,8 +18,8 @@ from self1e.photos.scene import read_scene
 
 UNSEEN = "unseen"
 
-#: What can be measured by masks. "noun": all of each noun that is there, as "the X"; "unseen": the same by each word for
-#: it that no training text holds. The others are those of training.
+#: What can be measured by masks. "noun": all of each noun that is there, as "the X"; "unseen": the same by each word
+#: for it that no training text holds. The others are those of training.
 MEASURED = (*SEGMENTING, UNSEEN)
 
 
