@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+PICTURE_SUFFIXES = frozenset(
+    f".{kind}"
+    for kind in ("avif", "bmp", "gif", "jfif", "jp2", "jpeg", "jpg", "pgm", "png", "ppm", "tga", "tif", "tiff", "webp")
+)
+"""Of files in a folder that are taken for pictures."""
+
 
 def expand_user(path: str | os.PathLike[str]) -> Path:
     """The path with `~` and `~user` replaced by home folders; as it is where there is no such user."""

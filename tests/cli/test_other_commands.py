@@ -366,10 +366,12 @@ def test_export_keeps_what_belongs_to_the_model(cli: Cli, tiny_model_folder: Pat
     (folder / "processor_config.json").write_text(json.dumps(settings))
     calibration = Calibration(present=((0.5, 0.25), (1.0, 0.75)))
     (folder / CALIBRATION_NAME).write_text(json.dumps(calibration.to_dict()))
+    TaughtNouns({"dog": ["dogs"]}).write(folder)
     assert cli("export", folder, tmp_path / "model").code == 0
     assert json.loads((tmp_path / "model" / "processor_config.json").read_text())["max_tiles"] == 4
     exported = json.loads((tmp_path / "model" / CALIBRATION_NAME).read_text())
     assert Calibration.from_dict(exported) == calibration
+    assert list(TaughtNouns.read(tmp_path / "model") or ()) == ["dog"]
     outcome = cli("export", folder, tmp_path / "average", "--average", tiny_model_folder)
     assert outcome.code == 0 and "scores are raw" in outcome.err
     assert not (tmp_path / "average" / CALIBRATION_NAME).exists()

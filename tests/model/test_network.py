@@ -79,7 +79,7 @@ def test_the_mask_pass_takes_nothing_that_it_would_ignore(model, more):
     "ours",
     [
         {"masks": [torch.zeros(1, 4, 4)]},
-        {"tile_grids": [(1, 1)], "grids": [(1, 1)]},
+        {"masks": [None], "grids": [(1, 1)]},
         {"picture_index": torch.tensor([0]), "conversation_ids": torch.tensor([[0]])},
     ],
     ids=lambda ours: next(iter(ours)),

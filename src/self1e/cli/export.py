@@ -81,6 +81,8 @@ def command(
     with folder_when_complete(destination) as staging:
         loaded.model.save_pretrained(staging)
         loaded.processor.save_pretrained(staging)
+        if loaded.nouns is not None:
+            loaded.nouns.write(staging)
         if benchmark is None and loaded.calibration is not None:
             if average is None:
                 write_json(staging / CALIBRATION_NAME, loaded.calibration.to_dict(), indent=1)

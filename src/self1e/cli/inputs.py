@@ -10,12 +10,8 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from self1e.cli.terminal import CliError
-from self1e.files import expand_user
+from self1e.files import PICTURE_SUFFIXES, expand_user
 
-PICTURE_SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in ("avif", "bmp", "gif", "jfif", "jp2", "jpeg", "jpg", "pgm", "png", "ppm", "tga", "tif", "tiff", "webp")
-)
 #: What earlier runs left in a folder is not taken for pictures to segment.
 OWN_OUTPUTS = (".overlay.png", ".mask.png", ".cutout.png")
 

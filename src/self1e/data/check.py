@@ -319,6 +319,7 @@ def examine(record: Record, width: int, height: int) -> Finding:
     items: tuple[Query | Talk, ...] = (*record.queries, *record.talks)
     for item in items:
         makers: Sequence[Callable[[], np.ndarray]]
+        meant_empty = item.kind in ABSENT_KINDS or (isinstance(item, Query) and item.absent)
         if isinstance(item, Query):
             text, makers = item.text, (item.mask,)
             if not text.strip():
@@ -339,7 +340,7 @@ def examine(record: Record, width: int, height: int) -> Finding:
             except Exception as error:  # the errors that `to_example` turns into DataErrors are not fatal
                 fault("mask", f"{text!r}: {reason_of(error)}", fatal=not isinstance(error, OSError | ValueError))
             else:
-                if item.kind not in ABSENT_KINDS and not (mask == 1).any() and not _meant_empty(make):
+                if not meant_empty and not (mask == 1).any() and not _meant_empty(make):
                     empty.append(EmptyMask(record.id, text, item.kind))
     phrases = tuple(query.text for query in record.queries if query.form == "phrase")
     return Finding(record.id, len(record.queries), len(record.talks), tuple(faults), tuple(empty), phrases)

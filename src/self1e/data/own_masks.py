@@ -11,8 +11,7 @@ from self1e.data.coco import CategoryMasks
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError
 from self1e.data.semantic import IndexMaps, phrases_of_values, require
-
-PICTURE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+from self1e.files import PICTURE_SUFFIXES
 
 #: Names of pixels that no one asks for, and of those that moreover count neither way.
 NOT_ASKED = frozenset(("", "background"))

@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from numpy.random import Generator
 
-from self1e.conversation import SEG, Turn
-from self1e.data.records import evaluation_turn
+from self1e.conversation import Turn
+from self1e.data.records import EXPLAIN_QUESTIONS, EXPLAINED_ANSWER, evaluation_turn
 from self1e.processing.prompts import EVAL_ANSWER, PHRASE_QUESTIONS, SEG_ANSWERS, SENTENCE_QUESTIONS, fill_phrase
 
 Item = TypeVar("Item")
@@ -22,9 +22,7 @@ NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 CHAT_QUESTIONS = ("Where {is} {phrase}?", "Show me {phrase}.", "Find {phrase}.", "Point at {phrase}.")
-EXPLAIN_QUESTION = "{sentence} Please output segmentation mask and explain why."
 EXPLAIN_SUFFIX = " Explain."
-EXPLAINED_ANSWER = f"It is {SEG}. {{because}}"
 
 
 class Written(NamedTuple):
@@ -106,9 +104,9 @@ def _phrase_turn(query: Asked, manner: Manner, rng: Generator) -> Turn:
 
 def _sentence_turn(query: Asked, manner: Manner, rng: Generator) -> Turn:
     style = rng.random()
-    explained = EXPLAINED_ANSWER.format(because=query.answer) if query.answer else ""
+    explained = EXPLAINED_ANSWER.format(answer=query.answer) if query.answer else ""
     if style < manner.explain and explained:
-        return Turn(EXPLAIN_QUESTION.format(sentence=query.text), explained)
+        return Turn(EXPLAIN_QUESTIONS[0].format(sentence=query.text), explained)
     if style > 1 - manner.alone:
         explain = chance(rng, manner.explain_alone)
         question = query.text + EXPLAIN_SUFFIX if explain else query.text

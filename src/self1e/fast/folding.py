@@ -1,6 +1,6 @@
 """Folding: the same masks with fewer products, for inference.
 
-Weights that meet only each other are multiplied once, when the model is loaded, instead of with every picture:
+Weights that meet only each other are multiplied once, before the first picture, instead of with every picture:
 
 - The projector on self-replicated features. Its first linear reads the same Cv numbers four times, so that its four
   blocks of columns add up to one, and the affine part of the normalisation before it goes in as well: a quarter of the

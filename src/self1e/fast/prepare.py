@@ -142,7 +142,7 @@ class FastModel:
 
     def _make_head(self) -> MaskHead:
         head = self.network.refilling_head
-        return FoldedHead(head) if head.rung.amplified else head
+        return FoldedHead(head) if head.rung.amplified and head.rung.residual else head
 
     def _no_prefixes(self) -> dict[tuple[int, ...], PrefixCache]:
         return {}

@@ -2,7 +2,7 @@
 
 # No `from __future__ import annotations`: `strict` checks values against annotations that are types, not strings.
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, InternVLConfig
@@ -20,7 +20,7 @@ class Rung(NamedTuple):
     amplified: bool = False  # both are amplified and unshuffled
 
 
-RUNGS: dict[str, Rung] = {
+RUNGS: dict[Refilling, Rung] = {
     "baseline": Rung("the LLM's image features alone", 1),
     "uncompressed": Rung("uncompressed vision features alone", 2, uncompressed=True),
     "rfr": Rung("residual features refilling", 2, uncompressed=True, residual=True),
@@ -55,7 +55,7 @@ class SELF1EConfig(InternVLConfig):
     @property
     def rung(self) -> Rung:
         """What `refilling` stands for."""
-        return RUNGS[self.refilling]
+        return RUNGS[self.refilling]  # type: ignore[index]  # one of them, see below
 
     def weighted(self, losses: Mapping[str, Any]) -> Any:
         """The loss (method, section 4) of those of its parts that are there: "ce", "bce", "dice"."""
@@ -65,8 +65,8 @@ class SELF1EConfig(InternVLConfig):
         if kwargs.pop("image_to_segmentation_from", 0):  # of folders that 0.1 saved
             raise ValueError("image_to_segmentation_from above 0 is no longer known: its masks would be others here")
         super().__post_init__(**kwargs)
-        if self.refilling not in get_args(Refilling):
-            raise ValueError(f"refilling must be one of {get_args(Refilling)}, not {self.refilling!r}")
+        if self.refilling not in RUNGS:
+            raise ValueError(f"refilling must be one of {tuple(RUNGS)}, not {self.refilling!r}")
         if min(self.ce_weight, self.bce_weight, self.dice_weight) < 0:
             raise ValueError("the weights of the losses must be at least 0")
         if self.mask_loss_side < 1:

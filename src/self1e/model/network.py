@@ -33,7 +33,7 @@ from self1e.model.losses import mask_losses
 from self1e.model.refilling import MaskHead, RefillingHead, VisionSide, self_replicate
 from self1e.model.stem import fit_stem
 
-OURS = {"image_features", "prefix", "logits_at", "masks", "grids", "tile_grids", "picture_index", "conversation_ids"}
+OURS = {"image_features", "prefix", "logits_at", "masks", "grids", "picture_index", "conversation_ids"}
 """What people may give without a `Batch`, and the causal forward would take no notice of."""
 
 LOSS_FIELDS = {"ce": "ce_loss", "bce": "mask_bce_loss", "dice": "mask_dice_loss"}
@@ -58,7 +58,7 @@ class SELF1EOutput(ModelOutput):
         ce_loss: Scalar, mean over supervised tokens.
         mask_bce_loss: Scalar, BCE of the final and the low-resolution logits, summed over masks, per conversation.
         mask_dice_loss: Scalar, Dice in the same way.
-        mask_logits: One float[K, H, W] per row: a map for each `[SEG]`, > 0 inside; K = 0 without a picture. `(H, W)`
+        mask_logits: One float[K, H, W] per row: a map for each `[SEG]`, > 0 inside. `(H, W)`
             is `(rows, columns)` of the tile grid times 64 for InternVL3 with `rfa`.
         low_resolution_mask_logits: The same from the LLM's image features alone; half the size for `rfa`.
         logits: float[L, vocabulary], only when asked for.

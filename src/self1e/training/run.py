@@ -216,6 +216,13 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
                 f"{settings.init} was trained with refilling: {model.config.refilling}, not {settings.refilling}: set "
                 "what it was trained with, or begin with a base model"
             )
+        for pathway in ("image_to_image", "image_to_segmentation"):
+            before, now = getattr(model.config, pathway), getattr(settings, pathway)
+            if start.can_segment and before != now:
+                logger.warning(
+                    "%s was trained with %s: %s, and goes on with %s, as this run's settings say",
+                    *(settings.init, pathway, str(before).lower(), str(now).lower()),
+                )
     model.config.update(settings.of_model())
     return model, processor
 

@@ -261,7 +261,7 @@ class SELF1ETrainer(Trainer):
         return Path(best) if best else None
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """A model folder, or an adapter folder, without the weights of losses; these beside it."""
+        """A model folder, or an adapter folder; the weights of losses have a file of their own in it."""
         if not self.args.should_save:
             return
         folder = Path(output_dir or self.args.output_dir)
