@@ -60,6 +60,7 @@ def test_sides_change_places(text: str, expected: str) -> None:
         *("the right tool to cut bread", "the right knife to cut bread", "What is the right way to hold it?"),
         *("the right answer", "the right time", "in the right place", "at right angles", "the right of way"),
         *("Which one is right?", "all right", "right side up", "right now", "person right behind the car"),
+        *("the woman walking right behind the cart", "the dog running right beside the man", "man looking right in it"),
         *("the L-shaped sofa", "the s-shaped pipe", "toys r us", "guy l", "l guy"),
         *("the clock", "what time is it", "What does the sign say?", "STOP on it", 'the sign "exit"', "the letter B"),
         *("the 6", "number 7", "the player with 10 on the shirt", "right-handed batter", "the flag"),

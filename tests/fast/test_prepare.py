@@ -130,6 +130,12 @@ def switched_off(model: SELF1EForSegmentation) -> None:
             layer.enable_adapters(False)
 
 
+def scaled_down(model: SELF1EForSegmentation) -> None:
+    for layer in model.modules():
+        if isinstance(layer, BaseTunerLayer):
+            layer.set_scale("default", 0)
+
+
 def other_scales(model: SELF1EForSegmentation) -> None:
     for layer in model.model.language_model.modules():
         if isinstance(layer, Int8Linear):
@@ -149,7 +155,9 @@ def in_int8() -> SELF1EForSegmentation:
     return model
 
 
-@pytest.mark.parametrize(("make", "change"), [(with_adapters, switched_off), (in_int8, other_scales)])
+@pytest.mark.parametrize(
+    ("make", "change"), [(with_adapters, switched_off), (with_adapters, scaled_down), (in_int8, other_scales)]
+)
 def test_adapters_and_quantised_weights_are_watched_too(
     make: Callable[[], SELF1EForSegmentation], change: Callable[[SELF1EForSegmentation], None]
 ) -> None:
@@ -164,11 +172,11 @@ def test_adapters_and_quantised_weights_are_watched_too(
 def test_writes_that_torch_does_not_count_can_be_told_of() -> None:
     fast = prepare(tiny_model())
     fast_masks(fast)
-    state = fast.vision_state()
+    version = fast.vision_version()
     for weight in fast.network.parameters():
         weight.data += 0.01
     fast.forget()
-    assert fast.vision_state() != state
+    assert fast.vision_version() != version
     assert_same(fast_masks(fast), plain_masks(fast.network))
 
 

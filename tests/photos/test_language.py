@@ -118,7 +118,7 @@ def test_nouns_groups_and_unions(tmp_path: Path) -> None:
 
 def test_absent_nouns_are_surely_absent(tmp_path: Path) -> None:
     scene = scene_of(tmp_path, [("dog", DOGS[0])], annotated=["dog", "cat", "sofa", "chair"])
-    absent = {query.text for query in asked(scene, 300, "absent")}
+    absent = {query.text for query in asked(scene, 900, "absent")}
     assert {"the cat", "the chair", "the elephant"} <= absent  # elephants nobody overlooks
     assert absent.isdisjoint({"the dog", "the person", "the bottle"})
     for query in asked(scene, 20, "absent"):

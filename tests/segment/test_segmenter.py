@@ -1,5 +1,6 @@
 """Prompts and conversations against plain forward passes of the same tiny random model."""
 
+import copy
 import subprocess
 import sys
 
@@ -235,6 +236,19 @@ def test_encoded_pictures_stay_with_the_weights_that_made_them(segmenter):
             ask()
     segmenter.set_image(picture())
     assert segmenter.segment(prompt="ball").prompt == "ball"
+
+
+def test_copies_go_on_with_the_picture(segmenter):
+    segmenter.set_image(picture())
+    expected = segmenter.segment(prompt="ball", logits=True).logits
+    for copied in [copy.deepcopy(segmenter) for _ in range(2)]:
+        assert_close(copied.segment(prompt="ball", logits=True).logits, expected)
+        with torch.no_grad():
+            copied.model.refilling_head.fuse.linear_2.bias.add_(1)
+        with pytest.raises(ValueError, match="encode it again"):
+            copied.segment(prompt="ball")
+    assert_close(segmenter.segment(prompt="ball", logits=True).logits, expected)
+    assert segmenter.start_chat().picture is segmenter.set_image(segmenter.start_chat().picture)
 
 
 # What cannot be done

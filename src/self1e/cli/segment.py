@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property, partial
@@ -232,8 +232,11 @@ def command(
                     with above(progress):
                         report.add(done)
                     progress.update(task, completed=done.index + 1)
-        finally:  # what was found before an error stays found
-            report.write_annotations()
+        except BaseException:  # what was found before it stays found
+            with suppress(Exception):
+                report.write_annotations()
+            raise
+    report.write_annotations()
     return report.finish()
 
 

@@ -60,6 +60,8 @@ _ALONE = (
     r"(?=$|\s*[,.;:?!)/]|\s+(?:of(?! way\b)|in|and|or|but|with|without|is|are|was|were|who|that|which|wearing|holding"
     r"|sitting|standing|facing|looking|above|below|under|near|next|beside|behind|from|among|on|if|as|has|have|does|do|can)\b)"
 )
+#: What may follow a side that ends a phrase; "walking right behind the cart" is walking close behind it.
+_ENDS = r"(?=$|\s*[,.;:?!)/]|\s+(?:and|or|but|with|without|is|are|was|were|who|that|which|wearing|holding)\b)"
 #: "the right knife to cut bread" is the fit one.
 _NO_PURPOSE = r"(?!.*(?<!next )(?<!close )(?<!closest )\b(?:to|for)\b(?! (?:the |its |his |her )?(?:left|right)\b))"
 
@@ -144,7 +146,7 @@ def _frames(of_a_phrase: bool) -> list[re.Pattern[str]]:
     """Those in which a side is a place in any text; and in a phrase that does no more than refer to something."""
     frames = [
         rf"\b(?:on|to|at|in|from|towards?|off|along|near|by|facing) (?:{_HIS} )?(?:{_FAR}[ -])?{_L_OR_R}\b{_ALONE}",
-        rf"\b(?:look|fac|lean|point|turn|head|mov|walk|go|runn|driv)(?:s|e|es|ing|ed)? {_S}\b{_ALONE}",
+        rf"\b(?:look|fac|lean|point|turn|head|mov|walk|go|runn|driv)(?:s|e|es|ing|ed)? {_S}\b{_ENDS}",
         rf"\b{_FAR}[ -]{_L_OR_R}\b(?!-| (?:now|away|over|behind|to|the|his|her|early)\b)",
         rf"\b{_S}[ -]?{_PART}",
         rf"(?<!\bis )(?<!\bare )(?<!'s )(?<!\bwas )(?<!\bwere )(?<!\bhas )(?<!nothing )(?<!much )\b{_S} of (?!way\b)",

@@ -23,6 +23,7 @@ from self1e.data.refer import REFER_SETS, ReferSource
 from self1e.data.vqa import VQA_TESTS, VqaTest
 from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.record_benchmarks import OWN_FILES, MaskBenchmark, WordBenchmark
+from self1e.files import expand_user
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.plugins import BENCHMARKS, installed, load
 
@@ -112,7 +113,7 @@ def _own(name: str, answer: Answer) -> MaskBenchmark:
     named = (entry[key] for entry in entries for key in ("jsonl", "coco", "classes") if key in entry)
     contents = hashlib.sha256()
     for path in dict.fromkeys([name, *named]):  # a JSONL file once
-        contents.update(Path(path).read_bytes())
+        contents.update(expand_user(path).read_bytes())
     return MaskBenchmark(
         name,
         f"{file.resolve()} {contents.hexdigest()}",

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import chain, takewhile
+from itertools import chain, count, takewhile
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -65,7 +65,8 @@ class FastModel:
         self._projector = _Derived(self._make_projector)
         self._head = _Derived(self._make_head)
         self._prefixes = _Derived(self._no_prefixes)
-        self._writes = 0
+        self._version = _Version(count().__next__)
+        self.vision_version()  # before threads could ask for it at the same time
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
         """As `SELF1EForSegmentation.encode_images`; without the uncompressed features, of which the head has its part.
@@ -125,16 +126,14 @@ class FastModel:
         with torch.compiler.set_stance("force_eager") if self.compiled else nullcontext():
             return self.network.generate(batch, image_features=image_features, **kwargs)
 
-    def vision_state(self) -> Hashable:
-        """Differs when `encode_images` would give something else than before."""
+    def vision_version(self) -> int:
+        """A number that is another one when `encode_images` would give something else than before."""
         network = self.network
-        parts = (network.model.vision_tower, network.model.multi_modal_projector, network.refilling_head)
-        return self._writes, *map(state_of, parts)
+        return self._version.of(network.model.vision_tower, network.model.multi_modal_projector, network.refilling_head)
 
     def forget(self) -> None:
         """Makes everything anew that was made of weights. For writes that torch does not count; see above."""
-        self._writes += 1
-        for derived in (self._projector, self._head, self._prefixes):
+        for derived in (self._projector, self._head, self._prefixes, self._version):
             derived.forget()
 
     def _make_projector(self) -> FoldedProjector:
@@ -168,9 +167,9 @@ class _Derived(Generic[T]):
         """A copy makes its own, of its own weights; and a reference to storage, once copied, would be freed twice."""
         return {"_make": self._make}
 
-    def of(self, part: nn.Module) -> T:
-        """The value for the weights of a part as they are now."""
-        seen = state_of(part)
+    def of(self, *parts: nn.Module) -> T:
+        """The value for the weights of these parts as they are now."""
+        seen = tuple(map(state_of, parts))
         if seen != self._made_of:
             self._value, self._made_of = self._make(), seen
         return self._value
@@ -180,11 +179,26 @@ class _Derived(Generic[T]):
         self._made_of = None
 
 
+class _Version(_Derived[int]):
+    """Counts how often weights have changed. A copy goes on from the same number, as its weights are the same."""
+
+    _copied = False
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_make": count(self._value + 1).__next__, "_value": self._value, "_copied": True}
+
+    def of(self, *parts: nn.Module) -> int:
+        """The number for the weights of these parts as they are now."""
+        if self._copied:
+            self._made_of, self._copied = tuple(map(state_of, parts)), False
+        return super().of(*parts)
+
+
 def state_of(part: nn.Module) -> Hashable:
     """Differs when a part of a model computes something else than before, as far as torch and peft let it be seen."""
     layers: list[Any] = [layer for layer in part.modules() if hasattr(layer, "disable_adapters")]
     adapters = [
-        (layer.disable_adapters, tuple(layer.active_adapters))
+        (layer.disable_adapters, tuple(layer.active_adapters), tuple(getattr(layer, "scaling", {}).items()))
         for layer in layers
         if not callable(layer.disable_adapters)  # a layer of peft's; transformers' models have a method of this name
     ]

@@ -52,7 +52,11 @@ def build_model(
         image_size: Side of the square that a photograph is stretched to, pixels.
         patch_size: Side of a patch, pixels.
         seed: Of the weights that are new.
+
+    Raises:
+        ValueError: If the sizes do not divide, or the other model is of another shape.
     """
+    _check_size(image_size, patch_size)
     side = image_size // patch_size
     config = _config(start.config, tokenizer, image_size, patch_size)
     torch.manual_seed(seed)
@@ -79,6 +83,7 @@ def with_image_size(
     """A copy of a model that sees pictures at another size: the same weights, positions between those it had."""
     config = deepcopy(model.config)
     patch_size = config.vision_config.patch_size[0]
+    _check_size(image_size, patch_size)
     config.vision_config.image_size = [image_size, image_size]
     config.image_seq_length = (image_size // patch_size // 2) ** 2
     other = SELF1EForSegmentation(config)
@@ -86,7 +91,13 @@ def with_image_size(
     weights = model.state_dict()
     weights[name] = resized_positions(weights[name], image_size // patch_size)
     other.load_state_dict(weights)
-    return other, SELF1EProcessor(processor.tokenizer, image_size, config.image_seq_length)
+    other.train(model.training)
+    return other, SELF1EProcessor(processor.tokenizer, image_size, config.image_seq_length, processor.max_tiles)
+
+
+def _check_size(image_size: int, patch_size: int) -> None:
+    if image_size < 1 or image_size % (2 * patch_size):
+        raise ValueError(f"image_size {image_size} is not a multiple of two patches of {patch_size} pixels")
 
 
 def resized_positions(positions: Tensor, side: int) -> Tensor:

@@ -41,7 +41,7 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "vqa_where": 0.6,
 }
 
-TRIES, VALIDATION_TRIES = 4, 25
+TRIES = 25
 """Photographs taken for an example until one has something to ask about: a section of one may have nothing."""
 
 MOST_LIFTED = 4.0
@@ -120,7 +120,7 @@ class PhotoDataset(Dataset[Example]):
         """
         rng = np.random.default_rng([self.settings.seed, int(self.training), index])
         tried = []
-        for place in range(index, index + (TRIES if self.training else VALIDATION_TRIES)):
+        for place in range(index, index + TRIES):
             example = self._example(self._photo(place, rng), rng)
             if example.conversations or example.rehearsed or not self.settings.always_asks:
                 return example

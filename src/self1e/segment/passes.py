@@ -7,7 +7,7 @@ called under `torch.inference_mode`.
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -58,14 +58,14 @@ class EncodedPicture:
         grid: (columns, rows) of its tiles.
         features: What the vision side made of its columns * rows tiles, on the model's device.
         model: The model that did. No other can use it.
-        state: Of the model when it did, see `FastModel.vision_state`; after another none can.
+        version: Of its weights when it did, see `FastModel.vision_version`.
     """
 
     image: Image.Image
     grid: Grid
     features: ImageFeatures
     model: SELF1EForSegmentation
-    state: Hashable
+    version: int
 
     def __repr__(self) -> str:
         return "EncodedPicture({}x{} pixels, {}x{} tiles)".format(*self.image.size, *self.grid)
@@ -92,7 +92,7 @@ def encode_picture(fast: FastModel, processor: SELF1EProcessor, picture: Image.I
         picture = TiledPicture(picture, *processor.tiles(picture))
     network = fast.network
     features = fast.encode_images(to_device(picture.tiles, network.device).to(network.dtype))
-    return EncodedPicture(picture.image, picture.grid, features, network, fast.vision_state())
+    return EncodedPicture(picture.image, picture.grid, features, network, fast.vision_version())
 
 
 def mask_pass(

@@ -210,7 +210,7 @@ class Segmenter:
             return self.encode(image)
         if image.model is not self.model:
             raise ValueError("the picture was encoded by another model: encode it with this segmenter")
-        if image.state != self.fast.vision_state():
+        if image.version != self.fast.vision_version():
             raise ValueError("the model's weights have changed since the picture was encoded: encode it again")
         return image
 
@@ -289,7 +289,7 @@ class Segmenter:
 
     def _warn_of_unknown(self, prompts: Sequence[str], template: Template) -> None:
         """Says so, once, when a phrase names nothing that a small model was taught."""
-        if self.nouns is None or self._warned or template == "none":
+        if self.nouns is None or self._warned or template in ("none", "sentence"):
             return
         phrases = [prompt for prompt in prompts if template == "phrase" or not reads_as_sentence(prompt)]
         unknown = next((phrase for phrase in phrases if not self.nouns.any_in(phrase)), None)

@@ -18,7 +18,7 @@ from self1e.photos.nouns import Group, Noun, Word, groups, nouns
 
 MOST = 4
 P_PLURAL = 0.2
-ALIKE, EXPECTED = 3.0, 4.0
+ALIKE, EXPECTED = 8.0, 4.0
 """How much likelier a noun is asked for when something of its group is there, or what it always comes with."""
 
 NEAR_MISSES = 2

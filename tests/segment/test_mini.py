@@ -1,0 +1,54 @@
+"""The bundled model for photographs does what the README shows, on photographs that no training saw."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from self1e import Segmenter
+
+PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
+
+#: By eye, clockwise from the left ear; it goes on beyond the edges.
+CAT = [(42, -9), (395, -9), (372, 60), (380, 95), (340, 195), (370, 250), (385, 309), (-9, 309), (-9, 140), (25, 125)]
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter.from_pretrained(device="cpu")
+
+
+def iou_with_the_cat(mask: np.ndarray) -> float:
+    outline = Image.new("1", mask.shape[::-1])
+    ImageDraw.Draw(outline).polygon(CAT, fill=1)
+    truth = np.array(outline)
+    return float((mask & truth).sum() / (mask | truth).sum())
+
+
+def test_the_cat(segmenter: Segmenter) -> None:
+    cat, kitten, bus, sky = segmenter.segment(PICTURES / "cat.jpg", ["the cat", "the kitten", "the bus", "the sky"])
+    assert cat.found and iou_with_the_cat(cat.mask) > 0.9
+    assert kitten.found and iou_with_the_cat(kitten.mask) > 0.8  # a word that no training text held
+    assert not bus.found and not sky.found
+
+
+def test_the_person(segmenter: Segmenter) -> None:
+    mask = segmenter.segment(PICTURES / "astronaut.jpg", "the person").mask
+    for x, y in ((230, 100), (215, 170), (150, 330), (270, 300)):  # face, neck, sleeve, chest
+        assert mask[y, x], (x, y)
+    for x, y in ((430, 120), (40, 60), (320, 60)):  # rocket, flag, wall
+        assert not mask[y, x], (x, y)
+
+
+def test_it_says_what_it_knows(segmenter: Segmenter) -> None:
+    assert segmenter.nouns is not None and {"cat", "dog", "person", "sky", "car"} <= set(segmenter.nouns)
+    picture = PICTURES / "cat.jpg"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        segmenter.segment(picture, ["the cat", "the people"])
+    with pytest.warns(UserWarning, match="mini was not taught 'the xylophone'"):
+        segmenter.segment(picture, "the xylophone")
