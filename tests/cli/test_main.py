@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import pytest
 from command_line import Cli, assert_one_sentence, save_picture
 
 import self1e.cli
+from self1e import Segmenter
+from self1e.checkpoints.hub import BUNDLED
+from self1e.cli.options import DEFAULT_MODEL, MODEL_HELP
 from self1e.version import __version__
 
 COMMANDS = (
@@ -133,3 +137,10 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait(60) == 141
+
+
+def test_the_model_by_default_is_bundled() -> None:
+    """And the same in Python and on the command line."""
+    assert {"mini", "nano"} == set(BUNDLED)
+    assert all(f"'{name}'" in MODEL_HELP for name in BUNDLED)
+    assert inspect.signature(Segmenter.from_pretrained).parameters["name"].default == DEFAULT_MODEL == "mini"

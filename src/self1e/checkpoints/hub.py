@@ -15,7 +15,7 @@ from self1e.checkpoints.names import HEAD, RELEASED_HEAD, Layout, layout_of
 from self1e.checkpoints.weights import ModelError, WeightFiles, read_json
 from self1e.files import expand_user
 
-BUNDLED = {name: Path(__file__).parents[1] / "assets" / name for name in ("nano",)}
+BUNDLED = {name: Path(__file__).parents[1] / "assets" / name for name in ("mini", "nano")}
 """Models that come with the package. A folder of the same name is given as "./nano"."""
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")  # settings, weights, tokenizer; no code, no pickles

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-DEFAULT_MODEL = "nano"
+DEFAULT_MODEL = "mini"
 MODEL_HELP = (
     "'mini' (bundled, for photographs), 'nano' (bundled, for generated cartoon scenes), a model folder, or a Hub id "
     "such as owner/name."

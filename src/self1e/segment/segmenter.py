@@ -102,7 +102,7 @@ class Segmenter:
     @classmethod
     def from_pretrained(
         cls,
-        name: str | Path = "nano",
+        name: str | Path = "mini",
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype = "auto",
