@@ -65,7 +65,7 @@ class FastModel:
         self._projector = _Derived(self._make_projector)
         self._head = _Derived(self._make_head)
         self._prefixes = _Derived(self._no_prefixes)
-        self._version = _Version(count().__next__)
+        self._weights = _Version(count().__next__)
         self.vision_version()  # before threads could ask for it at the same time
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
@@ -129,11 +129,11 @@ class FastModel:
     def vision_version(self) -> int:
         """A number that is another one when `encode_images` would give something else than before."""
         network = self.network
-        return self._version.of(network.model.vision_tower, network.model.multi_modal_projector, network.refilling_head)
+        return self._weights.of(network.model.vision_tower, network.model.multi_modal_projector, network.refilling_head)
 
     def forget(self) -> None:
         """Makes everything anew that was made of weights. For writes that torch does not count; see above."""
-        for derived in (self._projector, self._head, self._prefixes, self._version):
+        for derived in (self._projector, self._head, self._prefixes, self._weights):
             derived.forget()
 
     def _make_projector(self) -> FoldedProjector:
