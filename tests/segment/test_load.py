@@ -75,7 +75,9 @@ def test_bundled_models_are_found_by_name(tiny_model_folder, tmp_path, monkeypat
 
 @pytest.mark.parametrize("name", ["nanno", "runs/no/such/model", "/no/such/model", ""])
 def test_unknown_names(name):
-    with pytest.raises(ModelError, match=r"there is no model '.*': give 'mini' or 'nano', an existing folder, or a Hub id"):
+    with pytest.raises(
+        ModelError, match=r"there is no model '.*': give 'mini' or 'nano', an existing folder, or a Hub"
+    ):
         load_model(name)
 
 
