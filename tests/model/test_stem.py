@@ -16,8 +16,8 @@ from self1e.model.stem import (
     EfficientNetLite2,
     StemEmbeddings,
     on_grid,
-    stem_weights,
 )
+from self1e.photos.build import stem_weights
 from self1e.processing import images
 from self1e.segment.quantise import quantize
 

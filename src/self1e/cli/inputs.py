@@ -12,8 +12,11 @@ from pathlib import Path
 from self1e.cli.terminal import CliError
 from self1e.files import PICTURE_SUFFIXES, expand_user
 
+SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
+"""Forms of a result -> how the names of its files end."""
+
 #: What earlier runs left in a folder is not taken for pictures to segment.
-OWN_OUTPUTS = (".overlay.png", ".mask.png", ".cutout.png")
+OWN_OUTPUTS = tuple(suffix for suffix in SUFFIXES.values() if suffix.endswith(".png"))
 
 LONGEST_PROMPT = 2000
 """Characters. What a model can read is checked by the model, in tokens; this catches a file pasted by mistake."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.text import Text
 
-from self1e.cli.inputs import check_prompts, find_pictures, output_names
+from self1e.cli.inputs import SUFFIXES, check_prompts, find_pictures, output_names
 from self1e.cli.options import (
     DEFAULT_MODEL,
     Model,
@@ -53,7 +53,6 @@ EXAMPLES = """[dim]Examples:[/]
 
 [dim]Exit code: 0 something was found, 1 nothing was found for any prompt, 2 bad usage or input.[/]"""
 
-SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
 FORMATS = (*SUFFIXES, "coco")
 COCO_NAME = "coco.json"
 DEFAULT_OUT = Path("segmented")

@@ -13,7 +13,6 @@ embedding of InternVL.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -164,31 +163,3 @@ def fit_stem(tower: InternVLVisionModel) -> None:
     if name not in STEMS:
         raise ValueError(f"vision_config.stem is {name!r}: known are {', '.join(STEMS)}")
     tower.embeddings.patch_embeddings = StemEmbeddings(tower.config)
-
-
-def stem_weights(published: Mapping[str, Tensor], *, eps: float = 1e-3) -> dict[str, Tensor]:
-    """Weights of `EfficientNetLite2` from those of `efficientnet_lite_pytorch`, with batch normalisation folded in.
-
-    Args:
-        published: Its state dict.
-        eps: Of its batch normalisation.
-    """
-
-    def folded(convolution: str, norm: str, ours: str) -> dict[str, Tensor]:
-        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + eps).sqrt()
-        return {
-            f"{ours}.weight": published[f"{convolution}.weight"] * scale[:, None, None, None],
-            f"{ours}.bias": published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale,
-        }
-
-    found = folded("_conv_stem", "_bn0", "first")
-    place = 0
-    for number, (*_, expansion, _, blocks) in enumerate(STAGES):
-        for block in range(blocks):
-            theirs, ours = f"_blocks.{place}", f"stages.{number}.{block}"
-            if expansion > 1:
-                found |= folded(f"{theirs}._expand_conv", f"{theirs}._bn0", f"{ours}.expand")
-            found |= folded(f"{theirs}._depthwise_conv", f"{theirs}._bn1", f"{ours}.filter")
-            found |= folded(f"{theirs}._project_conv", f"{theirs}._bn2", f"{ours}.project")
-            place += 1
-    return found

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
-from self1e.model.stem import EFFICIENTNET_LITE2, stem_weights
+from self1e.model.stem import EFFICIENTNET_LITE2, STAGES
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
 
@@ -164,3 +164,31 @@ def _config(start: SELF1EConfig, tokenizer: PreTrainedTokenizerFast, image_size:
     config.image_token_id, config.seg_token_id = special[IMG_CONTEXT], special[SEG]
     config.image_seq_length = (image_size // patch_size // 2) ** 2
     return config
+
+
+def stem_weights(published: Mapping[str, Tensor], *, eps: float = 1e-3) -> dict[str, Tensor]:
+    """Weights of `EfficientNetLite2` from those of `efficientnet_lite_pytorch`, with batch normalisation folded in.
+
+    Args:
+        published: Its state dict.
+        eps: Of its batch normalisation.
+    """
+
+    def folded(convolution: str, norm: str, ours: str) -> dict[str, Tensor]:
+        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + eps).sqrt()
+        return {
+            f"{ours}.weight": published[f"{convolution}.weight"] * scale[:, None, None, None],
+            f"{ours}.bias": published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale,
+        }
+
+    found = folded("_conv_stem", "_bn0", "first")
+    place = 0
+    for number, (*_, expansion, _, blocks) in enumerate(STAGES):
+        for block in range(blocks):
+            theirs, ours = f"_blocks.{place}", f"stages.{number}.{block}"
+            if expansion > 1:
+                found |= folded(f"{theirs}._expand_conv", f"{theirs}._bn0", f"{ours}.expand")
+            found |= folded(f"{theirs}._depthwise_conv", f"{theirs}._bn1", f"{ours}.filter")
+            found |= folded(f"{theirs}._project_conv", f"{theirs}._bn2", f"{ours}.project")
+            place += 1
+    return found
