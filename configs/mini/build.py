@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=320)
     parser.add_argument("--patch-size", type=int, default=8)
     options = parser.parse_args()
+    if options.out.exists():
+        parser.error(f"{options.out} exists: choose another folder, or delete it first")
     with sentence_encoder() as folder:
         vocabulary = AutoTokenizer.from_pretrained(folder).get_vocab()
         frequent = sorted(vocabulary, key=lambda entry: vocabulary[entry])

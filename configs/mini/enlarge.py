@@ -22,6 +22,8 @@ def main() -> None:
     parser.add_argument("image_size", type=int, help="side of the square that pictures are stretched to, pixels")
     parser.add_argument("out", type=Path, help="folder to write it to")
     options = parser.parse_args()
+    if options.out.exists():
+        parser.error(f"{options.out} exists: choose another folder, or delete it first")
     checkpoint = open_checkpoint(options.model)
     network = load_network(checkpoint, torch.float32)
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)

@@ -38,6 +38,8 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=3000, help="of which the words are looked at")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     options = parser.parse_args()
+    if options.out.exists():
+        parser.error(f"{options.out} exists: choose another folder, or delete it first")
     checkpoint = open_checkpoint(options.model)
     model = load_network(checkpoint, torch.float32)
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)

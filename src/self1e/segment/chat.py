@@ -48,6 +48,11 @@ class Chat:
 
 
 def turns_of(history: History) -> list[Turn]:
+    """The turns of a history.
+
+    Raises:
+        ValueError: If one is neither a `Turn` nor a pair of texts.
+    """
     if isinstance(history, str):
         raise ValueError("history is a list of turns, not a text: [(question, answer), ...]")
     return [turn if isinstance(turn, Turn) else _turn(number, turn) for number, turn in enumerate(history)]

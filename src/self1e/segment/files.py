@@ -76,11 +76,16 @@ def segment_files(
     **options: Any,
 ) -> Generator[Done[T], None, None]:
     """Segments pictures one after the other; see `Segmenter.segment_files`."""
+    _check(sources, batch=batch, threads=threads)
+    return _segment_numbered(segmenter, enumerate(sources), prompts, finish, batch, threads, options)
+
+
+def _check(sources: object, **numbers: object) -> None:
     if isinstance(sources, str | bytes):
         raise ValueError(f"sources are a list of pictures, not one: give [{sources!r}]")
-    if not all(isinstance(number, int) and number >= 1 for number in (batch, threads)):
-        raise ValueError(f"must be whole numbers of at least 1: {batch=}, {threads=}")
-    return _segment_numbered(segmenter, enumerate(sources), prompts, finish, batch, threads, options)
+    wrong = [f"{name}={value!r}" for name, value in numbers.items() if not isinstance(value, int) or value < 1]
+    if wrong:
+        raise ValueError(f"must be a whole number of at least 1: {', '.join(wrong)}")
 
 
 def _segment_numbered(
@@ -170,10 +175,7 @@ def segment_in_processes(
         Exception: Whatever `load`, `Segmenter.segment` or `finish` raised, with the traceback as a note; as a
             `ProcessError` of the same words where pickle cannot take it.
     """
-    if isinstance(sources, str | bytes):
-        raise ValueError(f"sources are a list of pictures, not one: give [{sources!r}]")
-    if not all(isinstance(number, int) and number >= 1 for number in (processes, batch)):
-        raise ValueError(f"must be whole numbers of at least 1: {processes=}, {batch=}")
+    _check(sources, processes=processes, batch=batch)
     pictures = list(sources)
     processes = min(processes, len(pictures))
     begin = partial(_begin, processes, device, load, prompts, finish, batch, options)

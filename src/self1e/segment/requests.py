@@ -72,6 +72,12 @@ def _request(picture: Picture, prompts: str | Prompts, template: Template) -> Re
 
 
 def question_of(prompt: str, template: Template) -> str:
+    """What the model is asked for a prompt.
+
+    Raises:
+        PromptError: If it is empty.
+        ValueError: If it is no text, or the template is unknown.
+    """
     if not isinstance(prompt, str):
         raise ValueError(f"a prompt is text, not {type(prompt).__name__}")
     return question_for(prompt, template)

@@ -10,7 +10,7 @@ Weights of a loss train with the model, and are kept in its folder, in checkpoin
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +72,12 @@ class Share(NamedTuple):
     whole: float
 
 
-class ExtraLoss(nn.Module):
+class ExtraLoss(nn.Module, ABC):
     """Computes a loss."""
 
+    @abstractmethod
     def forward(self, inputs: LossInputs) -> LossValue:
         """The loss of a batch."""
-        raise NotImplementedError
 
     def figures(self, inputs: LossInputs) -> dict[str, Share]:
         """What else to log of a batch now and then, such as an accuracy. A share of nothing is left out."""
