@@ -2,8 +2,9 @@
 
     python configs/mini/evaluate.py runs/mini/1-packed/checkpoint-500/average data/photos --split validation --n 150
 
-Answers are given ("[SEG]."). Predictions of fewer than 50 pixels are empty (gRefCOCO's convention). mIoU is over nouns
-that are in at least 10 of the pictures asked about. Sets that a model labelled are asked apart: --sets cocopeople.
+Answers are given ("[SEG]."); those in words (--kinds vqa_yesno ...) are the model's, and compared word for word.
+Predictions of fewer than 50 pixels are empty (gRefCOCO's convention). mIoU is over nouns that are in at least 10 of the
+pictures asked about. Sets that a model labelled are asked apart: --sets cocopeople.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from self1e.evaluation.record_benchmarks import MaskBenchmark
-from self1e.evaluation.samples import Sample, mask_figures
+from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark
+from self1e.evaluation.samples import Sample, mask_figures, word_figures
 from self1e.metrics import GREFCOCO_MIN_AREA, mean_class_iou
-from self1e.photos.source import MEASURED, PhotoSource
+from self1e.photos.language import TEXTUAL
+from self1e.photos.source import MEASURED, PhotoQuestions, PhotoSource
 from self1e.segment.segmenter import Segmenter
 
 TEACHER_ALONE = "cocopeople"
@@ -31,7 +33,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="model folder")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of photographs")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
-    parser.add_argument("--kinds", nargs="+", choices=MEASURED, default=["noun", "absent"])
+    parser.add_argument("--kinds", nargs="+", choices=[*MEASURED, *TEXTUAL], default=["noun", "absent"])
     parser.add_argument("--sets", nargs="+", help="sets of photographs; default: all but the one labelled by a model")
     parser.add_argument("--n", type=int, help="only so many photographs of a folder, evenly spread; default: all")
     parser.add_argument("--dtype", default="float32")
@@ -40,12 +42,18 @@ def main() -> None:
     segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype=options.dtype)
     started, samples = time.monotonic(), dict[str, list[Sample]]()
     for folder in options.folders:
-        source = PhotoSource(folder, options.split, options.kinds, options.sets)
-        benchmark = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA, classes=True)
+        masks = [kind for kind in options.kinds if kind in MEASURED]
+        words = [kind for kind in options.kinds if kind in TEXTUAL]
+        source = PhotoSource(folder, options.split, masks, options.sets)
+        asked = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA, classes=True)
+        questions = PhotoQuestions(folder, options.split, words, options.sets)
+        asked_in_words = WordBenchmark(folder.name, str(folder), questions)
         places = [place for place, photo in enumerate(source.photos) if options.sets or photo.set != TEACHER_ALONE]
         step = max(1.0, len(places) / (options.n or len(places)))
         for place in (places[int(number * step)] for number in range(int(len(places) / step))):
-            samples.setdefault(source.photos[place].set, []).extend(benchmark.ask(segmenter, place))
+            of_set = samples.setdefault(source.photos[place].set, [])
+            of_set += asked.ask(segmenter, place) if masks else []
+            of_set += asked_in_words.ask(segmenter, place) if words else []
     figures = figures_of(samples) | {"model": str(options.model), "split": options.split, "n": options.n}
     figures["seconds"] = round(time.monotonic() - started, 1)
     if options.out:
@@ -57,7 +65,7 @@ def figures_of(samples: dict[str, list[Sample]]) -> dict[str, Any]:
     """All figures of samples by set, as shares from 0 to 1."""
     everything = [sample for of_set in samples.values() for sample in of_set]
     kinds = {
-        kind: mask_figures(asked, classes=False, min_area=GREFCOCO_MIN_AREA)
+        kind: word_figures(asked) if kind in TEXTUAL else mask_figures(asked, classes=False, min_area=GREFCOCO_MIN_AREA)
         for kind in dict.fromkeys(sample.kind for sample in everything)
         if (asked := [sample for sample in everything if sample.kind == kind])
     }
@@ -90,9 +98,12 @@ def cumulative(samples: Sequence[Sample]) -> float:
 
 def show(figures: dict[str, Any]) -> None:
     for kind, found in figures["kinds"].items():
-        names = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5")
+        names = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
         print(f"{kind:10}{found['samples']:6}  " + "  ".join(f"{n} {100 * found[n]:.1f}" for n in names if n in found))
-    print(f"mIoU {100 * figures['miou']:.1f} over {figures['miou_nouns']} nouns; {figures['seconds']} s")
+    print(f"{figures['seconds']} s")
+    if not any("ciou" in found for found in figures["kinds"].values()):
+        return
+    print(f"mIoU {100 * figures['miou']:.1f} over {figures['miou_nouns']} nouns")
     ranked = sorted(figures["nouns"].items(), key=lambda pair: -pair[1][0])
     print(", ".join(f"{name.removeprefix('the ')} {100 * iou:.0f} ({n})" for name, (iou, n) in ranked if n >= ENOUGH))
     print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))

@@ -165,10 +165,10 @@ def write_test(root: Path, name: str, split: str, line: dict[str, Any], annotati
 
 def test_questions_of_tests_have_answers_of_people_or_the_right_one(tmp_path: Path) -> None:
     people = [{"question_id": 7, "answers": [{"answer": "2"}] * 9 + [{"answer": 3}]}]
-    asked = write_test(tmp_path, "vqav2", "val", {"answer": "not looked at"}, people)[0]
+    asked = write_test(tmp_path, "vqav2", "val", {"answer": "not looked at"}, people)[0][0]
     assert (asked.id, asked.given, asked.exact) == ("7", ("2",) * 9 + ("3",), False)
     assert asked.image == tmp_path / "a.jpg" and asked.question == f"How many?\n{SHORT_ANSWER_PROMPT}"
-    asked = write_test(tmp_path, "gqa", "testdev", {"answer": "two"})[0]
+    asked = write_test(tmp_path, "gqa", "testdev", {"answer": "two"})[0][0]
     assert (asked.given, asked.exact) == (("two",), True)
 
 

@@ -99,8 +99,12 @@ class VqaTest:
     def __len__(self) -> int:
         return len(self._records)
 
-    def __getitem__(self, index: int) -> Question:
-        """A question.
+    def image_path(self, index: int) -> Path:
+        tree, where = self._records.read(index), self._records.where(index)
+        return self._root / image_name(tree, where).removeprefix("data/")
+
+    def __getitem__(self, index: int) -> tuple[Question]:
+        """The question of a line.
 
         Raises:
             DataError: When the line is broken, or nobody answered it.
@@ -120,11 +124,10 @@ class VqaTest:
             given = (tree["answer"],)
         else:
             raise DataError(f"{where}: question {number} has no `answer`, which has to be text")
-        image = self._root / image_name(tree, where).removeprefix("data/")
         asked = question.strip()
         if not asked.endswith(SHORT_ANSWER_PROMPT):
             asked = f"{asked}\n{SHORT_ANSWER_PROMPT}"
-        return Question(number, image, asked, given, exact=self._annotations is None, kind=kind)
+        return (Question(number, self.image_path(index), asked, given, exact=self._annotations is None, kind=kind),)
 
 
 def _answers_of_people(path: Path) -> dict[str, tuple[tuple[str, ...], str]]:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from self1e.data.records import DataError, Query, Record, Source, evaluation_turn, fitting_mask
-from self1e.data.vqa import VqaTest
+from self1e.data.vqa import Question
 from self1e.evaluation.base import Answer, Shown
 from self1e.evaluation.samples import RecordDone, Sample, mask_figures, measured_mask, word_figures
 from self1e.evaluation.vqa import exact_score, vqa_score
@@ -117,15 +117,32 @@ class MaskBenchmark(RecordBenchmark):
         return _with_kinds(partial(mask_figures, classes=self.classes, min_area=self.min_area), done)
 
 
+class WordTest(Protocol):
+    """Records of questions that are answered in words."""
+
+    def __len__(self) -> int:
+        """How many records there are."""
+
+    def __getitem__(self, index: int) -> Sequence[Question]:
+        """Questions about one picture.
+
+        Raises:
+            DataError: When the record is broken.
+        """
+
+    def image_path(self, index: int) -> Path:
+        """The file of a record's picture."""
+
+
 @dataclass(frozen=True)
 class WordBenchmark(RecordBenchmark):
     """Questions to answer in words; see `Benchmark` for the methods.
 
     Attributes:
-        test: The questions, one a record.
+        test: The questions.
     """
 
-    test: VqaTest
+    test: WordTest
     answer: ClassVar[Answer] = "generated"
 
     @property
@@ -136,17 +153,19 @@ class WordBenchmark(RecordBenchmark):
         return len(self.test)
 
     def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
-        asked = self.test[index]
+        return [self._asked(segmenter, index, number, each) for number, each in enumerate(self.test[index])]
+
+    def _asked(self, segmenter: Segmenter, index: int, number: int, asked: Question) -> Sample:
         try:
             text = segmenter.chat(load_image(asked.image), asked.question, max_new_tokens=LONGEST_WORDS).text
         except (ImageError, PromptError) as error:
             raise DataError(f"{asked.id}: {error}") from error
         score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
-        question = asked.question.partition("\n")[0]
-        return [Sample(index, 0, asked.image.name, question, asked.kind, text, score, given=" | ".join(asked.given))]
+        question, given = asked.question.partition("\n")[0], " | ".join(asked.given)
+        return Sample(index, number, asked.image.name, question, asked.kind, text, score, given=given)
 
     def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
-        return Shown(load_image(self.test[index].image), {})
+        return Shown(load_image(self.test.image_path(index)), {})
 
     def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
         return _with_kinds(word_figures, done)

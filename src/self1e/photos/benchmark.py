@@ -4,32 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from self1e.data.records import DataError
 from self1e.evaluation.base import Answer, Benchmark
-from self1e.evaluation.record_benchmarks import MaskBenchmark
+from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark
 from self1e.metrics import GREFCOCO_MIN_AREA
-from self1e.photos.source import MEASURED, PhotoSource
+from self1e.photos.index import Split
+from self1e.photos.source import MEASURED, PhotoQuestions, PhotoSource
 
 SPLITS = ("validation", "test")
 KINDS = ("noun", "absent")
+WORDS = "words"
 
 
 def open_photos(arguments: Sequence[str], root: Path, answer: Answer) -> Benchmark:
     """The benchmark `photos|test`, or `photos|validation|noun,ordinal`, of a folder as `self1e.photos.index` reads it.
 
-    Predictions of fewer than 50 pixels count as none, as in gRefCOCO; see `self1e.evaluation.benchmarks.OpenBenchmark`.
+    `photos|test|words` are questions to answer in words, word for word. Predicted masks of fewer than 50 pixels count
+    as none, as in gRefCOCO; see `self1e.evaluation.benchmarks.OpenBenchmark`.
 
     Raises:
         DataError: When a split or kind is unknown, or the folder cannot be used.
     """
     split, *chosen = arguments or [""]
     kinds = chosen[0].split(",") if chosen else list(KINDS)
+    name, data = "|".join(["photos", *arguments]), str(root.resolve())
+    if split in SPLITS and chosen == [WORDS]:
+        return WordBenchmark(name, data, PhotoQuestions(root, cast(Split, split)))
     if split not in SPLITS or len(chosen) > 1 or not set(kinds) <= set(MEASURED):
         raise DataError(
             f"photos takes a split ({' or '.join(SPLITS)}) and kinds of question ({', '.join(MEASURED)}), as in "
-            f"photos|test|noun,absent: photos|{'|'.join(arguments)!s}"
+            f"photos|test|noun,absent, or {WORDS} for questions to answer in words: {name}"
         )
-    name = "|".join(["photos", *arguments])
-    source = PhotoSource(root, split, kinds)  # type: ignore[arg-type]  # one of `SPLITS`
-    return MaskBenchmark(name, str(root.resolve()), source, answer, GREFCOCO_MIN_AREA, classes=True)
+    source = PhotoSource(root, cast(Split, split), kinds)
+    return MaskBenchmark(name, data, source, answer, GREFCOCO_MIN_AREA, classes=True)

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from self1e.data.records import Query, Record
+from self1e.data.vqa import Question
 from self1e.photos.dataset import companions
 from self1e.photos.index import Photo, Split, photographs
-from self1e.photos.language import SEGMENTING, PhotoQuery, View, queries, query_mask
+from self1e.photos.language import SEGMENTING, TEXTUAL, PhotoQuery, View, conversation, queries, query_mask
+from self1e.photos.language.absent import Companions
 from self1e.photos.nouns import Word, nouns
-from self1e.photos.scene import read_scene
+from self1e.photos.scene import PhotoScene, read_scene
 
 UNSEEN = "unseen"
 
@@ -54,9 +56,7 @@ class PhotoSource:
         self.name = f"photographs-{split}"
         self.kinds = tuple(kinds)
         self.absent = absent
-        known = photographs(folder, ("train", split))
-        self.companions = companions([photo for photo in known if photo.split == "train"])
-        self.photos = [photo for photo in known if photo.split == split and (sets is None or photo.set in sets)]
+        self.photos, self.companions = _photos_of(folder, split, sets)
 
     def __len__(self) -> int:
         return len(self.photos)
@@ -76,14 +76,65 @@ class PhotoSource:
             found += [_noun_query(photo, name, word, UNSEEN) for name, word in words]
         others = set(self.kinds) - {"noun", UNSEEN}
         if others:
-            rng = np.random.default_rng(zlib.crc32(photo.id.encode()))
-            asked = [query for query in queries(View(read_scene(photo)), rng, self.companions) if query.kind in others]
+            asked = _asked(photo, read_scene(photo), others, self.companions)
             absent = [query for query in asked if query.kind == "absent"]
             found += [_query(photo, query) for query in asked if query not in absent[self.absent :]]
         return Record(photo.id, photo.picture, tuple(found))
 
     def image_path(self, index: int) -> Path:
         return self.photos[index].picture
+
+
+class PhotoQuestions:
+    """Questions about the photographs of a folder that are answered in words; see `WordTest`.
+
+    Args:
+        folder: See `self1e.photos.index`.
+        split: Which photographs.
+        kinds: What is asked, of `TEXTUAL`.
+        sets: Names of the sets to take; None for all.
+
+    Raises:
+        DataError: When the folder cannot be used.
+    """
+
+    def __init__(
+        self, folder: Path, split: Split = "test", kinds: Sequence[str] = TEXTUAL, sets: Collection[str] | None = None
+    ) -> None:
+        self.kinds = tuple(kinds)
+        self.photos, self.companions = _photos_of(folder, split, sets)
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> list[Question]:
+        """Reads the maps, which say what can be asked; an empty list if nothing can.
+
+        Raises:
+            DataError: When a file is broken.
+        """
+        photo = self.photos[index]
+        scene = read_scene(photo)
+        found = []
+        for query in _asked(photo, scene, self.kinds, self.companions):
+            (turn,) = conversation(query, scene, np.random.default_rng(0), training=False).turns
+            found.append(Question(photo.id, photo.picture, turn.question, (turn.answer,), exact=True, kind=query.kind))
+        return found
+
+    def image_path(self, index: int) -> Path:
+        return self.photos[index].picture
+
+
+def _photos_of(folder: Path, split: Split, sets: Collection[str] | None) -> tuple[list[Photo], Companions]:
+    known = photographs(folder, ("train", split))
+    found = [photo for photo in known if photo.split == split and (sets is None or photo.set in sets)]
+    return found, companions([photo for photo in known if photo.split == "train"])
+
+
+def _asked(photo: Photo, scene: PhotoScene, kinds: Collection[str], known: Companions) -> list[PhotoQuery]:
+    """All that can be asked of these kinds, the same each time."""
+    rng = np.random.default_rng(zlib.crc32(photo.id.encode()))
+    return [query for query in queries(View(scene), rng, known) if query.kind in kinds]
 
 
 def _noun_query(photo: Photo, name: str, word: Word, kind: str) -> Query:
