@@ -33,10 +33,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import SegformerConfig, SegformerForSemanticSegmentation, TrainerCallback
-from transformers.trainer_callback import ExportableState
+from transformers import SegformerConfig, SegformerForSemanticSegmentation
 
 from benchmarks.machine import ROOT, machine_facts
+from benchmarks.stopwatch import Stopwatch
 from examples.clothing_co_parsing import WORN_IN_PAIRS, prompts_of
 from self1e import Segmenter
 from self1e.data.contact_sheet import Cell, laid_out, with_masks
@@ -79,37 +79,6 @@ DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 Masks = Callable[[Record], list[np.ndarray]]
 Asked = dict[tuple[str, bool], MaskScores]
 """Samples by what was asked for, and whether it was there."""
-
-
-class Stopwatch(TrainerCallback, ExportableState):
-    """The seconds that training steps took. Checkpoints keep them, so that a resumed run knows its earlier ones."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return {"args": {}, "attributes": {"seconds": self.seconds}}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Takes the seconds of the checkpoint.
-
-        Raises:
-            RuntimeError: When it has none.
-        """
-        if state.global_step:
-            kept = state.stateful_callbacks.get(type(self).__name__)
-            if kept is None:
-                raise RuntimeError(f"how long {args.output_dir} was trained is not known: choose another --output")
-            self.seconds = kept["attributes"]["seconds"]
-
-    def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
-        """Starts."""
-        self._start = time.perf_counter()
-
-    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-        """Stops."""
-        self.seconds += time.perf_counter() - self._start
 
 
 def garments_of(folder: Path) -> IndexMapSource:

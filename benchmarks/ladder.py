@@ -1,11 +1,13 @@
-"""The paper's ladder on toyland: what each rung and each perception pathway is worth, at one small budget.
+"""The paper's ladder: what each rung and each perception pathway is worth, at one small budget.
 
-    python -m benchmarks.ladder --seeds 1 2 3            # all variants; a run that is finished is not run again
-    python -m benchmarks.ladder --variants rfa baseline --seeds 1 --steps 200
+    python -m benchmarks.ladder photographs --seeds 1 2 3    # all variants; a run that is finished is not run again
+    python -m benchmarks.ladder toyland --variants rfa baseline --seeds 1 --steps 200
 
-Trains each variant from nothing as `configs/ladder.yaml` says and evaluates it on scenes it has not seen. Seeds change
-the initial weights; the data are the same for all. Writes `benchmarks/results/ladder.json` and prints the table of the
-docs.
+On photographs, which `configs/mini/ladder.yaml` names, each variant starts from `init` there, but for the refilling
+head, which is random; the stem stays frozen. Two rivals have the same minutes of the same CPU; see
+`benchmarks.class_heads`. On toyland each starts from nothing, as `configs/ladder.yaml` says. Seeds change initial
+weights and, of photographs, what is seen of them and in which order. Writes `benchmarks/results/ladder-WORLD.json` and
+prints the table of the docs.
 """
 
 from __future__ import annotations
@@ -13,20 +15,35 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from benchmarks.class_heads import head_masks, train_head
+from benchmarks.photo_figures import photo_figures
+from benchmarks.stopwatch import Stopwatch
 from self1e import Segmenter
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import load_network
+from self1e.checkpoints.names import HEAD
+from self1e.evaluation.record_benchmarks import predicted_masks
+from self1e.files import folder_when_complete, write_json
+from self1e.model.network import SELF1EForSegmentation
+from self1e.photos.dataset import PhotoData
+from self1e.processing.processor import SELF1EProcessor
 from self1e.toyland.benchmark import evaluate_toyland
 from self1e.toyland.training import ToylandData
 from self1e.training.config import TrainConfig, load_config
 from self1e.training.run import train
 
 ROOT = Path(__file__).parents[1]
-CONFIG = ROOT / "configs" / "ladder.yaml"
-RESULTS = ROOT / "benchmarks" / "results" / "ladder.json"
 SCENES = 150
 EVALUATION_SEED = 5
+PHOTOGRAPHS = 400
 KEY = ("variant", "seed", "steps")
 """What makes a run one of its own."""
 
@@ -39,39 +56,104 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rfa, no image-to-[SEG]": {"image_to_segmentation": False},
     "rfa, neither": {"image_to_image": False, "image_to_segmentation": False},
 }
+HEADS = {"linear head": False, "SegFormer head": True}
+"""Rivals on photographs -> whether features are mixed."""
 
 
-def settings_of(variant: str, seed: int, steps: int) -> TrainConfig:
+@dataclass(frozen=True)
+class World:
+    """What variants are compared on.
+
+    Attributes:
+        config: Settings of the runs.
+        variants: Their names.
+        measure: Trains and evaluates a variant, with a seed, in some steps: its figures.
+        columns: Of the table -> the figure of a run, in percent.
+    """
+
+    config: Path
+    variants: tuple[str, ...]
+    measure: Callable[[str, int, int], dict[str, Any]]
+    columns: Mapping[str, Callable[[Mapping[str, Any]], float]]
+
+
+def settings_of(config: Path, variant: str, seed: int, steps: int) -> TrainConfig:
     """The settings of one run, which has a folder of its own for every budget."""
     folder = variant.replace(", ", "-").replace(" ", "-").replace("[", "").replace("]", "")
-    changes = {"seed": seed, "optimisation.steps": steps, "output": f"runs/ladder/{folder}-{steps}-steps-{seed}"}
-    return load_config(CONFIG, VARIANTS[variant] | changes)
+    output = f"{load_config(config).output}/{folder}-{steps}-steps-{seed}"
+    return load_config(config, VARIANTS[variant] | {"seed": seed, "optimisation.steps": steps, "output": output})
 
 
-def measure(variant: str, seed: int, steps: int) -> dict[str, Any]:
-    """Trains and evaluates one variant."""
-    settings = settings_of(variant, seed, steps)
-    finished = Path(settings.output) / "model"
-    if not finished.is_dir():
-        train(settings, device="cpu")
+def on_toyland(variant: str, seed: int, steps: int) -> dict[str, Any]:
+    """Trains and evaluates one variant on drawn scenes."""
+    settings = settings_of(TOYLAND, variant, seed, steps)
+    model, _ = trained(settings)
     data = settings.data
     assert isinstance(data, ToylandData) and data.last_weights is not None
-    report = evaluate_toyland(
-        Segmenter.from_pretrained(str(finished)), EVALUATION_SEED, SCENES, weights=data.last_weights
-    ).to_dict()
-    # The report has a seed of its own, that of the scenes.
-    return report | {"variant": variant, "seed": seed, "steps": steps, "scenes_seed": EVALUATION_SEED}
+    segmenter = Segmenter.from_pretrained(model, device="cpu")
+    report = evaluate_toyland(segmenter, EVALUATION_SEED, SCENES, weights=data.last_weights).to_dict()
+    return report | {"scenes_seed": EVALUATION_SEED}  # the report has a seed of its own, that of the scenes
 
 
-def table(results: list[dict[str, Any]], steps: int) -> str:
+def on_photographs(variant: str, seed: int, steps: int) -> dict[str, Any]:
+    """Trains and evaluates one variant, or a rival that has the minutes of `rfa`, on photographs."""
+    settings = settings_of(PHOTOS, variant if variant in VARIANTS else "rfa", seed, steps)
+    assert isinstance(settings.data, PhotoData) and settings.init is not None
+    data = settings.data.model_copy(update={"seed": seed})
+    start = fresh_head(Path(settings.init), Path(f"{settings.output}-start"), settings)
+    settings = settings.model_copy(update={"data": data, "init": str(start)})
+    model, minutes = trained(settings)
+    test = Path(data.folders[0])
+    if variant in VARIANTS:
+        segmenter = Segmenter.from_pretrained(model, device="cpu", dtype="float32")
+        figures = photo_figures(
+            lambda record: [found.mask for found in predicted_masks(segmenter, record, "given")], test, PHOTOGRAPHS
+        )
+        return {"minutes": minutes} | figures
+    network = load_network(open_checkpoint(start), torch.float32)
+    stem = network.model.vision_tower.embeddings.patch_embeddings.stem
+    mixed, batch = HEADS[variant], settings.optimisation.pictures_per_step
+    head, done = train_head(stem, data, minutes, seed, mixed=mixed, batch=batch, workers=settings.workers)
+    return {"minutes": minutes, "steps_done": done} | photo_figures(
+        head_masks(stem, head, data.size), test, PHOTOGRAPHS
+    )
+
+
+def trained(settings: TrainConfig) -> tuple[Path, float]:
+    """The folder of a run's model, and the minutes that its steps took; one that is finished is kept."""
+    finished, watch = Path(settings.output) / "model", Stopwatch()
+    kept = Path(settings.output) / "minutes.json"
+    if not finished.is_dir():
+        train(settings, device="cpu", callbacks=[watch])
+        write_json(kept, watch.seconds / 60)
+    return finished, float(json.loads(kept.read_text("utf-8"))) if kept.exists() else 0.0
+
+
+def fresh_head(model: Path, out: Path, settings: TrainConfig) -> Path:
+    """A copy of a model on another rung, with a random refilling head of this seed; one that is there is kept."""
+    if not out.is_dir():
+        start = load_network(open_checkpoint(model), torch.float32)
+        config = deepcopy(start.config)
+        config.refilling = settings.refilling
+        torch.manual_seed(settings.seed)
+        other = SELF1EForSegmentation(config)
+        kept = {name: weight for name, weight in start.state_dict().items() if not name.startswith(HEAD)}
+        missing, unexpected = other.load_state_dict(kept, strict=False)
+        assert not unexpected and all(name.startswith(HEAD) for name in missing)
+        with folder_when_complete(out) as staging:
+            other.save_pretrained(staging)
+            SELF1EProcessor.from_pretrained(model).save_pretrained(staging)
+    return out
+
+
+def table(world: World, results: list[dict[str, Any]], steps: int) -> str:
     """Markdown of one budget: mean over seeds, with the lowest and highest where there are several."""
-    lines = ["| variant | gIoU | of things by name | cIoU | Pr@0.5 | runs |", "|---|---|---|---|---|---|"]
-    for variant in VARIANTS:
+    lines = [f"| variant | {' | '.join(world.columns)} | runs |", "|---" * (len(world.columns) + 2) + "|"]
+    for variant in world.variants:
         runs = [result for result in results if (result["variant"], result["steps"]) == (variant, steps)]
         if runs:
-            columns = [[100 * run[name] for run in runs] for name in ("giou", "ciou", "pr@0.5")]
-            columns.insert(1, [100 * run["kinds"]["class"]["giou"] for run in runs])
-            lines.append(f"| {variant} | {' | '.join(map(_spread, columns))} | {len(runs)} |")
+            cells = [_spread([100 * figure(run) for run in runs]) for figure in world.columns.values()]
+            lines.append(f"| {variant} | {' | '.join(cells)} | {len(runs)} |")
     return "\n".join(lines)
 
 
@@ -80,25 +162,61 @@ def _spread(values: list[float]) -> str:
     return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
 
 
+def _figure(name: str) -> Callable[[Mapping[str, Any]], float]:
+    return lambda run: float(run[name])
+
+
+TOYLAND, PHOTOS = ROOT / "configs" / "ladder.yaml", ROOT / "configs" / "mini" / "ladder.yaml"
+WORLDS = {
+    "toyland": World(
+        TOYLAND,
+        tuple(VARIANTS),
+        on_toyland,
+        {
+            "gIoU": _figure("giou"),
+            "of things by name": lambda run: float(run["kinds"]["class"]["giou"]),
+            "cIoU": _figure("ciou"),
+            "Pr@0.5": _figure("pr@0.5"),
+        },
+    ),
+    "photographs": World(
+        PHOTOS,
+        (*VARIANTS, *HEADS),
+        on_photographs,
+        {
+            "cIoU": _figure("ciou"),
+            "gIoU": _figure("giou"),
+            "mIoU": _figure("miou"),
+            **{f"gIoU, {size}": _figure(size) for size in ("small", "middle", "large")},
+            "edges (F)": _figure("boundary"),
+            "T-acc": _figure("t_acc"),
+            "N-acc": _figure("n_acc"),
+        },
+    ),
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("world", choices=WORLDS)
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, *HEADS], help="default: all of the world")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--steps", type=int, default=load_config(CONFIG).optimisation.steps, help="of each run")
+    parser.add_argument("--steps", type=int, help="of each run; default: as the settings say")
     parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
     chosen = parser.parse_args()
-    results: list[dict[str, Any]] = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    if chosen.table:
-        print(table(results, chosen.steps))
-        return
-    for seed in chosen.seeds:
-        for variant in chosen.variants:
-            result = measure(variant, seed, chosen.steps)
-            run = [result[key] for key in KEY]
-            results = [old for old in results if [old[key] for key in KEY] != run] + [result]
-            RESULTS.parent.mkdir(exist_ok=True)
-            RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-            print(table(results, chosen.steps), flush=True)
+    world = WORLDS[chosen.world]
+    kept = ROOT / "benchmarks" / "results" / f"ladder-{chosen.world}.json"
+    steps = chosen.steps or load_config(world.config).optimisation.steps
+    results: list[dict[str, Any]] = json.loads(kept.read_text("utf-8")) if kept.exists() else []
+    for seed in () if chosen.table else chosen.seeds:
+        for variant in chosen.variants or world.variants:
+            run = {"variant": variant, "seed": seed, "steps": steps}
+            if any(all(old[key] == run[key] for key in KEY) for old in results):
+                continue
+            results.append(world.measure(variant, seed, steps) | run)
+            write_json(kept, results, overwrite=True, indent=1)
+            print(table(world, results, steps), flush=True)
+    print(table(world, results, steps))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from self1e.photos.index import Photo, photo_sets, photographs
 from self1e.photos.language import SEGMENTING, TEXTUAL, View, conversation, sample_queries
 from self1e.photos.language.absent import Companions
 from self1e.photos.language.query import KINDS
-from self1e.photos.scene import read_scene
+from self1e.photos.scene import PhotoScene, read_scene
 
 #: How often each kind of question is asked, relative to the others.
 DEFAULT_WEIGHTS: dict[str, float] = {
@@ -127,16 +127,27 @@ class PhotoDataset(Dataset[Example]):
             tried.append(example.id)
         raise DataError(f"{', '.join(dict.fromkeys(tried))}: there is nothing to ask about, with these settings")
 
+    def scene(self, index: int) -> PhotoScene:
+        """What example `index` is about; without questions, that of a model that is not asked any.
+
+        Raises:
+            DataError: When a file cannot be read.
+        """
+        rng = np.random.default_rng([self.settings.seed, int(self.training), index])
+        return self._scene(self._photo(index, rng), rng)
+
+    def _scene(self, photo: Photo, rng: np.random.Generator) -> PhotoScene:
+        scene = read_scene(photo)
+        if not self.training:
+            return resized(scene, self.settings.size)
+        scene = cropped(scene, self.settings.size, rng)
+        if rng.random() < self.settings.composed:
+            scene = composed(scene, self.pool, rng)
+        return relit(scene, rng)
+
     def _example(self, photo: Photo, rng: np.random.Generator) -> Example:
         settings = self.settings
-        scene = read_scene(photo)
-        if self.training:
-            scene = cropped(scene, settings.size, rng)
-            if rng.random() < settings.composed:
-                scene = composed(scene, self.pool, rng)
-            scene = relit(scene, rng)
-        else:
-            scene = resized(scene, settings.size)
+        scene = self._scene(photo, rng)
         view = View(scene, settings.leave_out)
         talks = self._talks(view, SEGMENTING, settings.segmenting, rng)
         rehearsed: tuple[Conversation, ...] = ()

@@ -1,0 +1,128 @@
+"""Figures on photographs, the same for our model and its rivals: whole, by size of thing, and on edges."""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from self1e.data.masks import IGNORE
+from self1e.data.records import Query, Record
+from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, mean_class_iou
+from self1e.photos.dataset import companions
+from self1e.photos.index import photographs
+from self1e.photos.language import View
+from self1e.photos.language.absent import Companions, expected
+from self1e.photos.nouns import nouns
+from self1e.photos.scene import PhotoScene, read_scene
+
+Masks = Callable[[Record], Sequence[np.ndarray]]
+"""bool[H, W] for each query of a record."""
+
+SIZES = {"small": (0.0, 0.02), "middle": (0.02, 0.1), "large": (0.1, 1.0)}
+"""Share of the picture that what is asked for fills."""
+
+TOLERANCE = 0.008
+"""How far an edge may be off, in diagonals of the picture, as DAVIS has it (Perazzi et al. 2016)."""
+
+TEACHER_ALONE = "cocopeople"
+ENOUGH = 10
+"""Pictures with a noun that make it count for mIoU."""
+
+ABSENT = 3
+"""Nouns that are not there, asked for of each picture at most."""
+
+
+def prompt_of(noun: str) -> str:
+    """How a noun is asked for."""
+    return f"the {nouns()[noun].plain.singular}"
+
+
+def records_of_test(folder: Path, count: int) -> Iterator[Record]:
+    """Test photographs, evenly spread over a folder: each of their nouns, and some that are not there."""
+    known = photographs(folder, ("train", "test"))
+    together = companions([photo for photo in known if photo.split == "train"])
+    photos = [photo for photo in known if photo.split == "test" and photo.set != TEACHER_ALONE]
+    for place in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int):
+        scene = read_scene(photos[place])
+        yield Record(scene.photo.id, scene.photo.picture, tuple(_queries(scene, together)))
+
+
+def _queries(scene: PhotoScene, together: Companions) -> Iterator[Query]:
+    rng = np.random.default_rng(zlib.crc32(scene.photo.id.encode()))
+    for noun in sorted(scene.photo.present):
+        yield Query(prompt_of(noun), "phrase", partial(scene.mask, noun), kind="noun")
+    for noun in expected(View(scene), rng, together, ABSENT):
+        yield Query(prompt_of(noun), "phrase", scene.mask, kind="absent", absent=True)
+
+
+def photo_figures(masks: Masks, folder: Path, count: int) -> dict[str, Any]:
+    """cIoU, gIoU, mIoU, T-acc, N-acc, gIoU by size of thing, and the mean boundary F of what is there.
+
+    See `records_of_test` for what is asked.
+    """
+    everything, by_size = MaskScores(GREFCOCO_MIN_AREA), {name: MaskScores(GREFCOCO_MIN_AREA) for name in SIZES}
+    named: list[tuple[str, int, int]] = []
+    edges: list[float] = []
+    for record in records_of_test(folder, count):
+        for query, found in zip(record.queries, masks(record), strict=True):
+            truth = query.mask()
+            everything.update(found, truth, absent=query.absent)
+            if query.absent or not (truth == 1).any():
+                continue
+            named.append((query.text, everything.intersections[-1], everything.unions[-1]))
+            edges.append(boundary_f(found, truth))
+            share = (truth == 1).mean()
+            by_size[next(name for name, (least, most) in SIZES.items() if least <= share <= most)].update(found, truth)
+    asked = Counter(name for name, _, _ in named)
+    often = [each for each in named if asked[each[0]] >= ENOUGH]
+    whole = everything.compute()
+    return {
+        **{name: whole[name] for name in ("ciou", "n_acc", "t_acc")},
+        "giou": float(np.mean([both / either for _, both, either in named])),
+        "miou": mean_class_iou(*zip(*often, strict=True)) if often else None,
+        "boundary": float(np.mean(edges)),
+        **{name: scores.compute()["giou"] for name, scores in by_size.items() if len(scores)},
+        "questions": len(everything),
+    }
+
+
+def boundary_f(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """How well edges agree: the harmonic mean of the shares of either edge that lie near the other.
+
+    Args:
+        predicted: bool[H, W].
+        truth: uint8[H, W] as `Query.mask`. Edges within reach of ignored pixels do not count.
+
+    >>> mask = np.zeros((100, 100), bool)
+    >>> mask[20:60, 20:60] = True
+    >>> boundary_f(mask, mask.astype(np.uint8)), boundary_f(np.roll(mask, 30, 1), np.zeros((100, 100), np.uint8))
+    (1.0, 0.0)
+    """
+    reach = max(1, round(TOLERANCE * float(np.hypot(*truth.shape))))
+    counted = ~_grown(truth == IGNORE, reach)
+    ours, theirs = (_edge(mask) & counted for mask in (predicted, truth == 1))
+    if not ours.any() or not theirs.any():
+        return float(ours.any() == theirs.any())
+    precision, recall = (
+        (ours & _grown(theirs, reach)).sum() / ours.sum(),
+        (theirs & _grown(ours, reach)).sum() / theirs.sum(),
+    )
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * reach + 1))) > 0
+
+
+def _edge(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask next to others; where the picture ends is no edge."""
+    inside = np.pad(mask, 1, mode="edge")
+    around = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    return mask & ~around

@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Trains mini on for some minutes of a GPU, and leaves files of at most 16 MiB to take home.
+#
+#     configs/mini/gpu.sh MODEL DATA OUT MINUTES [SIZE]
+#
+# MODEL is the folder to go on from (src/self1e/assets/mini), DATA what pack.py made, OUT the folder for the results, SIZE the
+# side of the squares that photographs are stretched to, in pixels (default: as the model has it). A first minute finds out how
+# many steps fit, so that the learning rate ends at 0 in time; the rest trains. Started again with the same OUT, training goes on.
+# Take OUT/model home, and make it a model to give away with finish.py there. Not run on a GPU yet; with DEVICE=cpu it was.
+
+set -euo pipefail
+
+if [[ $# -lt 4 || $# -gt 5 ]]; then
+    echo "usage: $0 MODEL DATA OUT MINUTES [SIZE]" >&2
+    exit 2
+fi
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+python=${PYTHON:-python3}
+device=${DEVICE:-auto}
+mkdir -p "$3"
+model=$(cd "$1" && pwd) data=$(cd "$2" && pwd) out=$(cd "$3" && pwd) minutes=$4
+folders=$(printf '%s,' "$data"/*/)
+
+read -r size batch workers < <("$python" - "$model" "${5:-}" "$device" <<'PYTHON'
+import json, os, sys
+import torch
+folder, size, device = sys.argv[1:]
+size = int(size or json.load(open(f"{folder}/config.json"))["vision_config"]["image_size"][0])
+# A packed photograph of 224 pixels, with its questions, takes less than a GiB.
+memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if device != "cpu" and torch.cuda.is_available() else 4
+batch = max(4, min(96, int(memory * 0.8 * (224 / size) ** 3)))
+print(size, batch, max(1, min(14, (os.cpu_count() or 2) - 2)))
+PYTHON
+)
+if [[ $size != "$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["vision_config"]["image_size"][0])' "$model/config.json")" ]]; then
+    [[ -d $out/start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$out/start"
+    model=$out/start
+fi
+
+train() { # OUTPUT STEPS SECONDS [--set ...]
+    timeout --signal=TERM "$3" "$python" -m self1e train "$here/1-small.yaml" --device "$device" \
+        --set output="$1" --set init="$model" --set "data.photos.folders=[$folders]" --set data.photos.size="$size" \
+        --set optimisation.pictures_per_step="$batch" --set optimisation.steps="$2" --set workers="$workers" "${@:4}"
+}
+
+end=$((SECONDS + 60 * minutes))
+if [[ ! -f $out/steps ]]; then
+    probe=$(mktemp -d)
+    train "$probe" 60 "$((60 * minutes / 3))" --set save_every=60 >"$out/probe.log" 2>&1 || {
+        tail -c 2000 "$out/probe.log" >&2
+        echo "60 steps failed, or took a third of the time: see above, and give more minutes or a smaller SIZE" >&2
+        exit 1
+    }
+    # The steps behind the first twenty, as those wait for the workers and for kernels.
+    "$python" - "$out/probe.log" "$((end - SECONDS - 45))" >"$out/steps" <<'PYTHON'
+import re, sys
+text = open(sys.argv[1]).read()
+times = {int(step): 60 * int(m) + int(s) for step, m, s in re.findall(r"(\d+)/60 \[(\d+):(\d+)<", text)}
+print(max(60, int(40 / max(1, times[60] - times[20]) * int(sys.argv[2]) * 0.93)))
+PYTHON
+    rm -rf "$probe"
+fi
+steps=$(cat "$out/steps")
+echo "$size pixels, $batch photographs a step, $steps steps"
+train "$out/run" "$steps" "$((end - SECONDS - 30))" --set optimisation.schedule=cosine --set optimisation.learning_rate=2.0e-3 \
+    --set save_every=$((steps / 10 + 1)) >"$out/train.log" 2>&1 || echo "stopped before its end: the last checkpoint counts" >&2
+"$python" - "$out" <<'PYTHON'
+import sys
+from pathlib import Path
+import torch
+from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.load import load_network
+from self1e.processing.processor import SELF1EProcessor
+out = Path(sys.argv[1])
+kept = sorted((out / "run").glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+best = out / "run" / "model" if (out / "run" / "model").is_dir() else kept[-1] / "average"
+load_network(open_checkpoint(best), torch.float16).save_pretrained(out / "model", max_shard_size="15MB")
+SELF1EProcessor.from_pretrained(best).save_pretrained(out / "model")
+print(f"{best}: in half precision in {out / 'model'}")
+PYTHON
+tail -c 2000 "$out/train.log"
