@@ -41,6 +41,9 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "vqa_where": 0.6,
 }
 
+VIEW = "photos"
+"""Key of the `View` in the extras of an example."""
+
 TRIES = 25
 """Photographs taken for an example until one has something to ask about: a section of one may have nothing."""
 
@@ -156,7 +159,7 @@ class PhotoDataset(Dataset[Example]):
             rehearsed = tuple(
                 talk for talk in self._talks(view, SEGMENTING, settings.rehearsed, rng) if talk.segmenting
             )
-        return Example(Image.fromarray(scene.picture), tuple(talks), photo.id, rehearsed=rehearsed)
+        return Example(Image.fromarray(scene.picture), tuple(talks), photo.id, {VIEW: view}, rehearsed)
 
     def _talks(self, view: View, kinds: Sequence[str], count: int, rng: np.random.Generator) -> list[Conversation]:
         weights = {kind: self.settings.weights[kind] for kind in kinds if kind in self.settings.weights}

@@ -1,10 +1,9 @@
 """Per-pixel labels as a second teacher: probes that read them.
 
-A mask says little about a picture: which of its patches belong together, of one thing. The generated world knows more:
-the kind, part and colour of every pixel, and where and how large the thing is that owns it. Two linear probes read
-these from the uncompressed and the compressed features, so both must carry them. A third reads from the state that
-predicts a `[SEG]` what that token is about to point at: the labels of the pixels inside its mask, their centre and
-spread, and whether there are any. The probes are thrown away afterwards.
+The generated world knows the kind, part and colour of every pixel, and where and how large the thing is that owns it.
+Two linear probes read these from the uncompressed and the compressed features, so both must carry them. A third reads
+from the state that predicts a `[SEG]` what that token is about to point at: the labels of the pixels inside its mask,
+their centre and spread, and whether there are any. See `self1e.training.probes`.
 """
 
 from __future__ import annotations
@@ -20,6 +19,16 @@ from self1e.model.refilling import as_map, pixel_unshuffle
 from self1e.toyland.dense_labels import KIND_NAMES, PART_LABELS, POSES, UNLABELLED, dense_labels
 from self1e.toyland.scene import COLOURS, SIZES, TEXTURES, Scene
 from self1e.training.losses import Share
+from self1e.training.probes import (
+    GEOMETRY,
+    PLACE,
+    at_cell_centres,
+    centre_and_spread,
+    geometry_error,
+    picture_mean,
+    place_error,
+    place_waves,
+)
 
 #: Labels that are one of several names, and how many there are.
 CLASSES = {
@@ -31,11 +40,9 @@ CLASSES = {
     "pose": len(POSES),
     "size": len(SIZES),
 }
-WAVES = 4
-#: Labels that are numbers, and how many. "geometry": offset to the thing's centre (x, y), width and height, over the
-#: picture's side. "place": cosine and sine of pi, 2 pi, ... times its centre's x and y. Their product with those of
-#: another place peaks where the two are the same, so with them a linear reader can pick one of several alike.
-NUMBERS = {"geometry": 4, "place": 4 * WAVES}
+#: Labels that are numbers, and how many; see `self1e.training.probes`.
+NUMBERS = {"geometry": GEOMETRY, "place": PLACE}
+ERRORS = {"geometry": geometry_error, "place": place_error}
 LABELS = (*CLASSES, *NUMBERS)
 
 
@@ -53,12 +60,6 @@ def dense_targets(scene: Scene, side: int) -> dict[str, Tensor]:
     targets["place"] = place_waves(targets["geometry"][..., :2] + torch.from_numpy(here))
     targets["place"] *= targets["geometry"][..., 2:3] > 0
     return targets
-
-
-def place_waves(places: Tensor) -> Tensor:
-    """float[..., 2], x and y from 0 to 1 -> float[..., 4 WAVES]; see `NUMBERS`."""
-    angles = (places[..., None] * (torch.pi * torch.arange(1, WAVES + 1))).flatten(-2)
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class DenseProbe(nn.Module):
@@ -125,28 +126,11 @@ class DenseProbe(nn.Module):
                 share = histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
                 losses.append(-(share * values.log_softmax(dim=-1)).sum())
             elif name == "geometry":
-                losses.append((_error(name, values, centre_and_spread(inside)) * there).sum())
+                losses.append((ERRORS[name](values, centre_and_spread(inside)) * there).sum())
             else:
                 mean = inside @ targets[name].flatten(0, 1) / inside.sum(dim=1, keepdim=True).clamp(min=1)
-                losses.append((_error(name, values, mean) * there).sum())
+                losses.append((ERRORS[name](values, mean) * there).sum())
         return torch.stack(losses).sum()
-
-
-def at_cell_centres(masks: Tensor, side: int) -> Tensor:
-    """The pixels of [..., H, W] in the middle of `side` x `side` cells."""
-    rows, columns = (((torch.arange(side) + 0.5) * length / side).long() for length in masks.shape[-2:])
-    return masks[..., rows[:, None], columns]
-
-
-def centre_and_spread(inside: Tensor) -> Tensor:
-    """Mean and doubled deviation of x and y, over the picture's side, of masks float[K, side * side] -> float[K, 4]."""
-    side = round(inside.shape[1] ** 0.5)
-    steps = (torch.arange(side, device=inside.device) + 0.5) / side
-    places = torch.stack([steps.repeat(side), steps.repeat_interleave(side)], dim=1)  # x, y
-    weight = inside / inside.sum(dim=1, keepdim=True).clamp(min=1)
-    centre = weight @ places
-    variance = weight @ places.square() - centre.square()
-    return torch.cat([centre, 2 * variance.clamp(min=0).sqrt()], dim=1)
 
 
 def dense_losses(read: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -161,24 +145,12 @@ def dense_losses(read: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[st
     losses = {}
     for name, values in read.items():
         if name in NUMBERS:
-            losses[name] = _mean(_error(name, values, targets[name]), things)
+            losses[name] = picture_mean(ERRORS[name](values, targets[name]), things)
             continue
         each = F.cross_entropy(values.movedim(-1, 1), targets[name], ignore_index=UNLABELLED, reduction="none")
         known = targets[name] != UNLABELLED
-        losses[name] = (_mean(each, things * known) + _mean(each, (box == 0) * known)) / 2
+        losses[name] = (picture_mean(each, things * known) + picture_mean(each, (box == 0) * known)) / 2
     return losses
-
-
-def _error(name: str, values: Tensor, targets: Tensor) -> Tensor:
-    """float[..., n] -> float[...]: of one of `NUMBERS`, on the scale of the classes' losses."""
-    beta, weight = {"geometry": (0.02, 10.0), "place": (0.2, 4.0)}[name]
-    return weight * F.smooth_l1_loss(values, targets, reduction="none", beta=beta).mean(dim=-1)
-
-
-def _mean(values: Tensor, weights: Tensor) -> Tensor:
-    """float[T, h, w] -> scalar: the weighted mean of each picture, 0 where it has no weights, and the mean of these."""
-    of_pictures = (values * weights).flatten(1).sum(dim=1) / weights.flatten(1).sum(dim=1).clamp(min=1e-6)
-    return of_pictures.mean()
 
 
 def label_accuracy(probe: DenseProbe, compressed: Tensor, targets: dict[str, Tensor]) -> dict[str, Share]:

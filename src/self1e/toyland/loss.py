@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar, Literal, get_args
@@ -18,6 +17,7 @@ from self1e.toyland.dataset import SCENE
 from self1e.toyland.dense_probe import DenseProbe, dense_targets, label_accuracy
 from self1e.toyland.scene import Scene
 from self1e.training.losses import ExtraLoss, LossInputs, LossSettings, LossValue, MakeTargets, Share
+from self1e.training.probes import pointings
 
 Label = Literal["kind", "part", "colour", "thing_colour", "texture", "pose", "size", "geometry", "place"]
 
@@ -86,18 +86,8 @@ class DenseLabelLoss(ExtraLoss):
 
     def _pointed(self, inputs: LossInputs) -> Tensor:
         """Of each picture the mean over its masks, 0 without any, and the mean of these; see `pointed_loss`."""
-        batch, outputs = inputs.batch, inputs.outputs
-        assert batch.masks is not None and outputs is not None and outputs.last_hidden_state is not None
-        states = outputs.last_hidden_state
-        of_rows = states.flatten(0, 1)[batch.before_seg].split([segs for each in batch.asked for segs in each.segs])
-        asking = [row for each in batch.asked for row in each.rows]
-        masks: Counter[int] = Counter()
-        for row, picture in enumerate(batch.picture_index):
-            masks[picture] += len(batch.masks[row])
-        total = states.new_zeros((), dtype=torch.float32)
-        for row, of_row in zip(asking, of_rows, strict=True):
-            picture = batch.picture_index[row]
-            if len(of_row):
-                labels = {name: of_all[picture] for name, of_all in inputs.targets.items()}
-                total = total + self.probe.pointed_loss(of_row, batch.masks[row], labels) / masks[picture]
-        return total / len(batch.pictures)
+        total = inputs.features.compressed.new_zeros((), dtype=torch.float32)
+        for each in pointings(inputs):
+            labels = {name: of_all[each.picture] for name, of_all in inputs.targets.items()}
+            total = total + each.share * self.probe.pointed_loss(each.states, each.masks, labels)
+        return total
