@@ -72,7 +72,7 @@ class Labelled(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         scene = self.scenes.scene(index)
-        view, places = View(scene), np.arange(STRIDE // 2, scene.labels.shape[0], STRIDE)
+        view, places = View(scene, trusting=True), np.arange(STRIDE // 2, scene.labels.shape[0], STRIDE)
         small = replace(scene, labels=scene.labels[np.ix_(places, places)])
         labels = np.full((len(nouns()), len(places), len(places)), IGNORE, np.uint8)
         for noun in view.absent:

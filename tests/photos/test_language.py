@@ -129,6 +129,15 @@ def test_absent_nouns_are_surely_absent(tmp_path: Path) -> None:
     assert "statue" not in {noun.name for noun in View(person).absent}  # could be taken for one
 
 
+def test_what_a_model_did_not_see_is_absent_in_training_alone(tmp_path: Path) -> None:
+    scene = scene_of(tmp_path, [("car", (10, 10, 60, 60))], set_name="cocopeople", annotated=["teacher"])
+    absent = {noun.name for noun in View(scene, trusting=True).absent}
+    assert {"cat", "dog", "cow"} <= absent
+    assert absent.isdisjoint({"person", "chair"})  # which it overlooks
+    assert absent.isdisjoint({"bus", "train"})  # of which it may have made a car
+    assert not {noun.name for noun in View(scene).absent} & {"cat", "dog", "cow"}
+
+
 def test_unknown_pixels_count_neither_way(tmp_path: Path) -> None:
     scene = scene_of(tmp_path, [("dog", DOGS[0]), ("dog", DOGS[2])], unknown=(0, 80, 100, 100))
     for query in asked(scene, 5):

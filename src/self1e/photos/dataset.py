@@ -151,7 +151,7 @@ class PhotoDataset(Dataset[Example]):
     def _example(self, photo: Photo, rng: np.random.Generator) -> Example:
         settings = self.settings
         scene = self._scene(photo, rng)
-        view = View(scene, settings.leave_out)
+        view = View(scene, settings.leave_out, trusting=self.training)
         talks = self._talks(view, SEGMENTING, settings.segmenting, rng)
         rehearsed: tuple[Conversation, ...] = ()
         if rng.random() < settings.textual_share:

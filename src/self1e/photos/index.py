@@ -42,6 +42,9 @@ class PhotoSet(Settings):
     unsure: dict[str, list[str]] = Field({}, description="marked as these, pixels count neither way for a noun")
     leave_out: list[str] = Field([], description="nouns that are not asked for")
     guessed: list[str] = Field([], description="nouns whose labels come from a model")
+    trusted: list[str] = Field(
+        [], description="guessed nouns that are not there where the model saw nothing of the sort"
+    )
     no_stuff: bool = Field(False, description="stuff is never called absent")
     absent: list[str] = Field([], description="nouns that are in no picture, though they are not marked")
     no_paste: list[str] = Field([], description="nouns that are not pasted into its pictures; `all`: nothing is")
@@ -104,6 +107,7 @@ def photo_sets() -> dict[str, PhotoSet]:
         for name in {
             *each.leave_out,
             *each.guessed,
+            *each.trusted,
             *each.cut,
             *each.absent,
             *(n for key, of in rules for n in (key, *of)),

@@ -67,10 +67,12 @@ class View:
     """Args:
     scene: What to look at.
     leave_out: Nouns that nothing is said about.
+    trusting: Whether what a model did not see counts as not there; see `trusted` in sets.toml. Not for measuring.
     """
 
-    def __init__(self, scene: PhotoScene, leave_out: Collection[str] = ()) -> None:
+    def __init__(self, scene: PhotoScene, leave_out: Collection[str] = (), *, trusting: bool = False) -> None:
         self.scene = scene
+        self.trusted = frozenset(scene.photo.rules.trusted if trusting else ())
         self.left_out = {*leave_out, *scene.photo.rules.leave_out}
 
     @cached_property
@@ -100,17 +102,20 @@ class View:
     def known(self) -> frozenset[str]:
         """Nouns of which it is known whether they are there."""
         photo = self.scene.photo
-        return frozenset((photo.annotated - set(photo.rules.guessed)) | set(photo.rules.absent)) - self.left_out
+        marked = photo.annotated - set(photo.rules.guessed) | self.trusted
+        return frozenset(marked | set(photo.rules.absent)) - self.left_out
 
     @cached_property
     def absent(self) -> list[Noun]:
         """Nouns that are certainly not there, nor anything that could be taken for them."""
         photo = self.scene.photo
+        alike = {group for name in self.areas for group in nouns()[name].groups}
         return [
             noun
             for noun in nouns()
             if noun.name in self.known
             and noun.name not in self.areas
+            and not (noun.name in self.trusted and alike & set(noun.groups))
             and not any(near in self.areas for near in (*noun.near, *photo.rules.unsure.get(noun.name, ())))
             and not (photo.rules.no_stuff and noun.kind == "stuff")
         ]
