@@ -1,20 +1,99 @@
-"""Paths as people type them, and files and folders of which a reader never sees half."""
+"""Paths as people type them, what lies in their folders, and files of which a reader never sees half."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-PICTURE_SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in ("avif", "bmp", "gif", "jfif", "jp2", "jpeg", "jpg", "pgm", "png", "ppm", "tga", "tif", "tiff", "webp")
+PICTURE_FORMATS = frozenset(
+    ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 )
-"""Of files in a folder that are taken for pictures."""
+"""Pillow's names of what files in a folder are taken for pictures, as far as the installed Pillow reads them."""
+
+OTHER_PICTURES = frozenset(
+    f".{kind}"
+    for kind in (
+        *("avif", "heic", "heif", "hif", "jp2", "jxl", "webp"),
+        *("exr", "hdr", "psd", "svg"),
+        *("arw", "cr2", "cr3", "dng", "nef", "orf", "raf", "rw2"),
+    )
+)
+"""Of files that are told of when they are passed over: a user means them as pictures."""
+
+_LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir"))
+
+
+def is_of_user(name: str) -> bool:
+    """Whether a file or folder of this name is what its user put there: not hidden, and not left by a system.
+
+    >>> [is_of_user(name) for name in ("a.jpg", "._a.jpg", ".DS_Store", "Thumbs.db", "__MACOSX")]
+    [True, False, False, False, False]
+    """
+    return not name.startswith(".") and name.lower() not in _LEFT_BY_SYSTEMS
+
+
+def files_of_user(folder: Path, pattern: str = "*") -> list[Path]:
+    """What matches a pattern in a folder, sorted, as far as it and the folders between are the user's: `is_of_user`."""
+    return sorted(path for path in folder.glob(pattern) if all(map(is_of_user, path.relative_to(folder).parts)))
+
+
+def pictures_among(paths: Iterable[Path]) -> list[Path]:
+    """Those whose names say that they are pictures that can be read; a warning names the kinds that cannot."""
+    found = list(paths)
+    pictures = [path for path in found if path.suffix.lower() in picture_suffixes()]
+    others = Counter(
+        path.suffix.lower() for path in found if path.suffix.lower() in OTHER_PICTURES - picture_suffixes()
+    )
+    if others:
+        kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(others.items()))
+        heif = ".heic: pip install 'self1e[heif]'; others: " if others.keys() & {".heic", ".heif", ".hif"} else ""
+        warnings.warn(
+            f"passed over {kinds}, which cannot be read here ({heif}convert them to PNG or JPEG)", stacklevel=2
+        )
+    return pictures
+
+
+@cache
+def picture_suffixes() -> frozenset[str]:
+    """How files of `PICTURE_FORMATS` end that can be read here, in lower case."""
+    from PIL import Image
+
+    register_heif()
+    return frozenset(end for end, form in Image.registered_extensions().items() if form in PICTURE_FORMATS)
+
+
+@cache
+def register_heif() -> None:
+    """Teaches Pillow HEIC, the format of phones, where the extra `heif` is installed."""
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+
+
+def listed(folder: Path, name: str) -> Path:
+    r"""The file that a list names, relative to a folder; in lists written on Windows `\` parts folders."""
+    path = folder / name
+    return path if "\\" not in name or os.path.lexists(path) else folder / name.replace("\\", "/")
+
+
+def text_of(content: bytes) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with its mark, as Windows' PowerShell writes it.
+
+    Raises:
+        UnicodeDecodeError: When it is neither.
+    """
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return content.decode("utf-16" if utf16 else "utf-8-sig")
 
 
 def expand_user(path: str | os.PathLike[str]) -> Path:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from command_line import save_picture
+from PIL import Image
 
 from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, output_names, slug
 from self1e.cli.terminal import CliError
+from self1e.processing.images import load_image
 
 
 @pytest.fixture
@@ -87,3 +90,43 @@ def test_names_fit_into_file_systems_in_any_script() -> None:
 def test_distinct_leaves_unique_names_alone() -> None:
     assert distinct(["a", "b"]) == ["a", "b"]
     assert distinct(["a", "A", "a", "a-2"]) == ["a", "A-3", "a-4", "a-2"]
+
+
+def test_what_systems_leave_in_folders_is_no_picture(folder: Path) -> None:
+    for name in ("._a.JPG", ".DS_Store", "Thumbs.db", "__MACOSX/deeper.png", ".thumbnails/b.png", "deeper/._c.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\26\7\0")
+    assert names(find_pictures([str(folder)], False)) == ["a.JPG", "b.png"]
+    assert names(find_pictures([str(folder)], True)) == ["a.JPG", "b.png", "c.png"]
+
+
+def test_all_that_pillow_reads_is_a_picture_and_the_rest_is_named(folder: Path) -> None:
+    for name, form in (
+        ("d.jpe", "JPEG"),
+        ("e.mpo", "MPO"),
+        ("f.AVIF", "AVIF"),
+        ("g.j2k", "JPEG2000"),
+        ("h.pnm", "PPM"),
+    ):
+        Image.new("RGB", (4, 4)).save(folder / name, form)
+    for name in ("i.psd", "j.nef", "k.NEF", "l.json"):
+        (folder / name).touch()
+    with pytest.warns(UserWarning, match=r"^passed over 2 \.nef, 1 \.psd, which cannot be read here \(convert them"):
+        found = find_pictures([str(folder)], False)
+    assert names(found) == ["a.JPG", "b.png", "d.jpe", "e.mpo", "f.AVIF", "g.j2k", "h.pnm"]
+    assert all(load_image(path) for path in found)
+
+
+def test_heic_is_read_with_the_extra(folder: Path) -> None:
+    (folder / "d.heic").touch()
+    if find_spec("pillow_heif") is None:
+        with pytest.warns(
+            UserWarning, match=r"1 \.heic, which cannot be read here \(\.heic: pip install 'self1e\[heif\]'"
+        ):
+            assert names(find_pictures([str(folder)], False)) == ["a.JPG", "b.png"]
+        return
+    load_image(folder / "b.png")  # Pillow knows the form as soon as pictures are read
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(folder / "d.heic")
+    assert names(find_pictures([str(folder)], False)) == ["a.JPG", "b.png", "d.heic"]
+    picture = load_image(folder / "d.heic")
+    assert picture.size == (64, 48) and picture.getpixel((5, 5))[0] > 150

@@ -61,7 +61,7 @@ def test_index_maps(folders: tuple[Path, Path]) -> None:
 
 
 def test_names_from_a_file(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    for encoding, end in (("utf-8", "\n"), ("utf-8-sig", "\r\n\r\n")):
+    for encoding, end in (("utf-8", "\n"), ("utf-8-sig", "\r\n\r\n"), ("utf-16", "\r\n")):
         (tmp_path / "classes.txt").write_bytes(("\r\n".join(NAMES) + end).encode(encoding))
         source = IndexMapSource(*folders, tmp_path / "classes.txt")
         assert source.classes == NAMES
@@ -108,6 +108,14 @@ def test_pictures_and_maps_in_one_folder(tmp_path: Path) -> None:
     write_map(tmp_path / "a.png", [1, 1, 1, 1, 0])
     source = IndexMapSource(tmp_path, tmp_path, ["", "dog"])
     assert len(source) == 1 and bands(source[0]) == {"dog": [1, 1, 1, 1, 0]}
+
+
+def test_what_systems_leave_in_folders_is_not_data(folders: tuple[Path, Path]) -> None:
+    for folder in folders:
+        for name in ("._a.png", "._b.JPG", "._b.png", ".DS_Store", "Thumbs.db", ".hidden.jpg"):
+            (folder / name).write_bytes(b"\0\5\26\7\0")
+    source = IndexMapSource(*folders, NAMES)
+    assert [source[i].id for i in range(len(source))] == ["a.png", "b.JPG"]
 
 
 def test_palettes_are_left_aside(folders: tuple[Path, Path]) -> None:

@@ -54,6 +54,7 @@ def explain(root: Path, *entries: dict[str, Any]) -> None:
 def test_sentences_share_mask_and_explanation(tmp_path: Path) -> None:
     write(tmp_path, "train", "b", ["What barks?", "  Which animal barks? "], True, [shape("target", TARGET)])
     write(tmp_path, "train", "a", ["the dog"], "False", [])
+    (tmp_path / "reason_seg/ReasonSeg/train/._a.jpg").write_bytes(b"\0\5\26\7")  # left by a Mac
     explain(tmp_path, {"query": "What barks?", "outputs": "The dog barks.", "image": "b.jpg", "json": "b.json"})
     source = ReasonSource(tmp_path)
     assert source.name == "reason_seg_train" and len(source) == 2

@@ -87,6 +87,11 @@ def test_validation_is_another_split(ade_root: Path) -> None:
     assert [source[i].queries[0].text for i in range(len(source))] == ["building"]
 
 
+def test_what_systems_leave_in_folders_is_no_map(ade_root: Path) -> None:
+    (ade_root / "ade20k/annotations/training/._ADE_train_00000002.png").write_bytes(b"\0\5\26\7")
+    assert len(Ade20kSource(ade_root)) == 3
+
+
 def test_missing_trees_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)no folder .*ade20k/images/training.*ROOT/ade20k/annotations.*http"):
         Ade20kSource(tmp_path)

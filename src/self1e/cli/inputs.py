@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from self1e.cli.terminal import CliError
-from self1e.files import PICTURE_SUFFIXES, expand_user
+from self1e.files import expand_user, files_of_user, pictures_among
 
 SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
 """Forms of a result -> how the names of its files end."""
@@ -48,7 +48,7 @@ def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Path]:
-    paths = sorted(path for path in folder.glob("**/*" if recursive else "*") if _looks_like_input(path))
+    paths = _inputs(files_of_user(folder, "**/*" if recursive else "*"))
     if not paths:
         hint = "" if recursive else ", or give --recursive to look into its subfolders"
         raise CliError(f"the folder {folder} has no pictures: name another{hint}")
@@ -59,7 +59,7 @@ def _matching(pattern: str, recursive: bool) -> list[Path]:
     # Path.glob takes no absolute patterns.
     names = sorted(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
     matches = [Path(name) for name in names]
-    paths = [path for path in matches if _looks_like_input(path)]
+    paths = _inputs(matches)
     for folder in matches:
         if folder.is_dir() and recursive:
             paths += _in_folder(folder, recursive)
@@ -68,9 +68,8 @@ def _matching(pattern: str, recursive: bool) -> list[Path]:
     return paths
 
 
-def _looks_like_input(path: Path) -> bool:
-    name = path.name.lower()
-    return path.suffix.lower() in PICTURE_SUFFIXES and not name.endswith(OWN_OUTPUTS) and path.is_file()
+def _inputs(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in pictures_among(paths) if not path.name.lower().endswith(OWN_OUTPUTS) and path.is_file()]
 
 
 def check_prompts(prompts: Sequence[str]) -> list[str]:

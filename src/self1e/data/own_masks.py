@@ -11,7 +11,7 @@ from self1e.data.coco import CategoryMasks
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError
 from self1e.data.semantic import IndexMaps, phrases_of_values, require
-from self1e.files import PICTURE_SUFFIXES
+from self1e.files import files_of_user, pictures_among, text_of
 
 #: Names of pixels that no one asks for, and of those that moreover count neither way.
 NOT_ASKED = frozenset(("", "background"))
@@ -125,7 +125,7 @@ def spoken_name(name: str) -> tuple[str, str]:
 def _names(classes: Path | str | Sequence[str]) -> tuple[str, ...]:
     if isinstance(classes, Path | str):
         try:
-            names = names_of_lines(Path(classes).read_text("utf-8-sig"))
+            names = names_of_lines(text_of(Path(classes).read_bytes()))
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the class names, one a line, from {classes}: {error}") from error
     else:
@@ -137,5 +137,6 @@ def _names(classes: Path | str | Sequence[str]) -> tuple[str, ...]:
 
 def _pictures(images: Path, masks: Path) -> list[str]:
     """Names of the pictures in a folder, sorted. Where it holds the maps, too, a PNG is a map."""
-    suffixes = PICTURE_SUFFIXES - {".png"} if images.resolve() == masks.resolve() else PICTURE_SUFFIXES
-    return sorted(path.name for path in images.iterdir() if path.suffix.lower() in suffixes)
+    shared = images.resolve() == masks.resolve()
+    found = pictures_among(files_of_user(images))
+    return [path.name for path in found if not (shared and path.suffix.lower() == ".png")]

@@ -20,6 +20,7 @@ from self1e.conversation import SEG
 from self1e.data.json_records import read_json
 from self1e.data.masks import IGNORE, polygon_pixels
 from self1e.data.records import DataError, Query, Record
+from self1e.files import files_of_user
 from self1e.processing.images import upright_size
 
 REASON_SPLITS = ("train", "val", "test")
@@ -52,7 +53,7 @@ class ReasonSource:
         base = Path(root) / "reason_seg" / "ReasonSeg"
         self._first_text_only = first_text_only
         self._folder = base / split
-        self._names = sorted(path.name for path in self._folder.glob("*.jpg"))
+        self._names = [path.name for path in files_of_user(self._folder, "*.jpg")]
         if not self._names:
             missing = "are no pictures (*.jpg) in" if self._folder.is_dir() else "is no folder"
             raise DataError(

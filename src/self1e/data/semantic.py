@@ -14,6 +14,7 @@ import numpy as np
 from self1e.data.classes import class_names
 from self1e.data.masks import IGNORE, mask_of_values, read_index_map
 from self1e.data.records import DataError, Query, Record
+from self1e.files import files_of_user
 
 
 class IndexMaps:
@@ -99,7 +100,7 @@ class IndexMaps:
         try:
             index_map = read_index_map(path)
         except FileNotFoundError:
-            near = ", ".join(sorted(each.name for each in self._masks.glob(f"{escape(path.stem)}.*")))
+            near = ", ".join(each.name for each in files_of_user(self._masks, f"{escape(path.stem)}.*"))
             instead = f"; {near} cannot take its place" if near else ""
             raise DataError(f"{self.name}, {file}: there is no index map {path}{instead}") from None
         except (OSError, ValueError, SyntaxError) as error:  # SyntaxError: Pillow's word for a broken PNG
@@ -141,8 +142,8 @@ def require(path: Path, expected: str, *, folder: bool = True) -> Path:
 
 
 def files_in(folder: Path, suffix: str) -> list[str]:
-    """Names of the files with that ending, sorted."""
-    return sorted(path.name for path in folder.iterdir() if path.suffix == suffix)
+    """Names of the user's files with that ending, sorted."""
+    return [path.name for path in files_of_user(folder) if path.suffix == suffix]
 
 
 ADE20K_TREE = """    ROOT/ade20k/images/{training,validation}/ADE_*.jpg
