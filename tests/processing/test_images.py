@@ -2,6 +2,7 @@ import io
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -10,7 +11,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from self1e.processing import images
-from self1e.processing.images import ImageError, load_image, tile_grid, to_tiles
+from self1e.processing.images import (
+    ImageError,
+    exif_orientation,
+    load_image,
+    stored_size,
+    tile_grid,
+    to_tiles,
+    turned_upright,
+    upright_size,
+)
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -55,21 +65,79 @@ def test_every_kind_of_source(kind, tmp_path):
         ("RGBA", (255, 0, 0, 255), RED, "webp"),
         ("I;16", 65535, WHITE, "png"),
         ("I;16", 32896, (128, 128, 128), "png"),
-        ("I;16", 257, (1, 1, 1), "tiff"),
+        ("I;16", 4112, (16, 16, 16), "tiff"),
         ("I", 32896, (128, 128, 128), "tiff"),
         ("I", 128, (128, 128, 128), "tiff"),
         ("F", 0.5, (128, 128, 128), "tiff"),
-        ("F", 128.0, (128, 128, 128), "tiff"),
+        ("F", 1.02, WHITE, "tiff"),
         ("CMYK", (0, 255, 255, 0), RED, "tiff"),
         ("CMYK", (0, 0, 0, 0), WHITE, "jpg"),
         ("YCbCr", (255, 128, 128), WHITE, "jpg"),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_modes(mode, colour, expected, ending, tmp_path):
     path = tmp_path / f"picture.{ending}"
     Image.new(mode, (4, 4), colour).save(path, **({"lossless": True} if ending == "webp" else {}))
     assert pixel(load_image(path)) == expected
     assert pixel(load_image(Image.new(mode, (4, 4), colour))) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "white", "expected"),
+    [
+        ("F", [0.0, 128.0, 255.0], 255, [0, 128, 255]),
+        ("I", [0, 255, 256], 4095, [0, 16, 16]),  # one more than 255 would be nearly black of 16 bits
+        ("I", [0, 2048, 4095], 4095, [0, 128, 255]),
+        ("I;16", [0, 128, 255], 255, [0, 128, 255]),
+        ("I;16", [0, 2048, 4095], 4095, [0, 128, 255]),
+    ],
+)
+def test_a_scale_that_is_not_plain_is_told(mode, values, white, expected, tmp_path):
+    picture = Image.new(mode, (3, 1))
+    picture.putdata(values)
+    picture.save(tmp_path / "deep.tiff")
+    arrays = [np.array([values], np.uint16)] if mode == "I;16" else []
+    for source in (tmp_path / "deep.tiff", picture, *arrays):
+        with pytest.warns(UserWarning, match=rf"and is read as 0 \(black\) to {white} \(white\)"):
+            image = load_image(source)
+        assert [pixel(image, x)[0] for x in range(3)] == expected
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_black_is_black_whatever_the_scale(mode):
+    assert pixel(load_image(Image.new(mode, (3, 2)))) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "told"),
+    [
+        ("F", [0.0, 4000.0], "from 0.0 to 4000.0"),
+        ("F", [-50.0, 200.0], "from -50.0 to 200.0"),
+        ("F", [0.0, np.nan], "from nan"),
+        ("I", [0, 70_000], "from 0 to 70000"),
+        ("I", [-1, 200], "from -1 to 200"),
+    ],
+)
+def test_values_of_no_known_scale_are_refused(mode, values, told, tmp_path):
+    picture = Image.new(mode, (2, 1))
+    picture.putdata(values)
+    picture.save(tmp_path / "deep.tiff")
+    with pytest.raises(ImageError, match=rf"deep\.tiff holds .* values {told}"):
+        load_image(tmp_path / "deep.tiff")
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_of_12_bits_in_16_are_refused(channels, tmp_path):
+    def deep(highest):
+        pixels = np.full((4, 4, channels), highest, np.uint16)
+        assert cv2.imwrite(str(tmp_path / "deep.png"), pixels)
+        return tmp_path / "deep.png"
+
+    with pytest.raises(ImageError, match=r"deep\.png has 16 bits a channel, and values up to 4095 at most"):
+        load_image(deep(4095))
+    assert load_image(deep(0)) and load_image(deep(4096))
 
 
 def test_palette_with_and_without_transparency(tmp_path):
@@ -102,15 +170,37 @@ def test_exif_orientation_is_applied_and_the_source_left_alone(tmp_path):
     exif[0x0112] = 6  # to be turned clockwise by a quarter
     picture.save(tmp_path / "turned.png", exif=exif)
     opened = Image.open(tmp_path / "turned.png")
-    image = load_image(opened)
+    with pytest.warns(UserWarning, match=r"turned \(orientation 6\): it is read upright, as 2x4 pixels"):
+        image = load_image(opened)
     assert opened.size == (4, 2)
     assert image.size == (2, 4)
     assert pixel(image, 1, 0) == GREEN
 
 
+@pytest.mark.filterwarnings("error")  # files have no shape yet that could differ
+@pytest.mark.parametrize("ending", ["jpg", "png", "tiff", "webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_of_stored_pixels_are_turned_as_the_picture_is(orientation, ending, tmp_path):
+    pixels = np.zeros((32, 48), np.uint8)
+    pixels[:16, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{ending}"
+    Image.fromarray(pixels).save(path, exif=exif)
+    upright = np.asarray(load_image(path).convert("L")) > 127
+    assert exif_orientation(path) == orientation
+    assert stored_size(path) == (32, 48) and upright_size(path) == upright.shape
+    assert np.array_equal(turned_upright((pixels > 0).astype(np.uint8), orientation), upright)
+
+
 def test_broken_exif_does_not_spoil_the_picture(tmp_path):
     Image.new("RGB", (4, 2), RED).save(tmp_path / "picture.jpg", exif=b"Exif\0\0garbage" * 3)
     assert load_image(tmp_path / "picture.jpg").size == (4, 2)
+    assert exif_orientation(tmp_path / "picture.jpg") == 1
+    exif = Image.Exif()
+    exif[0x0112] = 9  # there is no such orientation
+    Image.new("RGB", (4, 2), RED).save(tmp_path / "picture.jpg", exif=exif)
+    assert load_image(tmp_path / "picture.jpg").size == (4, 2) and exif_orientation(tmp_path / "picture.jpg") == 1
 
 
 @pytest.mark.parametrize(

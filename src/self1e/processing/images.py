@@ -10,12 +10,16 @@ import io
 import os
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from self1e.files import register_heif
 
 ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 
@@ -29,6 +33,8 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _EXIF_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)
+"""Orientations that change height for width."""
 
 
 _filtering_warnings = threading.Lock()  # warnings have one set of filters for all threads
@@ -42,19 +48,31 @@ def load_image(source: ImageSource) -> Image.Image:
     """Read a picture as 8-bit RGB, upright, on a white background.
 
     EXIF orientation is applied, transparent parts become white, 16-bit and floating-point values are brought to 8 bits,
-    and of an animation the first frame is taken. A given PIL picture is left as it is.
+    and of an animation the first frame is taken. A given PIL picture is left as it is: where its EXIF turns it, the
+    result fits `ImageOps.exif_transpose(picture)` and not the picture itself, and a warning says so.
+
+    A scale that values do not make plain is told in a warning: 12 bits in 16, or floats of more than 1 in a file.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a PIL picture, or an array [H, W] or [H, W, 1|3|4]
             (grey, RGB, RGBA) of bool, uint8 0..255, uint16 0..65535 or float 0..1.
 
     Raises:
-        ImageError: if there is no such file, it is no picture, broken, empty or too large, or the array does not fit.
+        ImageError: if there is no such file, it is no picture, broken, empty or too large, its values or the array do
+            not fit.
     """
     if isinstance(source, np.ndarray):
         return _on_white(_from_array(source, "the array"))
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "the picture")
+        image = _to_rgb(source, "the picture")
+        if (orientation := _orientation(source)) != 1:
+            warnings.warn(
+                f"the picture's EXIF says that it is turned (orientation {orientation}): it is read upright, as "
+                f"{image.width}x{image.height} pixels, and so are masks of it. ImageOps.exif_transpose(picture) is the "
+                "picture that they fit",
+                stacklevel=2,
+            )
+        return image
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), "the byte string")
     if isinstance(source, str | os.PathLike):
@@ -71,16 +89,53 @@ def upright_size(path: Path) -> tuple[int, int]:
     Raises:
         OSError: When there is no such picture.
     """
-    with Image.open(path) as image:
+    with _opened(path) as image:
         width, height = image.size
-        try:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-        except Exception:  # a broken EXIF block is left aside when pictures are loaded, too
-            turned = False
+        turned = _orientation(image) in _LYING
         if turned and image.format == "TIFF":  # which Pillow turns by itself, some versions when they open it
             image.load()
             (width, height), turned = image.size, False
     return (width, height) if turned else (height, width)
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as its pixels are stored, before its EXIF orientation is applied.
+
+    Raises:
+        OSError: When there is no such picture.
+    """
+    height, width = upright_size(path)
+    return (width, height) if exif_orientation(path) in _LYING else (height, width)
+
+
+def exif_orientation(path: Path) -> int:
+    """How a picture's EXIF turns it: 1 (not at all) to 8.
+
+    Raises:
+        OSError: When there is no such picture.
+    """
+    with _opened(path) as image:
+        return _orientation(image)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of which only the head has been read."""
+    register_heif()
+    # A file, as for `load_image`: of a path, Pillow maps some TIFFs into memory, and turns those wrongly.
+    with path.open("rb") as file, Image.open(file) as image:
+        yield image
+
+
+def turned_upright(mask: np.ndarray, orientation: int) -> np.ndarray:
+    """A mask, uint8[H, W], of a picture as it is stored, turned as `load_image` turns the picture.
+
+    >>> turned_upright(np.array([[1, 0, 0], [0, 0, 0]], np.uint8), 6).tolist()
+    [[0, 1], [0, 0], [0, 0]]
+    """
+    image = Image.fromarray(mask)
+    image.getexif()[_EXIF_ORIENTATION] = orientation
+    return np.array(ImageOps.exif_transpose(image))
 
 
 def check_max_tiles(max_tiles: int) -> None:
@@ -181,6 +236,7 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
     if not file.read(1):
         raise ImageError(f"{name} is empty: give a picture file")
     file.seek(0)
+    register_heif()
     try:
         with _filtering_warnings, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
@@ -188,7 +244,9 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has more than {MAX_PIXELS} pixels: scale it down first") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name} is no picture that Pillow can read: convert it to PNG or JPEG") from error
+        file.seek(4)
+        heif = "install self1e[heif] if it is HEIC, or " if file.read(4) == b"ftyp" else ""
+        raise ImageError(f"{name} is no picture that Pillow can read: {heif}convert it to PNG or JPEG") from error
     except Exception as error:  # Pillow's decoders let all kinds of errors through for broken headers
         raise ImageError(f"{name} is a broken picture ({error}): save it again") from error
     with image:
@@ -203,16 +261,27 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         raise ImageError(f"{name} is {width}x{height} pixels: give a picture that is not empty")
     if width * height > MAX_PIXELS:
         raise ImageError(f"{name} has {width}x{height} pixels, more than {MAX_PIXELS}: scale it down first")
+    sixteen_bits = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
     try:
         image.load()
         image = _upright(image)
         if image.mode.startswith("I") or image.mode == "F":
-            image = _from_array(_deep_pixels(image), name)
+            image = _from_array(np.asarray(image), name, of_pillow=True)
+        elif sixteen_bits:
+            _refuse_low_bits(image, name)
         return _on_white(image)
     except ImageError:
         raise
     except Exception as error:  # as above: no list of what a broken file can raise would be complete
         raise ImageError(f"{name} is broken or cut short ({error}): save or download it again") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # a broken EXIF block is left aside, as below
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -232,18 +301,18 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _deep_pixels(image: Image.Image) -> np.ndarray:
-    """The pixels of a PIL mode with more than 8 bits a channel, as an array that `_from_array` reads."""
-    pixels = np.asarray(image)
-    if image.mode == "F" and pixels.max() > 1:
-        return np.clip(pixels, 0, 255) / 255  # Pillow's own convention for "F" is 0..255
-    if image.mode == "I" and pixels.max() > 255:
-        return np.clip(pixels, 0, 65535).astype(np.uint16)  # 32-bit integers are how Pillow often reads 16-bit files
-    return pixels
+def _refuse_low_bits(image: Image.Image, name: str) -> None:
+    """Raises ImageError for colours of 12 bits or fewer in 16, of which Pillow has kept the upper 8 bits."""
+    highest = int(np.asarray(image.convert("RGB")).max())
+    if 0 < highest < 16:
+        raise ImageError(
+            f"{name} has 16 bits a channel, and values up to {256 * highest + 255} at most, which is nearly black: "
+            "scale them to 0..65535, or to 8 bits"
+        )
 
 
-def _from_array(array: np.ndarray, name: str) -> Image.Image:
-    """An array [H, W] or [H, W, 1|3|4] as a PIL picture of mode L, RGB or RGBA."""
+def _from_array(array: np.ndarray, name: str, of_pillow: bool = False) -> Image.Image:
+    """An array [H, W] or [H, W, 1|3|4] as a PIL picture of mode L, RGB or RGBA; `of_pillow`: see `_scales`."""
     shape = array.shape
     if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (1, 3, 4)):
         hint = "; move the channels last: array.transpose(1, 2, 0)" if array.ndim == 3 and shape[0] in (1, 3, 4) else ""
@@ -254,13 +323,28 @@ def _from_array(array: np.ndarray, name: str) -> Image.Image:
         raise ImageError(f"{name} has {shape[1]}x{shape[0]} pixels, more than {MAX_PIXELS}: scale it down first")
     if array.ndim == 3 and shape[2] == 1:
         array = array[:, :, 0]
-    return Image.fromarray(_to_uint8(array, name))
+    return Image.fromarray(_to_uint8(array, name, of_pillow))
 
 
 _ACCEPTED_VALUES = "give bool, uint8 0..255, uint16 0..65535 or float 0..1"
 
 
-def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
+def _scales(dtype: np.dtype, of_pillow: bool) -> dict[int, bool]:
+    """Values that can stand for white, the lowest first: value -> whether that goes without saying.
+
+    Args:
+        dtype: Of the pixels.
+        of_pillow: Whether they are from a PIL picture. In its modes, floats are 0..255, and 32-bit integers are often
+            what Pillow reads 16-bit files as.
+    """
+    if dtype.kind == "f":
+        return {1: True, 255: False} if of_pillow else {1: True}
+    if dtype.newbyteorder("=") == np.uint16:
+        return {255: False, 4095: False, 65535: True}
+    return {255: True, 4095: False, 65535: True} if of_pillow else {255: True}
+
+
+def _to_uint8(array: np.ndarray, name: str, of_pillow: bool) -> np.ndarray:
     kind = array.dtype.kind
     if kind not in "biuf":
         raise ImageError(f"{name} holds {array.dtype} values: {_ACCEPTED_VALUES}")
@@ -269,11 +353,14 @@ def _to_uint8(array: np.ndarray, name: str) -> np.ndarray:
     if kind == "b":
         return array.astype(np.uint8) * 255
     low, high = array.min(), array.max()
-    if array.dtype.newbyteorder("=") == np.uint16:
-        return np.round(array / 257).astype(np.uint8)
-    if kind in "iu" and low >= 0 and high <= 255:
-        return array.astype(np.uint8)
-    # Resizing overshoots by a little: such values are clipped. NaN fails the comparison.
-    if kind == "f" and low >= -0.1 and high <= 1.1:
-        return np.round(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    slack = 0.1 if kind == "f" else 0  # resizing overshoots by a little: such values are clipped
+    for white, plain in _scales(array.dtype, of_pillow).items():
+        if -slack * white <= low and high <= (1 + slack) * white:  # NaN fails the comparison
+            if not plain and high > 0:
+                warnings.warn(
+                    f"{name} holds {array.dtype} values from {low:g} to {high:g}, and is read as 0 (black) to {white} "
+                    "(white): scale it yourself if that is not what they mean",
+                    stacklevel=2,
+                )
+            return np.round(np.clip(array * (255 / white), 0, 255)).astype(np.uint8)
     raise ImageError(f"{name} holds {array.dtype} values from {low} to {high}: {_ACCEPTED_VALUES}")
