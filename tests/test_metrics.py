@@ -100,7 +100,8 @@ def test_mean_class_iou_is_a_loop_over_classes_and_pixels() -> None:
     assert len(ious) == 3
     counts = [intersection_and_union(*pair) for pair in pairs]
     assert mean_class_iou(names, *zip(*counts, strict=True)) == pytest.approx(sum(ious) / 3)
-    asked = [Sample(0, 0, "a.jpg", name, "", "", 0.0, *each) for name, each in zip(names, counts, strict=True)]
+    spelled = [name if number % 2 else f" {name.upper()}" for number, name in enumerate(names)]  # the same classes
+    asked = [Sample(0, 0, "a.jpg", name, "", "", 0.0, *each) for name, each in zip(spelled, counts, strict=True)]
     assert mask_figures(asked, classes=True, min_area=1)["miou"] == pytest.approx(sum(ious) / 3)
     assert "miou" not in mask_figures(asked[60:], classes=True, min_area=1)
     assert np.isnan(mean_class_iou(names[60:], [0, 0], [0, 0])) and np.isnan(mean_class_iou([], [], []))

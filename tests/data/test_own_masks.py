@@ -93,6 +93,23 @@ def test_absent_classes(folders: tuple[Path, Path]) -> None:
         IndexMapSource(*folders, NAMES, absent_classes=-1)
 
 
+def test_a_class_is_not_absent_where_it_is_spelled_in_another_way(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Map b.png has the values 1 and 4."""
+    source = IndexMapSource(
+        *folders, ["Background", "Red Box", "red_box", "BACKGROUND", "RED  BOX", "dog"], absent_classes=9
+    )
+    assert bands(source[1]) == {"Red Box": [1, 1, 0, 255, 1], "dog": [0, 0, 0, 255, 0]}
+    categories = [{"id": number, "name": name} for number, name in enumerate(("Red Box", "red_box", "RED-BOX", "dog"))]
+    rows = [[[0, row, 4, row, 4, row + 1, 0, row + 1]] for row in (0, 2)]
+    annotations = [{"image_id": 4, "category_id": each, "segmentation": rows[each]} for each in (0, 1)]
+    annotations += [{"image_id": 30, "category_id": each, "segmentation": rows[0]} for each in (2, 3)]
+    source = CocoInstancesSource(
+        *write_json(tmp_path, categories=categories, annotations=annotations), absent_classes=9
+    )
+    assert bands(source[0]) == {"Red Box": [1, 0, 1, 0, 0], "dog": [0, 0, 0, 0, 0]}
+    assert set(bands(source[1])) == set(bands(source[2])) == {"Red Box", "dog"}
+
+
 def test_absent_classes_differ_between_pictures(folders: tuple[Path, Path]) -> None:
     for number in range(20):
         write_picture(folders[0] / f"{number}.jpg")

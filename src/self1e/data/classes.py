@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from functools import cache
 from importlib.resources import files
 from typing import Literal
@@ -22,3 +24,12 @@ def names_of_lines(text: str) -> tuple[str, ...]:
     ('sky', '', 'dog')
     """
     return tuple(line.strip() for line in text.rstrip().splitlines())
+
+
+def same_class(name: str) -> str:
+    """What names of the same class have in common, however they are spelled: case, spaces, "_" and "-" tell none apart.
+
+    >>> {same_class(name) for name in ("Red Box", " red  box", "red_box", "RED-BOX")}
+    {'red box'}
+    """
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from self1e.data.classes import same_class
 from self1e.data.json_records import read_json
 from self1e.data.masks import union_of_segmentations
 from self1e.data.records import DataError, Query, Record
@@ -45,7 +46,8 @@ class CategoryMasks:
             name: What settings and reports call the source.
             annotations: The JSON, with `images`, `annotations` and `categories`.
             images: The folder to which the pictures' `file_name` is relative.
-            spoken: Makes a category's name a phrase and a kind of query. Categories of the same phrase are one.
+            spoken: Makes a category's name a phrase and a kind of query. Categories of the same phrase, as `same_class`
+                says, are one.
             absent_classes: How many categories that are not in a picture are added to its queries. Where the file
                 lists them (`neg_category_ids`) they are taken from there, otherwise from those that some picture has.
 
@@ -57,7 +59,11 @@ class CategoryMasks:
         self._images = images
         self._absent_classes = not_negative(absent_classes, "absent_classes")
         self._names = _category_names(tree["categories"], annotations)
-        self._spoken = {name: spoken(name) for name in self._names.values()}
+        first: dict[str, str] = {}
+        self._spoken: dict[str, tuple[str, str]] = {}
+        for each in self._names.values():
+            phrase, kind = spoken(each)
+            self._spoken[each] = first.setdefault(same_class(phrase), phrase), kind
         annotated: dict[str, list[list[Any]]] = defaultdict(list)
         for annotation in tree["annotations"]:
             pair = [annotation.get("category_id"), annotation.get("segmentation")]

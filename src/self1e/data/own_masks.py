@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from self1e.data.classes import names_of_lines
+from self1e.data.classes import names_of_lines, same_class
 from self1e.data.coco import CategoryMasks
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError
@@ -84,7 +84,7 @@ class IndexMapSource(IndexMaps):
         require(images, expected)
         require(masks, expected)
         self.classes = _names(classes)
-        lower = {value: each.strip().casefold() for value, each in enumerate(self.classes)}
+        lower = {value: same_class(each) for value, each in enumerate(self.classes)}
         asked = {v: spoken_name(self.classes[v])[0] for v, each in lower.items() if each not in NOT_ASKED | IGNORED}
         if not asked:
             raise DataError(f"there is nothing to ask for among the classes {list(self.classes)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from glob import escape
@@ -11,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from self1e.data.classes import class_names
+from self1e.data.classes import class_names, same_class
 from self1e.data.masks import IGNORE, mask_of_values, read_index_map
 from self1e.data.records import DataError, Query, Record
 from self1e.files import files_of_user
@@ -124,7 +125,7 @@ def mask_of_map(path: Path, values: Sequence[int], ignored: Sequence[int]) -> np
 
 def some_of(phrases: Sequence[str], count: int, record_id: str) -> list[str]:
     """`count` of the phrases, or all if there are no more: always the same ones for a record."""
-    return Random(record_id).sample(phrases, min(count, len(phrases)))
+    return Random(os.fsencode(record_id)).sample(phrases, min(count, len(phrases)))  # names may be no UTF-8
 
 
 def not_negative(value: int, name: str) -> int:
@@ -219,14 +220,16 @@ class CocoStuffSource(IndexMaps):
 
 
 def phrases_of_values(names: Mapping[int, str]) -> dict[str, tuple[int, ...]]:
-    """What is asked for by each name: its pixel values, several if several have the same name.
+    """What is asked for by each name: its pixel values, several if several have the same name, as `same_class` says.
 
-    >>> phrases_of_values({1: "dog", 2: "cat", 7: "dog"})
+    >>> phrases_of_values({1: "dog", 2: "cat", 7: "Dog"})
     {'dog': (1, 7), 'cat': (2,)}
     """
     phrases: dict[str, tuple[int, ...]] = {}
+    first: dict[str, str] = {}
     for value, name in names.items():
-        phrases[name] = (*phrases.get(name, ()), value)
+        phrase = first.setdefault(same_class(name), name)
+        phrases[phrase] = (*phrases.get(phrase, ()), value)
     return phrases
 
 

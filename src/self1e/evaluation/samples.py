@@ -15,6 +15,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from self1e.data.classes import same_class
 from self1e.metrics import MaskScores, mean_class_iou
 
 
@@ -147,7 +148,7 @@ def mask_figures(samples: Sequence[Sample], *, classes: bool, min_area: int) -> 
         raw = _scores(samples, 1).compute()
         figures |= {f"{name}_raw": raw[name] for name in ("n_acc", "t_acc") if name in raw}
     if classes and samples:
-        names, unions = [sample.question for sample in samples], [sample.union for sample in samples]
+        names, unions = [same_class(sample.question) for sample in samples], [sample.union for sample in samples]
         figures["classes"] = len(set(names))
         if any(unions):
             figures["miou"] = mean_class_iou(names, [sample.intersection for sample in samples], unions)
