@@ -80,10 +80,13 @@ def register_heif() -> None:
         register_heif_opener()
 
 
-def listed(folder: Path, name: str) -> Path:
-    r"""The file that a list names, relative to a folder; in lists written on Windows `\` parts folders."""
-    path = folder / name
-    return path if "\\" not in name or os.path.lexists(path) else folder / name.replace("\\", "/")
+def as_listed(name: str, folder: Path) -> str:
+    r"""The path of a file that a list names, relative to a folder; on Windows, lists part folders with backslashes.
+
+    >>> as_listed(r"photos\a.jpg", Path("data"))
+    'photos/a.jpg'
+    """
+    return name.replace("\\", "/") if "\\" in name and not os.path.lexists(folder / name) else name
 
 
 def text_of(content: bytes) -> str:

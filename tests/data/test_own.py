@@ -127,6 +127,119 @@ def test_every_form_of_a_mask(tmp_path: Path) -> None:
     assert beyond.all()
 
 
+def test_a_palette_is_read_by_its_colours(tmp_path: Path) -> None:
+    """Pillow's adaptive palettes begin with the most frequent colour, and black may have any number."""
+    expected = np.ones((20, 30), np.uint8)
+    expected[3:9, 2:12] = 0
+    for name, picture in {
+        "adaptive.png": Image.fromarray(255 * expected).convert("RGB").quantize(2),
+        "cmyk.tif": Image.fromarray(255 * np.stack([0 * expected] * 3 + [1 - expected], axis=2), "CMYK"),
+    }.items():
+        picture.save(tmp_path / name)
+    with Image.open(tmp_path / "adaptive.png") as adaptive:
+        assert (np.array(adaptive) != 0).mean() < 0.5  # by its numbers, it would be the complement
+    for name in ("adaptive.png", "cmyk.tif"):
+        assert np.array_equal(only_query(tmp_path, {"prompt": "it", "masks": [name]}).mask(), expected), name
+    palette = Image.fromarray(1 - expected, "P")
+    palette.putpalette([255, 0, 0, 0, 0, 0])
+    palette.save(tmp_path / "red.png", transparency=0)
+    with pytest.raises(DataError, match=r"red\.png has transparency"):
+        only_query(tmp_path, {"prompt": "it", "masks": ["red.png"]}).mask()
+
+
+def test_pieces_that_are_no_polygons_are_left_out_and_told(tmp_path: Path) -> None:
+    stubs = [[1, 2], [1, 2, 3, 4], [1, 2, 3, 4, 5, 6, 7]]
+    told = "line 1, mask 1: a polygon needs three points or more, x and y of each; this one has"
+    pairs = [[2, 3], [12, 3], [12, 9], [2, 9]]
+    for mask in ([POLYGON, *stubs], [stubs[0], pairs, *stubs[1:]]):
+        (record,) = OwnSource(write(tmp_path, {"image": "a.jpg", "prompt": "it", "masks": [mask]}))
+        assert np.array_equal(record.queries[0].mask(), square())
+        assert [text.split("jsonl, ")[1] for text in record.dropped] == [f"{told} {n} numbers" for n in (2, 4, 7)]
+    lines = [{"image": "a.jpg", "prompt": "a", "masks": [[1, 2]]}, {"image": "a.jpg", "prompt": "b", "masks": []}]
+    (record,) = OwnSource(write(tmp_path, *lines))
+    assert [query.text for query in record.queries] == ["b"] and len(record.dropped) == 1
+    talk = {"conversations": [{"question": "a", "answer": "It is [SEG]."}], "masks": [[[1, 2]]]}
+    with pytest.raises(DataError, match=r"line 1: of the mask of a \[SEG\] nothing remains: \[\[1, 2\]\]"):
+        OwnSource(write(tmp_path, {"image": "a.jpg", **talk}))[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_of_pictures_as_they_are_stored(tmp_path: Path, orientation: int) -> None:
+    lines = [{"image": "a.jpg", "prompt": "it", "masks": [mask]} for mask in (POLYGON, "a.png", coded(square()))]
+    conversation = {"conversations": [{"question": "a", "answer": "It is [SEG]."}], "masks": ["a.png"]}
+    file = write(tmp_path, *lines, {"image": "a.jpg", **conversation})
+    Image.fromarray(255 * square()).save(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(255 * square()).save(tmp_path / "a.jpg", exif=exif, quality=100)
+    example = to_example(OwnSource(file, stored=True)[0], np.random.default_rng(0), at_most=9)
+    seen = np.asarray(example.image.convert("L")) > 127
+    masks = [mask for talk in example.conversations for mask in talk.masks]
+    assert len(masks) == 4 and all(np.array_equal(mask, seen) for mask in masks)
+    if orientation > 4:
+        with pytest.raises(DataError, match="EXIF turns the picture: is it `exif: stored`"):
+            to_example(OwnSource(file)[0], np.random.default_rng(0), at_most=9)
+
+
+def coded(mask: np.ndarray) -> dict[str, Any]:
+    code = coco_mask.encode(np.asfortranarray(mask))
+    return {"size": code["size"], "counts": code["counts"].decode()}
+
+
+def test_paths_as_they_are_written_on_windows(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    file = write(
+        tmp_path, *({"image": f"photos{bar}b.png", "prompt": bar, "masks": [f"photos{bar}b.png"]} for bar in "\\/")
+    )
+    Image.fromarray(square()).save(tmp_path / "photos/b.png")
+    (record,) = OwnSource(file)
+    assert record.id == "mine/photos/b.png" and [query.text for query in record.queries] == ["\\", "/"]
+    assert all(np.array_equal(query.mask(), square()) for query in record.queries)
+    (tmp_path / "photos\\b.png").touch()  # here, a name may hold a backslash
+    assert len(OwnSource(file)) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_encodings_of_windows(tmp_path: Path, encoding: str) -> None:
+    file = write(tmp_path)
+    lines = ["", *(json.dumps({"image": "a.jpg", "prompt": text, "masks": []}, ensure_ascii=False) for text in "äਊ")]
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    file.write_bytes((mark + "\r\n".join(lines)).encode(encoding))  # a half of the last letter is a line feed
+    (record,) = OwnSource(file)
+    assert [query.text for query in record.queries] == ["ä", "ਊ"]
+    file.write_bytes(file.read_bytes()[:-1])
+    if encoding != "utf-8-sig":
+        with pytest.raises(DataError, match="begins as UTF-16"):
+            OwnSource(file)
+
+
+def test_keys_that_mean_nothing_are_told_once(tmp_path: Path) -> None:
+    prompt = {"prompt": "it", "masks": [POLYGON], "license": 3}
+    lines = [
+        {"image": "a.jpg", **prompt, "source": "web"},
+        {"image": "a.jpg", "prompts": [prompt, prompt | {"score": 0.7}]},
+        {"image": "a.jpg", "conversations": [{"question": "a", "answer": "b", "annotator": "me"}]},
+    ]
+    with pytest.warns(UserWarning) as told:
+        source = OwnSource(write(tmp_path, *lines))
+        assert len(source[0].queries) == 3 and len(source[0].talks) == 1
+    (warning,) = told
+    named = "'annotator', 'license', 'score', 'source'"
+    assert str(warning.message).endswith(f"mine.jsonl: keys that mean nothing here are left aside: {named}")
+
+
+def test_what_it_is_read_from(tmp_path: Path) -> None:
+    talk = {"conversations": [{"question": "a", "answer": "[SEG] [SEG]"}], "masks": [["e.png", "f.png"], [[1, 2]]]}
+    lines = [
+        {"image": "a.jpg", "prompt": "it", "masks": [POLYGON, "b.png", "c\\d.png"]},
+        {"image": "a.jpg", "prompts": [{"prompt": "it", "masks": ["g.png"]}], "masks": None},
+        {"image": "b.jpg", **talk},
+        "nonsense",
+    ]
+    names = [str(path.relative_to(tmp_path)) for path in OwnSource(write(tmp_path, *lines)).files()]
+    assert names == ["a.jpg", "b.png", "c/d.png", "g.png", "b.jpg", "e.png", "f.png"]
+
+
 def test_masks_are_about_the_upright_picture(tmp_path: Path) -> None:
     file = write(tmp_path, {"image": "a.jpg", "prompt": "it", "masks": [[0, 0, 20, 0, 20, 30, 0, 30]]})
     exif = Image.Exif()

@@ -16,7 +16,7 @@ from PIL import Image
 from self1e.data.masks import polygon_pixels
 from self1e.data.reason import ReasonSource, rasterise
 from self1e.data.records import DataError, to_example
-from self1e.processing.images import upright_size
+from self1e.processing.images import read_head
 
 TARGET = [[2, 3], [12, 3], [12, 9], [2, 9]]
 
@@ -124,12 +124,12 @@ def test_turned_pictures(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(path, exif=exif)
-    assert upright_size(path) == (30, 20)
+    assert read_head(path).upright == (30, 20)
     record = ReasonSource(tmp_path, "val")[0]
     example = to_example(record, np.random.default_rng(0))
     assert example.image.size == (20, 30) and example.conversations[0].masks[0].shape == (30, 20)
     Image.new("RGB", (30, 20)).save(path.with_suffix(".tif"), exif=exif)  # which Pillow turns by itself
-    assert upright_size(path.with_suffix(".tif")) == (30, 20)
+    assert read_head(path.with_suffix(".tif")).upright == (30, 20)
     Image.new("L", (30, 20)).save(path)
     assert to_example(record, np.random.default_rng(0)).conversations[0].masks[0].shape == (20, 30)
 

@@ -13,13 +13,11 @@ from PIL import Image
 from self1e.processing import images
 from self1e.processing.images import (
     ImageError,
-    exif_orientation,
     load_image,
-    stored_size,
+    read_head,
     tile_grid,
     to_tiles,
     turned_upright,
-    upright_size,
 )
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -188,19 +186,19 @@ def test_masks_of_stored_pixels_are_turned_as_the_picture_is(orientation, ending
     path = tmp_path / f"turned.{ending}"
     Image.fromarray(pixels).save(path, exif=exif)
     upright = np.asarray(load_image(path).convert("L")) > 127
-    assert exif_orientation(path) == orientation
-    assert stored_size(path) == (32, 48) and upright_size(path) == upright.shape
+    head = read_head(path)
+    assert (head.orientation, head.stored, head.upright) == (orientation, (32, 48), upright.shape)
     assert np.array_equal(turned_upright((pixels > 0).astype(np.uint8), orientation), upright)
 
 
 def test_broken_exif_does_not_spoil_the_picture(tmp_path):
     Image.new("RGB", (4, 2), RED).save(tmp_path / "picture.jpg", exif=b"Exif\0\0garbage" * 3)
     assert load_image(tmp_path / "picture.jpg").size == (4, 2)
-    assert exif_orientation(tmp_path / "picture.jpg") == 1
+    assert read_head(tmp_path / "picture.jpg").orientation == 1
     exif = Image.Exif()
     exif[0x0112] = 9  # there is no such orientation
     Image.new("RGB", (4, 2), RED).save(tmp_path / "picture.jpg", exif=exif)
-    assert load_image(tmp_path / "picture.jpg").size == (4, 2) and exif_orientation(tmp_path / "picture.jpg") == 1
+    assert load_image(tmp_path / "picture.jpg").size == (4, 2) and read_head(tmp_path / "picture.jpg").orientation == 1
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from self1e.data.masks import IGNORE
 from self1e.data.members import Listing, Member, SourceReport, list_records, ranked, reason_of
 from self1e.data.mixture import usable
 from self1e.data.parallel import Chunk, Progress, over_records
-from self1e.data.records import DataError, Query, Record, Source, Talk
+from self1e.data.records import DataError, Query, Record, Source, Talk, misfit
 from self1e.processing.images import load_image
 
 #: Kinds of queries for what is not in the picture.
@@ -347,9 +347,8 @@ def examine(record: Record, width: int, height: int) -> Finding:
 
 
 def _check_mask(mask: np.ndarray, width: int, height: int) -> None:
-    if mask.shape != (height, width):
-        size = " x ".join(map(str, mask.shape[::-1]))
-        raise DataError(f"the mask is {size}, the picture {width} x {height} pixels")
+    if wrong_size := misfit(mask, (height, width)):
+        raise DataError(wrong_size)
     wrong = (mask != 0) & (mask != 1) & (mask != IGNORE)
     if wrong.any():
         raise DataError(f"the mask has pixels of value {mask[wrong][0]}, not 0, 1 or {IGNORE} alone")

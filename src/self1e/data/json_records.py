@@ -6,19 +6,23 @@ for.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from self1e.conversation import SEG, Turn
 from self1e.data.records import DataError, Talk
 
 _IMAGE_MARKER = re.compile(r"\s*<image>\s*")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = codecs.BOM_UTF8
+_BLANK = b" \t\r\n\0" + codecs.BOM_UTF8 + codecs.BOM_UTF16_LE
+"""Bytes of which empty lines consist."""
+
 _USER, _MODEL = ("human", "user"), ("gpt", "assistant")
 
 
@@ -62,7 +66,7 @@ class JsonRecords:
 
     @classmethod
     def of_lines(cls, path: Path) -> JsonRecords:
-        """One object a line; empty lines are passed over.
+        """One object a line, in UTF-8, or in UTF-16 with its mark; empty lines are passed over.
 
         Raises:
             DataError: When the file cannot be read.
@@ -71,14 +75,16 @@ class JsonRecords:
         try:
             with path.open("rb") as file:
                 place = 0
-                for number, line in enumerate(file, start=1):
-                    if line.strip():
+                for number, line in enumerate(_lines(file), start=1):
+                    if line.strip(_BLANK):
                         starts.append(place)
                         ends.append(place + len(line))
                         numbers.append(number)
                     place += len(line)
         except OSError as error:
             raise DataError(f"cannot read {path} ({error.strerror or error}): check the path") from error
+        except UnicodeDecodeError as error:
+            raise DataError(f"cannot read {path}, which begins as UTF-16 ({error}): save it as UTF-8") from error
         return cls(path, "line", starts, ends, numbers)
 
     @classmethod
@@ -130,6 +136,17 @@ class JsonRecords:
         if not isinstance(tree, dict):
             raise DataError(f"{self.where(index)}: should be an object {{...}}, not {type(tree).__name__}")
         return tree
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines of a file as they are encoded there."""
+    mark = file.read(2)
+    file.seek(0)
+    encoding = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(mark)
+    if encoding is None:
+        yield from file
+    else:  # PowerShell's; the mark stays in front of the first line
+        yield from (line.encode(encoding) for line in re.findall(r"[^\n]*\n|[^\n]+", file.read().decode(encoding)))
 
 
 def exchanges(messages: Any, where: str) -> list[tuple[str, str]]:

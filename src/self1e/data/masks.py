@@ -39,7 +39,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
         return _from_rle(segmentation, height, width)
     if segmentation is None or (isinstance(segmentation, Sequence) and not isinstance(segmentation, str | bytes)):
         items = list(segmentation or ())
-        if items and all(isinstance(item, int | float) for item in items):
+        if _is_numbers(items):
             items = [items]
         if any(isinstance(item, Mapping) for item in items):
             return union((decode_segmentation(item, height, width) for item in items), height, width)
@@ -48,6 +48,25 @@ def decode_segmentation(segmentation: Any, height: int, width: int) -> np.ndarra
             return np.zeros((height, width), np.uint8)
         return _decoded(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
     raise MaskError(f"a segmentation is polygons or a run-length code, not {type(segmentation).__name__}")
+
+
+def without_stubs(segmentation: Any) -> tuple[Any, list[str]]:
+    """A COCO `segmentation` without polygons of 2, 4 or an odd number of values, and what is wrong with each of these.
+
+    Programs that draw outlines leave them beside good ones. Everything else stays as it is, `[]` where nothing is left.
+
+    >>> without_stubs([[0, 0, 4, 0, 4, 4], [1, 1]])[0]
+    [[0, 0, 4, 0, 4, 4]]
+    """
+    if not isinstance(segmentation, list):
+        return segmentation, []
+    pieces = [segmentation] if _is_numbers(segmentation) else segmentation
+    stubs = [piece for piece in pieces if _is_numbers(piece) and _is_stub(piece)]
+    rest = [piece for piece in pieces if not any(piece is stub for stub in stubs)]
+    return (rest if stubs else segmentation), [_STUB.format(len(stub)) for stub in stubs]
+
+
+_STUB = "a polygon needs three points or more, x and y of each; this one has {} numbers"
 
 
 def union(masks: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
@@ -64,7 +83,7 @@ def union_of_segmentations(segmentations: Sequence[Any], height: int, width: int
 
 
 def read_index_map(path: Path) -> np.ndarray:
-    """A PNG whose pixels are class numbers, uint8[H, W]; a palette is for the eye and is left aside.
+    """A PNG whose pixels are class numbers, uint8[H, W]: the number counts, and a palette is for the eye.
 
     Raises:
         MaskError: When the picture has colours instead of numbers.
@@ -171,6 +190,14 @@ def _decoded(code: Any) -> np.ndarray:
     return np.ascontiguousarray(coco_mask.decode(code), dtype=np.uint8)
 
 
+def _is_numbers(item: Any) -> bool:
+    return isinstance(item, list) and bool(item) and all(isinstance(number, int | float) for number in item)
+
+
+def _is_stub(polygon: Sequence[float]) -> bool:
+    return len(polygon) < 6 or len(polygon) % 2 == 1
+
+
 def _is_empty(item: Any) -> bool:
     return isinstance(item, Sequence) and not len(item)
 
@@ -182,8 +209,8 @@ def _polygon(item: Any) -> list[float]:
         numbers = [float(number) for number in item]
     except (TypeError, ValueError):
         raise MaskError(f"a polygon is a list of numbers x0, y0, x1, y1, ..., not {str(item)[:60]}") from None
-    if len(numbers) < 6 or len(numbers) % 2:
-        raise MaskError(f"a polygon needs three points or more, x and y of each; this one has {len(numbers)} numbers")
+    if _is_stub(numbers):
+        raise MaskError(_STUB.format(len(numbers)))
     if not (np.abs(numbers) <= FARTHEST).all():  # pycocotools would crash the process
         raise MaskError(f"a polygon reaches {max(numbers, key=abs)}: coordinates are pixels, at most {FARTHEST:,}")
     return numbers

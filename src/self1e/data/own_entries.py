@@ -55,7 +55,7 @@ def read_entries(file: Path) -> list[dict[str, Any]]:
         DataError: When it cannot be read, or holds something else.
     """
     try:
-        tree = yaml.safe_load(file.read_text("utf-8"))
+        tree = yaml.safe_load(file.read_bytes())  # which tells UTF-16 by its mark
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise DataError(f"cannot read {file}: {error}") from error
     match tree:

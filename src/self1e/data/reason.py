@@ -21,7 +21,7 @@ from self1e.data.json_records import read_json
 from self1e.data.masks import IGNORE, polygon_pixels
 from self1e.data.records import DataError, Query, Record
 from self1e.files import files_of_user
-from self1e.processing.images import upright_size
+from self1e.processing.images import read_head
 
 REASON_SPLITS = ("train", "val", "test")
 
@@ -119,7 +119,7 @@ def _is_ignored(label: str) -> bool:
 
 
 def _mask(shapes: Sequence[tuple[str, np.ndarray]], image: Path) -> np.ndarray:
-    return rasterise(shapes, *upright_size(image))
+    return rasterise(shapes, *read_head(image).upright)
 
 
 def _texts(annotation: Mapping[str, Any], record_id: str) -> list[str]:

@@ -81,12 +81,14 @@ class Record:
         image: The picture's file.
         queries: What can be asked for by a mask, in words that `to_example` finds.
         talks: Exchanges whose words are given.
+        dropped: Pieces of masks that are left out because they are none, in words.
     """
 
     id: str
     image: Path
     queries: tuple[Query, ...] = ()
     talks: tuple[Talk, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class Source(Protocol):
@@ -159,10 +161,17 @@ def fitting_mask(make: Callable[[], np.ndarray], shape: tuple[int, int], where: 
         mask = make()
     except (OSError, ValueError) as error:
         raise DataError(f"{where}: {error}") from error
-    if mask.shape != shape:
-        size = f"{mask.shape[1]} x {mask.shape[0]}"
-        raise DataError(f"{where}: the mask is {size}, the picture {shape[1]} x {shape[0]} pixels")
+    if wrong := misfit(mask, shape):
+        raise DataError(f"{where}: {wrong}")
     return mask
+
+
+def misfit(mask: np.ndarray, shape: tuple[int, int]) -> str:
+    """What is wrong with the size of a mask of a picture of (height, width); "" if it fits."""
+    if mask.shape == shape:
+        return ""
+    hint = "; if EXIF turns the picture, set `exif: stored`" if mask.shape == shape[::-1] else ""
+    return f"the mask is {mask.shape[1]} x {mask.shape[0]}, the picture {shape[1]} x {shape[0]} pixels{hint}"
 
 
 def chosen(items: Sequence[Item], at_most: int, rng: Generator) -> list[Item]:

@@ -10,10 +10,8 @@ import io
 import os
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 import torch
@@ -83,48 +81,37 @@ def load_image(source: ImageSource) -> Image.Image:
     raise ImageError(f"{kind} is no picture: give a path, bytes, an open file, a PIL picture or a numpy array")
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as `load_image` returns it, from the head of its file.
+class Head(NamedTuple):
+    """What the head of a picture's file says.
+
+    Attributes:
+        upright: (height, width) of the picture as `load_image` returns it.
+        orientation: How its EXIF turns it: 1 (not at all) to 8.
+    """
+
+    upright: tuple[int, int]
+    orientation: int
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(height, width) of the pixels as they are stored."""
+        return self.upright[::-1] if self.orientation in _LYING else self.upright
+
+
+def read_head(path: Path) -> Head:
+    """Size and orientation of a picture, most of which stays unread.
 
     Raises:
         OSError: When there is no such picture.
     """
-    with _opened(path) as image:
-        width, height = image.size
-        turned = _orientation(image) in _LYING
-        if turned and image.format == "TIFF":  # which Pillow turns by itself, some versions when they open it
-            image.load()
-            (width, height), turned = image.size, False
-    return (width, height) if turned else (height, width)
-
-
-def stored_size(path: Path) -> tuple[int, int]:
-    """(height, width) of a picture as its pixels are stored, before its EXIF orientation is applied.
-
-    Raises:
-        OSError: When there is no such picture.
-    """
-    height, width = upright_size(path)
-    return (width, height) if exif_orientation(path) in _LYING else (height, width)
-
-
-def exif_orientation(path: Path) -> int:
-    """How a picture's EXIF turns it: 1 (not at all) to 8.
-
-    Raises:
-        OSError: When there is no such picture.
-    """
-    with _opened(path) as image:
-        return _orientation(image)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """A picture of which only the head has been read."""
     register_heif()
     # A file, as for `load_image`: of a path, Pillow maps some TIFFs into memory, and turns those wrongly.
     with path.open("rb") as file, Image.open(file) as image:
-        yield image
+        orientation = _orientation(image)
+        if image.format == "TIFF" and orientation in _LYING:  # which Pillow turns by itself, some versions when loaded
+            image.load()
+            return Head((image.height, image.width), orientation)
+        return Head((image.width, image.height) if orientation in _LYING else (image.height, image.width), orientation)
 
 
 def turned_upright(mask: np.ndarray, orientation: int) -> np.ndarray:
