@@ -88,6 +88,8 @@ def test_several_are_one_after_the_other(forms: list[dict[str, Any]], tmp_path: 
         {"images": "photos"},
         {"absent_classes": 1},
         {"absent_classes": "1"},
+        {"exif": "upright"},
+        {"exif": None},
         {"jsonl": ["mine.jsonl"]},
         {"rate": 2},
         {"jsonl": None},

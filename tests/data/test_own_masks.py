@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from self1e.data.own_entries import open_own
 from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
 from self1e.data.records import DataError, Record, to_example
 
@@ -53,6 +56,7 @@ def test_index_maps(folders: tuple[Path, Path]) -> None:
     source = pickle.loads(pickle.dumps(IndexMapSource(*folders, NAMES)))
     assert source.name == "index-maps" and source.classes == NAMES and len(source) == 2
     assert [source[i].id for i in range(2)] == ["a.png", "b.JPG"]
+    assert [path.name for path in source.files()] == ["a.png", "a.png", "b.JPG", "b.png"]
     assert source[0].queries == ()
     assert bands(source[1]) == {"traffic light": [1, 0, 255, 255, 0], "dog": [0, 1, 255, 255, 0]}
     assert {(query.form, query.kind) for query in source[1].queries} == {("phrase", "semantic")}
@@ -108,6 +112,14 @@ def test_a_class_is_not_absent_where_it_is_spelled_in_another_way(folders: tuple
     )
     assert bands(source[0]) == {"Red Box": [1, 0, 1, 0, 0], "dog": [0, 0, 0, 0, 0]}
     assert set(bands(source[1])) == set(bands(source[2])) == {"Red Box", "dog"}
+
+
+def test_names_that_are_no_utf8(folders: tuple[Path, Path]) -> None:
+    name = os.fsdecode(b"\xff")
+    write_picture(folders[0] / f"{name}.jpg")
+    write_map(folders[1] / f"{name}.png", [1, 1, 1, 1, 1])
+    record = IndexMapSource(*folders, NAMES, absent_classes=1)[2]
+    assert len(to_example(record, np.random.default_rng(0)).conversations) == 2
 
 
 def test_absent_classes_differ_between_pictures(folders: tuple[Path, Path]) -> None:
@@ -246,6 +258,95 @@ def test_absence_in_federated_annotations(tmp_path: Path) -> None:
     images[1]["not_exhaustive_category_ids"] = [2]
     source = CocoInstancesSource(*write_json(tmp_path, images=images), absent_classes=5)
     assert [[query.text for query in source[i].queries] for i in range(2)] == [["fire hydrant"], []]
+
+
+def test_a_size_that_the_file_does_not_say_is_the_picture_s(tmp_path: Path) -> None:
+    images = [{"id": n, "file_name": f"{n}.jpg"} | more for n, more in ((30, {}), (4, {"height": 0, "width": 0}))]
+    source = CocoInstancesSource(*write_json(tmp_path, images=images), absent_classes=1)
+    assert bands(source[1]) == {"fire hydrant": [1, 1, 0, 1, 1], "dog": [0, 1, 0, 0, 0]}
+    assert bands(source[0]) == {"fire hydrant": [0, 0, 0, 0, 0]}
+    source.image_path(1).unlink()
+    with pytest.raises(DataError, match=r"30, '.*': .*No such file"):
+        to_example(replace(source[1], image=source.image_path(0)), np.random.default_rng(0))
+
+
+def test_stubs_beside_good_outlines_are_left_out_and_told(tmp_path: Path) -> None:
+    rows = [0, 0, 4, 0, 4, 2, 0, 2]
+    annotations = [
+        {"image_id": 30, "category_id": 2, "segmentation": [[1, 2], rows, [1, 2, 3, 4, 5]]},
+        {"image_id": 30, "category_id": 2, "segmentation": [1, 2, 3, 4]},
+        {"image_id": 30, "category_id": 5, "segmentation": [[1, 2, 3, 4]]},
+        {"image_id": 4, "category_id": 2, "segmentation": [[1, 2, 3, 4]]},
+        {"image_id": 4, "category_id": 5, "segmentation": []},
+    ]
+    source = CocoInstancesSource(*write_json(tmp_path, annotations=annotations))
+    assert bands(source[1]) == {"fire hydrant": [1, 1, 0, 0, 0]}
+    told = "a polygon needs three points or more, x and y of each; this one has"
+    assert [text.partition(f": {told} ") for text in source[1].dropped] == [
+        (f"'{name}'", f": {told} ", f"{count} numbers")
+        for name, count in (("fire hydrant", 2), ("fire hydrant", 5), ("fire hydrant", 4), ("dog", 4))
+    ]
+    with pytest.raises(DataError, match="coco-instances, picture 4, 'fire hydrant': a polygon needs three points"):
+        source[0]
+    annotations[3]["segmentation"] = None
+    (query,) = CocoInstancesSource(*write_json(tmp_path, annotations=annotations[:4]), absent_classes=9)[0].queries
+    assert query.text == "dog" and query.absent  # what has no outline may be there all the same
+    assert CocoInstancesSource(*write_json(tmp_path, annotations=annotations))[0].dropped == (
+        "'fire hydrant': an annotation has no outline",
+        "'dog': an annotation has no outline",
+    )
+
+
+def test_boxes_alone_are_no_masks(tmp_path: Path) -> None:
+    boxes = [{"image_id": 30, "category_id": 2, "bbox": [0, 0, 4, 2], **more} for more in ({}, {"segmentation": []})]
+    with pytest.raises(
+        DataError, match=r"none of its 2 annotations has an outline \(`segmentation`\), only boxes\. .*SAM"
+    ):
+        CocoInstancesSource(*write_json(tmp_path, annotations=boxes))
+    assert len(CocoInstancesSource(*write_json(tmp_path, annotations=[]))) == 3
+
+
+def test_file_names_as_they_are_written_on_windows(tmp_path: Path) -> None:
+    annotations, images = write_json(tmp_path)
+    (images / "deep").mkdir()
+    (images / "30.jpg").rename(images / "deep/30.jpg")
+    annotations.write_text(annotations.read_text().replace('"30.jpg"', r'"deep\\30.jpg"'))
+    source = CocoInstancesSource(annotations, images)
+    assert source.image_path(1) == images / "deep/30.jpg" and source[1].image.is_file()
+    assert list(source.files()) == [source.image_path(index) for index in range(3)]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["coco", "coco without sizes", "maps"])
+def test_masks_of_pictures_as_they_are_stored(tmp_path: Path, form: str, orientation: int) -> None:
+    corner = np.zeros((16, 24), np.uint8)
+    corner[:8, :8] = 1
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "pictures").mkdir()
+    Image.fromarray(255 * corner).save(tmp_path / "pictures/1.jpg", exif=exif, quality=100)
+    if form == "maps":
+        Image.fromarray(corner).save(tmp_path / "1.png")
+        entry = {"masks": ".", "images": "pictures", "classes": "classes.txt"}
+        (tmp_path / "classes.txt").write_text("background\nthe corner\nthe moon")
+    else:
+        size = {"height": 16, "width": 24} if form == "coco" else {}
+        tree = {
+            "images": [{"id": 1, "file_name": "1.jpg", **size}],
+            "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [[0, 0, 8, 0, 8, 8, 0, 8]]}],
+            "categories": [{"id": 1, "name": "the corner"}],
+        }
+        (tmp_path / "own.json").write_text(json.dumps(tree))
+        entry = {"coco": "own.json", "images": "pictures"}
+    paths = {key: str(tmp_path / name) for key, name in entry.items()}
+    example = to_example(open_own({**paths, "exif": "stored"})[0], np.random.default_rng(0))
+    (mask,) = (mask for talk in example.conversations for mask in talk.masks)
+    assert np.array_equal(mask, np.asarray(example.image.convert("L")) > 127)
+    if orientation > 4 and form != "coco without sizes":  # a size that EXIF swaps is noticed
+        with pytest.raises(
+            DataError, match="the mask is 24 x 16, the picture 16 x 24 pixels; if EXIF turns the picture"
+        ):
+            to_example(open_own({**paths, "exif": "displayed"})[0], np.random.default_rng(0))
 
 
 def test_missing_paths(tmp_path: Path) -> None:

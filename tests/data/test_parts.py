@@ -168,8 +168,8 @@ def test_same_phrases_are_one(tmp_path: Path) -> None:
 def test_broken_records_are_told_apart(tmp_path: Path) -> None:
     images = [picture(number) for number in range(1, 8)]
     images += [picture(1), picture(2, width=WIDTH + 1)]  # the same again; one that contradicts
-    del images[2]["file_name"], images[3]["height"]
-    images[4]["width"] = "12"
+    del images[2]["file_name"]
+    images[3]["height"], images[4]["width"] = -9, "12"
     annotations = [outline(1, 23, [box(0, 0, 2, 2)]), outline(6, 77, [box(0, 0, 2, 2)])]
     annotations += [{"image_id": 7, "segmentation": [box(0, 0, 2, 2)]}]
     source = PacoSource(write(tmp_path, images, annotations))
@@ -227,9 +227,9 @@ def test_ids_are_the_same_however_they_are_written(tmp_path: Path) -> None:
     ],
 )
 def test_broken_outlines(tmp_path: Path, segmentation: Any, what: str) -> None:
-    record = PacoSource(write(tmp_path, [picture(1)], [outline(1, 23, segmentation)]))[0]
+    source = PacoSource(write(tmp_path, [picture(1)], [outline(1, 23, segmentation)]))
     with pytest.raises(DataError, match=f"1, 'trash can': .*{what}"):
-        to_example(record, np.random.default_rng(0))
+        to_example(source[0], np.random.default_rng(0))
 
 
 def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:

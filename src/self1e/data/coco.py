@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,18 @@ import numpy as np
 
 from self1e.data.classes import same_class
 from self1e.data.json_records import read_json
-from self1e.data.masks import union_of_segmentations
+from self1e.data.masks import union_of_segmentations, without_stubs
 from self1e.data.records import DataError, Query, Record
 from self1e.data.semantic import not_negative, some_of
-from self1e.processing.images import MAX_PIXELS
+from self1e.files import as_listed
+from self1e.processing.images import MAX_PIXELS, read_head, turned_upright
 
 
 class CategoryMasks:
     """The pictures of a COCO-style JSON. Every category in a picture is a query for all its instances together.
 
-    Crowds belong to their category; an annotation with no outline at all is left out. Of federated annotations (LVIS,
+    Crowds belong to their category; an annotation with no outline at all is left out, and so are polygons of less than
+    three points. Of federated annotations (LVIS,
     PACO), a category that is marked as not exhaustively annotated in a picture is not asked for there, nor its parts.
     Annotations of pictures that are not listed are left aside, as a shortened list of pictures is common.
 
@@ -39,6 +42,7 @@ class CategoryMasks:
         spoken: Callable[[str], tuple[str, str]],
         *,
         absent_classes: int = 0,
+        stored: bool = False,
     ) -> None:
         """Reads the file.
 
@@ -50,13 +54,16 @@ class CategoryMasks:
                 says, are one.
             absent_classes: How many categories that are not in a picture are added to its queries. Where the file
                 lists them (`neg_category_ids`) they are taken from there, otherwise from those that some picture has.
+            stored: Whether outlines are of pictures as they are stored, before their EXIF orientation is applied. They
+                are turned as the pictures are.
 
         Raises:
-            DataError: When the file cannot be read, is no such JSON, or none of its pictures exists.
+            DataError: When the file cannot be read, is no such JSON, has no outlines, or none of its pictures exists.
         """
         tree = _read(annotations)
         self.name = name
         self._images = images
+        self._stored = stored
         self._absent_classes = not_negative(absent_classes, "absent_classes")
         self._names = _category_names(tree["categories"], annotations)
         first: dict[str, str] = {}
@@ -68,6 +75,14 @@ class CategoryMasks:
         for annotation in tree["annotations"]:
             pair = [annotation.get("category_id"), annotation.get("segmentation")]
             annotated[_key(annotation.get("image_id"))].append(pair)
+        outlines = (segmentation for pairs in annotated.values() for _, segmentation in pairs)
+        if annotated and all(map(_is_nothing, outlines)):
+            boxes = ", only boxes" if any(each.get("bbox") for each in tree["annotations"]) else ""
+            raise DataError(
+                f"{annotations}: none of its {len(tree['annotations']):,} annotations has an outline (`segmentation`)"
+                f"{boxes}. Masks are learnt from outlines: draw them, or have them made of the boxes by a program that "
+                "takes boxes, such as SAM"
+            )
         seen = {_key(category) for pairs in annotated.values() for category, _ in pairs}
         self._occurring = tuple(dict.fromkeys(n for category, n in self._names.items() if category in seen))
         entries: dict[str, list[Any]] = defaultdict(list)
@@ -79,7 +94,7 @@ class CategoryMasks:
         self._packed = [_pack([entries[key], annotated.pop(key, [])]) for key in self._ids]
         if not self._ids:
             raise DataError(f"{annotations} lists no pictures")
-        if not any(isinstance(file, str) and file and (images / file).is_file() for file in self._files):
+        if not any(path.is_file() for path in self.files()):
             raise DataError(f"{images} has none of the {len(self)} pictures of {annotations} ({self._files[0]}, ...)")
 
     def __len__(self) -> int:
@@ -94,7 +109,13 @@ class CategoryMasks:
         file = self._files[index]
         if not file or not isinstance(file, str):
             raise DataError(f"{self.name}, picture {self._ids[index]}: has no `file_name`")
-        return self._images / file
+        return self._images / as_listed(file, self._images)
+
+    def files(self) -> Iterator[Path]:
+        """What its records are read from beside the JSON: pictures."""
+        for index in range(len(self)):
+            with suppress(DataError):  # which is told when that record is read
+                yield self.image_path(index)
 
     def __getitem__(self, index: int) -> Record:
         """Sorts a picture's annotations by category.
@@ -110,20 +131,25 @@ class CategoryMasks:
             raise DataError(f"{where}: an entry of `images` has no `id`")
         if any(entry != entries[0] for entry in entries):
             raise DataError(f"{where}: {len(entries)} entries of `images` have this id, but differ")
-        height, width = (_side(entries[0], key, where) for key in ("height", "width"))
-        if height * width > MAX_PIXELS:  # masks of that size would fill the memory
-            raise DataError(f"{where}: {width} x {height} pixels are more than a picture may have, {MAX_PIXELS:,}")
+        mask = partial(_mask, size=_size(entries[0], where), image=image, stored=self._stored)
 
         outlines: dict[str, list[Any]] = defaultdict(list)
+        dropped: list[str] = []
+        bare: list[str] = []
         for category, segmentation in annotations:
-            outlines[self._name(category, where)].append(segmentation)
+            name = self._name(category, where)
+            rest, stubs = without_stubs(segmentation)
+            phrase = self._spoken[name][0]
+            dropped += [f"{phrase!r}: {stub}" for stub in stubs]
+            bare += [f"{phrase!r}: an annotation has no outline"] if _is_nothing(segmentation) else []
+            outlines[name].append(rest)
         incomplete = set(self._known(entries[0], "not_exhaustive_category_ids", where))
         of_phrase: dict[tuple[str, str], list[Any]] = defaultdict(list)
         for name in dict.fromkeys(self._names.values()):
             of_phrase[self._spoken[name]] += [each for each in outlines.get(name, ()) if not _is_nothing(each)]
         unclear = {self._spoken[name] for name in self._spoken if {name, _whole_of(name)} & incomplete}
         queries = tuple(
-            Query(phrase, "phrase", partial(union_of_segmentations, segmentations, height, width), kind=kind)
+            Query(phrase, "phrase", partial(mask, segmentations), kind=kind)
             for (phrase, kind), segmentations in of_phrase.items()
             if segmentations and (phrase, kind) not in unclear
         )
@@ -132,9 +158,10 @@ class CategoryMasks:
         taken = {self._spoken[name][0] for name in outlines} | {phrase for phrase, _ in unclear}
         absent = dict.fromkeys(self._spoken[name][0] for name in candidates)
         chosen = some_of([phrase for phrase in absent if phrase not in taken], self._absent_classes, record_id)
-        nowhere = partial(np.zeros, (height, width), np.uint8)
-        queries += tuple(Query(phrase, "phrase", nowhere, kind="absent", absent=True) for phrase in chosen)
-        return Record(record_id, image, queries)
+        queries += tuple(Query(phrase, "phrase", partial(mask, []), kind="absent", absent=True) for phrase in chosen)
+        if dropped and not queries:
+            raise DataError(f"{where}, {dropped[0]}")
+        return Record(record_id, image, queries, dropped=(*dropped, *bare))
 
     def _known(self, entry: Mapping[str, Any], key: str, where: str) -> list[str]:
         """Names of categories; PACO's pictures come from LVIS and may list categories that only LVIS has."""
@@ -152,6 +179,22 @@ class CategoryMasks:
 
 #: What is kept of an entry of `images`.
 _OF_A_PICTURE = ("file_name", "height", "width", "not_exhaustive_category_ids", "neg_category_ids")
+
+
+def _mask(segmentations: Sequence[Any], size: tuple[int, int] | None, image: Path, stored: bool) -> np.ndarray:
+    """uint8[H, W]: all these outlines in the upright picture.
+
+    Args:
+        segmentations: Of annotations.
+        size: (height, width) by the file; None: that of the picture.
+        image: The picture.
+        stored: See `CategoryMasks`.
+    """
+    if size is not None and not stored:
+        return union_of_segmentations(segmentations, *size)
+    head = read_head(image)
+    mask = union_of_segmentations(segmentations, *(size or (head.stored if stored else head.upright)))
+    return turned_upright(mask, head.orientation) if stored else mask
 
 
 def _whole_of(name: str) -> str:
@@ -186,6 +229,16 @@ def _key(number: Any) -> str:
 
 def _pack(content: Any) -> bytes:
     return zlib.compress(json.dumps(content, separators=(",", ":")).encode(), level=1)
+
+
+def _size(entry: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    """(height, width); None where the file does not say, or says 0."""
+    if not entry.get("height") or not entry.get("width"):
+        return None
+    height, width = (_side(entry, key, where) for key in ("height", "width"))
+    if height * width > MAX_PIXELS:  # masks of that size would fill the memory
+        raise DataError(f"{where}: {width} x {height} pixels are more than a picture may have, {MAX_PIXELS:,}")
+    return height, width
 
 
 def _side(entry: Mapping[str, Any], key: str, where: str) -> int:

@@ -6,7 +6,8 @@
       - {masks: masks, images: photos, classes: classes.txt, absent_classes: 2}
 
 Paths begin at the folder that the program is started in; `~` is the home folder. The forms are those of
-`self1e.data.own` and `own_masks`.
+`self1e.data.own` and `own_masks`. `exif: stored` in an entry says that its masks are of pictures as they are stored,
+before their EXIF orientation is applied; without, or with `displayed`, they are of pictures as they are displayed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
 from self1e.data.records import DataError, Record, Source
 from self1e.files import expand_user
 
+EXIF = ("displayed", "stored")
+"""Of which pictures masks are: with their EXIF orientation applied, or without."""
+
 
 def open_own(entry: Mapping[str, Any]) -> Source:
     """The source of an entry.
@@ -32,19 +36,22 @@ def open_own(entry: Mapping[str, Any]) -> Source:
         DataError: When the entry is of none of the three forms, or its data are missing or unreadable.
     """
     rest = dict(entry)
-    absent = rest.pop("absent_classes", 0)
-    if type(absent) is int and absent >= 0 and all(isinstance(path, str) for path in rest.values()):
+    absent, exif = rest.pop("absent_classes", 0), rest.pop("exif", EXIF[0])
+    if type(absent) is int and absent >= 0 and exif in EXIF and all(isinstance(path, str) for path in rest.values()):
         paths = {key: expand_user(path) for key, path in rest.items()}
+        stored = exif == "stored"
         match sorted(paths):
             case ["jsonl"] if not absent:
-                return OwnSource(paths["jsonl"])
+                return OwnSource(paths["jsonl"], stored=stored)
             case ["coco", "images"]:
-                return CocoInstancesSource(paths["coco"], paths["images"], absent_classes=absent)
+                return CocoInstancesSource(paths["coco"], paths["images"], absent_classes=absent, stored=stored)
             case ["classes", "images", "masks"]:
-                return IndexMapSource(paths["images"], paths["masks"], paths["classes"], absent_classes=absent)
+                folders = paths["images"], paths["masks"]
+                return IndexMapSource(*folders, paths["classes"], absent_classes=absent, stored=stored)
     raise DataError(
         f"{str(dict(entry))[:200]} is no data of one's own: give the paths `jsonl`, or `coco` and `images`, or "
-        "`masks`, `images` and `classes`; beside `images` also how many `absent_classes`"
+        "`masks`, `images` and `classes`; beside `images` also how many `absent_classes`; with any, `exif`, "
+        f"{' or '.join(EXIF)}"
     )
 
 

@@ -22,7 +22,13 @@ class CocoInstancesSource(CategoryMasks):
     """A COCO instances JSON: each category in a picture is asked for by its name, and means all its instances."""
 
     def __init__(
-        self, annotations: Path, images: Path, *, absent_classes: int = 0, name: str = "coco-instances"
+        self,
+        annotations: Path,
+        images: Path,
+        *,
+        absent_classes: int = 0,
+        stored: bool = False,
+        name: str = "coco-instances",
     ) -> None:
         """Reads the file; further on how in `CategoryMasks`.
 
@@ -31,10 +37,11 @@ class CocoInstancesSource(CategoryMasks):
             images: The folder to which the pictures' `file_name` is relative.
             absent_classes: How many categories that are not in a picture are asked for, too, with an empty mask: this
                 teaches a model to say no. Always the same ones of a picture.
+            stored: See `CategoryMasks`.
             name: What settings and reports call the source.
 
         Raises:
-            DataError: When a path is missing, the file is no such JSON, or none of its pictures exists.
+            DataError: When a path is missing, the file is no such JSON or has no outlines, or no picture of it exists.
         """
         expected = f"    {annotations}    (images, annotations, categories)\n    {images}/FILE_NAME"
         super().__init__(
@@ -43,6 +50,7 @@ class CocoInstancesSource(CategoryMasks):
             require(images, expected),
             spoken_name,
             absent_classes=absent_classes,
+            stored=stored,
         )
 
 
@@ -62,18 +70,21 @@ class IndexMapSource(IndexMaps):
         classes: Path | str | Sequence[str],
         *,
         absent_classes: int = 0,
+        stored: bool = False,
         name: str = "index-maps",
     ) -> None:
         """Lists the pictures.
 
         Args:
             images: Folder of pictures.
-            masks: Folder of PNGs of mode L or P: that of `a.jpg` is `a.png`. May be the same folder.
+            masks: Folder of PNGs of mode L or P: that of `a.jpg` is `a.png`. May be the same folder. Of a palette, the
+                numbers count and not the colours.
             classes: The names of values 0, 1, ..., or a text file with one a line. A value whose name is empty or
                 "background" is not asked for; one named "ignore", "void" or "unlabelled" is ignored like 255. Values
                 of the same name are one class.
             absent_classes: How many classes that are not in a picture are asked for, too, with an empty mask: this
                 teaches a model to say no. Always the same ones of a picture.
+            stored: See `IndexMaps`.
             name: What settings and reports call the source.
 
         Raises:
@@ -97,6 +108,7 @@ class IndexMapSource(IndexMaps):
             values=range(len(self.classes)),
             ignored=(*(value for value, each in lower.items() if each in IGNORED), IGNORE),
             absent_classes=absent_classes,
+            stored=stored,
         )
         self._refuse_black_and_white()
 

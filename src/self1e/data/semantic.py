@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -16,6 +16,7 @@ from self1e.data.classes import class_names, same_class
 from self1e.data.masks import IGNORE, mask_of_values, read_index_map
 from self1e.data.records import DataError, Query, Record
 from self1e.files import files_of_user
+from self1e.processing.images import read_head, turned_upright
 
 
 class IndexMaps:
@@ -37,6 +38,7 @@ class IndexMaps:
         values: Collection[int],
         ignored: Collection[int] = (IGNORE,),
         absent_classes: int = 0,
+        stored: bool = False,
     ) -> None:
         """Takes the pictures as they are listed; maps are read with their records.
 
@@ -49,6 +51,8 @@ class IndexMaps:
             values: All class numbers. A map that holds another one is refused: its numbering is not the expected one.
             ignored: Values of pixels that count neither way, 255 in the masks.
             absent_classes: How many phrases that do not apply to a picture are added to its queries.
+            stored: Whether maps are of pictures as they are stored, before their EXIF orientation is applied. They are
+                turned as the pictures are.
 
         Raises:
             DataError: When none of the pictures, or of their maps, exists.
@@ -61,6 +65,7 @@ class IndexMaps:
         self._known = frozenset(values) | frozenset(ignored)
         self._ignored = tuple(ignored)
         self._absent_classes = not_negative(absent_classes, "absent_classes")
+        self._stored = stored
         for folder, paths in ((images, map(self.image_path, range(len(self)))), (masks, map(self._map_of, files))):
             if not any(path.is_file() for path in paths):
                 pair = f"{self._files[0]} with {self._map_of(self._files[0]).name}"
@@ -88,8 +93,16 @@ class IndexMaps:
         queries += [self._query(file, phrase, (), "absent") for phrase in absent]
         return Record(file, self.image_path(index), tuple(queries))
 
+    def files(self) -> Iterator[Path]:
+        """What its records are read from: pictures and maps."""
+        for index, file in enumerate(self._files):
+            yield self.image_path(index)
+            yield self._map_of(file)
+
     def _query(self, file: str, phrase: str, values: tuple[int, ...], kind: str) -> Query:
-        mask = partial(mask_of_map, self._map_of(file), values, self._ignored)
+        mask = partial(
+            mask_of_map, self._map_of(file), values, self._ignored, self._images / file if self._stored else None
+        )
         return Query(phrase, "phrase", mask, kind=kind, absent=not values)
 
     def _map_of(self, file: str) -> Path:
@@ -116,11 +129,15 @@ class IndexMaps:
         return present
 
 
-def mask_of_map(path: Path, values: Sequence[int], ignored: Sequence[int]) -> np.ndarray:
-    """uint8[H, W] of an index map: 1 where it holds one of `values`, 255 where one of `ignored`, else 0."""
+def mask_of_map(path: Path, values: Sequence[int], ignored: Sequence[int], turned_as: Path | None = None) -> np.ndarray:
+    """uint8[H, W] of an index map: 1 where it holds one of `values`, 255 where one of `ignored`, else 0.
+
+    Turned as EXIF turns the picture `turned_as`.
+    """
     index_map = read_index_map(path)
     index_map[np.isin(index_map, ignored)] = IGNORE
-    return mask_of_values(index_map, values, ignored=IGNORE)
+    mask = mask_of_values(index_map, values, ignored=IGNORE)
+    return mask if turned_as is None else turned_upright(mask, read_head(turned_as).orientation)
 
 
 def some_of(phrases: Sequence[str], count: int, record_id: str) -> list[str]:

@@ -17,7 +17,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -139,6 +139,9 @@ class OwnData(Settings):
     classes: PathText | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
     absent_classes: int = Field(
         0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
+    )
+    exif: Literal["displayed", "stored"] = Field(
+        "displayed", description="whether masks are of pictures with their EXIF orientation applied, or without"
     )
 
     @model_validator(mode="after")
