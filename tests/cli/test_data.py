@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,19 @@ def test_sound_data(cli: Cli, tmp_path: Path) -> None:
     assert outcome.code == 0 and outcome.out.count("contact-sheet") == 0
 
 
+def test_names_that_are_no_utf8(cli: Cli, tmp_path: Path) -> None:
+    file = own_file(tmp_path, good=1)
+    names = [os.fsdecode(byte + b".png") for byte in (b"\xfe", b"\xff")]
+    save_picture(tmp_path / "a.png").rename(tmp_path / names[0])
+    lines = [{"image": name, "prompt": "the box", "masks": [BOX]} for name in names]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    config = settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": [{"jsonl": str(file)}]}}})
+    outcome = cli("data", "check", config, "--workers", 0, "--set", "data.broken_share=0.5")
+    assert outcome.code == 0 and f"there is no file {tmp_path}/?.png" in outcome.out
+    (fault,) = json.loads(Path("data-check", "report.json").read_text("utf-8"))["sources"][0]["faults"]
+    assert fault["record"] == f"own/{names[1]}"
+
+
 def test_broken_records(cli: Cli, tmp_path: Path) -> None:
     config = mine(tmp_path, broken=14)
     outcome = cli("data", "check", config)
@@ -95,15 +109,36 @@ def test_a_fault_names_its_record(cli: Cli, tmp_path: Path) -> None:
     save_picture(tmp_path / "a.png", seed=1)
     tree = {
         "images": [{"id": 4, "file_name": "a.png", "width": 80, "height": 60}],
-        "annotations": [{"image_id": 4, "category_id": 1, "segmentation": [[1, 2, 3, 5]]}],
+        "annotations": [{"image_id": 4, "category_id": 1, "segmentation": [[1, 2, 3, 5, "a"]]}],
         "categories": [{"id": 1, "name": "cat"}],
     }
     (tmp_path / "coco.json").write_text(json.dumps(tree))
     own = [{"coco": str(tmp_path / "coco.json"), "images": str(tmp_path)}]
     outcome = cli("data", "check", settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": own}}}))
     assert outcome.code == 1
-    assert "coco-instances, 4: 'cat': a polygon needs three points or more" in outcome.out
-    assert "this one has 4 numbers" in outcome.out
+    assert (
+        "coco-instances, 4: 'cat': a polygon is a list of numbers x0, y0, x1, y1, ..., not [1, 2, 3, 5" in outcome.out
+    )
+
+
+def test_pictures_without_objects_and_pieces_that_are_no_polygons(cli: Cli, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        save_picture(tmp_path / name, seed=ord(name[0]))
+    tree = {
+        "images": [{"id": n, "file_name": f"{name}.png"} for n, name in enumerate("ab")],
+        "annotations": [{"image_id": 1, "category_id": 1, "segmentation": [BOX, [1, 2, 3, 4]]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(tree))
+    own = [{"coco": str(tmp_path / "coco.json"), "images": str(tmp_path)}]
+    config = settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": own}}})
+    outcome = cli("data", "check", config, "--workers", 0)
+    assert outcome.code == 0 and "no objects" in outcome.out
+    assert "left out: pieces of masks" in outcome.out and "coco-instances, 1, 'cat': a polygon needs" in outcome.out
+    assert "note: coco-instances: 1 of 2 pictures have no objects" in outcome.err
+    report = json.loads(Path("data-check", "report.json").read_text())
+    assert (report["total"]["silent"], report["total"]["broken"], report["total"]["dropped"]) == (1, 0, 1)
+    assert "no objects" in cli("data", "stats", config, "--workers", 0).out
 
 
 def test_several_sources_and_warnings(cli: Cli, tmp_path: Path) -> None:

@@ -150,9 +150,11 @@ def test_every_planted_fault_is_found_once(own: OwnSource, maps: IndexMapSource,
         "queries": 9,
         "talks": 1,
         "broken": 8,
+        "silent": 0,
         "pictures": 11,
         "empty_masks": 1,
         "leaked": 1,
+        "dropped": 0,
         "duplicates": 1,
     }
     assert tree["sources"][0]["faults"][-1]["sort"] == "record"
@@ -295,14 +297,66 @@ def talk(make: Callable[[], np.ndarray], kind: str) -> Talk:
 
 def test_what_a_loader_did_not_foresee_is_a_broken_record(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", 1)
-    report = check([member(Listed(KeyError("height"), Record("silent", path), Record("folder", tmp_path)))])
-    assert [(fault.record, fault.sort) for fault in report.sources[0].faults] == [
-        ("record 0", "record"),
-        ("silent", "record"),
-        ("folder", "record"),  # nothing is said about it, which comes first
+    (source,) = check(
+        [member(Listed(KeyError("height"), Record("sound", path, (Query("box", "phrase", ones),))))]
+    ).sources
+    assert [(fault.record, fault.sort, fault.reason) for fault in source.faults] == [
+        ("record 0", "record", "KeyError: 'height'")
     ]
-    assert report.sources[0].faults[0].reason == "KeyError: 'height'"
-    assert "nothing is said" in report.sources[0].faults[1].reason
+
+
+def test_pictures_without_objects_are_counted_apart(tmp_path: Path) -> None:
+    """A run does not open them."""
+    path = picture(tmp_path / "a.png", 1)
+    silent = Record("silent", path), Record("folder", tmp_path, dropped=("a piece",))
+    sound, broken = (
+        Record("sound", path, (Query("box", "phrase", ones),)),
+        Record("b", path, (Query("", "phrase", ones),)),
+    )
+    report = check([member(Listed(*silent, sound, sound, sound, broken))], broken_share=0.25)
+    (source,) = report.sources
+    assert (source.read, source.broken, source.silent, source.sound) == (6, 1, 2, 3)
+    assert [(fault.record, fault.sort) for fault in source.faults] == [("b", "text")]
+    assert source.dropped == ["folder, a piece"] and report.usable == ((2, 3, 4),)
+    assert report.broken_share == pytest.approx(0.25) and report.objections == []  # of what a run counts
+    (remark,) = (each for each in source.remarks if "objects" in each)
+    assert remark.startswith("listed: 2 of 6 pictures have no objects") and "absent_classes" in remark
+    (objection,) = check([member(Listed(*silent))]).objections
+    assert "none of its 2 records can be used (2 without objects)" in objection
+    (counted,) = statistics([member(Listed(*silent, sound, KeyError("id")))], 10)
+    assert (counted.read, counted.silent, counted.broken) == (1, 2, 1)
+
+
+def test_masks_of_nearly_everything_are_remarked_on(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png", 1)
+
+    def remarks(*masks: Callable[[], np.ndarray]) -> list[str]:
+        records = [Record(str(i), path, (Query("box", "phrase", mask),)) for i, mask in enumerate(masks)]
+        return list(check([member(Listed(*records))]).sources[0].remarks)
+
+    (remark,) = remarks(*[ones] * 10, zeros)
+    assert (
+        remark == "listed: 10 of 10 masks cover more than 75% of their pictures. Are inside and outside interchanged?"
+    )
+    assert remarks(*[ones] * 9, partial(left_half, 1)) == remarks(zeros) == []
+
+
+def test_pictures_that_exif_turns_are_remarked_on(tmp_path: Path) -> None:
+    for orientation in (1, 2, 3, 3, 6):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        number = len(list(tmp_path.iterdir()))
+        Image.new("RGB", SIZE, (9, 9, 9 * number)).save(tmp_path / f"{number}.jpg", exif=exif)
+    query = Query("box", "phrase", lambda: np.ones(SIZE[::-1], np.uint8))
+    records = [Record(str(i), tmp_path / f"{i}.jpg", (query,)) for i in (0, 1, 2, 3)]
+    (source,) = check(
+        [member(Listed(*records, Record("talk", tmp_path / "4.jpg", (), (Talk((Turn("a", "b"),)),))))]
+    ).sources
+    assert source.turned == {"2": 1, "3": 2, "6": 1} and not source.faults
+    (remark,) = (each for each in source.remarks if "EXIF" in each)
+    assert (
+        remark.startswith("listed: EXIF turns 4 pictures (orientation 2: 1, 3: 2, 6: 1)") and "exif: stored" in remark
+    )
 
 
 def nothing() -> np.ndarray:
@@ -319,7 +373,7 @@ def test_what_would_end_a_run_is_objected_to(tmp_path: Path) -> None:
         Record("talk", path, (), (talk,)),
         Record("text", path, (Query(None, "phrase", ones),)),  # type: ignore[arg-type]
     ]
-    skipped = [DataError("line 7"), Record("other", path, (Query("box", "phrase", sevens),)), Record("silent", path)]
+    skipped = [DataError("line 7"), Record("other", path, (Query("box", "phrase", sevens),)), DataError("line 8")]
     records = [*fatal, *skipped, *(Record(f"sound {i}", path, (sound,)) for i in range(3))]
     report = check([member(Listed(*records))], broken_share=0.9)
     (source,) = report.sources
@@ -428,7 +482,7 @@ def test_statistics_are_about_what_a_run_draws(tmp_path: Path) -> None:
     sound = Record("sound", tmp_path / "a.png", (Query("box", "phrase", ones), Query("cat", "phrase", ones)))
     odd = Record("odd", tmp_path / "a.png", (Query(None, "phrase", ones),))  # type: ignore[arg-type]
     (source,) = statistics([member(Listed(sound, Record("silent", tmp_path / "a.png"), odd, KeyError("id")))], 10)
-    assert (source.records, source.read, source.broken) == (4, 1, 3)
+    assert (source.records, source.read, source.silent, source.broken) == (4, 1, 1, 2)
     assert source.queries_per_picture == Spread(2, 2, 2) and source.kinds == {"phrase": 2}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from self1e.conversation import Example, Turn
+from self1e.data.broken import AllBrokenError
 from self1e.data.mixture import Mixture, MixturePart, Subset, coco_id, without_pictures
 from self1e.data.records import DataError, Query, Record, Talk
 
@@ -147,3 +149,31 @@ def test_pictures_of_gqa_are_held_out_by_visual_genomes_list(
     (torn / "gqa" / "image_data.json").write_text("[{}]")
     with pytest.raises(DataError, match="no list of pictures with `image_id`"):
         without_pictures(source(torn), frozenset({7}))
+
+
+class Few(Pictures):
+    """Records of which only those in `spoken` say something."""
+
+    spoken: tuple[int, ...] = ()
+
+    def __getitem__(self, index: int) -> Record:
+        record = super().__getitem__(index)
+        return record if index in self.spoken else replace(record, queries=(), talks=())
+
+
+def test_pictures_without_objects_are_passed_over_and_are_not_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    source = Few(tmp_path, "few", 200, broken=(7,))
+    source.spoken = (150,)  # far more than TRIES are passed over
+    mixture = Mixture({"a": MixturePart(1.0, (source,))}, 40, seed=1)
+    examples = [mixture[index] for index in range(40)]
+    assert {example.id for example in examples} == {"few/150"}
+    assert {name for example in examples for name, _ in example.skipped} == {"few 7"}
+    assert [record.message for record in caplog.records] == [
+        "records of few that say nothing about their pictures are passed over; `self1e data check` counts them"
+    ]
+    source.spoken, source.broken = (), ()
+    with pytest.raises(AllBrokenError, match=r"10,000 records of few in a row say nothing .*`absent_classes`"):
+        mixture[0]

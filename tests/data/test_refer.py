@@ -101,7 +101,7 @@ def test_one_record_a_picture_one_query_a_sentence(tmp_path: Path) -> None:
         [picture(7), picture(5)],
         [
             annotation(70, 7, SQUARE),
-            annotation(71, 7, [[14, 3, 20, 3, 20, 9], [0, 15, 4, 15, 4, 19, 0, 19]]),
+            annotation(71, 7, [[14, 3, 20, 3, 20, 9], [0, 15, 4, 15, 4, 19, 0, 19], [1, 2]]),
             annotation(50, 5, SQUARE),
             annotation(999, 999, "not used, so not looked at"),
         ],
@@ -117,6 +117,7 @@ def test_one_record_a_picture_one_query_a_sentence(tmp_path: Path) -> None:
     assert np.array_equal(record.queries[0].mask(), square())
     assert record.queries[0].mask().dtype == np.uint8
     assert record.queries[2].mask()[15:19, :4].all()  # the second polygon of the annotation
+    assert [text.partition(":")[0] for text in record.dropped] == ["reference 2"]
     again = pickle.loads(pickle.dumps(source))[1]
     assert np.array_equal(again.queries[2].mask(), record.queries[2].mask())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import warnings
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.records import DataError
 from self1e.evaluation.benchmarks import open_benchmark
+from self1e.evaluation.page import write_page
 from self1e.evaluation.record_benchmarks import MaskBenchmark, question_of
 from self1e.evaluation.run import evaluate, records_done, summarise
 
@@ -71,13 +74,50 @@ def test_a_folder_of_results_for_each_file_and_what_it_names(folder: Path) -> No
     assert first.folder.startswith("test-") and words.folder.startswith("mine-")
     (folder / "classes.txt").write_text("background\nthe cat\nthe hound\n")
     second = opened(folder, MAPS)
-    assert first.folder == second.folder and first.data != second.data
+    assert second.folder.startswith("test-") and first.folder != second.folder  # other data are measured anew
     (folder / "with space").mkdir()
     paths = [folder / "with space" / name for name in ("x/mine.jsonl", "y/mine.jsonl")]
     for path in paths:
         path.parent.mkdir()
         path.write_text(json.dumps(PROMPT))
     assert len({open_benchmark(str(path), folder).folder for path in paths}) == 2
+
+
+@pytest.mark.parametrize("repaired", ["maps/a.png", "images/b.png", "masks/a.png"])
+def test_repaired_masks_and_pictures_are_measured_anew(folder: Path, repaired: str) -> None:
+    (folder / "masks").mkdir()
+    shutil.copy(folder / "maps/a.png", folder / "masks/a.png")
+    (folder / "mine.jsonl").write_text(json.dumps(PROMPT | {"masks": ["masks/a.png", "masks/lost.png"]}))
+    before, again = (opened(folder, MAPS, "{jsonl: mine.jsonl}").folder for _ in range(2))
+    state = (folder / repaired).stat()
+    os.utime(folder / repaired, ns=(state.st_atime_ns, state.st_mtime_ns + 1000))
+    after = opened(folder, MAPS, "{jsonl: mine.jsonl}").folder
+    assert before == again != after
+    shutil.copy(folder / "maps/b.png", folder / "masks/lost.png")
+    assert opened(folder, MAPS, "{jsonl: mine.jsonl}").folder not in (before, after)
+
+
+def test_a_picture_without_objects_is_not_broken(folder: Path, tiny_model_folder: Path) -> None:
+    Image.fromarray(np.zeros((20, 30), np.uint8)).save(folder / "maps" / "a.png")
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu")
+    benchmark = opened(folder, MAPS.replace("absent_classes: 1", "absent_classes: 0"))
+    evaluate(segmenter, benchmark, folder / "results")
+    figures = summarise(benchmark, folder / "results")
+    assert (figures["samples"], figures["nothing_asked"], figures["broken"]) == (1, 1, [])
+
+
+def test_names_that_are_no_utf8(folder: Path, tiny_model_folder: Path) -> None:
+    name = os.fsdecode(b"\xffa.png")
+    (folder / "images/a.png").rename(folder / "images" / name)
+    line = PROMPT | {"image": f"images/{name}"}
+    (folder / os.fsdecode(b"\xff.jsonl")).write_text(json.dumps(line))
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu")
+    benchmark = open_benchmark(os.fsdecode(b"\xff.jsonl"), folder)
+    evaluate(segmenter, benchmark, folder / "results" / benchmark.folder)
+    results = folder / "results" / benchmark.folder
+    assert summarise(benchmark, results)["samples"] == 1
+    samples = [sample for each in records_done(results) for sample in each.samples]
+    assert samples[0].picture == name and write_page(segmenter, benchmark, results, samples, 1).exists()
 
 
 def test_what_cannot_be_scored_is_told(folder: Path) -> None:

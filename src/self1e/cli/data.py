@@ -129,6 +129,9 @@ def check(
     show(_check_table(report))
     show(_classes_table(report))
     _show_faults(report)
+    for source in report.sources:
+        for remark in source.remarks:
+            notice(remark)
     write_json(out / REPORT, {"config": str(config), **report.to_dict()}, overwrite=overwrite, indent=1)
     written = [out / REPORT]
     if sheet and any(report.usable):
@@ -308,6 +311,7 @@ def _check_table(report: CheckReport) -> Table:
         "queries": [each.queries for each in report.sources],
         "talks": [each.talks for each in report.sources],
         "broken": [each.broken for each in report.sources],
+        "no objects": [each.silent for each in report.sources],
         "empty": [len(each.empty_masks) for each in report.sources],
         "leaked": [len(each.leaked) for each in report.sources],
         "left out": [each.left_out for each in report.sources],
@@ -342,6 +346,9 @@ def _show_faults(report: CheckReport) -> None:
         for mask in source.empty_masks:
             name = "empty masks, though nothing says that it is not there (no fault, but look at them)"
             lists.setdefault(name, []).append(f"{source.name}, {mask.record}: {mask.text!r}")
+        for piece in source.dropped:
+            name = "left out: pieces of masks that are none (no fault, the rest is used)"
+            lists.setdefault(name, []).append(f"{source.name}, {piece}")
         for record in source.leaked:
             name = "leaked: pictures of validation or test splits of the RefCOCO family"
             lists.setdefault(name, []).append(f"{source.name}, {record}")
@@ -364,13 +371,13 @@ def _drawing_table(found: Sequence[SourceStats], length: int) -> Table:
 
 
 def _queries_table(found: Sequence[SourceStats]) -> Table:
-    names = ("read", "broken", "queries", "a picture", "at most", "talks")
+    names = ("read", "broken", "no objects", "queries", "a picture", "at most", "talks")
     table = _table("what there is to ask", ("source",), names)
     for each in found:
         queries = each.queries_per_picture
         table.add_row(
             _literal(each.name),
-            *map(_number, (each.read, each.broken, each.queries)),
+            *map(_number, (each.read, each.broken, each.silent, each.queries)),
             f"{queries.mean:.1f}" if queries else "-",
             f"{queries.largest:.0f}" if queries else "-",
             _number(each.talks),

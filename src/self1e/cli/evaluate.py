@@ -201,6 +201,8 @@ def _measured(
         return None
     figures = summarise(benchmark, folder, limit, facts)
     show(benchmark.summary(figures))
+    if figures["nothing_asked"]:
+        notice(f"in {figures['nothing_asked']:,} of {count:,} pictures there is nothing to find (see `absent_classes`)")
     if figures["broken"]:
         notice(f"{len(figures['broken'])} records are broken and left out, the first: {figures['broken'][0]}")
     if worst:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Protocol
 
 import numpy as np
 
 from self1e.conversation import Example
-from self1e.data.records import DataError
+from self1e.data.records import DataError, NothingSaid
+
+logger = logging.getLogger(__name__)
 
 TRIES = 25
 """Examples that are tried before a run of broken ones is an error of its own."""
+
+MOST_SILENT = 10_000
+"""Pictures about which nothing is said that are passed over for one example: things may be in one of a thousand."""
 
 
 class AllBrokenError(DataError):
@@ -31,27 +37,45 @@ class Examples(Protocol):
 
 
 def first_sound(candidates: Iterable[tuple[str, Callable[[], Example]]], what: str) -> Example:
-    """The first example that can be made; its `skipped` names those before it.
+    """The first example that can be made; its `skipped` names broken ones before it.
 
     Args:
-        candidates: Name, for reports, and maker of each; the next one is asked for when one is broken.
+        candidates: Name, for reports, and maker of each, without end; the next one is asked for when one is broken, or
+            nothing is said about its picture.
         what: All of them are, for the error: "records of SOURCE".
 
     Raises:
-        AllBrokenError: When none can be made.
+        AllBrokenError: When `TRIES` are broken, or `MOST_SILENT` say nothing.
     """
     skipped: list[tuple[str, str]] = []
+    silent = 0
     for name, make in candidates:
         try:
             example = make()
         except AllBrokenError:  # what has tried others already is not tried again
             raise
+        except NothingSaid:
+            _tell_silent(what)
+            silent += 1
+            if silent == MOST_SILENT:
+                raise AllBrokenError(
+                    f"{silent:,} {what} in a row say nothing about their pictures: set `absent_classes` to ask for "
+                    "what is not there, or leave most of these pictures out"
+                ) from None
         except DataError as error:
             skipped.append((name, str(error)))
+            if len(skipped) == TRIES:
+                break
         else:
             return replace(example, skipped=(*skipped, *example.skipped)) if skipped else example
     reasons = "\n".join(f"  {name}: {reason}" for name, reason in skipped[:5])
     raise AllBrokenError(f"{len(skipped)} {what} in a row are broken, the first of them:\n{reasons}")
+
+
+@cache
+def _tell_silent(what: str) -> None:
+    """Once in a process."""
+    logger.info("%s that say nothing about their pictures are passed over; `self1e data check` counts them", what)
 
 
 class Tolerant:
@@ -79,6 +103,6 @@ class Tolerant:
 
     def _candidates(self, index: int) -> Iterator[tuple[str, Callable[[], Example]]]:
         rng = np.random.default_rng(index)
-        for _ in range(TRIES):
+        while True:
             yield f"{self.name} {index}", partial(self.examples.__getitem__, index)
             index = int(rng.integers(len(self)))

@@ -22,11 +22,14 @@ from self1e.data.masks import IGNORE
 from self1e.data.members import Listing, Member, SourceReport, list_records, ranked, reason_of
 from self1e.data.mixture import usable
 from self1e.data.parallel import Chunk, Progress, over_records
-from self1e.data.records import DataError, Query, Record, Source, Talk, misfit
-from self1e.processing.images import load_image
+from self1e.data.records import DataError, NothingSaid, Query, Record, Source, Talk, misfit
+from self1e.processing.images import load_image, read_head
 
 #: Kinds of queries for what is not in the picture.
 ABSENT_KINDS = frozenset(("no-target", "absent"))
+
+MOST_OF_IT, NEARLY_ALL = 0.75, 0.9
+"""Where more than the second share of masks cover more than the first of their pictures, they may be inverted."""
 
 Sort = Literal["record", "missing picture", "picture", "mask", "text"]
 
@@ -68,6 +71,11 @@ class Finding:
         faults: None if it is sound.
         empty_masks: To be looked at.
         phrases: Texts of queries that are phrases.
+        silent: Whether nothing is said about its picture, which a run passes over.
+        dropped: See `Record`.
+        masks: How many have a pixel.
+        covering: How many of these cover more than `MOST_OF_IT` of the picture.
+        orientation: How EXIF turns its picture, 1 (not at all) to 8.
         picture: Path of its picture without symbolic links; "" if it cannot be opened.
         digest: Of the picture's bytes.
     """
@@ -78,6 +86,11 @@ class Finding:
     faults: tuple[Fault, ...] = ()
     empty_masks: tuple[EmptyMask, ...] = ()
     phrases: tuple[str, ...] = ()
+    silent: bool = False
+    dropped: tuple[str, ...] = ()
+    masks: int = 0
+    covering: int = 0
+    orientation: int = 1
     picture: str = ""
     digest: bytes = b""
 
@@ -93,6 +106,11 @@ class SourceCheck(SourceReport):
         faults: What is wrong with broken records, at least one each.
         empty_masks: Masks without a pixel, to be looked at.
         leaked: Ids of records that show pictures that are tested on, and are not left out.
+        silent: How many records say nothing about their pictures. They are not broken, and a run passes them over.
+        dropped: Pieces of masks that are left out because they are none, with their records.
+        masks: How many masks have a pixel.
+        covering: How many of these cover more than `MOST_OF_IT` of the picture.
+        turned: EXIF orientation -> pictures, of those that it turns.
     """
 
     read: int
@@ -101,11 +119,41 @@ class SourceCheck(SourceReport):
     faults: list[Fault] = field(default_factory=list)
     empty_masks: list[EmptyMask] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
+    silent: int = 0
+    dropped: list[str] = field(default_factory=list)
+    masks: int = 0
+    covering: int = 0
+    turned: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def sound(self) -> int:
+        """How many records a run can use."""
+        return self.read - self.broken - self.silent
 
     @property
     def empty(self) -> bool:
         """Whether a run finds nothing in it."""
-        return self.broken == self.read
+        return not self.sound
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What may be as it is meant, and should be looked at."""
+        if self.silent:
+            yield (
+                f"{self.name}: {self.silent:,} of {self.read:,} pictures have no objects, and a run passes them over. "
+                "`absent_classes: 1` in an entry of `coco` or `masks` asks for what is not in them"
+            )
+        if self.covering > NEARLY_ALL * self.masks:
+            yield (
+                f"{self.name}: {self.covering:,} of {self.masks:,} masks cover more than {MOST_OF_IT:.0%} of their "
+                "pictures. Are inside and outside interchanged?"
+            )
+        if self.turned:
+            how = ", ".join(f"{orientation}: {count:,}" for orientation, count in self.turned.items())
+            yield (
+                f"{self.name}: EXIF turns {sum(self.turned.values()):,} pictures (orientation {how}). Masks have to "
+                "fit them as they are displayed; if yours fit the stored pixels, set `exif: stored` (docs/data.md)"
+            )
 
     @property
     def objections(self) -> Iterator[str]:
@@ -114,6 +162,7 @@ class SourceCheck(SourceReport):
             if self.read:
                 which = "its {:,} records" if self.read == self.records else "the {:,} records that were read"
                 lost = f"none of {which.format(self.read)} can be used"
+                lost += f" ({self.silent:,} without objects)" if self.silent else ""
             else:
                 lost = "it has no records" + (f" ({self.left_out:,} were left out)" if self.left_out else "")
             yield f"the source {self.name} of the part {self.part!r} is empty: {lost}"
@@ -160,7 +209,7 @@ class CheckReport:
         if any(source.broken and source.empty for source in self.sources):
             return 1.0
         # Draws for one example, on average.
-        tries = [source.read / (source.read - source.broken) if source.broken else 1.0 for source in self.sources]
+        tries = [1 + source.broken / source.sound if source.broken else 1.0 for source in self.sources]
         drawn = sum(source.share * each for source, each in zip(self.sources, tries, strict=True))
         return 1 - sum(source.share for source in self.sources) / drawn
 
@@ -177,13 +226,14 @@ class CheckReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
-        numbers = ("records", "read", "left_out", "queries", "talks", "broken")
+        numbers = ("records", "read", "left_out", "queries", "talks", "broken", "silent")
         total = {name: sum(getattr(source, name) for source in self.sources) for name in numbers}
-        for name in ("empty_masks", "leaked"):
+        for name in ("empty_masks", "leaked", "dropped"):
             total[name] = sum(len(getattr(source, name)) for source in self.sources)
         return {
             "may_start": not self.objections,
             "objections": self.objections,
+            "remarks": [remark for source in self.sources for remark in source.remarks],
             "total": total | {"pictures": self.pictures, "duplicates": len(self.duplicates)},
             "broken_share": self.broken_share,
             "broken_share_allowed": self.broken_share_allowed,
@@ -235,8 +285,12 @@ def check(
         tuple(sorted(tuple(sorted(same)) for same in paths.values() if len(same) > 1)),
         len(held_out),
         broken_share,
-        tuple(tuple(place for place in sorted(each) if not each[place].faults) for each in found),
+        tuple(tuple(place for place in sorted(each) if _is_sound(each[place])) for each in found),
     )
+
+
+def _is_sound(finding: Finding) -> bool:
+    return not finding.faults and not finding.silent
 
 
 def _summary(
@@ -246,13 +300,14 @@ def _summary(
     if member.learnt:
         leaked |= {place for place, finding in found.items() if finding.digest in tested_on}
     findings = [found[place] for place in sorted(found)]
-    sound = [finding for finding in findings if not finding.faults]
+    sound = list(filter(_is_sound, findings))
+    orientations = {finding.picture: finding.orientation for finding in sound}
     return SourceCheck(
         part=member.part,
         name=member.label,
         share=member.share,
         records=listing.records,
-        broken=len(findings) - len(sound),
+        broken=sum(bool(finding.faults) for finding in findings),
         queries=sum(finding.queries for finding in sound),
         phrases=ranked(Counter(text for finding in sound for text in finding.phrases)),
         talks=sum(finding.talks for finding in sound),
@@ -262,6 +317,11 @@ def _summary(
         faults=[fault for finding in findings for fault in finding.faults],
         empty_masks=[mask for finding in sound for mask in finding.empty_masks],
         leaked=[found[place].record for place in sorted(leaked)],
+        silent=sum(finding.silent for finding in findings),
+        dropped=[f"{finding.record}, {each}" for finding in findings for each in finding.dropped],
+        masks=sum(finding.masks for finding in sound),
+        covering=sum(finding.covering for finding in sound),
+        turned=dict(sorted(Counter(str(each) for each in orientations.values() if each != 1).items())),
     )
 
 
@@ -273,13 +333,14 @@ def look_at(sources: Sequence[Source], chunk: Chunk) -> list[tuple[int, int, Fin
 def _look(
     sources: Sequence[Source], picture: str | DataError, places: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int, Finding]]:
-    size, wrong, path, digest = (0, 0), "", "", b""
+    size, wrong, path, digest, orientation = (0, 0), "", "", b"", 1
     sort: Sort = "record"
     try:
         if isinstance(picture, DataError):
             raise picture
         sort = "picture" if os.path.lexists(picture) else "missing picture"
         size = load_image(Path(picture)).size
+        orientation = read_head(Path(picture)).orientation
         digest = _digest(Path(picture))
         path = os.path.realpath(picture)
     except (OSError, ValueError) as error:
@@ -291,10 +352,12 @@ def _look(
             name = record.id
             usable(record)
             finding = Finding(name, faults=(Fault(name, sort, wrong),)) if wrong else examine(record, *size)
+        except NothingSaid:
+            finding = Finding(name, silent=True, dropped=record.dropped)
         except Exception as error:  # a run ends by what a loader did not foresee
             fault = Fault(name, "record", reason_of(error), fatal=not isinstance(error, DataError))
             finding = Finding(name, faults=(fault,))
-        yield member, place, replace(finding, picture=path, digest=digest)
+        yield member, place, replace(finding, picture=path, digest=digest, orientation=orientation)
 
 
 def _digest(path: Path) -> bytes:
@@ -312,6 +375,7 @@ def examine(record: Record, width: int, height: int) -> Finding:
     """
     faults: list[Fault] = []
     empty: list[EmptyMask] = []
+    shares: list[float] = []
 
     def fault(sort: Sort, reason: str, fatal: bool = False) -> None:
         faults.append(Fault(record.id, sort, reason, fatal))
@@ -340,10 +404,20 @@ def examine(record: Record, width: int, height: int) -> Finding:
             except Exception as error:  # the errors that `to_example` turns into DataErrors are not fatal
                 fault("mask", f"{text!r}: {reason_of(error)}", fatal=not isinstance(error, OSError | ValueError))
             else:
-                if not meant_empty and not (mask == 1).any() and not _meant_empty(make):
+                shares.append(float((mask == 1).mean()))
+                if not meant_empty and not shares[-1] and not _meant_empty(make):
                     empty.append(EmptyMask(record.id, text, item.kind))
-    phrases = tuple(query.text for query in record.queries if query.form == "phrase")
-    return Finding(record.id, len(record.queries), len(record.talks), tuple(faults), tuple(empty), phrases)
+    return Finding(
+        record.id,
+        len(record.queries),
+        len(record.talks),
+        tuple(faults),
+        tuple(empty),
+        tuple(query.text for query in record.queries if query.form == "phrase"),
+        dropped=record.dropped,
+        masks=sum(share > 0 for share in shares),
+        covering=sum(share > MOST_OF_IT for share in shares),
+    )
 
 
 def _check_mask(mask: np.ndarray, width: int, height: int) -> None:

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.random import Generator
 
 from self1e.conversation import Example
-from self1e.data.broken import TRIES, first_sound
+from self1e.data.broken import first_sound
 from self1e.data.json_records import read_json
-from self1e.data.records import DataError, Record, Source, to_example
+from self1e.data.records import DataError, NothingSaid, Record, Source, to_example
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Mixture:
     """`length` examples out of several sources.
 
     A broken record is replaced by another of its source, and named in the `skipped` of the example that took
-    its place: pairs of record id and reason.
+    its place: pairs of record id and reason. A picture about which nothing is said is passed over without a word.
 
     Args:
         parts: By name; a rate of 0 leaves a part out.
@@ -108,7 +108,7 @@ class Mixture:
     def _candidates(self, index: int, source: Source, place: int) -> Iterator[tuple[str, Callable[[], Example]]]:
         """The example of a record, and of others of its source, should it be broken."""
         rng = np.random.default_rng([self.seed, 1, index])
-        for _ in range(TRIES):
+        while True:
             yield f"{source.name} {place}", partial(self._example, source, place, rng)
             place = int(rng.integers(len(source)))
 
@@ -127,9 +127,9 @@ class Mixture:
 
 
 def usable(record: Record) -> Record:
-    """The record. Raises DataError if nothing is said about its picture."""
+    """The record. Raises NothingSaid if nothing is said about its picture."""
     if not record.queries and not record.talks:
-        raise DataError(f"{record.id}: nothing is said about this picture")
+        raise NothingSaid(f"{record.id}: nothing is said about this picture")
     return record
 
 

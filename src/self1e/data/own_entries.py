@@ -13,10 +13,10 @@ before their EXIF orientation is applied; without, or with `displayed`, they are
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -29,7 +29,14 @@ EXIF = ("displayed", "stored")
 """Of which pictures masks are: with their EXIF orientation applied, or without."""
 
 
-def open_own(entry: Mapping[str, Any]) -> Source:
+class FileSource(Source, Protocol):
+    """A source that knows its files."""
+
+    def files(self) -> Iterator[Path]:
+        """Pictures, and files of masks, always in the same order, whether they are there or not."""
+
+
+def open_own(entry: Mapping[str, Any]) -> FileSource:
     """The source of an entry.
 
     Raises:

@@ -35,6 +35,10 @@ class DataError(ValueError):
     """A dataset, or one record of it, that cannot be used. The message says where and what to do."""
 
 
+class NothingSaid(DataError):
+    """A picture about which the data say nothing: no fault, but there is nothing to learn from it."""
+
+
 @dataclass(frozen=True)
 class Query:
     """Something to point at.

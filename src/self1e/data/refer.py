@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from self1e.data.json_records import read_json
-from self1e.data.masks import union_of_segmentations
+from self1e.data.masks import union_of_segmentations, without_stubs
 from self1e.data.records import DataError, Query, Record
 from self1e.data.unpickle import check_refs, load_refs
 
@@ -129,13 +129,19 @@ class ReferSource:
         record_id = f"{self.name}/{image_id}"
         height, width = self._size(image_id, record_id)
         queries: list[Query] = []
+        dropped: list[str] = []
         for ref in self._refs[image_id]:
             where = f"{record_id}, reference {ref.id}"
-            segmentations = [self._segmentation(each, image_id, where) for each in _targets(ref, where)]
+            segmentations = []
+            for each in _targets(ref, where):
+                whole = self._segmentation(each, image_id, where)
+                rest, stubs = without_stubs(whole)
+                segmentations.append(rest or whole)  # of which nothing remains is an error when it is drawn
+                dropped += [f"reference {ref.id}: {stub}" for stub in stubs]
             kind = ("no-target", "refer", "multi-target")[min(len(segmentations), 2)]
             mask = partial(union_of_segmentations, segmentations, height, width)
             queries += [Query(text, "phrase", mask, kind=kind, absent=not segmentations) for text in _texts(ref, where)]
-        return Record(record_id, self.image_path(index), tuple(queries))
+        return Record(record_id, self.image_path(index), tuple(queries), dropped=tuple(dropped))
 
     def image_path(self, index: int) -> Path:
         image_id = self._image_ids[index]

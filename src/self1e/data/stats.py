@@ -12,7 +12,7 @@ import numpy as np
 from self1e.data.members import Member, SourceReport, list_records, ranked
 from self1e.data.mixture import usable
 from self1e.data.parallel import Chunk, Progress, over_records
-from self1e.data.records import Record, Source
+from self1e.data.records import NothingSaid, Record, Source
 
 PERCENTILES = (5, 25, 50, 75, 95)
 
@@ -24,6 +24,7 @@ class Tally:
     Attributes:
         read: Records that could be read.
         broken: Records that could not.
+        silent: Records that say nothing about their pictures.
         talks: Exchanges whose words are given.
         per_record: Queries -> records with so many.
         kinds: Kind -> queries and talks.
@@ -37,6 +38,7 @@ class Tally:
 
     read: int = 0
     broken: int = 0
+    silent: int = 0
     talks: int = 0
     per_record: Counter[int] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -72,7 +74,8 @@ class SourceStats(SourceReport):
     """A source in numbers. Whether pictures and masks are sound, a check tells: broken here is what cannot be read.
 
     Attributes:
-        read: How many records were read, without broken ones; the rest is about these.
+        read: How many records were read, without broken and silent ones; the rest is about these.
+        silent: How many records say nothing about their pictures, and are passed over.
         queries_per_picture: Over records.
         kinds: Kind -> queries and talks, the most frequent first.
         query_words: Length of the text of queries, words.
@@ -86,6 +89,7 @@ class SourceStats(SourceReport):
     """
 
     read: int
+    silent: int
     queries_per_picture: Spread | None
     kinds: dict[str, int]
     query_words: Spread | None
@@ -148,6 +152,8 @@ def count(common: tuple[Sequence[Source], Sequence[Collection[int]]], chunk: Chu
     for number, place in (each for _, places in chunk for each in places):
         try:
             tally = tally_of(usable(sources[number][place]), place in sampled[number])
+        except NothingSaid:
+            tally = Tally(silent=1)
         except Exception:  # what a loader does not foresee is broken, too: a check tells of it
             tally = Tally(broken=1)
         tallies[number] += tally
@@ -204,6 +210,7 @@ def _summary(member: Member, records: int, tally: Tally, length: int) -> SourceS
         phrases=ranked(tally.phrases),
         talks=tally.talks,
         read=tally.read,
+        silent=tally.silent,
         queries_per_picture=spread_of(tally.per_record),
         kinds=ranked(tally.kinds),
         query_words=spread_of(tally.query_words),

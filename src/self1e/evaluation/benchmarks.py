@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -114,6 +115,11 @@ def _own(name: str, answer: Answer) -> MaskBenchmark:
     contents = hashlib.sha256()
     for path in dict.fromkeys([name, *named]):  # a JSONL file once
         contents.update(expand_user(path).read_bytes())
+    for path in chain.from_iterable(source.files() for source in sources):
+        with suppress(OSError, ValueError):  # a file that is missing may be there the next time
+            state = path.stat()
+            contents.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+        contents.update(b"\n")
     return MaskBenchmark(
         name,
         f"{file.resolve()} {contents.hexdigest()}",

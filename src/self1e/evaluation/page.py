@@ -49,6 +49,7 @@ def write_page(segmenter: Segmenter, benchmark: Benchmark, folder: Path, samples
         f'<!doctype html><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
         f"<h1>{html.escape(title)}</h1>\n" + "\n".join(sections) + "\n",
         encoding="utf-8",
+        errors="backslashreplace",  # for names that are no UTF-8
     )
     return page
 

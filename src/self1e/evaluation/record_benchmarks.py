@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,8 +37,8 @@ class RecordBenchmark:
 
     Attributes:
         name: As it was asked for.
-        data: Where the data are, and of one's own a hash of the files that name them (not of pictures and PNG masks):
-            results of other data are not gone on with.
+        data: Where the data are, and of one's own a hash of the lists, and of size and time of the pictures and masks
+            that they name: results of other data are not gone on with.
     """
 
     name: str
@@ -45,14 +46,13 @@ class RecordBenchmark:
 
     @property
     def folder(self) -> str:
-        """Name of a folder for results.
+        """Name of a folder for results; of one's own data that have changed, another one.
 
         >>> RecordBenchmark("refcoco+|unc|val", "").folder, RecordBenchmark("photos/mine.jsonl", "/photos 1f0c").folder
-        ('refcoco+_unc_val', 'mine-407dd20b')
+        ('refcoco+_unc_val', 'mine-65a0b000')
         """
         if self.name.endswith(OWN_FILES):
-            path, _ = self.data.rsplit(maxsplit=1)
-            return f"{Path(self.name).stem}-{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+            return f"{Path(self.name).stem}-{hashlib.sha256(os.fsencode(self.data)).hexdigest()[:8]}"
         return self.name.replace("|", "_")
 
     def summary(self, figures: Mapping[str, Any]) -> str:
@@ -87,6 +87,8 @@ class MaskBenchmark(RecordBenchmark):
 
     def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
         record = self.source[index]
+        if not record.queries:  # a picture without objects
+            return []
         samples = []
         answered = zip(record.queries, predicted_masks(segmenter, record, self.answer), strict=True)
         for number, (query, found) in enumerate(answered):

@@ -176,6 +176,7 @@ def summarise(
     if missing:
         raise EvaluationError(f"{missing} records of {folder} are not done: run the evaluation again to go on with it")
     figures = benchmark.figures(done)
+    figures["nothing_asked"] = sum(not each.samples and not each.broken for each in done)
     figures["broken"] = [f"{each.record}: {each.broken}" for each in done if each.broken]
     write_csv(folder / TABLE, (sample for each in done for sample in each.samples))
     settings = json.loads((folder / SETTINGS).read_text("utf-8"))
