@@ -107,6 +107,11 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
         return Path(path)
 
 
+def expand_name(name: str) -> str:
+    """A name that may be a path: `~` at its beginning is the user's home folder; others stay as they are written."""
+    return str(expand_user(name)) if name.startswith("~") else name
+
+
 @contextmanager
 def write_atomically(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes its name only when the block ends well.

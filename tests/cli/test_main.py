@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command_line import Cli, assert_one_sentence, save_picture
+from small_runs import own_data, write_config
 
 import self1e.cli
 from self1e import Segmenter
@@ -39,6 +41,42 @@ def test_help(cli: Cli, command: list[str]) -> None:
     assert outcome.code == 0
     assert "Usage: self1e" in outcome.out
     assert outcome.err == ""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home folder, and another one to work in."""
+    for name in ("home", "here"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "home"
+
+
+def test_home_is_found_in_every_option(cli: Cli, home: Path, tmp_path: Path) -> None:
+    """A shell expands `~` where a word begins with it, not in `--out=~/x`."""
+    settings = write_config(home, own_data(home), init="nano")
+    assert cli("data", "stats", settings, "--json=~/stats.json", "--workers", 0).code == 0
+    assert cli("toyland", "draw", "--seed", 1, "--out=~/drawn").code == 0  # the command of a plugin
+    model = ("--model=~/tiny", "--max-tiles", 1)
+    shutil.copytree(BUNDLED["nano"], home / "tiny")
+    assert cli("segment", "~/drawn/toyland-1.png", "-p", "the tree", "-f", "mask", "--out=~/masks", *model).code < 2
+    assert cli("eval", "~/tiny", "~/own.jsonl", "--limit", 1, "--worst", 0, "--out=~/results").code == 0
+    assert {path.name for path in home.iterdir()} >= {"stats.json", "drawn", "masks", "results"}
+    assert not any((tmp_path / "here").iterdir())
+
+
+def test_home_is_found_in_lists_of_paths_and_not_in_texts(cli: Cli, home: Path) -> None:
+    given: list[object] = []
+    commands = self1e.cli.typer.Typer()
+
+    @commands.command()
+    def of_a_plugin(files: list[Path], text: str = "", out: Path | None = None) -> None:
+        given.extend([files, text, out])
+
+    self1e.cli.expand_paths(commands)
+    self1e.cli.typer.main.get_command(commands).main(["~/a", "b", "--text=~/c"], standalone_mode=False)
+    assert given == [[home / "a", Path("b")], "~/c", None]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

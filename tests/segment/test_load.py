@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import InternVLForConditionalGeneration
 
 import self1e.checkpoints.hub
-from self1e import ModelError, Segmenter
+from self1e import ModelError, Segmenter, SELF1EProcessor
 from self1e.checkpoints.hub import BUNDLED
 from self1e.segment.devices import LARGE, choose_device, choose_dtype
 from self1e.segment.load import load_model
@@ -35,6 +36,15 @@ def test_a_folder_is_loaded(tiny_model_folder):
     assert load_model(tiny_model_folder.parent, LoadOptions(subfolder=tiny_model_folder.name)).name.endswith(
         tiny_model_folder.name
     )
+
+
+def test_home_is_found_in_python(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder.parent))
+    Image.new("RGB", (80, 60)).save(folder.parent / "black.png")
+    segmenter = Segmenter.from_pretrained(f"~/{folder.name}")
+    assert SELF1EProcessor.from_pretrained(f"~/{folder.name}").image_size == segmenter.processor.image_size
+    segmenter.segment("~/black.png", "the ball").save("~/mask.png")
+    assert (folder.parent / "mask.png").is_file()
 
 
 def test_a_segmenter_says_what_it_is(tiny_model_folder):

@@ -8,6 +8,7 @@ import yaml
 from accelerate.commands.config.config_args import ClusterConfig
 from accelerate.utils import DistributedType
 
+from self1e.data.settings import Settings
 from self1e.model.config import SELF1EConfig
 from self1e.training.config import ConfigError, Lora, TrainConfig, load_config
 
@@ -53,6 +54,12 @@ def test_home_is_found_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name, read in (("~/models/mine", "/home/me/models/mine"), ("nano", "nano"), ("OpenGVLab/~x", "OpenGVLab/~x")):
         tree = {key: value for key, value in SMALLEST.items() if key != "architecture"} | {"init": name}
         assert load_config(write(tmp_path, tree)).init == read
+
+    class OfAPlugin(Settings):
+        folder: Path
+        name: str
+
+    assert OfAPlugin(folder=Path("~/e"), name="~/f") == OfAPlugin(folder=Path("/home/me/e"), name="~/f")
 
 
 @pytest.mark.parametrize(

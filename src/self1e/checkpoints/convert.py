@@ -29,7 +29,7 @@ from self1e.checkpoints.hub import Checkpoint, open_checkpoint
 from self1e.checkpoints.names import HEAD, KNOWN_IDS, KNOWN_VOCABULARIES, says_tied
 from self1e.checkpoints.weights import ModelError, PlannedTensor, read_json, write_weights
 from self1e.conversation import IM_END, IMG_CONTEXT, SEG, add_seg_token
-from self1e.files import folder_when_complete
+from self1e.files import expand_user, folder_when_complete
 from self1e.model.config import SELF1EConfig
 
 IMAGE_SETTINGS = "preprocessor_config.json"
@@ -112,7 +112,7 @@ def convert_checkpoint(
         ModelError: When the source is incomplete, damaged, or anything in it does not fit, down to one tensor.
         FileExistsError: When the destination exists and may not be overwritten.
     """
-    destination = Path(destination)
+    destination = expand_user(destination)
     _check_destination(destination, overwrite)
     plan = plan_conversion(
         open_checkpoint(source, subfolder=subfolder, revision=revision),

@@ -12,7 +12,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -20,6 +22,7 @@ from typer.core import TyperGroup
 
 from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, train
 from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
+from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
 
 DEBUG = "--debug"
@@ -30,6 +33,31 @@ NO_MEMORY = ("out of memory", "can't allocate memory")  # in the words of torch 
 def paragraphs(docstring: str | None) -> str:
     """A docstring with each paragraph in one line, for the terminal to wrap."""
     return "\n\n".join(" ".join(part.split()) for part in (docstring or "").split("\n\n"))
+
+
+def expand_paths(commands: typer.Typer) -> typer.Typer:
+    """Has `~` begin all paths that commands take at the home folder: shells leave that in `--out=~/x` as it is."""
+    for each in commands.registered_commands:
+        if each.callback is not None:
+            each.callback = _with_expanded_paths(each.callback)
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            expand_paths(group.typer_instance)
+    return commands
+
+
+def _with_expanded_paths(command: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(command)
+    def with_expanded_paths(**given: Any) -> Any:
+        return command(**{name: _expanded(value) for name, value in given.items()})
+
+    return with_expanded_paths
+
+
+def _expanded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_expanded(each) for each in value]
+    return expand_user(value) if isinstance(value, Path) else value
 
 
 class WithPlugins(TyperGroup):
@@ -53,7 +81,7 @@ class WithPlugins(TyperGroup):
         if not isinstance(plugin, typer.Typer):
             notice(f"the command {cmd_name!r} should be a typer.Typer, not {type(plugin).__name__}: it is left out")
             return None
-        command = typer.main.get_group(plugin)
+        command = typer.main.get_group(expand_paths(plugin))
         command.name = cmd_name
         return command
 
@@ -70,6 +98,7 @@ app = typer.Typer(
 for module in (segment, chat, info, convert, train, merge, evaluate, export):
     app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
+expand_paths(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -37,7 +37,7 @@ def command(
         bool, typer.Option("--dry-run", help="Take two steps, say what the run would need, and keep nothing.")
     ] = False,
     tokenizer: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             metavar="FOLDER", show_default=False, help="Of a dry run: the tokenizer of a base model that is not here."
         ),

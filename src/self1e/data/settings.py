@@ -39,7 +39,7 @@ from self1e.data.mixture import Mixture, MixturePart
 from self1e.data.own_entries import open_own
 from self1e.data.records import DataError, Source, training_turn
 from self1e.data.registry import check_name, open_set, without_held_out
-from self1e.files import expand_user
+from self1e.files import expand_name, expand_user
 from self1e.plugins import DATASETS, PluginError, installed, load
 
 BROKEN_SHARE = 0.01
@@ -49,11 +49,7 @@ TEXTS_OF = 2000
 """Records of a source, or examples of a data set, that a tokenizer is learnt from."""
 
 
-def _expanded(path: str) -> str:
-    return str(expand_user(path)) if path.startswith("~") else path
-
-
-PathText = Annotated[str, AfterValidator(_expanded)]
+PathText = Annotated[str, AfterValidator(expand_name)]
 """A path, or a name where one may stand instead. `~` at its beginning is the user's home folder."""
 
 
@@ -61,6 +57,12 @@ class Settings(BaseModel):
     """Settings that do not change, take no unknown key, and convert no types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _at_home(cls, value: object) -> object:
+        """`~` in paths of plugins, too."""
+        return expand_user(value) if isinstance(value, Path) else value
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)

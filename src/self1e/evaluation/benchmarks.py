@@ -24,7 +24,7 @@ from self1e.data.refer import REFER_SETS, ReferSource
 from self1e.data.vqa import VQA_TESTS, VqaTest
 from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.record_benchmarks import OWN_FILES, MaskBenchmark, WordBenchmark
-from self1e.files import expand_user
+from self1e.files import expand_name, expand_user
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.plugins import BENCHMARKS, installed, load
 
@@ -87,7 +87,7 @@ def open_benchmark(name: str, root: Path, answer: Answer = "given") -> Benchmark
         PluginError: When a plugin is broken.
     """
     if name.endswith(OWN_FILES):
-        return _own(name, answer)
+        return _own(expand_name(name), answer)
     before, bar, split = name.rpartition("|")
     known = KNOWN.get(before if bar else name)
     if known is not None and bool(known.splits) == bool(bar):

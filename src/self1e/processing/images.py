@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from self1e.files import register_heif
+from self1e.files import expand_name, register_heif
 
 ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 
@@ -52,8 +52,8 @@ def load_image(source: ImageSource) -> Image.Image:
     A scale that values do not make plain is told in a warning: 12 bits in 16, or floats of more than 1 in a file.
 
     Args:
-        source: a path, the bytes of a file, an open binary file, a PIL picture, or an array [H, W] or [H, W, 1|3|4]
-            (grey, RGB, RGBA) of bool, uint8 0..255, uint16 0..65535 or float 0..1.
+        source: a path (in text `~` is the home folder), the bytes of a file, an open binary file, a PIL picture, or an
+            array [H, W] or [H, W, 1|3|4] (grey, RGB, RGBA) of bool, uint8 0..255, uint16 0..65535 or float 0..1.
 
     Raises:
         ImageError: if there is no such file, it is no picture, broken, empty or too large, its values or the array do
@@ -74,7 +74,7 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(io.BytesIO(source), "the byte string")
     if isinstance(source, str | os.PathLike):
-        return _decode_path(Path(source))
+        return _decode_path(Path(expand_name(source) if isinstance(source, str) else source))
     if hasattr(source, "read"):
         return _decode_stream(source)
     kind = type(source).__name__

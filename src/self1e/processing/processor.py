@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
 from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
+from self1e.files import expand_name
 from self1e.model.batch import Batch, Grid, Row, build_batch
 from self1e.model.config import SELF1EConfig
 from self1e.processing.images import check_max_tiles, to_tiles
@@ -63,6 +64,7 @@ class SELF1EProcessor:
                 transformers' form), the tokenizer is given a `[SEG]` token, and sizes are taken from its configuration.
             hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
         """
+        folder = expand_name(str(folder))
         # With settings given, transformers does not read InternVL's own, which ask to run code of the model's.
         tokenizer = AutoTokenizer.from_pretrained(folder, config=SELF1EConfig(), trust_remote_code=False, **hub_options)
         config = _read_json(folder, CONFIG_NAME, hub_options)

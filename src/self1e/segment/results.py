@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from self1e.files import write_atomically, write_json
+from self1e.files import expand_user, write_atomically, write_json
 from self1e.segment.calibration import Calibration, mask_scores
 from self1e.segment.contours import mask_to_polygons
 from self1e.segment.overlay import Colour, colours_for, draw_masks
@@ -397,7 +397,7 @@ class Segmentation:
             FileExistsError: The file exists and `overwrite` is False.
             OSError: It cannot be written there.
         """
-        path = Path(path)
+        path = expand_user(path)
         suffix = path.suffix.lower()
         if suffix not in SUFFIXES:
             raise ValueError(f"cannot tell what to write from the name {path.name!r}: use one of {', '.join(SUFFIXES)}")

@@ -140,7 +140,7 @@ class _Clock(TrainerCallback):
         self.ends.append(time.perf_counter())
 
 
-def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | None = None) -> DryRun:
+def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Path | None = None) -> DryRun:
     """Builds everything and takes two optimiser steps; nothing is kept.
 
     Args:
@@ -202,7 +202,7 @@ def dry_run(settings: TrainConfig, *, device: str = "auto", tokenizer: str | Non
 
 
 def _base(
-    settings: TrainConfig, tokenizer: str | None, notes: list[str]
+    settings: TrainConfig, tokenizer: str | Path | None, notes: list[str]
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """The model of the settings, or one of its shapes."""
     known = KNOWN_BASE.fullmatch(settings.init or "")
