@@ -95,8 +95,8 @@ def convert(source: Path, out: Path) -> dict[str, tuple[int, int]]:
             if not photo.exists():
                 photo.symlink_to((source / "photos" / f"{file.stem}.jpg").resolve())
             lines += [json.dumps(line) for line in pairs(f"images/{photo.name}", labels, names)]
-        (folder / "pairs.jsonl").write_text("".join(f"{line}\n" for line in lines))
-        (folder / "classes.txt").write_text("\n".join(spoken) + "\n")
+        (folder / "pairs.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        (folder / "classes.txt").write_text("\n".join(spoken) + "\n", "utf-8")
         counts[split] = len(files), len(lines)
     return counts
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import shutil
 import subprocess
@@ -153,6 +154,50 @@ def test_unexpected_errors_have_no_traceback_unless_asked_for(cli: Cli, monkeypa
     assert_one_sentence(cli("segment", "x.png", "-p", "y"), "KeyError", "--debug")
     with pytest.raises(KeyError):
         cli("segment", "x.png", "-p", "y", "--debug")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["segment", "Ель.png", "-p", "the tree — 树", "--format", "mask,coco", "--model", "Модель"],
+        ["segment", "Нет.png", "-p", "the tree", "--model", "Модель"],
+        ["chat", "Ель.png", "--model", "Модель"],
+        ["info", "Модель"],
+        ["eval", "Модель", "Данные.jsonl", "--worst", "2"],
+        ["data", "check", "Запуск.yaml", "--workers", "0", "--out", "Итог"],
+        ["data", "stats", "Запуск.yaml", "--workers", "0", "--json", "Итог.json"],
+        ["export", "Модель", "Новая"],
+        ["toyland", "draw", "--seed", "1", "--out", "Мир"],
+    ],
+)
+def test_any_encoding_of_the_streams(
+    home: Path, monkeypatch: pytest.MonkeyPatch, tiny_model_folder: Path, arguments: list[str], encoding: str
+) -> None:
+    """Names and words in letters that a terminal or a redirect has not do not end the work."""
+    Path("Модель").symlink_to(tiny_model_folder)
+    save_picture(Path("Ель.png"))
+    Path("Данные.jsonl").write_text('{"image": "Ель.png", "prompt": "the tree — 树", "masks": []}', "utf-8")
+    data = {"parts": {"Мои": {"rate": 1, "own": [{"jsonl": "Данные.jsonl"}]}}}
+    write_config(home, data, init="Модель").rename("Запуск.yaml")
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, "strict") for _ in range(2))
+    asked = io.TextIOWrapper(io.BytesIO("Where is the tree — 树?".encode()), "utf-8")
+    for name, stream in (("stdin", asked), ("stdout", out), ("stderr", err)):
+        monkeypatch.setattr(sys, name, stream)
+    with pytest.raises(SystemExit) as ended:
+        self1e.cli.main(
+            ["--debug", *arguments, *(["--model", "Модель"] if arguments[0] in ("segment", "chat") else [])]
+        )
+    said = "".join(stream.buffer.getvalue().decode(encoding) for stream in (out, err))
+    assert (ended.value.code or 0) < 2 or "\\u041d\\u0435\\u0442.png" in said  # "Нет.png", which is not there
+    if "mask,coco" in arguments:
+        assert json.loads(Path("segmented/coco.json").read_text("utf-8"))["categories"][0]["name"] == "the tree — 树"
+
+
+def test_questions_that_are_no_text(cli: Cli, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("Où?".encode()), "ascii"))
+    outcome = cli("chat", picture, "--model", "nano")
+    assert_one_sentence(outcome, "no text in ascii", "PYTHONIOENCODING=utf-8")
 
 
 def test_ctrl_c_is_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,12 +259,12 @@ def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: MaskBenchm
 
 
 def test_page_of_the_worst_words(tmp_path: Path, segmenter: Segmenter) -> None:
-    """With the picture; text from data is text on the page."""
+    """With the picture; text from data is text on the page, and so are names that are not in UTF-8."""
     test = textvqa(tmp_path, {"What is it?": ["red"]})
-    sample = Sample(0, 0, "a.jpg", "<script>?", "", "<b>", 0.0, given="<i>")
+    sample = Sample(0, 0, "a\udcff.jpg", "<script>?", "", "<b>", 0.0, given="<i>")
     text = write_page(segmenter, test, tmp_path, [sample], 1).read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;i&gt;" in text
-    assert 'src="worst/0-0-picture.png"' in text
+    assert 'src="worst/0-0-picture.png"' in text and "a\\udcff.jpg" in text
     red, green, _ = np.asarray(Image.open(tmp_path / "worst/0-0-picture.png")).mean((0, 1))
     assert red > 240 and green < 10
 

@@ -9,6 +9,7 @@ is said in a sentence on stderr; `--debug` adds the traceback.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -123,6 +124,9 @@ def root(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and ends the process with its exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in letters that it lacks must not end the work
     sys.exit(run(arguments))
 
 

@@ -104,12 +104,17 @@ class Session:
     def read_lines(self) -> int:
         """Answers each line of standard input; the exit code is 2 if one could not be."""
         fine = True
-        for line in map(str.strip, sys.stdin):
-            if line in ("/quit", "/exit"):
-                break
-            if line:
-                show(Text(f"> {line}", "dim"))
-                fine = self.handle(line) and fine
+        try:
+            for line in map(str.strip, sys.stdin):
+                if line in ("/quit", "/exit"):
+                    break
+                if line:
+                    show(Text(f"> {line}", "dim"))
+                    fine = self.handle(line) and fine
+        except UnicodeDecodeError as error:
+            raise CliError(
+                f"the questions are no text in {error.encoding}: if they are UTF-8, set PYTHONIOENCODING=utf-8"
+            ) from None
         return 0 if fine else 2
 
     def handle(self, line: str) -> bool:

@@ -63,7 +63,7 @@ def in_a_cell(text: str) -> str:
     ('the red boat', 40)
     """
     line = " ".join(text.split())
-    return line if len(line) <= WIDEST_CELL else line[: WIDEST_CELL - 1] + "…"
+    return line if len(line) <= WIDEST_CELL else line[: WIDEST_CELL - 3] + "..."
 
 
 def notice(message: str) -> None:

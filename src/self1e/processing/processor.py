@@ -86,7 +86,7 @@ class SELF1EProcessor:
             "tokens_per_tile": self.tokens_per_tile,
             "max_tiles": self.max_tiles,
         }
-        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n")
+        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
     def __call__(
         self,
