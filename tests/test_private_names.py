@@ -58,6 +58,7 @@ TOUCHED = (
     Touched("transformers:Trainer._get_output_dir", TRAINER, "tests/training/test_training.py"),
     Touched("transformers:Trainer._prepare_input", TRAINER, "tests/training/test_training.py"),
     Touched("transformers:Trainer._prepare_inputs", TRAINER, "tests/training/test_training.py"),
+    Touched("transformers:Trainer._get_grad_norm", TRAINER, "tests/training/test_diverged.py"),
     Touched("transformers:Trainer._save", TRAINER, "tests/training/test_adapters.py"),
     Touched("transformers:Trainer._save_checkpoint", TRAINER, "tests/training/test_interrupted.py"),
     Touched("transformers:Trainer._load_from_checkpoint", TRAINER, "tests/training/test_interrupted.py"),

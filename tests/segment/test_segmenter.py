@@ -310,7 +310,7 @@ def test_pictures_that_are_too_long_are_refused_before_they_are_encoded(segmente
 
 def test_numbers_that_overflow_do_not_become_masks(segmenter):
     with torch.no_grad():
-        segmenter.model.refilling_head.fuse.linear_2.bias.fill_(torch.inf)
+        segmenter.model.refilling_head.fuse.linear_2.bias.fill_(3e38)
     with pytest.raises(ValueError, match=r"overflow in torch\.float32"):
         segmenter.segment(picture(), "ball")
 
@@ -338,7 +338,9 @@ def scripted(segmenter, monkeypatch):
     monkeypatch.setattr(
         segmenter.model,
         "generate",
-        lambda *args, **kwargs: original(*args, logits_processor=scripts.pop(0), **kwargs),
+        lambda *args, logits_processor, **kwargs: original(
+            *args, logits_processor=LogitsProcessorList([*logits_processor, *scripts.pop(0)]), **kwargs
+        ),
     )
 
     def say(answer: str) -> None:

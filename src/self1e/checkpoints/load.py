@@ -14,7 +14,7 @@ import torch
 from self1e.checkpoints.check import LM_HEAD, check_weights, match_names, network_config
 from self1e.checkpoints.convert import plan_conversion
 from self1e.checkpoints.hub import Checkpoint, HubOptions, open_checkpoint
-from self1e.checkpoints.weights import ModelError
+from self1e.checkpoints.weights import LOOKED_AT, ModelError, refuse_not_finite
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 
@@ -69,6 +69,7 @@ def read_checkpoint(source: Any, options: dict[str, Any]) -> tuple[Path | None, 
             stored.pop(LM_HEAD, None)
         # Before transformers builds the model, whose errors would not say what is wrong with the checkpoint.
         check_weights(checkpoint, config, stored, unexpected)
+        refuse_not_finite(checkpoint.weights.not_finite(LOOKED_AT), checkpoint.folder)
         return checkpoint.folder, {**options, "config": config}
     if config is not None:
         raise ValueError(f"{source} is converted while it is loaded: give single settings instead of a config")

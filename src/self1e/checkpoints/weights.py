@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from huggingface_hub import split_state_dict_into_shards_factory
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from self1e.files import write_json
@@ -26,6 +26,8 @@ from self1e.files import write_json
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 SHARD_NAME = re.compile(r".*-\d+-of-\d+\.safetensors")
+LOOKED_AT = 4096
+"""Numbers of a tensor that are looked at when it is loaded: training that diverges leaves whole tensors of NaN."""
 FLOAT_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -51,6 +53,9 @@ class PlannedTensor:
         tensor = self.load().to(self.dtype).contiguous()
         if tuple(tensor.shape) != self.shape:
             raise ModelError(f"{self.name} came out as {list(tensor.shape)} instead of {list(self.shape)}")
+        if not_finite([(self.name, tensor)]):
+            dtype = str(self.dtype).removeprefix("torch.")
+            raise ModelError(f"{self.name} holds NaN or infinity, as it is stored or in {dtype}: take another --dtype")
         return tensor
 
 
@@ -124,6 +129,17 @@ class WeightFiles:
         """Rows `start` to `stop` of the tensor `name`; the others are not read."""
         return self._handle(self._files[name]).get_slice(name)[start:stop]
 
+    def not_finite(self, most: int | None = None) -> list[str]:
+        """Names of the tensors that hold NaN or infinity.
+
+        Args:
+            most: Numbers of a tensor to look at, as that takes no time. None: all of them.
+        """
+        floating = (name for name, code in self._dtypes.items() if code in FLOAT_TYPES)
+        found = not_finite((name, self.load(name).flatten()[:most]) for name in floating)
+        self.release()
+        return found
+
     def release(self) -> None:
         """Closes all files; they are opened again when needed."""
         self._open.clear()
@@ -162,6 +178,29 @@ def _weight_paths(folder: Path) -> list[Path]:
             "(transformers: save_pretrained)"
         )
     raise ModelError(f"{folder} has no weights: neither {SINGLE_FILE} nor {INDEX_FILE}")
+
+
+def not_finite(tensors: Iterable[tuple[str, Tensor]]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity. Takes as long as it takes to read the numbers."""
+    return [
+        name for name, tensor in tensors if tensor.numel() and not bool(torch.stack(tensor.aminmax()).isfinite().all())
+    ]
+
+
+def refuse_not_finite(names: Sequence[str], whose: str | Path) -> None:
+    """Raises ModelError if there are names of tensors that are not finite."""
+    if names:
+        raise ModelError(
+            f"the weights of {whose} are not finite: {len(names)} tensors hold NaN or infinity, {names[0]} the first. "
+            "Training may have left them so: take an earlier checkpoint; to go on with that run, delete this one first"
+        )
+
+
+def load_finite(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file. Raises ModelError if one holds NaN or infinity."""
+    weights: dict[str, Tensor] = load_file(path)
+    refuse_not_finite(not_finite(weights.items()), path)
+    return weights
 
 
 def write_weights(

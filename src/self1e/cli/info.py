@@ -29,12 +29,17 @@ def command(
     revision: Revision = None,
     subfolder: Subfolder = None,
     hashing: Annotated[
-        bool, typer.Option("--hash/--no-hash", help="Read the weight files to the end for their SHA-256.")
+        bool,
+        typer.Option(
+            "--hash/--no-hash",
+            help="Read the weight files to the end: whether all numbers are finite, and their SHA-256.",
+        ),
     ] = True,
-) -> None:
+) -> int:
     """Describe a model: architecture, size, memory, weights.
 
-    Reads settings and the headers of weight files; the model itself is not built.
+    Reads settings and the headers of weight files; the model itself is not built. The exit code is 1 where weights are
+    not finite.
     """
     from rich.table import Table
 
@@ -52,6 +57,9 @@ def command(
             rows["nouns"] = f"{len(nouns)}: {', '.join(nouns)}"
         size = sum(path.stat().st_size for path in files.paths)
         rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {checkpoint.folder}"
+        lost = files.not_finite() if hashing else []
+        if lost:
+            rows["not finite"] = f"{len(lost)} tensors hold NaN or infinity, {lost[0]} the first"
         if hashing:
             rows["sha256"] = files.sha256()
     table = Table(box=None, show_header=False, title=model, title_justify="left", title_style="bold")
@@ -60,6 +68,7 @@ def command(
     for name, value in rows.items():
         table.add_row(name, value)
     show(table)
+    return 1 if lost else 0
 
 
 def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from self1e.checkpoints.weights import not_finite, refuse_not_finite
 from self1e.conversation import END_OF_TEXT, IM_END, SEG, Turn
 from self1e.fast import FastModel
 from self1e.fast.transfers import moved, to_device
@@ -111,6 +112,7 @@ def mask_pass(
         brought to the picture's size, and are fetched in one copy.
 
     Raises:
+        ModelError: If the weights are not finite.
         ValueError: If numbers overflowed on the way.
     """
     network = fast.network
@@ -121,7 +123,7 @@ def mask_pass(
     logits = fast.mask_logits(batch, _joined([one.features for one in pictures]), prefix)
     fetched = torch.cat([of_row.flatten() for of_row in logits]).cpu().float()
     if not bool(fetched.isfinite().all()):
-        raise ValueError(f"the model's numbers overflow in {network.dtype}: load it with dtype='float32'")
+        raise _not_finite(network)
     parts = fetched.split([of_row.numel() for of_row in logits])
     return [part.view(of_row.shape) for part, of_row in zip(parts, logits, strict=True)]
 
@@ -148,7 +150,7 @@ def write_answer(
         temperature: 0 takes the likeliest token every time. Above, tokens are drawn by torch's own generator.
 
     Raises:
-        ValueError: If the conversation is longer than the model can read.
+        ValueError: If the conversation is longer than the model can read, or numbers overflowed on the way.
     """
     model, tokenizer = fast.network, processor.tokenizer
     special = special_ids(tokenizer)
@@ -168,12 +170,36 @@ def write_answer(
     )
     question_row = single(prefix + asked)
     batch = moved(processor.batch([question_row], [picture.grid], left_padded=True), model.device)
-    written = fast.generate(batch, picture.features, generation_config=settings)[0].tolist()
+    watch = _NumbersOnly()
+    watching = LogitsProcessorList([watch])
+    answer = fast.generate(batch, picture.features, generation_config=settings, logits_processor=watching)[0]
+    *written, lost = torch.cat([answer, torch.stack(watch.lost).any()[None].to(answer)]).tolist()  # in one copy
+    if lost:
+        raise _not_finite(model)
     if written and written[-1] in ends:
         written.pop()
     return Reply(
         decode_answer(tokenizer, written), question_row.input_ids + written + ending, written.count(special[SEG])
     )
+
+
+class _NumbersOnly(LogitsProcessor):
+    """Sees whether logits are NaN, of which generation would make a word like any. The host does not wait for that."""
+
+    def __init__(self) -> None:
+        self.lost: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.lost.append(scores.isnan().any())
+        return scores
+
+
+def _not_finite(network: SELF1EForSegmentation) -> ValueError:
+    """Why results are not finite. Raises ModelError if that is by the weights."""
+    plain = ((name, weight.data) for name, weight in network.named_parameters() if weight.is_floating_point())
+    refuse_not_finite(not_finite((name, weight) for name, weight in plain if type(weight) is Tensor), "the model")
+    instead = "" if network.dtype == torch.float32 else ": load it with dtype='float32'"
+    return ValueError(f"the model's numbers overflow in {network.dtype}{instead}")
 
 
 def up_to_last_seg(conversation: EncodedConversation, seg_token_id: int) -> EncodedConversation:

@@ -14,12 +14,12 @@ from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import SELF1EForSegmentation, load_network
-from self1e.checkpoints.weights import ModelError
+from self1e.checkpoints.weights import ModelError, load_finite
 from self1e.model.config import SELF1EConfig
 from self1e.training.config import Lora, Optimisation
 from self1e.training.optimisers import group_of
@@ -103,9 +103,9 @@ def adapter_state(folder: Path) -> dict[str, Tensor]:
     """What an adapter folder holds, by the names of a model with adapters, ready for its `load_state_dict`."""
     adapters = {
         re.sub(r"(lora_[AB])\.weight$", r"\1.default.weight", name): weight
-        for name, weight in load_file(folder / ADAPTERS).items()
+        for name, weight in load_finite(folder / ADAPTERS).items()
     }
-    return adapters | {_PREFIX + name: weight for name, weight in load_file(folder / TRAINED).items()}
+    return adapters | {_PREFIX + name: weight for name, weight in load_finite(folder / TRAINED).items()}
 
 
 def merge(
@@ -143,12 +143,13 @@ def merge(
         )
     model.config.update({name: getattr(trained_as, name) for name in SELF1EConfig.__annotations__})
     _load_trained(model, folder)
+    load_finite(folder / ADAPTERS)  # peft reads it for itself, whatever is in it
     return PeftModel.from_pretrained(model, str(folder)).merge_and_unload().to(dtype)
 
 
 def _load_trained(model: nn.Module, folder: Path) -> None:
     """Weights that were trained in full."""
-    weights = load_file(folder / TRAINED)
+    weights = load_finite(folder / TRAINED)
     own = model.state_dict()
     wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
     if wrong:

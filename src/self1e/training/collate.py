@@ -46,6 +46,7 @@ class Encoded:
         masks: uint8[K, H, W] of each row.
         targets: Of losses beside the method's own, by their names; see `self1e.training.losses`.
         skipped: Broken records whose place the example took: id and reason.
+        id: Of the example.
     """
 
     tiles: Tensor
@@ -55,6 +56,7 @@ class Encoded:
     masks: tuple[Tensor, ...]
     targets: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
+    id: str = ""
 
     @property
     def longest(self) -> int:
@@ -108,14 +110,15 @@ class Collator:
             tuple(masks),
             targets={name: make(example) for name, make in self.targets.items()},
             skipped=example.skipped,
+            id=example.id,
         )
 
     def batch(self, examples: Sequence[Encoded]) -> dict[str, Any]:
         """Puts examples together.
 
         Returns:
-            "batch", a `Batch` with `masks` and labels; "counts"; "targets" of losses, stacked; "skipped" where examples
-            took the place of broken ones.
+            "batch", a `Batch` with `masks` and labels; "counts"; "ids" of the examples; "targets" of losses, stacked;
+            "skipped" where examples took the place of broken ones.
         """
         rows = [replace(row, picture=place) for place, example in enumerate(examples) for row in example.rows]
         batch = self.processor.batch(
@@ -125,8 +128,8 @@ class Collator:
             masks=[mask for example in examples for mask in example.masks],
             labels=True,
         )
-        inputs: dict[str, Any] = {"batch": batch}
-        inputs["counts"] = counts_of(batch)
+        inputs: dict[str, Any] = {"batch": batch, "counts": counts_of(batch)}
+        inputs["ids"] = [example.id for example in examples]
         inputs["targets"] = {
             name: default_collate([example.targets[name] for example in examples]) for name in self.targets
         }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from peft import PeftModel
@@ -24,13 +25,15 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
 
+from self1e.checkpoints.weights import not_finite
 from self1e.data.broken import Examples
 from self1e.fast.transfers import moved, to_device
+from self1e.files import write_json
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
-from self1e.training.checkpoints import AVERAGE, OPTIMISER, SCHEDULE, STATE, UNFINISHED, publish
+from self1e.training.checkpoints import AVERAGE, OPTIMISER, SCHEDULE, STATE, UNFINISHED, last_checkpoint, publish
 from self1e.training.collate import MEAN_OVER, Collator, Encoded, dealt
 from self1e.training.config import TrainConfig
 from self1e.training.losses import EXTRA_LOSSES, LOSSES_PREFIX, ExtraLoss, LossInputs
@@ -38,7 +41,7 @@ from self1e.training.optimisers import group_of, make_optimiser
 from self1e.training.running import RunningFigures
 from self1e.training.trackers import show_picture
 from self1e.training.validation import validate
-from self1e.training.watch import Watch
+from self1e.training.watch import DivergedError, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +87,8 @@ class SELF1ETrainer(Trainer):
         self.watch = Watch(settings.optimisation.warmup_steps + WATCHED_FROM * settings.log_every)
         data = settings.data
         self.running = RunningFigures(self.accelerator, data)
+        self.batches: list[tuple[list[str], Tensor]] = []
+        """Of the step: ids of examples, and the loss."""
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)
@@ -101,6 +106,7 @@ class SELF1ETrainer(Trainer):
         examples = [example for several in loaded for example in several]
         batches = [self.collator.batch(group) for group in dealt(examples, num_batches)]
         self.running.begin_step([batch["counts"] for batch in batches])
+        self.batches.clear()
         return batches, None
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -112,6 +118,30 @@ class SELF1ETrainer(Trainer):
         if isinstance(data, Tensor):
             data = to_device(data, self.args.device)
         return super()._prepare_input(data)
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        """As in `Trainer`, which asks for it before weights move: a norm that is not finite would spoil them all."""
+        norm = super()._get_grad_norm(model, grad_norm)
+        if not math.isfinite(whole(norm)):
+            self._diverged(f"the norm of the gradient is {float(whole(norm))}", self.state.global_step + 1)
+        return norm
+
+    def _diverged(self, what: str, step: int) -> NoReturn:
+        """Ends the run, with the examples of its last step in a file."""
+        output, chosen = Path(self.args.output_dir), self.settings.optimisation
+        process = f"-{self.accelerator.process_index}" if self.accelerator.num_processes > 1 else ""
+        file = output / f"diverged-{step}{process}.json"
+        batches = [{"loss": str(float(loss)), "examples": ids} for ids, loss in self.batches]
+        write_json(file, {"step": step, "fault": what, "batches": batches}, overwrite=True, indent=1)
+        last = last_checkpoint(output)
+        start = f"another output and init: {last}, the last good checkpoint," if last else "the same output, anew,"
+        precision = ", precision: float32" if chosen.precision != "float32" else ""
+        raise DivergedError(
+            f"step {step}: {what}. Training stops here, and nothing of this step was saved.\n"
+            f"The examples of the step, and the loss of each batch of them, are in {file}: look at them.\n"
+            f"Then start with {start} and a lower optimisation.learning_rate (it is {chosen.learning_rate:g}), "
+            f"more warmup_steps (they are {chosen.warmup_steps}){precision}."
+        )
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: `Trainer` would count tokens, and the vision tower and the head do most of the work."""
@@ -143,6 +173,7 @@ class SELF1ETrainer(Trainer):
             seen = LossInputs(batch, features, outputs, inputs["targets"].get(name, {}))
             extra = self._extra_loss(name, model.extra_losses[name], seen, self.running.share(counts, "pictures"))
             loss = loss + extra
+        self.batches.append((inputs["ids"], loss.detach()))
         return (loss, outputs) if return_outputs else loss
 
     def _extra_loss(self, name: str, loss: ExtraLoss, seen: LossInputs, share: float) -> Tensor:
@@ -217,6 +248,13 @@ class SELF1ETrainer(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Writes a checkpoint aside, and moves it to its place when nothing of it is missing."""
+        weights = ((name, local(weight)) for name, weight in self.model.named_parameters() if weight.requires_grad)
+        lost = not_finite(weights)
+        everywhere = self.accelerator.reduce(torch.tensor(len(lost), device=self.args.device), "sum")
+        if int(everywhere):  # all processes stop, whichever has the part of it that is not
+            self._diverged(
+                f"weights are not finite ({', '.join(lost[:1]) or 'on another process'})", self.state.global_step
+            )
         output = Path(self.args.output_dir)
         staged = output / UNFINISHED / f"checkpoint-{self.state.global_step}"
         super()._save_checkpoint(model, trial)
@@ -315,6 +353,11 @@ class SELF1ETrainer(Trainer):
         state = torch.load(Path(checkpoint) / OPTIMISER, weights_only=True, mmap=True, map_location="cpu")
         set_optimizer_state_dict(self.model, self.optimizer, state, options=StateDictOptions(full_state_dict=True))
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint) / SCHEDULE, weights_only=True))
+
+
+def local(weight: Tensor) -> Tensor:
+    """The part of a weight that this process has."""
+    return weight.to_local() if isinstance(weight, DTensor) else weight.detach()
 
 
 def whole(weight: Tensor) -> Tensor:

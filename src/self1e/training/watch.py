@@ -14,6 +14,10 @@ SILENCE = 10
 """Looks between two warnings of one kind."""
 
 
+class DivergedError(ValueError):
+    """Training that came to numbers which are not finite. The message says at which step, and what to change."""
+
+
 class Watch:
     """Warns early, and not all the time.
 
