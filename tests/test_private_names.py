@@ -82,6 +82,8 @@ TOUCHED = (
 
 GUARDED = {
     "_wandb": "src/self1e/training/trackers.py: looked for with a default; without it, runs have no picture of curves",
+    "_forward_hooks": "src/self1e/fast/prepare.py: without it, a segmenter that was used may not pickle",
+    "_output_capturing_hooks_installed": "src/self1e/fast/prepare.py: without it, there is nothing to take out",
     "_getframe": "benchmarks/simulated_gpu.py: of CPython itself",
 }
 """Names that are looked for and may be missing, and what then happens."""

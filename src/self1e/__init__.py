@@ -44,6 +44,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name.startswith("SELF1E"):  # transformers' Auto classes know all of these from when one is asked for
+        for part in ("SELF1EForSegmentation", "SELF1EProcessor"):
+            import_module(_HOME_OF[part])
     value = getattr(import_module(_HOME_OF[name]), name)
     globals()[name] = value  # so that this function is asked once for each name
     return value

@@ -111,6 +111,15 @@ def test_import_is_light() -> None:
     subprocess.run([sys.executable, "-c", script], check=True)
 
 
+def test_auto_classes_know_the_processor_wherever_the_model_is_known() -> None:
+    script = (
+        "import sys; from transformers import AutoProcessor; from self1e import SELF1EForSegmentation; "
+        "print(type(AutoProcessor.from_pretrained(sys.argv[1])).__name__)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(BUNDLED["nano"])], capture_output=True, text=True)
+    assert ran.stdout == "SELF1EProcessor\n"
+
+
 def test_segmenting_imports_what_it_uses(tmp_path: Path) -> None:
     script = (
         "import sys; from self1e.cli import main\n"

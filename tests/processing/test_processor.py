@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from PIL import Image
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
 from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
@@ -46,6 +46,12 @@ def test_packing_makes_one_row_of_a_picture(processor):
     assert inputs.conversation_ids.amax(dim=1).tolist() == [2, 0]
     image_token = processor.tokenizer.convert_tokens_to_ids(IMG_CONTEXT)
     assert (inputs.input_ids == image_token).sum(dim=1).tolist() == inputs.image_token_counts == [2, 1]
+
+
+def test_auto_classes_give_the_processor_and_not_its_tokenizer(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    read = AutoProcessor.from_pretrained(tmp_path, local_files_only=True)
+    assert type(read) is SELF1EProcessor and (read.image_size, read.max_tiles) == (28, 4)
 
 
 def test_masks_go_with_the_rows(processor):

@@ -1,8 +1,13 @@
 """Prompts and conversations against plain forward passes of the same tiny random model."""
 
 import copy
+import os
+import pickle
+import signal
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import numpy as np
 import pytest
@@ -251,7 +256,43 @@ def test_copies_go_on_with_the_picture(segmenter):
     assert segmenter.start_chat().picture is segmenter.set_image(segmenter.start_chat().picture)
 
 
+def test_another_process_goes_on_with_the_picture(segmenter):
+    """After passes of its own, of which transformers leaves hooks in the layers."""
+    segmenter.set_image(picture())
+    expected = segmenter.segment(prompt="ball", logits=True).logits
+    ids = torch.tensor([[1, 2, 3]])
+    states = segmenter.model.model.language_model(ids, output_hidden_states=True).hidden_states
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        there = pool.submit(segmenter.segment, prompt="ball", logits=True).result()
+    assert_close(there.logits, expected)
+    for own in (segmenter, pickle.loads(pickle.dumps(segmenter))):
+        assert_close(own.model.model.language_model(ids, output_hidden_states=True).hidden_states, states)
+        assert_close(own.segment(prompt="ball", logits=True).logits, expected)
+
+
 # What cannot be done
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_fork_says_what_to_do_in_place_of_hanging(segmenter, monkeypatch, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    segmenter.segment(picture(128, 128), "ball")
+    reading, writing = os.pipe()
+    if not (child := os.fork()):
+        signal.alarm(30)  # which ends it, should it hang
+        try:
+            torch.set_num_threads(threads)
+            said = str(len(segmenter.segment(picture(), "ball")))
+        except RuntimeError as error:
+            said = str(error)
+        os.write(writing, said.encode())
+        os._exit(0)
+    torch.set_num_threads(before)
+    os.waitpid(child, 0)
+    said = os.read(reading, 1000).decode()
+    assert said == "1" if threads == 1 else "'spawn'" in said
 
 
 @pytest.mark.parametrize(

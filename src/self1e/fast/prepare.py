@@ -15,12 +15,13 @@ import sys
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import chain, count, takewhile
+from itertools import chain, takewhile
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from transformers.utils import output_capturing
 
 from self1e.fast.attention import choose_attention
 from self1e.fast.folding import FoldedHead, FoldedProjector
@@ -65,8 +66,13 @@ class FastModel:
         self._projector = _Derived(self._make_projector)
         self._head = _Derived(self._make_head)
         self._prefixes = _Derived(self._no_prefixes)
-        self._weights = _Version(count().__next__)
+        self._weights = _Version()
         self.vision_version()  # before threads could ask for it at the same time
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        if self.compiled:
+            compile_layers(self.network)  # copies of layers come without what torch has made of them
 
     def encode_images(self, pixel_values: Tensor) -> ImageFeatures:
         """As `SELF1EForSegmentation.encode_images`; without the uncompressed features, of which the head has its part.
@@ -183,9 +189,16 @@ class _Version(_Derived[int]):
     """Counts how often weights have changed. A copy goes on from the same number, as its weights are the same."""
 
     _copied = False
+    _value = -1
+
+    def __init__(self) -> None:
+        super().__init__(self._next)
+
+    def _next(self) -> int:
+        return self._value + 1
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_make": count(self._value + 1).__next__, "_value": self._value, "_copied": True}
+        return super().__getstate__() | {"_value": self._value, "_copied": True}
 
     def of(self, *parts: nn.Module) -> int:
         """The number for the weights of these parts as they are now."""
@@ -238,6 +251,19 @@ def compile_layers(model: SELF1EForSegmentation) -> None:
     check_compiler(model.device)
     for layer in model.model.language_model.layers:
         layer.compile(dynamic=True)  # rows and tokens differ from pass to pass
+
+
+def drop_hooks(model: nn.Module) -> None:
+    """Takes out what transformers has hooked in to record hidden states: local functions, which cannot be pickled.
+
+    It hooks them in again in the next forward.
+    """
+    for part in model.modules():
+        if hasattr(part, "_output_capturing_hooks_installed"):
+            del part._output_capturing_hooks_installed
+        hooks: dict[int, Callable[..., Any]] = getattr(part, "_forward_hooks", {})
+        for number in [number for number, hook in hooks.items() if hook.__module__ == output_capturing.__name__]:
+            del hooks[number]
 
 
 def _stay_within_context(model: SELF1EForSegmentation) -> None:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import cached_file
 
 from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
@@ -65,6 +65,8 @@ class SELF1EProcessor:
             hub_options: `revision`, `token`, `cache_dir`, `local_files_only`.
         """
         folder = expand_name(str(folder))
+        for name in ("trust_remote_code", "_from_auto"):  # which AutoProcessor gives, and means nothing here
+            hub_options.pop(name, None)
         # With settings given, transformers does not read InternVL's own, which ask to run code of the model's.
         tokenizer = AutoTokenizer.from_pretrained(folder, config=SELF1EConfig(), trust_remote_code=False, **hub_options)
         config = _read_json(folder, CONFIG_NAME, hub_options)
@@ -162,6 +164,9 @@ class SELF1EProcessor:
         """The tokens that conversations about a picture of columns x rows tiles begin with."""
         columns, rows = grid
         return encode_prefix(self.tokenizer, columns * rows * self.tokens_per_tile)
+
+
+AutoProcessor.register(SELF1EConfig, SELF1EProcessor)
 
 
 def mask_logits_to_picture(logits: Tensor, size: tuple[int, int]) -> Tensor:

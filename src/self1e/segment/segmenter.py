@@ -13,9 +13,11 @@ tower once, however much is asked about it.
 
 from __future__ import annotations
 
+import copy
+import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
 
@@ -23,7 +25,7 @@ import torch
 from torch import Tensor
 
 from self1e.checkpoints.hub import Checkpoint
-from self1e.fast import prepare
+from self1e.fast import drop_hooks, prepare
 from self1e.fast.transfers import pinned
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageSource, load_image
@@ -66,7 +68,8 @@ class Segmenter:
 
     Results are deterministic. Several threads may call one segmenter at a time if each call names its picture: nothing
     is kept between calls but what `set_image` sets, and what makes later calls faster (`self1e.fast`). A `Chat` belongs
-    to one thread.
+    to one thread. A segmenter can be pickled, and so given to another process that is started by "spawn"; one that is
+    forked is refused, as it would hang, unless torch uses one thread.
 
     Args:
         model: Is put into eval mode and made ready for inference; see `self1e.fast.prepare`.
@@ -98,6 +101,7 @@ class Segmenter:
         self.quantization = quantization
         self._warned = False
         self._picture: EncodedPicture | None = None
+        self._process = os.getpid()
 
     @classmethod
     def from_pretrained(
@@ -159,6 +163,16 @@ class Segmenter:
             quantization=loaded.quantization,
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle and copies take: all but the hooks of transformers, which that puts in again by itself."""
+        weights = {id(weight): weight for weight in chain(self.model.parameters(), self.model.buffers())}
+        state = copy.deepcopy(self.__dict__, weights)  # of weights no second ones
+        drop_hooks(state["model"])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_process": os.getpid()}
+
     def __repr__(self) -> str:
         dtype = str(self.model.dtype).removeprefix("torch.")
         scheme = f", quantize={self.quantization.scheme!r}" if self.quantization else ""
@@ -202,6 +216,12 @@ class Segmenter:
 
     def _encoded(self, image: Picture | None) -> EncodedPicture:
         """The picture of a call, encoded; that of `set_image` for None."""
+        if os.getpid() != self._process and torch.get_num_threads() > 1:
+            raise RuntimeError(
+                "this process was forked from the one that loaded the model, and torch's threads, which a fork leaves "
+                "behind, would be waited for forever: start processes by multiprocessing's 'spawn', or begin each with "
+                "torch.set_num_threads(1)"
+            )
         if image is None:
             if self._picture is None:
                 raise ValueError("there is no picture: give one, or call set_image(picture) first")
