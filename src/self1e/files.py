@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import re
 import shutil
 import warnings
 from collections import Counter
@@ -110,6 +111,16 @@ def expand_user(path: str | os.PathLike[str]) -> Path:
 def expand_name(name: str) -> str:
     """A name that may be a path: `~` at its beginning is the user's home folder; others stay as they are written."""
     return str(expand_user(name)) if name.startswith("~") else name
+
+
+def address_of(path: str | os.PathLike[str]) -> str | None:
+    """The address that somebody gave in place of a path, of which paths keep one slash; None for a path.
+
+    >>> address_of("https://x.org/a.png"), address_of(Path("https://x.org/a.png")), address_of("c:/a.png")
+    ('https://x.org/a.png', 'https://x.org/a.png', None)
+    """
+    found = re.match(r"(https?|ftp|file|s3|gs):/+", os.fspath(path), re.IGNORECASE)
+    return f"{found[1]}://{os.fspath(path)[found.end() :]}" if found else None
 
 
 @contextmanager

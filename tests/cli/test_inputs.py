@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from command_line import save_picture
+from command_line import Cli, assert_one_sentence, save_picture
 from PIL import Image
 
 from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, output_names, slug
 from self1e.cli.terminal import CliError
-from self1e.processing.images import load_image
+from self1e.processing.images import ImageError, load_image
 
 
 @pytest.fixture
@@ -53,6 +54,15 @@ def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
         find_pictures([str(tmp_path / "empty")], False)
     with pytest.raises(CliError, match="no picture matches"):
         find_pictures([f"{tmp_path}/*.png"], False)
+
+
+@pytest.mark.parametrize("address", ["https://x.org/a.png", "http://x.org/a.png?size=9", "s3://bucket/a.png"])
+def test_addresses_are_no_paths(cli: Cli, address: str) -> None:
+    """Not even where they have become one, and lost a slash."""
+    assert_one_sentence(cli("segment", address, "-p", "the dog"), f"{address} is an address: download")
+    assert_one_sentence(cli("chat", address), f"{address} is an address: download")
+    with pytest.raises(ImageError, match=re.escape(f"{address} is an address")):
+        load_image(Path(address))
 
 
 def test_prompts() -> None:

@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 
 from self1e.cli.terminal import CliError
-from self1e.files import expand_user, files_of_user, pictures_among
+from self1e.files import address_of, expand_user, files_of_user, pictures_among
 
 SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
 """Forms of a result -> how the names of its files end."""
@@ -31,10 +31,12 @@ def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
     A file that is named is taken whatever it is called, so that a wrong one is reported and not passed over.
 
     Raises:
-        CliError: When a folder or pattern holds no picture.
+        CliError: When a folder or pattern holds no picture, or a name is an address.
     """
     found: dict[Path, Path] = {}
     for name in names:
+        if address := address_of(name):
+            raise CliError(f"{address} is an address: download the picture, and give its file")
         path = expand_user(name)
         if path.is_dir():
             paths = _in_folder(path, recursive)

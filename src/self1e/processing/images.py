@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from self1e.files import expand_name, register_heif
+from self1e.files import address_of, expand_name, register_heif
 
 ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 
@@ -204,6 +204,8 @@ def _decode_path(path: Path) -> Image.Image:
     except ImageError:
         raise
     except FileNotFoundError:
+        if address := address_of(path):
+            raise ImageError(f"{address} is an address: download the picture, and give its file") from None
         raise ImageError(f"there is no file {path}: check the path") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot open {str(path)!r} ({error}): check the path and its permissions") from error
