@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
+from small_runs import history
 from tiny import TINY
 
 from self1e.model.network import SELF1EForSegmentation
@@ -151,6 +153,23 @@ def test_resumed_run_equals_uninterrupted_run(tmp_path: Path) -> None:
     first, second = weights(whole), weights(resumed)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_finished_run_can_be_lengthened(tmp_path: Path) -> None:
+    """At a constant rate it ends as one of as many steps; falling rates are those of the longer run from there on."""
+    quick = {"pictures_per_step": 1, "warmup_steps": 1, "learning_rate": 3e-3, "schedule": "constant"}
+    whole = weights(train(settings(tmp_path / "whole", optimisation=quick | {"steps": 4}), device="cpu"))
+    for steps in (2, 4):
+        lengthened = train(settings(tmp_path / "run", optimisation=quick | {"steps": steps}), device="cpu")
+    assert all(torch.equal(value, weights(lengthened)[name]) for name, value in whole.items())
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["optimisation"]["steps"] == 4
+    with pytest.raises(ConfigError, match=r"optimisation.steps: 4 there, 3 now"):
+        train(settings(tmp_path / "run", optimisation=quick | {"steps": 3}), device="cpu")
+    for steps in (2, 4):
+        falling = quick | {"schedule": "linear", "warmup_steps": 0, "steps": steps}
+        train(settings(tmp_path / "falling", optimisation=falling), device="cpu")
+    rates = [line["learning_rate"] for line in history(tmp_path / "falling" / "checkpoint-4") if "loss" in line]
+    assert rates == pytest.approx([3e-3, 1.5e-3, 1.5e-3, 0.75e-3])
 
 
 SILENT = {"toyland": {**DATA.model_dump(), "segmenting": 0, "textual": 0, "rehearsed": 0}}

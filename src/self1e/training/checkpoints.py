@@ -12,6 +12,7 @@ output/
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -23,6 +24,8 @@ from transformers.trainer_utils import get_last_checkpoint
 from self1e.checkpoints.hub import BUNDLED
 from self1e.files import expand_user, folder_when_complete, write_atomically, write_json
 from self1e.training.config import ConfigError, TrainConfig
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED = "unfinished"
 AVERAGE = "average"
@@ -41,7 +44,8 @@ FREE = ("output", "workers", "log_every", "keep")
 def claim(settings: TrainConfig, processes: int) -> None:
     """Makes the output folder this run's own: writes its settings there, or sees that they are the same as before.
 
-    Settings of a start that came to no checkpoint bind nobody, and are written afresh.
+    Only `steps` may become more: then the run goes on, finished or not. Settings of a start that came to no checkpoint
+    bind nobody, and are written afresh.
 
     Args:
         settings: Of the run.
@@ -66,27 +70,39 @@ def claim(settings: TrainConfig, processes: int) -> None:
     if not taken:
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / RUN, _run(settings, processes), overwrite=True)
-        with write_atomically(path, overwrite=ours) as file:  # whose presence makes the claim
-            file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
+        _write_settings(settings, path, overwrite=ours)  # whose presence makes the claim
         return
     earlier, now = yaml.safe_load(path.read_text("utf-8")), settings.model_dump(mode="json")
+    before, steps = earlier["optimisation"]["steps"], settings.optimisation.steps
+    if steps > before:
+        earlier["optimisation"]["steps"] = steps
     changed = _differences(_deciding(earlier), _deciding(now))
     if changed:
         raise ConfigError(
             f"{output} belongs to a run with other settings ({'; '.join(changed)}): choose another output"
         )
-    before, here = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
-    if before["engine"] != here["engine"]:
+    there, here = json.loads((output / RUN).read_text("utf-8")), _run(settings, processes)
+    if there["engine"] != here["engine"]:
         raise ConfigError(
-            f"the run in {output} was started with {before['engine']}, and cannot go on with {here['engine']}, "
+            f"the run in {output} was started with {there['engine']}, and cannot go on with {here['engine']}, "
             "whose checkpoints differ: start it as before, or choose another output"
         )
     name = "pictures_of_a_step"
-    if before[name] != here[name]:
+    if there[name] != here[name]:
         raise ConfigError(
-            f"a step of the run in {output} has {before[name]} pictures, and would have {here[name]} with {processes} "
+            f"a step of the run in {output} has {there[name]} pictures, and would have {here[name]} with {processes} "
             "processes: change optimisation.accumulate, or start as many as before"
         )
+    if steps > before:
+        logger.info(
+            "the run of %s steps in %s goes on to step %s, at the rates of so long a run", before, output, steps
+        )
+        _write_settings(settings, path, overwrite=True)
+
+
+def _write_settings(settings: TrainConfig, path: Path, overwrite: bool) -> None:
+    with write_atomically(path, overwrite) as file:
+        file.write(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).encode())
 
 
 def _run(settings: TrainConfig, processes: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_optimizer_state_dict,
 )
 from torch.distributed.tensor import DTensor
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
@@ -346,6 +347,13 @@ class SELF1ETrainer(Trainer):
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULE)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Rates are those of the schedule as it is now: it may be longer than that of the checkpoint."""
+        self._load_states(checkpoint)
+        if checkpoint is not None and isinstance(self.lr_scheduler, LambdaLR):  # not DeepSpeed's
+            self.lr_scheduler.last_epoch -= 1
+            self.lr_scheduler.step()
+
+    def _load_states(self, checkpoint: str | None) -> None:
         if checkpoint is None or not self.is_fsdp_enabled:
             super()._load_optimizer_and_scheduler(checkpoint)
             return
