@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,11 +13,13 @@ from small_runs import config, history, own_data
 from torch import nn
 
 from self1e import Segmenter
+from self1e.checkpoints.adapters import merge
+from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.weights import ModelError
 from self1e.cli import run
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
-from self1e.training.adapters import adapter_state, merge, save_adapter
+from self1e.training.adapters import adapter_state, add_adapters, save_adapter
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, Lora, Optimisation, TrainConfig
 from self1e.training.run import build, train, with_adapters
@@ -84,6 +87,19 @@ def test_adapters_merge_into_the_model_they_were(tmp_path: Path, tiny_model_fold
         Segmenter.from_pretrained(str(finished), device="cpu").segment(tmp_path / "1.png", "the red thing").mask.shape
     )
 
+    picture, prompt = tmp_path / "1.png", "the red thing"
+    expected = Segmenter.from_pretrained(finished, device="cpu").segment(picture, prompt, logits=True)
+    for folder in ("adapter", "checkpoint-3"):
+        found = Segmenter.from_pretrained(output / folder, device="cpu").segment(picture, prompt, logits=True)
+        np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
+    assert run(["segment", str(picture), "-p", prompt, "--model", str(output / "adapter"), "-f", "json"]) in (0, 1)
+    assert run(["info", str(output / "adapter")]) == 0
+    assert str(open_checkpoint(output / "adapter")).startswith(f"adapters of {tiny_model_folder}; `self1e merge` ")
+    next_stage, _ = build(settings_for(tmp_path, output / "adapter", image_to_segmentation=False))
+    assert all(
+        torch.equal(value, after[name].float()) for name, value in next_stage.state_dict().items() if name in after
+    )
+
     command = ["merge", str(output / "adapter"), str(tmp_path / "merged"), "--dtype", "float32"]
     assert run(command) == 0
     again = load_file(tmp_path / "merged" / "model.safetensors")
@@ -115,6 +131,16 @@ def test_adapters_find_a_bundled_model_again(tmp_path: Path) -> None:
 def test_faults_are_named(tmp_path: Path, tiny_model_folder: Path) -> None:
     with pytest.raises(ModelError, match="no adapter folder"):
         merge(tiny_model_folder)
+    settings = settings_for(tmp_path, Path("nano"))
+    save_adapter(add_adapters(build(settings)[0], Lora(rank=1), 0, "moved/away/from"), tmp_path / "adapter")
+    SELF1EProcessor.from_pretrained(tiny_model_folder).save_pretrained(tmp_path / "adapter")
+    with pytest.raises(
+        ModelError, match=r"adapter adapts cannot be .*moved/away/from.* self1e merge .*adapter DST --base"
+    ):
+        Segmenter.from_pretrained(tmp_path / "adapter")
+    (tmp_path / "adapter" / "trained.safetensors").unlink()
+    with pytest.raises(ModelError, match="not of this package"):
+        Segmenter.from_pretrained(tmp_path / "adapter")
     for changes, said in (
         ({"optimisation": {"optimiser": "muon"}}, "set optimiser: adamw"),
         ({"optimisation": {"rates": {"vision": 0}}}, "rates are 0 for vision of lora.targets"),

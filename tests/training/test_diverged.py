@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from small_runs import config, own_data, write_config
 
 from self1e import ModelError, Segmenter
+from self1e.checkpoints.adapters import merge
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.cli import run
-from self1e.training.adapters import merge
 from self1e.training.run import train
 from self1e.training.watch import DivergedError
 

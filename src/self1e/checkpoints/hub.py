@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
 from self1e.checkpoints.names import HEAD, RELEASED_HEAD, Layout, layout_of
-from self1e.checkpoints.weights import ModelError, WeightFiles, read_json
+from self1e.checkpoints.weights import ADAPTERS, ModelError, WeightFiles, read_json
 from self1e.files import expand_user
 
 BUNDLED = {name: Path(__file__).parents[1] / "assets" / name for name in ("mini", "nano")}
 """Models that come with the package. A folder of the same name is given as "./nano"."""
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")  # settings, weights, tokenizer; no code, no pickles
+ADAPTER_CONFIG = "adapter_config.json"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -41,6 +45,7 @@ class Checkpoint:
         settings: The content of its `config.json`.
         layout: Whose names its settings and tensors have; see `self1e.checkpoints.names`.
         weights: Its weight files, of which the headers were read.
+        base: If these are low-rank adapters, the name of the model that they were trained on.
     """
 
     name: str
@@ -48,14 +53,43 @@ class Checkpoint:
     settings: dict[str, Any]
     layout: Layout
     weights: WeightFiles
+    base: str | None = None
 
     @property
     def can_segment(self) -> bool:
         """Whether it has the refilling head; a base model has none."""
         return any(name.startswith((HEAD, RELEASED_HEAD)) for name in self.weights.shapes)
 
+    def open_base(self) -> Checkpoint:
+        """The model that adapters were trained on; this one, if it is none.
+
+        Raises:
+            ModelError: When it cannot be found any more.
+        """
+        if self.base is None:
+            return self
+        try:
+            return open_checkpoint(self.base)
+        except ModelError as error:
+            raise ModelError(
+                f"the model that {self.folder} adapts cannot be opened: {error}. If it is elsewhere, or has another "
+                f"name: self1e merge {self.folder} DST --base MODEL"
+            ) from None
+
+    def numbers(self) -> Counter[torch.dtype]:
+        """How many numbers are stored in each type; see `WeightFiles.numbers`. Adapters come on top of their base."""
+        own = self.weights.numbers()
+        return own if self.base is None else own + self.open_base().numbers()
+
+    def sha256(self) -> str:
+        """Of all weights, as `WeightFiles.sha256`; of adapters together with their base."""
+        own = self.weights.sha256()
+        return own if self.base is None else hashlib.sha256(f"{own} {self.open_base().sha256()}".encode()).hexdigest()
+
     def __str__(self) -> str:
         """What kind of model it is."""
+        if self.base is not None:
+            return f"adapters of {self.base}; `self1e merge` writes the model that they make of it"
         if self.layout == "self1e":
             return "self1e model"
         return f"{'SELF1E release' if self.can_segment else 'InternVL base model'} ({self.layout} layout)"
@@ -95,7 +129,11 @@ def open_checkpoint(
     if place is None:
         folder = _inside(_download(name, revision, subfolder, PATTERNS, hub), subfolder)
     full_name += f"@{revision}" if revision else ""
-    return Checkpoint(full_name, folder, settings, layout, WeightFiles(folder))
+    weights = WeightFiles(folder)
+    base = None
+    if weights.paths[0].name == ADAPTERS:
+        base = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or ""
+    return Checkpoint(full_name, folder, settings, layout, weights, base)
 
 
 def _local_folder(name: str, revision: str | None) -> Path | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from self1e.checkpoints.check import LM_HEAD, check_weights, match_names, network_config
 from self1e.checkpoints.convert import plan_conversion
@@ -61,7 +62,7 @@ def read_checkpoint(source: Any, options: dict[str, Any]) -> tuple[Path | None, 
     location = {key: options.pop(key) for key in LOCATION if key in options}
     checkpoint = source if isinstance(source, Checkpoint) else open_checkpoint(source, **location)
     config: SELF1EConfig | None = options.pop("config", None)
-    if checkpoint.layout == "self1e":
+    if checkpoint.layout == "self1e" and checkpoint.base is None:
         changes = {key: options.pop(key) for key in SELF1EConfig.__annotations__ if key in options}
         config = config or network_config(checkpoint, **changes)
         stored, unexpected = match_names(checkpoint)
@@ -73,12 +74,25 @@ def read_checkpoint(source: Any, options: dict[str, Any]) -> tuple[Path | None, 
         return checkpoint.folder, {**options, "config": config}
     if config is not None:
         raise ValueError(f"{source} is converted while it is loaded: give single settings instead of a config")
-    plan = plan_conversion(checkpoint, **{key: options.pop(key) for key in CONVERSION if key in options})
+    if checkpoint.base is not None:
+        config, weights = _merged(checkpoint, options.get("dtype"))
+    else:
+        plan = plan_conversion(checkpoint, **{key: options.pop(key) for key in CONVERSION if key in options})
+        config, weights = plan.config, {tensor.name: tensor.make() for tensor in plan.tensors}
     for key in SELF1EConfig.__annotations__:
         if key in options:
-            setattr(plan.config, key, options.pop(key))
-    weights = {tensor.name: tensor.make() for tensor in plan.tensors}
-    return None, {**options, "config": plan.config, "state_dict": weights}
+            setattr(config, key, options.pop(key))
+    return None, {**options, "config": config, "state_dict": weights}
+
+
+def _merged(checkpoint: Checkpoint, dtype: Any) -> tuple[SELF1EConfig, dict[str, Tensor]]:
+    """Settings and weights of the model that adapters make of their base."""
+    try:
+        from self1e.checkpoints.adapters import merge
+    except ImportError as error:
+        raise ModelError(f"{checkpoint.folder} holds adapters, which need peft: pip install 'self1e[train]'") from error
+    model = merge(checkpoint.folder, dtype=dtype if isinstance(dtype, torch.dtype) else "auto")
+    return model.config, model.state_dict()
 
 
 SELF1EForSegmentation.checkpoint_reader = staticmethod(read_checkpoint)

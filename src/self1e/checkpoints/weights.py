@@ -25,6 +25,8 @@ from self1e.files import write_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+ADAPTERS, TRAINED = "adapter_model.safetensors", "trained.safetensors"
+"""Of low-rank adapters, see `self1e.training.adapters`: what they learnt, and the weights that were trained in full."""
 SHARD_NAME = re.compile(r".*-\d+-of-\d+\.safetensors")
 LOOKED_AT = 4096
 """Numbers of a tensor that are looked at when it is loaded: training that diverges leaves whole tensors of NaN."""
@@ -60,7 +62,7 @@ class PlannedTensor:
 
 
 class WeightFiles:
-    """The tensors of a folder with `model.safetensors`, or with shards and their index.
+    """The tensors of a folder with `model.safetensors`, with shards and their index, or of low-rank adapters.
 
     Opening reads the headers of all files and finds those that are missing or cut short. Tensors are read one at a
     time; `release` lets go of everything that was mapped into memory to do so.
@@ -157,6 +159,10 @@ def _weight_paths(folder: Path) -> list[Path]:
     """The safetensors files that make up the checkpoint in `folder`, in order."""
     if (folder / SINGLE_FILE).is_file():
         return [folder / SINGLE_FILE]
+    if (folder / ADAPTERS).is_file():
+        if not (folder / TRAINED).is_file():
+            raise ModelError(f"the adapters in {folder} are not of this package: there is no {TRAINED} beside them")
+        return [folder / ADAPTERS, folder / TRAINED]
     if (folder / INDEX_FILE).is_file():
         weight_map = read_json(folder / INDEX_FILE).get("weight_map")
         if not isinstance(weight_map, dict):

@@ -97,7 +97,7 @@ def command(
     with _process_group(processes):
         checkpoint = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
         segmenter = load_segmenter(checkpoint, loading)
-        facts = _facts(segmenter, checkpoint.weights.sha256())
+        facts = _facts(segmenter, checkpoint.sha256())
         if process == 0:
             show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
         figures: list[dict[str, Any]] = []

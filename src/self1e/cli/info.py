@@ -50,7 +50,8 @@ def command(
     with busy(f"looking at {model}"):
         checkpoint = open_checkpoint(model, revision=revision, subfolder=subfolder)
         files = checkpoint.weights
-        rows = describe(network_config(checkpoint), files) | {"kind": str(checkpoint)}
+        whole = checkpoint.open_base().weights  # beside which adapters are small
+        rows = describe(network_config(checkpoint), whole) | {"kind": str(checkpoint)}
         if not checkpoint.can_segment:
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
         if nouns := TaughtNouns.read(checkpoint.folder):

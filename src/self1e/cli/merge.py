@@ -37,9 +37,9 @@ def command(
     The sum is taken in float32, whatever the base and the result are stored in.
     """
     need_training_extra("merging")
+    from self1e.checkpoints.adapters import merge
     from self1e.processing.processor import SELF1EProcessor
     from self1e.segment.devices import DTYPES
-    from self1e.training.adapters import merge
 
     if dtype not in ("auto", *DTYPES):
         raise CliError(f"unknown --dtype {dtype!r}: use auto, {', '.join(DTYPES)}")

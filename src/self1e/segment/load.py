@@ -65,7 +65,7 @@ def load_model(name: str | Path | Checkpoint, options: LoadOptions | None = None
         checkpoint = name
     else:
         checkpoint = open_checkpoint(name, revision=options.revision, subfolder=options.subfolder)
-    numbers = checkpoint.weights.numbers()
+    numbers = checkpoint.numbers()
     stored = numbers.most_common(1)[0][0] if numbers else torch.float32
     dtype = choose_dtype(options.dtype, device, stored, numbers.total())
     processor = _load_processor(checkpoint.folder)

@@ -1,4 +1,4 @@
-"""Low-rank adapters, by peft: given to a model, saved alone, and merged into the weights they adapt.
+"""Low-rank adapters, by peft: given to a model, and saved alone. `self1e.checkpoints.adapters` merges them.
 
 An adapter folder holds all that training changed: peft's own two files (`adapter_model.safetensors`, what the adapters
 learnt, and `adapter_config.json`, of which model), `trained.safetensors`, the weights that were trained in full, and
@@ -10,22 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from self1e.checkpoints.hub import open_checkpoint
-from self1e.checkpoints.load import SELF1EForSegmentation, load_network
-from self1e.checkpoints.weights import ModelError, load_finite
-from self1e.model.config import SELF1EConfig
+from self1e.checkpoints.load import SELF1EForSegmentation
+from self1e.checkpoints.weights import ADAPTERS, TRAINED, load_finite
 from self1e.training.config import Lora, Optimisation
 from self1e.training.optimisers import group_of
 
-TRAINED = "trained.safetensors"
-ADAPTERS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 _PREFIX = "base_model.model."  # what peft puts before the names of the model's own weights
 
 
@@ -106,54 +101,3 @@ def adapter_state(folder: Path) -> dict[str, Tensor]:
         for name, weight in load_finite(folder / ADAPTERS).items()
     }
     return adapters | {_PREFIX + name: weight for name, weight in load_finite(folder / TRAINED).items()}
-
-
-def merge(
-    folder: Path, base: str | None = None, dtype: torch.dtype | Literal["auto"] = "auto"
-) -> SELF1EForSegmentation:
-    """The model that adapters make of the one they were trained on, without adapters.
-
-    Args:
-        folder: Adapter folder.
-        base: The model it was trained on, where that is not where it was.
-        dtype: Of the result. "auto": that of the base. Merged in float32 whatever it is.
-
-    Raises:
-        ModelError: When the folder is no adapter folder, there is no such base, or they do not fit.
-    """
-    missing = [name for name in (ADAPTER_CONFIG, ADAPTERS, TRAINED, "config.json") if not (folder / name).is_file()]
-    if missing:
-        raise ModelError(f"{folder} is no adapter folder: it lacks {', '.join(missing)}")
-    config = LoraConfig.from_pretrained(str(folder))
-    base = base or config.base_model_name_or_path
-    if not base:
-        raise ModelError(f"{folder} does not say which model it was trained on: name it")
-    checkpoint = open_checkpoint(base)
-    trained_as = SELF1EConfig.from_pretrained(folder)
-    # The head of a base that has none came with the run.
-    options = {} if checkpoint.can_segment else {"refilling": trained_as.refilling}
-    model = load_network(checkpoint, **options)
-    if dtype == "auto":
-        dtype = model.dtype
-    model = model.float()
-    if trained_as.refilling != model.config.refilling:
-        raise ModelError(
-            f"{folder} was trained with refilling: {trained_as.refilling}, {base} has {model.config.refilling}: "
-            "name the model that it was trained on"
-        )
-    model.config.update({name: getattr(trained_as, name) for name in SELF1EConfig.__annotations__})
-    _load_trained(model, folder)
-    load_finite(folder / ADAPTERS)  # peft reads it for itself, whatever is in it
-    return PeftModel.from_pretrained(model, str(folder)).merge_and_unload().to(dtype)
-
-
-def _load_trained(model: nn.Module, folder: Path) -> None:
-    """Weights that were trained in full."""
-    weights = load_finite(folder / TRAINED)
-    own = model.state_dict()
-    wrong = [name for name, value in weights.items() if name not in own or own[name].shape != value.shape]
-    if wrong:
-        raise ModelError(
-            f"weights of {folder / TRAINED} do not fit the model: {', '.join(wrong)}; name the one it was trained on"
-        )
-    model.load_state_dict(weights, strict=False)

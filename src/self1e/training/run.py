@@ -18,6 +18,7 @@ from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
 
+from self1e.checkpoints.adapters import merge
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.fast.attention import FEW_PASSES
@@ -27,7 +28,7 @@ from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokenizers import train_tokenizer, with_special_tokens
 from self1e.segment.devices import choose_device
-from self1e.training.adapters import add_adapters, freeze, merge
+from self1e.training.adapters import add_adapters, freeze
 from self1e.training.build_from_scratch import build_from_scratch
 from self1e.training.checkpoints import AVERAGE, claim, clean, copy_model, last_checkpoint, local_folder
 from self1e.training.collate import Collator
