@@ -38,7 +38,7 @@ def own_file(folder: Path, good: int = 6, broken: int = 0, name: str = "own") ->
 
 
 def settings(folder: Path, data: dict[str, Any]) -> Path:
-    tree = {"output": str(folder / "run"), "init": "nowhere", "data": data, "optimisation": {"steps": 10}}
+    tree = {"output": str(folder / "run"), "init": "nano", "data": data, "optimisation": {"steps": 10}}
     (folder / "config.yaml").write_text(json.dumps(tree))
     return folder / "config.yaml"
 

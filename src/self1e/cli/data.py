@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from self1e.data.check import CheckReport
     from self1e.data.members import Member
     from self1e.data.parallel import Progress
+    from self1e.data.readable import Reader
     from self1e.data.settings import MixtureData
     from self1e.data.stats import SourceStats, Spread
     from self1e.training.config import TrainConfig
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
 CHECK_HELP = (
     "Read all data of a training run, and say what is wrong.\n\n"
     "Opens each picture and makes every mask, once, of training and validation. Tells of broken records, of masks that "
-    "are empty for no stated reason, of pictures that are there twice, and of pictures that validation or test splits "
-    "of the RefCOCO family hold, which should not be trained on. Counts the class names, and draws examples."
+    "are empty for no stated reason, of texts that are too long for the model, of pictures that are there twice, and "
+    "of pictures that validation or test splits of the RefCOCO family hold, which should not be trained on. "
+    "Counts the class names, and draws examples."
 )
 STATS_HELP = (
     "Describe the data of a training run in numbers.\n\n"
@@ -115,6 +117,7 @@ def check(
 
     members, held_out = _opened(data)
     members += _validation_members(settings)
+    reader = _reader(settings)
     with _progress() as on_progress:
         report = check_members(
             members,
@@ -124,6 +127,7 @@ def check(
             limit=limit,
             seed=data.seed,
             workers=_workers(workers),
+            reader=reader,
             on_progress=on_progress,
         )
     show(_check_table(report))
@@ -264,6 +268,18 @@ def _members(data: MixtureData, filtered: bool) -> list[Member]:
         sources = part.open(Path(data.root) if data.root is not None else None)
         parts[name] = (part.rate, [(source, filtered) for source in sources])
     return members_of(parts)
+
+
+def _reader(settings: TrainConfig) -> Reader | None:
+    """What the model of the run reads; None, and a notice, if it is not here."""
+    from self1e.checkpoints.weights import ModelError
+    from self1e.training.reading import reader_of
+
+    try:
+        return reader_of(settings)
+    except ModelError as error:
+        notice(f"whether texts are too long for the model is not known: {error}")
+        return None
 
 
 def _workers(chosen: int | None) -> int:

@@ -18,7 +18,7 @@ SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.p
 #: What earlier runs left in a folder is not taken for pictures to segment.
 OWN_OUTPUTS = tuple(suffix for suffix in SUFFIXES.values() if suffix.endswith(".png"))
 
-LONGEST_PROMPT = 2000
+LONGEST_PROMPT = 50_000
 """Characters. What a model can read is checked by the model, in tokens; this catches a file pasted by mistake."""
 
 LONGEST_SLUG, LONGEST_STEM = 60, 120

@@ -22,6 +22,7 @@ from self1e.data.masks import IGNORE
 from self1e.data.members import Listing, Member, SourceReport, list_records, ranked, reason_of
 from self1e.data.mixture import usable
 from self1e.data.parallel import Chunk, Progress, over_records
+from self1e.data.readable import Reader, asked
 from self1e.data.records import DataError, NothingSaid, Query, Record, Source, Talk, misfit
 from self1e.processing.images import load_image, read_head
 
@@ -252,6 +253,7 @@ def check(
     limit: int | None = None,
     seed: int = 1,
     workers: int = 0,
+    reader: Reader | None = None,
     on_progress: Progress | None = None,
 ) -> CheckReport:
     """Reads all records of all members.
@@ -264,6 +266,7 @@ def check(
         limit: Most records to read of a member; they are drawn at random.
         seed: Of that draw.
         workers: Processes that read; 0 for this one.
+        reader: The model that is to learn from them. None: texts may be of any length.
         on_progress: Told of records done, and of all.
 
     Raises:
@@ -273,7 +276,8 @@ def check(
     tested_on = frozenset(map(_digest, held_out_files))
     listings = [list_records(member, held_out).some(limit, (seed, i)) for i, member in enumerate(members)]
     found: list[dict[int, Finding]] = [{} for _ in members]
-    for looks in over_records(look_at, [member.source for member in members], listings, workers, on_progress):
+    common = [member.source for member in members], reader
+    for looks in over_records(look_at, common, listings, workers, on_progress):
         for number, place, finding in looks:
             found[number][place] = finding
     paths: dict[bytes, set[str]] = {}  # of each digest
@@ -325,13 +329,13 @@ def _summary(
     )
 
 
-def look_at(sources: Sequence[Source], chunk: Chunk) -> list[tuple[int, int, Finding]]:
+def look_at(common: tuple[Sequence[Source], Reader | None], chunk: Chunk) -> list[tuple[int, int, Finding]]:
     """Opens pictures, and makes all masks of the records about them: number of the member, place, what is there."""
-    return [look for picture, places in chunk for look in _look(sources, picture, places)]
+    return [look for picture, places in chunk for look in _look(*common, picture, places)]
 
 
 def _look(
-    sources: Sequence[Source], picture: str | DataError, places: Sequence[tuple[int, int]]
+    sources: Sequence[Source], reader: Reader | None, picture: str | DataError, places: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[int, int, Finding]]:
     size, wrong, path, digest, orientation = (0, 0), "", "", b"", 1
     sort: Sort = "record"
@@ -351,7 +355,7 @@ def _look(
             record = sources[member][place]
             name = record.id
             usable(record)
-            finding = Finding(name, faults=(Fault(name, sort, wrong),)) if wrong else examine(record, *size)
+            finding = Finding(name, faults=(Fault(name, sort, wrong),)) if wrong else examine(record, *size, reader)
         except NothingSaid:
             finding = Finding(name, silent=True, dropped=record.dropped)
         except Exception as error:  # a run ends by what a loader did not foresee
@@ -365,13 +369,14 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "blake2b").digest()[:16]
 
 
-def examine(record: Record, width: int, height: int) -> Finding:
+def examine(record: Record, width: int, height: int, reader: Reader | None = None) -> Finding:
     """Makes all masks of a record and looks at its texts.
 
     Args:
         record: Of a picture that can be opened.
         width: Of the picture, pixels.
         height: Of the picture, pixels.
+        reader: See `check`.
     """
     faults: list[Fault] = []
     empty: list[EmptyMask] = []
@@ -397,6 +402,10 @@ def examine(record: Record, width: int, height: int) -> Finding:
             marks = sum(turn.answer.count(SEG) for turn in item.turns)
             if marks != len(makers):
                 fault("mask", f"{text!r}: {marks} {SEG} in its answers, {len(makers)} masks", fatal=True)
+        if reader is not None and text.strip():
+            turns = asked(item) if isinstance(item, Query) else item.turns
+            if too_long := reader.fault(turns, (width, height)):
+                fault("text", f"{text[:40]!r}: {too_long}")
         for make in makers:
             try:
                 mask = make()

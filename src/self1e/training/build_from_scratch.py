@@ -13,13 +13,15 @@ from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import special_ids
 from self1e.training.config import Architecture
 
+CONTEXT = 2048
+"""Most tokens that such a model reads."""
+
 
 def build_from_scratch(
     architecture: Architecture, tokenizer: PreTrainedTokenizerFast, seed: int, refilling: Refilling = "rfa"
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """A model with random weights that depend on `seed` alone, and its processor."""
     special = special_ids(tokenizer)
-    tokens_per_tile = (architecture.image_size // architecture.patch_size // 2) ** 2
     config = SELF1EConfig(
         vision_config={
             "hidden_size": architecture.vision_width,
@@ -40,7 +42,7 @@ def build_from_scratch(
             "num_attention_heads": architecture.text_heads,
             "num_key_value_heads": architecture.text_heads,
             "vocab_size": len(tokenizer),
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": CONTEXT,
             "tie_word_embeddings": True,
             "bos_token_id": None,
             "eos_token_id": tokenizer.eos_token_id,
@@ -50,7 +52,7 @@ def build_from_scratch(
         refilling=refilling,
         image_token_id=special[IMG_CONTEXT],
         seg_token_id=special[SEG],
-        image_seq_length=tokens_per_tile,
+        image_seq_length=architecture.tokens_per_tile,
     )
     torch.manual_seed(seed)
     model = SELF1EForSegmentation(config)
@@ -59,7 +61,7 @@ def build_from_scratch(
     side = architecture.image_size // architecture.patch_size
     with torch.no_grad():
         model.model.vision_tower.embeddings.position_embeddings[0, 1:] = sine_positions(side, architecture.vision_width)
-    return model, SELF1EProcessor(tokenizer, architecture.image_size, tokens_per_tile)
+    return model, SELF1EProcessor(tokenizer, architecture.image_size, architecture.tokens_per_tile)
 
 
 def scale_to_width(module: nn.Module) -> None:

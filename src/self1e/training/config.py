@@ -45,6 +45,11 @@ class Architecture(Settings):
         None, description="model whose tokenizer is taken: a name, a folder, or a Hub id. Default: learnt from the data"
     )
 
+    @property
+    def tokens_per_tile(self) -> int:
+        """Image tokens of a tile."""
+        return (self.image_size // self.patch_size // 2) ** 2
+
     @model_validator(mode="after")
     def _divides(self) -> Architecture:
         if self.image_size % (2 * self.patch_size):

@@ -16,17 +16,18 @@ import torch
 from accelerate import PartialState
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from self1e.checkpoints.adapters import merge
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
+from self1e.data.broken import Examples, Tolerant
+from self1e.data.readable import Readable, Reader
 from self1e.fast.attention import FEW_PASSES
 from self1e.files import folder_when_complete
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
-from self1e.processing.tokenizers import train_tokenizer, with_special_tokens
 from self1e.segment.devices import choose_device
 from self1e.training.adapters import add_adapters, freeze
 from self1e.training.build_from_scratch import build_from_scratch
@@ -34,6 +35,7 @@ from self1e.training.checkpoints import AVERAGE, claim, clean, copy_model, last_
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.losses import MakeTargets, attach_losses
+from self1e.training.reading import tokenizer_of
 from self1e.training.sources import Datasets, datasets
 from self1e.training.trackers import trackers
 from self1e.training.trainer import SELF1ETrainer
@@ -126,12 +128,16 @@ def make_trainer(
         raise ConfigError("losses with weights of their own cannot be trained beside adapters: leave out one of them")
     if chosen.precision == "bfloat16" and choose_device(device).type == "cpu":
         model.set_attn_implementation(FEW_PASSES)
+    training: Examples = data.training
+    if not settings.pictures_only:
+        reader = Reader(processor, model.config.text_config.max_position_embeddings)
+        training = Tolerant(Readable(training, reader), settings.data.name)
     trainer = SELF1ETrainer(
         model=with_adapters(model, settings),
         settings=settings,
         args=arguments,
         collator=Collator(processor, settings.packed, targets_of(settings, model.config)),
-        train_dataset=data.training,
+        train_dataset=training,
         validation_set=data.validation,
     )
     _check_engine(settings, trainer)
@@ -286,25 +292,6 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
     if (there := super(OneGpuArguments, arguments).n_gpu) > 1:
         logger.warning("one of %d GPUs is used: start the run with torchrun to use all", there)
     return arguments
-
-
-def tokenizer_of(settings: TrainConfig) -> PreTrainedTokenizerFast:
-    """The tokenizer of a model from nothing: that of another model, or one learnt from the texts of the run's data.
-
-    Raises:
-        ConfigError: When there is no such tokenizer, or it cannot be used here.
-        DataError: When data are missing.
-    """
-    assert settings.architecture is not None
-    name = settings.architecture.tokenizer
-    if name is None:
-        return train_tokenizer(settings.data.texts(), settings.architecture.vocabulary)
-    folder = local_folder(name) or open_checkpoint(name).folder
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=SELF1EConfig(), trust_remote_code=False)
-        return with_special_tokens(tokenizer)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"architecture.tokenizer: {name} has no tokenizer that can be used: {error}") from error
 
 
 def targets_of(settings: TrainConfig, config: SELF1EConfig) -> dict[str, MakeTargets]:
