@@ -13,11 +13,13 @@ prints the table of the docs.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import statistics
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ ROOT = Path(__file__).parents[1]
 SCENES = 150
 EVALUATION_SEED = 5
 PHOTOGRAPHS = 400
-KEY = ("variant", "seed", "steps")
+KEY = ("variant", "seed", "steps", "settings")
 """What makes a run one of its own."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -74,13 +76,20 @@ class World:
     config: Path
     variants: tuple[str, ...]
     measure: Callable[[str, int, int], dict[str, Any]]
-    columns: Mapping[str, Callable[[Mapping[str, Any]], float]]
+    columns: Mapping[str, Callable[[Mapping[str, Any]], float | None]]
+
+
+def fingerprint(config: Path) -> str:
+    """Of what is the same for all variants: settings, and what is known of sets of photographs and of nouns."""
+    rules = [files("self1e.photos") / name for name in ("sets.toml", "nouns.toml")] if config == PHOTOS else []
+    contents = b"".join(file.read_bytes() for file in (config, *rules))
+    return hashlib.sha256(contents).hexdigest()[:8]
 
 
 def settings_of(config: Path, variant: str, seed: int, steps: int) -> TrainConfig:
     """The settings of one run, which has a folder of its own for every budget."""
     folder = variant.replace(", ", "-").replace(" ", "-").replace("[", "").replace("]", "")
-    output = f"{load_config(config).output}/{folder}-{steps}-steps-{seed}"
+    output = f"{load_config(config).output}/{fingerprint(config)}/{folder}-{steps}-steps-{seed}"
     return load_config(config, VARIANTS[variant] | {"seed": seed, "optimisation.steps": steps, "output": output})
 
 
@@ -120,13 +129,19 @@ def on_photographs(variant: str, seed: int, steps: int) -> dict[str, Any]:
 
 
 def trained(settings: TrainConfig) -> tuple[Path, float]:
-    """The folder of a run's model, and the minutes that its steps took; one that is finished is kept."""
+    """The folder of a run's model, and the minutes that its steps took; one that is finished is kept.
+
+    Raises:
+        FileNotFoundError: When it is finished, and was not measured.
+    """
     finished, watch = Path(settings.output) / "model", Stopwatch()
     kept = Path(settings.output) / "minutes.json"
     if not finished.is_dir():
         train(settings, device="cpu", callbacks=[watch])
-        write_json(kept, watch.seconds / 60)
-    return finished, float(json.loads(kept.read_text("utf-8"))) if kept.exists() else 0.0
+        write_json(kept, watch.seconds / 60, overwrite=True)
+    if not kept.is_file():
+        raise FileNotFoundError(f"how long {settings.output} was trained is not known: delete it, to train it again")
+    return finished, float(json.loads(kept.read_text("utf-8")))
 
 
 def fresh_head(model: Path, out: Path, settings: TrainConfig) -> Path:
@@ -152,18 +167,22 @@ def table(world: World, results: list[dict[str, Any]], steps: int) -> str:
     for variant in world.variants:
         runs = [result for result in results if (result["variant"], result["steps"]) == (variant, steps)]
         if runs:
-            cells = [_spread([100 * figure(run) for run in runs]) for figure in world.columns.values()]
+            cells = [_spread([figure(run) for run in runs]) for figure in world.columns.values()]
             lines.append(f"| {variant} | {' | '.join(cells)} | {len(runs)} |")
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
+def _spread(shares: list[float | None]) -> str:
+    """In percent; "-" where a run has no such figure."""
+    values = [100 * share for share in shares if share is not None]
+    if len(values) < len(shares):
+        return "-"
     mean = f"{statistics.mean(values):.1f}"
     return mean if len(values) == 1 else f"{mean} ({min(values):.1f} to {max(values):.1f})"
 
 
-def _figure(name: str) -> Callable[[Mapping[str, Any]], float]:
-    return lambda run: float(run[name])
+def _figure(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda run: run.get(name)
 
 
 TOYLAND, PHOTOS = ROOT / "configs" / "ladder.yaml", ROOT / "configs" / "mini" / "ladder.yaml"
@@ -174,7 +193,7 @@ WORLDS = {
         on_toyland,
         {
             "gIoU": _figure("giou"),
-            "of things by name": lambda run: float(run["kinds"]["class"]["giou"]),
+            "of things by name": lambda run: run["kinds"]["class"]["giou"],
             "cIoU": _figure("ciou"),
             "Pr@0.5": _figure("pr@0.5"),
         },
@@ -183,7 +202,7 @@ WORLDS = {
         PHOTOS,
         (*VARIANTS, *HEADS),
         on_photographs,
-        {
+        {  # of what is there, but for N-acc
             "cIoU": _figure("ciou"),
             "gIoU": _figure("giou"),
             "mIoU": _figure("miou"),
@@ -205,12 +224,16 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
     chosen = parser.parse_args()
     world = WORLDS[chosen.world]
+    if strangers := [name for name in chosen.variants or () if name not in world.variants]:
+        parser.error(f"{chosen.world} has no {', '.join(strangers)}: there are {', '.join(world.variants)}")
     kept = ROOT / "benchmarks" / "results" / f"ladder-{chosen.world}.json"
     steps = chosen.steps or load_config(world.config).optimisation.steps
-    results: list[dict[str, Any]] = json.loads(kept.read_text("utf-8")) if kept.exists() else []
+    settings = fingerprint(world.config)
+    everything: list[dict[str, Any]] = json.loads(kept.read_text("utf-8")) if kept.exists() else []
+    results = [result for result in everything if result["settings"] == settings]
     for seed in () if chosen.table else chosen.seeds:
         for variant in chosen.variants or world.variants:
-            run = {"variant": variant, "seed": seed, "steps": steps}
+            run = {"variant": variant, "seed": seed, "steps": steps, "settings": settings}
             if any(all(old[key] == run[key] for key in KEY) for old in results):
                 continue
             results.append(world.measure(variant, seed, steps) | run)

@@ -1,4 +1,4 @@
-"""Figures on photographs, the same for our model and its rivals: whole, by size of thing, and on edges."""
+"""Figures on photographs, the same for our model and its rivals: whole, by size, and on edges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
 
 from self1e.data.masks import IGNORE
 from self1e.data.records import Query, Record
@@ -26,7 +25,7 @@ Masks = Callable[[Record], Sequence[np.ndarray]]
 """bool[H, W] for each query of a record."""
 
 SIZES = {"small": (0.0, 0.02), "middle": (0.02, 0.1), "large": (0.1, 1.0)}
-"""Share of the picture that what is asked for fills."""
+"""Share of the picture that all of what is asked for fills."""
 
 TOLERANCE = 0.008
 """How far an edge may be off, in diagonals of the picture, as DAVIS has it (Perazzi et al. 2016)."""
@@ -39,33 +38,29 @@ ABSENT = 3
 """Nouns that are not there, asked for of each picture at most."""
 
 
-def prompt_of(noun: str) -> str:
-    """How a noun is asked for."""
-    return f"the {nouns()[noun].plain.singular}"
-
-
 def records_of_test(folder: Path, count: int) -> Iterator[Record]:
-    """Test photographs, evenly spread over a folder: each of their nouns, and some that are not there."""
+    """Test photographs, evenly spread over a folder: each noun that people marked, and some that are not there."""
     known = photographs(folder, ("train", "test"))
     together = companions([photo for photo in known if photo.split == "train"])
     photos = [photo for photo in known if photo.split == "test" and photo.set != TEACHER_ALONE]
     for place in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int):
         scene = read_scene(photos[place])
-        yield Record(scene.photo.id, scene.photo.picture, tuple(_queries(scene, together)))
+        if queries := tuple(_queries(scene, together)):
+            yield Record(scene.photo.id, scene.photo.picture, queries)
 
 
 def _queries(scene: PhotoScene, together: Companions) -> Iterator[Query]:
     rng = np.random.default_rng(zlib.crc32(scene.photo.id.encode()))
-    for noun in sorted(scene.photo.present):
-        yield Query(prompt_of(noun), "phrase", partial(scene.mask, noun), kind="noun")
+    for noun in sorted(scene.photo.present - set(scene.photo.rules.guessed)):
+        yield Query(nouns()[noun].phrase, "phrase", partial(scene.mask, noun), kind="noun")
     for noun in expected(View(scene), rng, together, ABSENT):
-        yield Query(prompt_of(noun), "phrase", scene.mask, kind="absent", absent=True)
+        yield Query(nouns()[noun].phrase, "phrase", scene.mask, kind="absent", absent=True)
 
 
 def photo_figures(masks: Masks, folder: Path, count: int) -> dict[str, Any]:
-    """cIoU, gIoU, mIoU, T-acc, N-acc, gIoU by size of thing, and the mean boundary F of what is there.
+    """cIoU, gIoU, mIoU, gIoU by size and the mean boundary F of what is there; T-acc, N-acc.
 
-    See `records_of_test` for what is asked.
+    A figure that no question bears on is left out. See `records_of_test` for what is asked.
     """
     everything, by_size = MaskScores(GREFCOCO_MIN_AREA), {name: MaskScores(GREFCOCO_MIN_AREA) for name in SIZES}
     named: list[tuple[str, int, int]] = []
@@ -77,48 +72,62 @@ def photo_figures(masks: Masks, folder: Path, count: int) -> dict[str, Any]:
             if query.absent or not (truth == 1).any():
                 continue
             named.append((query.text, everything.intersections[-1], everything.unions[-1]))
-            edges.append(boundary_f(found, truth))
+            if (edge := boundary_f(found, truth)) is not None:
+                edges.append(edge)
             share = (truth == 1).mean()
             by_size[next(name for name, (least, most) in SIZES.items() if least <= share <= most)].update(found, truth)
     asked = Counter(name for name, _, _ in named)
     often = [each for each in named if asked[each[0]] >= ENOUGH]
     whole = everything.compute()
-    return {
-        **{name: whole[name] for name in ("ciou", "n_acc", "t_acc")},
-        "giou": float(np.mean([both / either for _, both, either in named])),
-        "miou": mean_class_iou(*zip(*often, strict=True)) if often else None,
-        "boundary": float(np.mean(edges)),
-        **{name: scores.compute()["giou"] for name, scores in by_size.items() if len(scores)},
-        "questions": len(everything),
-    }
+    figures: dict[str, Any] = {name: whole[name] for name in ("n_acc", "t_acc") if name in whole}
+    if named:
+        figures["ciou"] = sum(both for _, both, _ in named) / sum(either for _, _, either in named)
+        figures["giou"] = float(np.mean([both / either for _, both, either in named]))
+    if often:
+        figures["miou"] = mean_class_iou(*zip(*often, strict=True))
+    if edges:
+        figures["boundary"] = float(np.mean(edges))
+    figures |= {name: scores.compute()["giou"] for name, scores in by_size.items() if len(scores)}
+    return figures | {"questions": len(everything)}
 
 
-def boundary_f(predicted: np.ndarray, truth: np.ndarray) -> float:
+def boundary_f(predicted: np.ndarray, truth: np.ndarray) -> float | None:
     """How well edges agree: the harmonic mean of the shares of either edge that lie near the other.
 
     Args:
         predicted: bool[H, W].
         truth: uint8[H, W] as `Query.mask`. Edges within reach of ignored pixels do not count.
 
+    Returns:
+        0 to 1; None where no edge of the truth counts.
+
     >>> mask = np.zeros((100, 100), bool)
     >>> mask[20:60, 20:60] = True
-    >>> boundary_f(mask, mask.astype(np.uint8)), boundary_f(np.roll(mask, 30, 1), np.zeros((100, 100), np.uint8))
-    (1.0, 0.0)
+    >>> boundary_f(mask, mask.astype(np.uint8)), boundary_f(np.roll(mask, 30, 1), mask.astype(np.uint8)) < 0.3
+    (1.0, True)
     """
-    reach = max(1, round(TOLERANCE * float(np.hypot(*truth.shape))))
+    reach = int(np.ceil(TOLERANCE * np.hypot(*truth.shape)))
     counted = ~_grown(truth == IGNORE, reach)
-    ours, theirs = (_edge(mask) & counted for mask in (predicted, truth == 1))
-    if not ours.any() or not theirs.any():
-        return float(ours.any() == theirs.any())
-    precision, recall = (
-        (ours & _grown(theirs, reach)).sum() / ours.sum(),
-        (theirs & _grown(ours, reach)).sum() / theirs.sum(),
-    )
+    ours, theirs = _edge(predicted), _edge(truth == 1)
+    if not (theirs & counted).any():
+        return None
+    if not (ours & counted).any():
+        return 0.0
+    precision = (_grown(theirs, reach) & ours & counted).sum() / (ours & counted).sum()
+    recall = (_grown(ours, reach) & theirs & counted).sum() / (theirs & counted).sum()
     return float(2 * precision * recall / max(precision + recall, 1e-9))
 
 
 def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * reach + 1))) > 0
+    """All pixels that are not farther than `reach` from the mask."""
+    height, width = mask.shape
+    padded, grown = np.pad(mask, reach), np.zeros_like(mask)
+    for down in range(-reach, reach + 1):
+        across = int((reach**2 - down**2) ** 0.5)
+        for right in range(-across, across + 1):
+            top, left = reach + down, reach + right
+            grown |= padded[top : top + height, left : left + width]
+    return grown
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:

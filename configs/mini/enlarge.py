@@ -6,6 +6,7 @@ python configs/mini/enlarge.py runs/mini/1-small/checkpoint-1000/average 320 run
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.photos.build import with_image_size
 from self1e.processing.processor import SELF1EProcessor
+from self1e.training.losses import EXTRA_LOSSES, weights_of_losses
 
 
 def main() -> None:
@@ -30,6 +32,9 @@ def main() -> None:
     model, processor = with_image_size(network, processor, options.image_size)
     model.save_pretrained(options.out)
     processor.save_pretrained(options.out)
+    probes = weights_of_losses(checkpoint.folder)
+    if probes is not None:  # they read cells, however many there are
+        shutil.copyfile(probes, options.out / EXTRA_LOSSES)
 
 
 if __name__ == "__main__":

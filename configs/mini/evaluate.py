@@ -1,6 +1,6 @@
 """What mini finds on photographs: by kind of question, by noun, by set.
 
-    python configs/mini/evaluate.py runs/mini/1-packed/checkpoint-500/average data/photos --split validation --n 150
+    python configs/mini/evaluate.py runs/mini/4-fine/checkpoint-500/average data/photos --split validation --n 150
 
 Answers are given ("[SEG]."); those in words (--kinds vqa_yesno ...) are the model's, and compared word for word.
 Predictions of fewer than 50 pixels are empty (gRefCOCO's convention). mIoU is over nouns that are in at least 10 of the
@@ -10,7 +10,6 @@ pictures asked about. Sets that a model labelled are asked apart: --sets cocopeo
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark
 from self1e.evaluation.samples import Sample, mask_figures, word_figures
+from self1e.files import write_json
 from self1e.metrics import GREFCOCO_MIN_AREA, mean_class_iou
 from self1e.photos.language import TEXTUAL
 from self1e.photos.source import MEASURED, PhotoQuestions, PhotoSource
@@ -39,6 +39,8 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--out", type=Path, help="file for the figures, JSON")
     options = parser.parse_args()
+    if options.out and options.out.exists():
+        parser.error(f"{options.out} exists: choose another file, or delete it first")
     segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype=options.dtype)
     started, samples = time.monotonic(), dict[str, list[Sample]]()
     for folder in options.folders:
@@ -57,7 +59,7 @@ def main() -> None:
     figures = figures_of(samples) | {"model": str(options.model), "split": options.split, "n": options.n}
     figures["seconds"] = round(time.monotonic() - started, 1)
     if options.out:
-        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+        write_json(options.out, figures, indent=1)
     show(figures)
 
 
@@ -76,10 +78,14 @@ def figures_of(samples: dict[str, list[Sample]]) -> dict[str, Any]:
     often = [sample for asked in by_noun.values() if len(asked) >= ENOUGH for sample in asked]
     return {
         "kinds": kinds,
-        "miou": mean_iou(often),
+        "miou": mean_iou(often) if often else None,
         "miou_nouns": len({sample.question for sample in often}),
         "nouns": {name: [round(mean_iou(asked), 4), len(asked)] for name, asked in sorted(by_noun.items())},
-        "sets": {name: [round(cumulative(of_set), 4), len(of_set)] for name, of_set in samples.items()},
+        "sets": {
+            name: [round(cumulative(asked), 4), len(asked)]
+            for name, of_set in samples.items()
+            if (asked := [sample for sample in of_set if sample.kind == "noun"])
+        },
     }
 
 
@@ -91,9 +97,8 @@ def mean_iou(samples: Sequence[Sample]) -> float:
 
 
 def cumulative(samples: Sequence[Sample]) -> float:
-    """cIoU of what is there."""
-    there = [sample for sample in samples if not sample.absent]
-    return sum(each.intersection for each in there) / max(1, sum(each.union for each in there))
+    """cIoU."""
+    return sum(each.intersection for each in samples) / max(1, sum(each.union for each in samples))
 
 
 def show(figures: dict[str, Any]) -> None:
@@ -101,9 +106,8 @@ def show(figures: dict[str, Any]) -> None:
         names = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
         print(f"{kind:10}{found['samples']:6}  " + "  ".join(f"{n} {100 * found[n]:.1f}" for n in names if n in found))
     print(f"{figures['seconds']} s")
-    if not any("ciou" in found for found in figures["kinds"].values()):
-        return
-    print(f"mIoU {100 * figures['miou']:.1f} over {figures['miou_nouns']} nouns")
+    if figures["miou"] is not None:
+        print(f"mIoU {100 * figures['miou']:.1f} over {figures['miou_nouns']} nouns")
     ranked = sorted(figures["nouns"].items(), key=lambda pair: -pair[1][0])
     print(", ".join(f"{name.removeprefix('the ')} {100 * iou:.0f} ({n})" for name, (iou, n) in ranked if n >= ENOUGH))
     print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))

@@ -3,10 +3,13 @@
 #
 #     configs/mini/gpu.sh MODEL DATA OUT MINUTES [SIZE]
 #
-# MODEL is the folder to go on from (src/self1e/assets/mini), DATA what pack.py made, OUT the folder for the results, SIZE the
-# side of the squares that photographs are stretched to, in pixels (default: as the model has it). A first minute finds out how
-# many steps fit, so that the learning rate ends at 0 in time; the rest trains. Started again with the same OUT, training goes on.
-# Take OUT/model home, and make it a model to give away with finish.py there. Not run on a GPU yet; with DEVICE=cpu it was.
+# MODEL is the folder to go on from (src/self1e/assets/mini), DATA what pack.py made, OUT the folder for the results,
+# SIZE the side of the squares that photographs are stretched to, in pixels (default: as the model has it). Trains as
+# 4-fine.yaml says, but with larger batches. A first minute finds out how many steps fit, so that the learning rate ends
+# at 0 in time. Started again with the same OUT and SIZE, training goes on. Take OUT/model-SIZE home, and make it a model
+# to give away with finish.py there.
+#
+# Not run on a GPU yet (with DEVICE=cpu it was): size of batches and learning rate are guesses.
 
 set -euo pipefail
 
@@ -21,61 +24,72 @@ mkdir -p "$3"
 model=$(cd "$1" && pwd) data=$(cd "$2" && pwd) out=$(cd "$3" && pwd) minutes=$4
 folders=$(printf '%s,' "$data"/*/)
 
-read -r size batch workers < <("$python" - "$model" "${5:-}" "$device" <<'PYTHON'
+read -r own size batch workers < <("$python" - "$model" "${5:-}" "$device" <<'PYTHON'
 import json, os, sys
 import torch
 folder, size, device = sys.argv[1:]
-size = int(size or json.load(open(f"{folder}/config.json"))["vision_config"]["image_size"][0])
-# A packed photograph of 224 pixels, with its questions, takes less than a GiB.
+own = json.load(open(f"{folder}/config.json"))["vision_config"]["image_size"][0]
+size = int(size or own)
 memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if device != "cpu" and torch.cuda.is_available() else 4
-batch = max(4, min(96, int(memory * 0.8 * (224 / size) ** 3)))
-print(size, batch, max(1, min(14, (os.cpu_count() or 2) - 2)))
+print(own, size, max(4, min(96, int(memory * 0.8 * (224 / size) ** 3))), max(1, min(14, (os.cpu_count() or 2) - 2)))
 PYTHON
 )
-if [[ $size != "$("$python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["vision_config"]["image_size"][0])' "$model/config.json")" ]]; then
-    [[ -d $out/start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$out/start"
-    model=$out/start
+if [[ $size != "$own" ]]; then
+    start=$out/start-$size
+    [[ -d $start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$start"
+    model=$start
 fi
 
 train() { # OUTPUT STEPS SECONDS [--set ...]
-    timeout --signal=TERM "$3" "$python" -m self1e train "$here/1-small.yaml" --device "$device" \
+    timeout --signal=TERM "$(($3 > 1 ? $3 : 1))" "$python" -m self1e train "$here/4-fine.yaml" --device "$device" \
         --set output="$1" --set init="$model" --set "data.photos.folders=[$folders]" --set data.photos.size="$size" \
         --set optimisation.pictures_per_step="$batch" --set optimisation.steps="$2" --set workers="$workers" "${@:4}"
 }
 
 end=$((SECONDS + 60 * minutes))
-if [[ ! -f $out/steps ]]; then
+if [[ ! -f $out/steps-$size ]]; then
     probe=$(mktemp -d)
     train "$probe" 60 "$((60 * minutes / 3))" --set save_every=60 >"$out/probe.log" 2>&1 || {
         tail -c 2000 "$out/probe.log" >&2
         echo "60 steps failed, or took a third of the time: see above, and give more minutes or a smaller SIZE" >&2
         exit 1
     }
-    # The steps behind the first twenty, as those wait for the workers and for kernels.
-    "$python" - "$out/probe.log" "$((end - SECONDS - 45))" >"$out/steps" <<'PYTHON'
+    rm -rf "$probe"
+    # Without the first twenty steps or so, which wait for workers and kernels.
+    "$python" - "$out/probe.log" "$((end - SECONDS - 45))" >"$out/steps.new" <<'PYTHON'
 import re, sys
 text = open(sys.argv[1]).read()
 times = {int(step): 60 * int(m) + int(s) for step, m, s in re.findall(r"(\d+)/60 \[(\d+):(\d+)<", text)}
-print(max(60, int(40 / max(1, times[60] - times[20]) * int(sys.argv[2]) * 0.93)))
+first, last = min(step for step in times if step >= 20), max(times)
+print(max(60, int((last - first) / max(1, times[last] - times[first]) * int(sys.argv[2]) * 0.93)))
 PYTHON
-    rm -rf "$probe"
+    mv "$out/steps.new" "$out/steps-$size"
 fi
-steps=$(cat "$out/steps")
+steps=$(cat "$out/steps-$size")
 echo "$size pixels, $batch photographs a step, $steps steps"
-train "$out/run" "$steps" "$((end - SECONDS - 30))" --set optimisation.schedule=cosine --set optimisation.learning_rate=2.0e-3 \
-    --set save_every=$((steps / 10 + 1)) >"$out/train.log" 2>&1 || echo "stopped before its end: the last checkpoint counts" >&2
-"$python" - "$out" <<'PYTHON'
+code=0
+train "$out/run-$size" "$steps" "$((end - SECONDS - 30))" --set optimisation.learning_rate=2.0e-3 \
+    --set save_every=$((steps / 10 + 1)) >"$out/train.log" 2>&1 || code=$?
+tail -c 2000 "$out/train.log"
+if [[ $code == 124 ]]; then
+    echo "time was up before the last step: the last checkpoint counts" >&2
+elif [[ $code != 0 ]]; then
+    echo "training ended with $code, see above" >&2
+    exit 1
+fi
+"$python" - "$out/run-$size" "$out/model-$size" <<'PYTHON'
 import sys
 from pathlib import Path
 import torch
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.processing.processor import SELF1EProcessor
-out = Path(sys.argv[1])
-kept = sorted((out / "run").glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
-best = out / "run" / "model" if (out / "run" / "model").is_dir() else kept[-1] / "average"
-load_network(open_checkpoint(best), torch.float16).save_pretrained(out / "model", max_shard_size="15MB")
-SELF1EProcessor.from_pretrained(best).save_pretrained(out / "model")
-print(f"{best}: in half precision in {out / 'model'}")
+run, out = map(Path, sys.argv[1:])
+kept = sorted(run.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+if not (run / "model").is_dir() and not kept:
+    sys.exit(f"{run} has no checkpoint yet: give more minutes")
+best = run / "model" if (run / "model").is_dir() else kept[-1] / "average"
+load_network(open_checkpoint(best), torch.float16).save_pretrained(out, max_shard_size="15MB")
+SELF1EProcessor.from_pretrained(best).save_pretrained(out)
+print(f"{best}: in half precision in {out}")
 PYTHON
-tail -c 2000 "$out/train.log"

@@ -1,9 +1,8 @@
 """Copies folders of photographs in a few MiB, to carry them to another machine: small, as AVIF, without the test part.
 
-    python configs/mini/pack.py data/photos data/coco data/clothing data/ade20k --out data/packed      # about 39 MiB
+    python configs/mini/pack.py data/photos data/coco data/clothing data/ade20k --out data/packed
 
-Training reads the copies as it reads the folders (`folders: [data/packed/photos, ...]`). It stretches photographs to
-squares anyway, so they are squares here. Masks are lossless, but for the size.
+Training reads the copies as it reads the folders (`folders: [data/packed/photos, ...]`). Masks lose nothing but size.
 """
 
 from __future__ import annotations
@@ -24,11 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Copies folders of photographs in a few MiB.")
     parser.add_argument("folders", type=Path, nargs="+", help="folders of photographs")
     parser.add_argument("--out", type=Path, required=True, help="folder to write them to, each by its name")
-    parser.add_argument("--side", type=int, default=256, help="of the squares, pixels")
+    parser.add_argument("--side", type=int, default=224, help="longest of the shorter sides, pixels")
     parser.add_argument("--quality", type=int, default=40, help="of AVIF, 0 to 100")
     options = parser.parse_args()
     if options.out.exists():
         parser.error(f"{options.out} exists: choose another folder, or delete it first")
+    if len({folder.name for folder in options.folders}) < len(options.folders):
+        parser.error("two folders have the same name: rename one, as copies are called by these")
     for folder in options.folders:
         pack(folder, options.out / folder.name, options.side, options.quality)
     size = sum(file.stat().st_size for file in options.out.rglob("*") if file.is_file())
@@ -43,11 +44,14 @@ def pack(folder: Path, out: Path, side: int, quality: int) -> None:
         line = json.loads(text)
         if folder / line[PICTURE] not in wanted:
             continue
-        picture = load_image(folder / line[PICTURE]).resize((side, side), Image.Resampling.LANCZOS)
+        picture = load_image(folder / line[PICTURE])
+        scale = min(1.0, side / min(picture.size))
+        size = (round(picture.width * scale), round(picture.height * scale))
+        picture = picture.resize(size, Image.Resampling.LANCZOS)
         line[PICTURE] = _save(picture, out, Path(line[PICTURE]).with_suffix(".avif"), quality=quality)
         for kind in (name for name in MAP if name in line):
             with Image.open(folder / line[kind]) as image:
-                labels = image.resize((side, side), Image.Resampling.NEAREST)
+                labels = image.resize(size, Image.Resampling.NEAREST)
             line[kind] = _save(labels, out, Path(line[kind]), optimize=True)
         lines.append(json.dumps(line))
     (out / "classes.txt").write_text((folder / "classes.txt").read_text("utf-8"), "utf-8")

@@ -134,7 +134,7 @@ def test_from_training_to_figures_and_again(tmp_path: Path, converted: Path, con
     assert again == results
     assert (run / "segformer" / "model.safetensors").stat().st_mtime_ns == trained
     with pytest.raises(ConfigError, match="other settings"):
-        clothing.train_ours(converted, 3, run, config)
+        clothing.train_ours(converted, 1, run, config)
     with pytest.raises(ValueError, match="was trained with"):
         clothing.train_rival(converted, 1.0, len(NAMES), run / "segformer")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.class_heads import ClassHead, Labelled, class_loss, head_masks
+from benchmarks.class_heads import ClassHead, Labelled, class_loss, head_masks, normalised, train_head
 from benchmarks.photo_figures import boundary_f, photo_figures, records_of_test
 from self1e.model.stem import EfficientNetLite2
 from self1e.photos.dataset import PhotoData
@@ -41,11 +41,15 @@ def test_edges_may_be_off_by_a_little(folder: Path) -> None:
     truth[100:150, 100:150] = 1
     assert boundary_f(np.roll(truth, 3, 1) == 1, truth) == 1
     assert 0.4 < boundary_f(np.roll(truth, 10, 1) == 1, truth) < 0.6  # the edges above and below still agree
+    truth[:, 120:] = 255  # what it hides of the edge is not missed, nor what is wrong there
+    beyond = (truth == 1) | (truth == 255)
+    assert boundary_f(beyond, truth) == 1 and boundary_f(np.roll(beyond, 20, 0), truth) < 0.5
+    assert boundary_f(np.zeros(truth.shape, bool), truth) == 0
     truth[:, 90:] = 255
-    assert boundary_f(np.zeros(truth.shape, bool), truth) == 1
+    assert boundary_f(beyond, truth) is None
 
 
-def test_a_head_learns_what_is_known_and_nothing_else(folder: Path) -> None:
+def test_a_head_is_taught_what_is_known_and_nothing_else(folder: Path) -> None:
     data = PhotoData(folders=[str(folder)], size=64, composed=0)
     picture, labels = Labelled(data, 1)[0]
     assert picture.shape == (3, 64, 64) and labels.shape == (len(nouns()), 16, 16)
@@ -55,6 +59,21 @@ def test_a_head_learns_what_is_known_and_nothing_else(folder: Path) -> None:
     assert class_loss(right, labels[None]) < 0.1 < class_loss(-right, labels[None])
     right[0, nouns()["sky"].number - 1] = 20.0
     assert class_loss(right, labels[None]) < 0.1
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_head_learns(folder: Path, mixed: bool) -> None:
+    torch.manual_seed(0)
+    data = PhotoData(folders=[str(folder)], size=64, composed=0)
+    stem = EfficientNetLite2()
+    head, steps = train_head(stem, data, 0.05, 1, mixed=mixed, batch=4, workers=0)
+    picture, labels = Labelled(data, 1)[0]
+    with torch.no_grad():
+        features = stem(normalised(picture[None]))
+        torch.manual_seed(1)  # as the other began
+        new = ClassHead(stem.widths, len(nouns()), mixed=mixed)
+        losses = [class_loss(each(features), labels[None]).item() for each in (head, new)]
+    assert steps > 0 and losses[0] < losses[1]
 
 
 @pytest.mark.parametrize("mixed", [False, True])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from self1e.data.records import DataError
 from self1e.evaluation.benchmarks import open_benchmark
-from self1e.evaluation.samples import RecordDone
+from self1e.evaluation.samples import RecordDone, Sample
+from self1e.evaluation.vqa import exact_score
 from self1e.segment.segmenter import Segmenter
 from tests.photos.made_up import add_photo, write_folder
 
@@ -31,9 +33,18 @@ def test_answers_in_words_are_compared_with_what_is_known(tmp_path: Path, tiny_m
     samples = benchmark.ask(Segmenter.from_pretrained(tiny_model_folder, device="cpu"), 0)
     given = {(sample.kind, sample.given) for sample in samples}
     assert given == {("vqa_count", "Two."), ("vqa_yesno", "Yes."), ("vqa_yesno", "No.")}
-    assert benchmark.figures([RecordDone(0, tuple(samples))])["accuracy"] == pytest.approx(
-        sum(sample.answer.lower() == sample.given.lower() for sample in samples) / len(samples)
-    )
+    right = [replace(sample, score=exact_score(sample.given, sample.given)) for sample in samples[:-1]]
+    figures = benchmark.figures([RecordDone(0, (*right, replace(samples[-1], score=exact_score("So.", "No."))))])
+    assert figures["accuracy"] == pytest.approx(len(right) / len(samples))
+
+
+def test_a_mean_over_nouns_is_not_of_what_is_absent(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    add_photo(tmp_path, "a", [("dog", (0, 0, 50, 50))], split="test")
+    found = Sample(0, 0, "a", "the dog", "noun", "", 1.0, intersection=9, union=9, predicted=9, target=9)
+    alarm = Sample(0, 1, "a", "the second dog", "absent", "", 0.0, union=90, predicted=90, absent=True)
+    figures = open_benchmark("photos|test", tmp_path).figures([RecordDone(0, (found, alarm))])
+    assert figures["miou"] == 1 and figures["n_acc"] == 0
 
 
 @pytest.mark.parametrize("name", ["photos", "photos|train", "photos|test|nonsense", "photos|test|noun|more"])

@@ -34,8 +34,8 @@ def test_labels_of_a_scene(example: Example) -> None:
     targets = targets_of(example, 10)
     noun = targets["noun"].numpy()
     assert (noun[:5, :5] == number("dog")).all() and (noun[:8, 5:] == 0).all() and (noun[8:] == -1).all()
-    possible = targets["possible"]
-    assert possible[[0, number("dog"), number("cat")]].all() and not possible[number("wheel")]
+    rivals = targets["rivals"][number("dog")]
+    assert rivals[[0, number("dog"), number("cat")]].all() and not rivals[number("wheel")]
     dx, dy, width, height = targets["geometry"][0, 0].tolist()
     assert (dx, dy) == pytest.approx((0.2, 0.2), abs=0.01) and (width, height) == pytest.approx((0.5, 0.5), abs=0.02)
     assert (targets["geometry"][:, 5:] == 0).all() and (targets["place"][:, 5:] == 0).all()
@@ -54,7 +54,32 @@ def test_the_loss_is_least_where_labels_are_right(example: Example) -> None:
     unsure[..., number("wheel")] = 100
     unsure[:, 8:, :, number("cat")] = 100
     assert _of_cells(unsure, targets)["noun"] < 1e-4
-    assert right.shape[-1] == len(nouns()) + 1 + GEOMETRY + PLACE
+
+
+def test_a_face_is_a_person_too(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    marks = ("face", "body", "dog")
+    add_photo(tmp_path, "one", [("face", (0, 0, 50, 100))], set_name="msrc", annotated=marks, told_apart=None)
+    data = PhotoData(folders=[str(tmp_path)], size=64, composed=0).examples(1, training=True)
+    targets = {name: value[None] for name, value in targets_of(data[0], 8).items()}
+    assert (targets["noun"] == number("face")).any()
+    read = torch.zeros(1, 8, 8, len(nouns()) + 1 + GEOMETRY + PLACE)
+    read[..., : len(nouns()) + 1] = 30 * torch.nn.functional.one_hot(targets["noun"].clamp(min=0), len(nouns()) + 1)
+    read[..., number("person")] = 100 * (targets["noun"] == number("face"))
+    assert _of_cells(read, targets)["noun"] < 1e-4
+    read[..., number("dog")] = 100
+    assert _of_cells(read, targets)["noun"] > 10
+
+
+def test_what_no_cell_shows_is_there_all_the_same(example: Example) -> None:
+    targets = {name: value[None] for name, value in targets_of(example, 10).items()}
+    speck = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    speck[0, 0, 0] = 1
+    loss = PixelLabelLoss(PixelLabels(pointed_weight=1), 8).requires_grad_(False)
+    loss.pointed.weight.zero_()
+    loss.pointed.bias.zero_()
+    loss.pointed.bias[-1] = 30
+    assert loss._of_masks(torch.zeros(1, 8), speck, targets, 0) < 1e-3
 
 
 def test_other_examples_are_refused(example: Example) -> None:

@@ -58,7 +58,8 @@ def vqa_source(root: Path, name: str) -> JsonlSource:
 class Question:
     """A question of a test, and what people answered: ten of them, or, with `exact`, the one right answer.
 
-    `kind` is the type of the answer where the annotations name it, as VQAv2's do: "yes/no", "number" or "other".
+    `kind` is what figures are sorted by, "" if nothing: the type of the answer where annotations name it, as VQAv2's do
+    ("yes/no", "number" or "other").
     """
 
     id: str
@@ -99,10 +100,6 @@ class VqaTest:
     def __len__(self) -> int:
         return len(self._records)
 
-    def image_path(self, index: int) -> Path:
-        tree, where = self._records.read(index), self._records.where(index)
-        return self._root / image_name(tree, where).removeprefix("data/")
-
     def __getitem__(self, index: int) -> tuple[Question]:
         """The question of a line.
 
@@ -124,10 +121,11 @@ class VqaTest:
             given = (tree["answer"],)
         else:
             raise DataError(f"{where}: question {number} has no `answer`, which has to be text")
+        image = self._root / image_name(tree, where).removeprefix("data/")
         asked = question.strip()
         if not asked.endswith(SHORT_ANSWER_PROMPT):
             asked = f"{asked}\n{SHORT_ANSWER_PROMPT}"
-        return (Question(number, self.image_path(index), asked, given, exact=self._annotations is None, kind=kind),)
+        return (Question(number, image, asked, given, exact=self._annotations is None, kind=kind),)
 
 
 def _answers_of_people(path: Path) -> dict[str, tuple[tuple[str, ...], str]]:

@@ -132,9 +132,6 @@ class WordTest(Protocol):
             DataError: When the record is broken.
         """
 
-    def image_path(self, index: int) -> Path:
-        """The file of a record's picture."""
-
 
 @dataclass(frozen=True)
 class WordBenchmark(RecordBenchmark):
@@ -155,19 +152,23 @@ class WordBenchmark(RecordBenchmark):
         return len(self.test)
 
     def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
-        return [self._asked(segmenter, index, number, each) for number, each in enumerate(self.test[index])]
-
-    def _asked(self, segmenter: Segmenter, index: int, number: int, asked: Question) -> Sample:
+        asked = self.test[index]
+        if not asked:
+            return []
         try:
-            text = segmenter.chat(load_image(asked.image), asked.question, max_new_tokens=LONGEST_WORDS).text
+            picture = segmenter.encode(load_image(asked[0].image))
+            texts = [segmenter.chat(picture, each.question, max_new_tokens=LONGEST_WORDS).text for each in asked]
         except (ImageError, PromptError) as error:
-            raise DataError(f"{asked.id}: {error}") from error
+            raise DataError(f"{asked[0].id}: {error}") from error
+        return [self._sample(index, *each) for each in zip(range(len(asked)), asked, texts, strict=True)]
+
+    def _sample(self, index: int, number: int, asked: Question, text: str) -> Sample:
         score = exact_score(text, asked.given[0]) if asked.exact else vqa_score(text, asked.given)
         question, given = asked.question.partition("\n")[0], " | ".join(asked.given)
         return Sample(index, number, asked.image.name, question, asked.kind, text, score, given=given)
 
     def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
-        return Shown(load_image(self.test.image_path(index)), {})
+        return Shown(load_image(self.test[index][0].image), {})
 
     def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
         return _with_kinds(word_figures, done)

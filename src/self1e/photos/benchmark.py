@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from self1e.data.records import DataError
 from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark
+from self1e.evaluation.samples import RecordDone, mask_figures
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.photos.index import Split
 from self1e.photos.source import MEASURED, PhotoQuestions, PhotoSource
@@ -37,5 +38,14 @@ def open_photos(arguments: Sequence[str], root: Path, answer: Answer) -> Benchma
             f"photos takes a split ({' or '.join(SPLITS)}) and kinds of question ({', '.join(MEASURED)}), as in "
             f"photos|test|noun,absent, or {WORDS} for questions to answer in words: {name}"
         )
-    source = PhotoSource(root, cast(Split, split), kinds)
-    return MaskBenchmark(name, data, source, answer, GREFCOCO_MIN_AREA, classes=True)
+    return PhotoBenchmark(name, data, PhotoSource(root, cast(Split, split), kinds), answer, GREFCOCO_MIN_AREA)
+
+
+class PhotoBenchmark(MaskBenchmark):
+    """Masks of photographs. mIoU is over nouns alone, which are asked for where they are."""
+
+    def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
+        """Those of all samples and of each kind, and mIoU."""
+        nouns = [sample for each in done for sample in each.samples if sample.kind == "noun"]
+        of_nouns = mask_figures(nouns, classes=True, min_area=self.min_area)
+        return super().figures(done) | {name: of_nouns[name] for name in ("classes", "miou") if name in of_nouns}

@@ -131,7 +131,7 @@ class PhotoDataset(Dataset[Example]):
         raise DataError(f"{', '.join(dict.fromkeys(tried))}: there is nothing to ask about, with these settings")
 
     def scene(self, index: int) -> PhotoScene:
-        """What example `index` is about; without questions, that of a model that is not asked any.
+        """The first photograph drawn for example `index`, whether anything can be asked about it or not.
 
         Raises:
             DataError: When a file cannot be read.

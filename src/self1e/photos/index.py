@@ -102,7 +102,9 @@ def photo_sets() -> dict[str, PhotoSet]:
         if STRIKING in each.absent:
             absent = [noun for noun in (*each.absent, *striking) if noun != STRIKING]
             sets[name] = each.model_copy(update={"absent": absent})
-    for each in sets.values():
+    for set_name, each in sets.items():
+        if strange := sorted(set(each.trusted) - set(each.guessed)):
+            raise NounError(f"sets.toml, {set_name}: {', '.join(strange)} cannot be trusted, being not guessed")
         rules = [*each.wholes.items(), *each.unsure.items(), *each.owners.items()]
         for name in {
             *each.leave_out,

@@ -32,13 +32,15 @@ from self1e.training.probes import (
     place_error,
     place_waves,
     pointings,
+    presence_error,
+    shares_of_classes,
 )
 
 OUTPUTS = len(nouns()) + 1, GEOMETRY, PLACE
-"""Of a probe: what a cell is, with nothing in front of the nouns, and of its thing the geometry and place."""
+"""Of a probe: logits of nouns, by number (0: none of them), and geometry and place of the thing that owns a cell."""
 
 IMPOSSIBLE = -1e4
-"""Logit of a noun of which it is not known whether it is there, so that it neither is right nor wrong."""
+"""Logit of a noun that does not compete, as it may be true as well."""
 
 
 class PixelLabels(LossSettings):
@@ -62,7 +64,8 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
 
     Returns:
         "noun": int64[side, side], `NOTHING` or number of a noun; -1 where it is not known.
-        "possible": bool[nouns + 1], which of these a cell of this photograph can be.
+        "rivals": bool[nouns + 1, nouns + 1]: for each noun that a cell can be, itself and which others it is not then.
+            A window of a house is the building, too, and where nobody looked for cups a table may be one.
         "geometry", "place": float[side, side, n] of the thing that owns the pixel; 0 where none is told apart.
 
     Raises:
@@ -80,6 +83,11 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
     possible[[NOTHING, *(noun.number for noun in (*view.present, *view.absent))]] = True
     noun = scene.labels[at].astype(np.int64)
     noun[(noun == UNKNOWN) | ~possible[noun]] = -1
+    rivals = np.tile(possible, (len(possible), 1))
+    for name in (each.name for each in nouns() if possible[each.number]):
+        unsure = [nouns()[other].number for other in scene.photo.rules.unsure.get(name, ())]
+        rivals[[*scene.members(name), *unsure], nouns()[name].number] = False
+    rivals[np.diag_indices_from(rivals)] = possible
     steps = (np.arange(side, dtype=np.float32) + 0.5) / side
     geometry, places = np.zeros((side, side, GEOMETRY), np.float32), np.zeros((side, side, 2), np.float32)
     numbers = scene.things[at]
@@ -91,7 +99,7 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
     geometry[..., :2] = (places - np.stack(np.meshgrid(steps, steps), axis=-1)) * on_thing
     return {
         "noun": torch.from_numpy(noun),
-        "possible": torch.from_numpy(possible),
+        "rivals": torch.from_numpy(rivals),
         "geometry": torch.from_numpy(geometry),
         "place": place_waves(torch.from_numpy(places)) * torch.from_numpy(on_thing),
     }
@@ -120,13 +128,10 @@ class PixelLabelLoss(ExtraLoss):
         parts = {name: torch.stack([each[name] for each in losses]).mean() for name in losses[0]}
         total = self.settings.weight * torch.stack(list(parts.values())).sum()
         if inputs.outputs is not None and self.settings.pointed_weight:
-            parts["pointed"] = torch.stack(
-                [
-                    each.share * self._of_masks(each.states, each.masks, targets, each.picture)
-                    for each in pointings(inputs)
-                ]
-                or [total.new_zeros(())]
-            ).sum()
+            parts["pointed"] = total.new_zeros(())
+            for each in pointings(inputs):
+                of_row = self._of_masks(each.states, each.masks, targets, each.picture)
+                parts["pointed"] = parts["pointed"] + each.share * of_row
             total = total + self.settings.pointed_weight * parts["pointed"]
         return LossValue(total, parts)
 
@@ -135,37 +140,41 @@ class PixelLabelLoss(ExtraLoss):
         targets = dict(inputs.targets)
         with torch.no_grad():
             read = pixel_unshuffle(self.compressed(as_map(inputs.features.compressed)))
-            logits = _possible(read[..., : OUTPUTS[0]].float(), targets["possible"][:, None, None])
+            logits = _competing(read[..., : OUTPUTS[0]].float(), targets)
         counted = targets["noun"] > 0
-        return {
-            "accuracy_noun": Share(int(((logits.argmax(-1) == targets["noun"]) & counted).sum()), int(counted.sum()))
-        }
+        right = (logits.argmax(-1) == targets["noun"]) & counted
+        return {"accuracy_noun": Share(int(right.sum()), int(counted.sum()))}
 
     def _of_masks(self, states: Tensor, masks: Tensor, targets: dict[str, Tensor], picture: int) -> Tensor:
         """How badly the states of one row tell what is inside their masks, or that nothing is; summed over masks."""
-        read = self.pointed(states).float()
+        chances, geometry, place, presence = self.pointed(states).float().split([*OUTPUTS, 1], dim=-1)
         inside = (at_cell_centres(masks, targets["noun"].shape[-1]) == 1).flatten(1).float()  # K, cells
-        area = inside.sum(dim=1)
-        there = area > 0
-        nouns_read, geometry, place, presence = read.split([*OUTPUTS, 1], dim=-1)
-        label = targets["noun"][picture].flatten()
-        histogram = inside[:, label >= 0] @ F.one_hot(label[label >= 0], OUTPUTS[0]).float()
-        share = histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
-        chances = _possible(nouns_read, targets["possible"][picture]).log_softmax(dim=-1)
-        mean_place = inside @ targets["place"][picture].flatten(0, 1) / area[:, None].clamp(min=1)
-        of_there = geometry_error(geometry, centre_and_spread(inside)) + place_error(place, mean_place)
-        presence_error = F.binary_cross_entropy_with_logits(presence[:, 0], there.float(), reduction="sum")
-        return presence_error - (share * chances).sum() + (of_there * there).sum()
+        label, rivals = targets["noun"][picture].flatten(), targets["rivals"][picture]
+        share = shares_of_classes(inside, label, label >= 0, OUTPUTS[0])
+        excluded = (share > 0).float() @ (~rivals).float() > 0
+        chances = chances.masked_fill(excluded & (share == 0), IMPOSSIBLE).log_softmax(dim=-1)
+        # Where the things are that are told apart; what is not says nothing about places.
+        on_thing = inside * (targets["geometry"][picture, ..., 2] > 0).flatten()
+        things = on_thing.sum(dim=1)
+        mean_place = on_thing @ targets["place"][picture].flatten(0, 1) / things[:, None].clamp(min=1)
+        errors = (
+            presence_error(presence[:, 0], masks),
+            -(share * chances).sum(),
+            (geometry_error(geometry, centre_and_spread(inside)) * (inside.sum(dim=1) > 0)).sum(),
+            (place_error(place, mean_place) * (things > 0)).sum(),
+        )
+        return torch.stack(errors).sum()
 
 
 def _of_cells(read: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
-    """By label, of float[T, side, side, outputs]. In a photograph each noun weighs as the root of its cells."""
-    nouns_read, geometry, place = read.split(list(OUTPUTS), dim=-1)
+    """By label, of float[T, side, side, outputs]. In a photograph a noun, or none, weighs as the root of its cells."""
+    chances, geometry, place = read.split(list(OUTPUTS), dim=-1)
     label = targets["noun"]
-    logits = _possible(nouns_read, targets["possible"][:, None, None]).movedim(-1, 1)
-    each = F.cross_entropy(logits, label.clamp(min=0), reduction="none")
-    counts = F.one_hot(label.flatten(1) + 1, OUTPUTS[0] + 1).sum(dim=1)  # of each picture, what is not known in front
-    weights = counts.gather(1, label.flatten(1) + 1).float().rsqrt().view_as(label) * (label >= 0)
+    each = F.cross_entropy(_competing(chances, targets).movedim(-1, 1), label.clamp(min=0), reduction="none")
+    places = label.flatten(1) + 1  # what is not known is 0
+    counts = torch.zeros(len(label), OUTPUTS[0] + 1, device=label.device)
+    counts.scatter_add_(1, places, torch.ones_like(places, dtype=counts.dtype))
+    weights = counts.gather(1, places).rsqrt().view_as(label) * (label >= 0)
     things = targets["geometry"][..., 2:].prod(dim=-1)
     things = torch.where(things > 0, things.clamp(min=1e-6).rsqrt(), 0)
     return {
@@ -175,5 +184,7 @@ def _of_cells(read: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _possible(logits: Tensor, possible: Tensor) -> Tensor:
-    return logits.masked_fill(~possible, IMPOSSIBLE)
+def _competing(logits: Tensor, targets: dict[str, Tensor]) -> Tensor:
+    """Logits float[T, side, side, nouns + 1] without those that may be true as well as the label of the cell."""
+    pictures = torch.arange(len(logits), device=logits.device)[:, None, None]
+    return logits.masked_fill(~targets["rivals"][pictures, targets["noun"].clamp(min=0)], IMPOSSIBLE)

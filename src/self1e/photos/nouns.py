@@ -67,6 +67,11 @@ class Noun:
         """The word that evaluation uses."""
         return self.words[0]
 
+    @property
+    def phrase(self) -> str:
+        """How evaluation asks for it."""
+        return f"the {self.plain.singular}"
+
 
 @dataclass(frozen=True)
 class Group:

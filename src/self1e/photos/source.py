@@ -15,7 +15,7 @@ from self1e.photos.dataset import companions
 from self1e.photos.index import Photo, Split, photographs
 from self1e.photos.language import SEGMENTING, TEXTUAL, PhotoQuery, View, conversation, queries, query_mask
 from self1e.photos.language.absent import Companions
-from self1e.photos.nouns import Word, nouns
+from self1e.photos.nouns import nouns
 from self1e.photos.scene import PhotoScene, read_scene
 
 UNSEEN = "unseen"
@@ -70,10 +70,10 @@ class PhotoSource:
         photo = self.photos[index]
         found = []
         if "noun" in self.kinds:
-            found += [_noun_query(photo, name, nouns()[name].plain, "noun") for name in sorted(photo.present)]
+            found += [_noun_query(photo, name, nouns()[name].phrase, "noun") for name in sorted(photo.present)]
         if UNSEEN in self.kinds:
             words = [(name, word) for name in sorted(photo.present) for word in nouns()[name].held_out]
-            found += [_noun_query(photo, name, word, UNSEEN) for name, word in words]
+            found += [_noun_query(photo, name, f"the {word.singular}", UNSEEN) for name, word in words]
         others = set(self.kinds) - {"noun", UNSEEN}
         if others:
             asked = _asked(photo, read_scene(photo), others, self.companions)
@@ -96,11 +96,15 @@ class PhotoQuestions:
 
     Raises:
         DataError: When the folder cannot be used.
+        ValueError: When a kind is unknown.
     """
 
     def __init__(
         self, folder: Path, split: Split = "test", kinds: Sequence[str] = TEXTUAL, sets: Collection[str] | None = None
     ) -> None:
+        unknown = sorted(set(kinds) - set(TEXTUAL))
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)} are not answered in words: there are {', '.join(TEXTUAL)}")
         self.kinds = tuple(kinds)
         self.photos, self.companions = _photos_of(folder, split, sets)
 
@@ -121,9 +125,6 @@ class PhotoQuestions:
             found.append(Question(photo.id, photo.picture, turn.question, (turn.answer,), exact=True, kind=query.kind))
         return found
 
-    def image_path(self, index: int) -> Path:
-        return self.photos[index].picture
-
 
 def _photos_of(folder: Path, split: Split, sets: Collection[str] | None) -> tuple[list[Photo], Companions]:
     known = photographs(folder, ("train", split))
@@ -137,8 +138,8 @@ def _asked(photo: Photo, scene: PhotoScene, kinds: Collection[str], known: Compa
     return [query for query in queries(View(scene), rng, known) if query.kind in kinds]
 
 
-def _noun_query(photo: Photo, name: str, word: Word, kind: str) -> Query:
-    return Query(f"the {word.singular}", "phrase", partial(_noun_mask, photo, name), kind=kind)
+def _noun_query(photo: Photo, name: str, phrase: str, kind: str) -> Query:
+    return Query(phrase, "phrase", partial(_noun_mask, photo, name), kind=kind)
 
 
 def _query(photo: Photo, asked: PhotoQuery) -> Query:

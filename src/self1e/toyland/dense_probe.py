@@ -28,6 +28,8 @@ from self1e.training.probes import (
     picture_mean,
     place_error,
     place_waves,
+    presence_error,
+    shares_of_classes,
 )
 
 #: Labels that are one of several names, and how many there are.
@@ -117,13 +119,11 @@ class DenseProbe(nn.Module):
         read = self.pointed(seg_states).float()
         inside = at_cell_centres(masks, targets["kind"].shape[-1]).flatten(1).float()  # K, cells
         there = inside.sum(dim=1) > 0
-        losses = [F.binary_cross_entropy_with_logits(read[:, -1], there.float(), reduction="sum")]
+        losses = [presence_error(read[:, -1], masks)]
         for name, values in self.split(read[:, :-1]).items():
             if name in CLASSES:
                 label = targets[name].flatten()
-                known = label != UNLABELLED
-                histogram = inside[:, known] @ F.one_hot(label[known], CLASSES[name]).float()
-                share = histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
+                share = shares_of_classes(inside, label, label != UNLABELLED, CLASSES[name])
                 losses.append(-(share * values.log_softmax(dim=-1)).sum())
             elif name == "geometry":
                 losses.append((ERRORS[name](values, centre_and_spread(inside)) * there).sum())

@@ -22,15 +22,16 @@ WAVES = 4
 GEOMETRY, PLACE = 4, 4 * WAVES
 """Numbers of the two labels of a thing.
 
-Geometry: offset to its centre (x, y), width and height, over the picture's side. Place: cosine and sine of pi, 2 pi,
-... times its centre's x and y. Their product with those of another place peaks where the two are the same, so with them
-a linear reader can pick one of several alike.
+Geometry of a pixel: offset to the centre of its thing (x, y), width and height, over the picture's side; of what a
+`[SEG]` points at: see `centre_and_spread`. Place: cosine and sine of pi, 2 pi, ... times the centre's x and y. Their
+product with those of another place peaks where the two are the same, so with them a linear reader can pick one of
+several alike.
 """
 
 
 def place_waves(places: Tensor) -> Tensor:
     """float[..., 2], x and y from 0 to 1 -> float[..., PLACE]."""
-    angles = (places[..., None] * (torch.pi * torch.arange(1, WAVES + 1))).flatten(-2)
+    angles = (places[..., None] * (torch.pi * torch.arange(1, WAVES + 1, device=places.device))).flatten(-2)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
@@ -52,8 +53,28 @@ def picture_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 def at_cell_centres(masks: Tensor, side: int) -> Tensor:
     """The pixels of [..., H, W] in the middle of `side` x `side` cells."""
-    rows, columns = (((torch.arange(side) + 0.5) * length / side).long() for length in masks.shape[-2:])
+    steps = torch.arange(side, device=masks.device) + 0.5
+    rows, columns = ((steps * length / side).long() for length in masks.shape[-2:])
     return masks[..., rows[:, None], columns]
+
+
+def presence_error(logits: Tensor, masks: Tensor) -> Tensor:
+    """How badly logits float[K] tell whether masks uint8[K, H, W] have a pixel of 1; summed over masks."""
+    there = (masks == 1).flatten(1).any(dim=1)
+    return F.binary_cross_entropy_with_logits(logits, there.float(), reduction="sum")
+
+
+def shares_of_classes(inside: Tensor, label: Tensor, known: Tensor, classes: int) -> Tensor:
+    """Of each class the share of the cells inside of a mask, float[K, classes]; 0 for a mask without any.
+
+    Args:
+        inside: float[K, cells].
+        label: int64[cells].
+        known: bool[cells], which labels count.
+        classes: How many there are.
+    """
+    histogram = inside @ (F.one_hot(label.clamp(min=0, max=classes - 1), classes) * known[:, None]).float()
+    return histogram / histogram.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def centre_and_spread(inside: Tensor) -> Tensor:

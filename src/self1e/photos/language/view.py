@@ -102,20 +102,20 @@ class View:
     def known(self) -> frozenset[str]:
         """Nouns of which it is known whether they are there."""
         photo = self.scene.photo
-        marked = photo.annotated - set(photo.rules.guessed) | self.trusted
+        alike = {group for name in self.areas for group in nouns()[name].groups}
+        trusted = {name for name in self.trusted if name in self.areas or alike.isdisjoint(nouns()[name].groups)}
+        marked = photo.annotated - set(photo.rules.guessed) | trusted
         return frozenset(marked | set(photo.rules.absent)) - self.left_out
 
     @cached_property
     def absent(self) -> list[Noun]:
         """Nouns that are certainly not there, nor anything that could be taken for them."""
         photo = self.scene.photo
-        alike = {group for name in self.areas for group in nouns()[name].groups}
         return [
             noun
             for noun in nouns()
             if noun.name in self.known
             and noun.name not in self.areas
-            and not (noun.name in self.trusted and alike & set(noun.groups))
             and not any(near in self.areas for near in (*noun.near, *photo.rules.unsure.get(noun.name, ())))
             and not (photo.rules.no_stuff and noun.kind == "stuff")
         ]
