@@ -11,7 +11,7 @@ import pytest
 from command_line import Cli, assert_one_sentence, save_picture
 from PIL import Image
 
-from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, output_names, slug
+from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, name_pictures, output_names, slug
 from self1e.cli.terminal import CliError
 from self1e.processing.images import ImageError, load_image
 
@@ -80,20 +80,54 @@ def test_slugs_are_file_names() -> None:
     assert slug("word " * 100) == "-".join(["word"] * 12)
 
 
+@pytest.mark.parametrize(
+    ("given", "below", "expected"),
+    [
+        (["."], "", ["a.JPG", "b.png", "deeper/c.png"]),
+        (["deeper"], "deeper", ["c.png"]),
+        (["deeper/c.png"], "deeper", ["c.png"]),
+        (["a.JPG", "b.png"], "", ["a.JPG", "b.png"]),
+        (["**/*.png"], "", ["b.png", "deeper/c.png"]),
+        (["deep*/*"], "", ["deeper/c.png"]),
+        (["deeper", "b.png"], "", ["deeper/c.png", "b.png"]),
+        (["deeper/../deeper/c.png"], "deeper", ["c.png"]),
+    ],
+)
+def test_names_are_paths_below_the_folder_of_all(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], below: str, expected: list[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    for arguments in (given, [str(folder / each) for each in given]):
+        found, pictures = name_pictures(arguments, recursive=True)
+        assert found == folder / below
+        assert [picture.name for picture in pictures] == expected
+        assert all((found / picture.name).samefile(picture.source) for picture in pictures)
+
+
+def test_results_inside_of_the_pictures_folder_are_no_pictures(folder: Path) -> None:
+    save_picture(folder / "out" / "images" / "b.png")
+    for given in (str(folder), f"{folder}*"):
+        _, pictures = name_pictures([given], recursive=True, out=folder / "out")
+        assert "out/images/b.png" not in [picture.name for picture in pictures] != []
+    _, pictures = name_pictures([str(folder / "out")], recursive=True, out=folder / "out")
+    assert [picture.name for picture in pictures] == ["images/b.png"]
+
+
 def test_outputs_never_share_a_name() -> None:
-    pictures = [Path("a/cat.png"), Path("b/cat.jpg"), Path("cat-2.png"), Path("x" * 240 + ".png")]
+    pictures = ["a/cat.png", "a/cat.jpg", "b/cat.jpg", "b/Cat.jpg", "a/cat-2.png", "x" * 240 + ".png"]
     prompts = ["the dog", "The dog!", "the dog?"]
     every = [name.lower() for row in output_names(pictures, prompts) for name in row]
     assert len(set(every)) == len(pictures) * len(prompts)
-    assert every[0] == "cat.the-dog"
+    assert every[0] == "a/cat.the-dog"
+    assert "b/cat.the-dog" in every
     assert max(map(len, every)) < 200
 
 
 def test_names_fit_into_file_systems_in_any_script() -> None:
     """255 bytes are the most, of which a character takes up to four."""
-    pictures = [Path("图" * 80 + ".png"), Path("图" * 80 + "!.png"), Path(os.fsdecode(b"\xff" * 240 + b".png"))]
+    pictures = ["图" * 80 + ".png", "图" * 80 + "!.png", os.fsdecode(b"\xff" * 240 + b".png")]
     every = [name for row in output_names(pictures, ["船" * 40, "船" * 40 + "?"]) for name in row]
-    assert len(set(every)) == 6
+    assert len(set(every)) == 6 and not any(name.startswith(".") for name in every)
     assert max(len(os.fsencode(f"{name}.overlay.png")) for name in every) < 255
 
 

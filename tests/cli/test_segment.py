@@ -18,6 +18,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from self1e.cli.segment import Report
+from self1e.data.own_entries import open_own
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
@@ -72,7 +73,7 @@ def test_all_formats_agree_with_the_segmenter(segment: Segment, picture: Path, t
     assert names == ["coco.json", *(f"street.the-red-car.{suffix}" for suffix in suffixes)]
     expected = Segmenter.from_pretrained(tiny_model_folder).segment(picture, "the red car")
     record = json.loads(Path("new/results/street.the-red-car.json").read_text())
-    assert record == {"image": str(picture), **expected.to_dict()}
+    assert record == {"image": str(picture), "file_name": "street.png", **expected.to_dict()}
     np.testing.assert_array_equal(np.asarray(Image.open("new/results/street.the-red-car.mask.png")) > 0, expected.mask)
 
 
@@ -105,7 +106,8 @@ def test_coco_file(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> 
     finds["a cat"] = False
     segment(*pictures, "-p", "a cat", "-p", "a dog", "--format", "coco")
     coco = COCO("segmented/coco.json")
-    assert [entry["file_name"] for entry in coco.dataset["images"]] == [str(path) for path in pictures]
+    assert [entry["file_name"] for entry in coco.dataset["images"]] == ["a.png", "b.png"]
+    assert coco.dataset["info"]["images"] == str(tmp_path)
     assert [entry["name"] for entry in coco.dataset["categories"]] == ["a cat", "a dog"]
     assert [(each["image_id"], each["category_id"]) for each in coco.dataset["annotations"]] == [(1, 2), (2, 2)]
     assert coco.annToMask(coco.dataset["annotations"][0]).all()
@@ -129,11 +131,43 @@ def test_a_long_prompt_leaves_the_figures_in_sight(segment: Segment, finds: dict
 
 
 def test_equal_stems_do_not_collide(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
-    pictures = [save_picture(tmp_path / name) for name in ("x/cat.png", "y/cat.png")]
+    pictures = [save_picture(tmp_path / name) for name in ("cat.png", "cat.bmp")]
     segment(*pictures, "-p", "the dog", "-p", "the dog?", "--format", "mask")
     assert sorted(path.name for path in Path("segmented").iterdir()) == [
         f"{stem}.{prompt}.mask.png" for stem in ("cat-2", "cat") for prompt in ("the-dog-2", "the-dog")
     ]
+
+
+def test_the_tree_of_folders_is_kept(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    for name in ("1.png", "2024/1.png", "2024/may/1.png"):
+        save_picture(tmp_path / "photos" / name)
+    assert segment("photos", "-r", "-p", "a dog", "--format", "mask,json,coco", "--out", "photos/out").code == 0
+    masks = sorted(path.relative_to("photos/out").as_posix() for path in Path("photos/out").rglob("*.png"))
+    assert masks == ["1.a-dog.mask.png", "2024/1.a-dog.mask.png", "2024/may/1.a-dog.mask.png"]
+    assert json.loads(Path("photos/out/2024/1.a-dog.json").read_text())["file_name"] == "2024/1.png"
+
+
+@pytest.mark.filterwarnings("ignore:OpenCV")
+@pytest.mark.parametrize("given", [["photos"], ["photos/a.png"], ["photos/a.png", "photos/deep/b.png"], ["photos/*"]])
+def test_annotations_are_read_back_with_the_folder_given(
+    segment: Segment, finds: dict[str, bool], tmp_path: Path, given: list[str]
+) -> None:
+    """By supervision and by ourselves: both look for `file_name` in the folder that they are told."""
+    import supervision
+
+    for name in ("a.png", "deep/b.png"):
+        save_picture(tmp_path / "photos" / name)
+    assert segment(*given, "-r", "-p", "a dog", "--format", "coco").code == 0
+    found = supervision.DetectionDataset.from_coco("photos", "segmented/coco.json", force_masks=True)
+    ours = open_own({"coco": "segmented/coco.json", "images": "photos"})
+    assert [Path(path).resolve() for path in found.image_paths] == [
+        ours.image_path(i).resolve() for i in range(len(ours))
+    ]
+    for index, (path, _, detections) in enumerate(found):
+        record = ours[index]
+        assert Path(path).samefile(record.image)
+        assert [query.text for query in record.queries] == ["a dog"] == found.classes
+        np.testing.assert_array_equal(detections.mask[0], record.queries[0].mask())
 
 
 def test_existing_files_are_kept_unless_overwritten(

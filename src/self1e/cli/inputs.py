@@ -6,8 +6,9 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from glob import glob, has_magic
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from self1e.cli.terminal import CliError
 from self1e.files import address_of, expand_user, files_of_user, pictures_among
@@ -25,6 +26,19 @@ LONGEST_SLUG, LONGEST_STEM = 60, 120
 """Bytes. File systems take names of 255 bytes, and each of these may get a number and a suffix."""
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A picture to segment.
+
+    Attributes:
+        source: Its file.
+        name: What it is called in results: its path below the folder of all pictures, with "/" between the parts.
+    """
+
+    source: Path
+    name: str
+
+
 def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
     """The picture files that files, folders and glob patterns name, each once, in order.
 
@@ -33,41 +47,75 @@ def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
     Raises:
         CliError: When a folder or pattern holds no picture, or a name is an address.
     """
-    found: dict[Path, Path] = {}
+    return [path for path, _ in _found(names, recursive)]
+
+
+def name_pictures(names: Sequence[str], recursive: bool, out: Path | None = None) -> tuple[Path, list[Picture]]:
+    """The pictures of `find_pictures`, and the folder of all, below which they are named.
+
+    That is the folder that was given, the one that a file or the pattern of a name is in, or, of several, the deepest
+    that holds them all: there is one folder in which a reader of results finds every picture.
+
+    Args:
+        names: See `find_pictures`.
+        recursive: See `find_pictures`.
+        out: Where results go. What lies there is passed over if that is inside of a folder that is looked into.
+
+    Raises:
+        CliError: As `find_pictures`, or when no folder holds them all.
+    """
+    found = _found(names, recursive, out)
+    try:
+        folder = Path(os.path.commonpath([os.path.abspath(base) for _, base in found]))  # noqa: PTH100  # keeps links
+    except ValueError:
+        raise CliError("the pictures are on several drives: start the command once for each") from None
+    return folder, [Picture(path, Path(os.path.relpath(path, folder)).as_posix()) for path, _ in found]
+
+
+def _found(names: Sequence[str], recursive: bool, out: Path | None = None) -> list[tuple[Path, Path]]:
+    """Each picture once, in order, with the folder that was named."""
+    found: dict[Path, tuple[Path, Path]] = {}
     for name in names:
         if address := address_of(name):
             raise CliError(f"{address} is an address: download the picture, and give its file")
         path = expand_user(name)
         if path.is_dir():
-            paths = _in_folder(path, recursive)
+            paths, base = _in_folder(path, recursive, out), path
         elif has_magic(name) and not path.exists():
-            paths = _matching(name, recursive)
+            paths, base = _matching(name, recursive, out), _before_magic(path)
         else:
-            paths = [path]
+            paths, base = [path], path.parent
         for each in paths:
-            found.setdefault(each.resolve(), each)
+            found.setdefault(each.resolve(), (each, base))
     return list(found.values())
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[Path]:
-    paths = _inputs(files_of_user(folder, "**/*" if recursive else "*"))
+def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
+    own = out.resolve() if out is not None and folder.resolve() in out.resolve().parents else None
+    inside = _inputs(files_of_user(folder, "**/*" if recursive else "*"))
+    paths = [path for path in inside if own is None or own not in path.resolve().parents]
     if not paths:
         hint = "" if recursive else ", or give --recursive to look into its subfolders"
         raise CliError(f"the folder {folder} has no pictures: name another{hint}")
     return paths
 
 
-def _matching(pattern: str, recursive: bool) -> list[Path]:
+def _matching(pattern: str, recursive: bool, out: Path | None) -> list[Path]:
     # Path.glob takes no absolute patterns.
     names = sorted(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
     matches = [Path(name) for name in names]
     paths = _inputs(matches)
     for folder in matches:
         if folder.is_dir() and recursive:
-            paths += _in_folder(folder, recursive)
+            paths += _in_folder(folder, recursive, out)
     if not paths:
         raise CliError(f"no picture matches {pattern}: check the pattern")
     return paths
+
+
+def _before_magic(pattern: Path) -> Path:
+    """The folder that all that matches is in."""
+    return next(folder for folder in pattern.parents if not has_magic(str(folder)))
 
 
 def _inputs(paths: Sequence[Path]) -> list[Path]:
@@ -105,7 +153,12 @@ def shortened(name: str, most: int) -> str:
     >>> shortened("street", 4), shortened("été", 4)
     ('stre', 'ét')
     """
-    return os.fsencode(name)[:most].decode(errors="ignore")
+    cut = os.fsencode(name)[:most]
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no text stay as they are
+        return os.fsdecode(cut)
+    return cut.decode(errors="ignore")
 
 
 def distinct(names: Sequence[str]) -> list[str]:
@@ -128,8 +181,15 @@ def distinct(names: Sequence[str]) -> list[str]:
     return result
 
 
-def output_names(pictures: Sequence[Path], prompts: Sequence[str]) -> list[list[str]]:
-    """For each picture and prompt the name that its files begin with, `<stem>.<prompt-slug>`; no two are the same."""
-    stems = distinct([shortened(picture.stem, LONGEST_STEM) for picture in pictures])
+def output_names(pictures: Sequence[str], prompts: Sequence[str]) -> list[list[str]]:
+    """For each picture and prompt the path that its files begin with, `<folders>/<stem>.<prompt-slug>`.
+
+    No two are the same.
+
+    >>> output_names(["a.png", "2/a.png", "a.jpg"], ["The dog"])
+    [['a.the-dog'], ['2/a.the-dog'], ['a-2.the-dog']]
+    """
+    paths = [PurePosixPath(picture) for picture in pictures]
+    stems = distinct([str(path.with_name(shortened(path.stem, LONGEST_STEM))) for path in paths])
     slugs = distinct([slug(prompt) for prompt in prompts])
     return [[f"{stem}.{each}" for each in slugs] for stem in stems]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.text import Text
 
-from self1e.cli.inputs import SUFFIXES, check_prompts, find_pictures, output_names
+from self1e.cli.inputs import SUFFIXES, Picture, check_prompts, name_pictures, output_names
 from self1e.cli.options import (
     DEFAULT_MODEL,
     Model,
@@ -72,6 +72,7 @@ class Plan:
     """What is to be made of each picture, decided before the model is loaded.
 
     Attributes:
+        folder: Below which pictures are named.
         pictures: What to segment.
         prompts: What to segment there.
         names: For each picture and prompt what its files are called, without suffixes.
@@ -80,7 +81,8 @@ class Plan:
         overwrite: Whether files may be replaced.
     """
 
-    pictures: list[Path]
+    folder: Path
+    pictures: list[Picture]
     prompts: list[str]
     names: list[list[str]]
     formats: list[str]
@@ -105,7 +107,7 @@ class Plan:
     @cached_property
     def columns(self) -> list[str]:
         """How the cells of a row are formatted."""
-        names = ["picture", *(in_a_cell(path.name) for path in self.pictures)]
+        names = ["picture", *(in_a_cell(picture.name) for picture in self.pictures)]
         prompts = ["prompt", *map(in_a_cell, self.prompts)]
         return [str(max(map(len, names))), str(max(map(len, prompts))), "9", ">5", ">7", ""]
 
@@ -116,18 +118,18 @@ class Plan:
     def keep(self, start: int, index: int, results: list[Segmentation]) -> list[Kept]:
         """Writes the files of picture `start + index`. Runs in a thread, or in another process."""
         picture = start + index
-        path = self.pictures[picture]
+        name, path = self.pictures[picture].name, self.pictures[picture].source
         kept = []
         for prompt, result in enumerate(results):
             files = self.files(picture, prompt)
-            record = {"image": str(path), **result.to_dict()} if "json" in self.formats else {}
+            record = {"image": str(path), "file_name": name, **result.to_dict()} if "json" in self.formats else {}
             for form, file in files.items():
                 write(form, file, result, record, self.overwrite)
             if self.out is None:
                 line = json.dumps(record)  # in ASCII, whatever stdout can take
             else:
                 line = self.row(
-                    in_a_cell(path.name),
+                    in_a_cell(name),
                     in_a_cell(result.prompt),
                     "found" if result.found else "not found",
                     f"{result.score:.2f}",
@@ -215,8 +217,10 @@ def command(
     """
     plan = make_plan(images, prompts, formats, out, recursive, overwrite)
     if plan.out is not None:
-        make_folder(plan.out)
-        check_writable(plan.all_files(), overwrite)
+        files = plan.all_files()
+        for folder in {plan.out, *(file.parent for file in files)}:
+            make_folder(folder)
+        check_writable(files, overwrite)
     if loading.quantize_check is not None:
         loading = replace(
             loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
@@ -252,10 +256,11 @@ def make_plan(
     unknown = [each for each in chosen if each not in FORMATS]
     if unknown or not chosen:
         raise CliError(f"unknown format {', '.join(unknown) or repr(formats)}: use any of {', '.join(FORMATS)}")
-    pictures = find_pictures(images, recursive)
     if out is None and chosen != ["json"]:
         out = DEFAULT_OUT
-    return Plan(pictures, checked, output_names(pictures, checked), chosen, out, overwrite)
+    folder, pictures = name_pictures(images, recursive, out)
+    names = output_names([picture.name for picture in pictures], checked)
+    return Plan(folder, pictures, checked, names, chosen, out, overwrite)
 
 
 def outcomes(
@@ -283,7 +288,8 @@ def outcomes(
         from self1e.processing.images import ImageError, load_image
         from self1e.segment.files import Done, ProcessError, segment_in_processes
 
-        for start, path in enumerate(plan.pictures):
+        sources = [picture.source for picture in plan.pictures]
+        for start, path in enumerate(sources):
             try:
                 load_image(path)
                 break
@@ -291,7 +297,7 @@ def outcomes(
                 yield Done(start, path, error=error)
         else:
             return
-        rest = plan.pictures[start:]
+        rest = sources[start:]
         several = min(processes, len(rest)) > 1
         if not several:
             with above(progress):
@@ -333,11 +339,12 @@ class Report:
             self.failures += 1
             complain(str(done.error))
             return
-        path = self.plan.pictures[done.index]
         if not self.results and self.plan.out is not None:
             show(Text(self.plan.row("picture", "prompt", "", "score", "area", ""), "dim"))
         width, height = done.value[0].size
-        self.images.append({"id": done.index + 1, "file_name": str(path), "width": width, "height": height})
+        self.images.append(
+            {"id": done.index + 1, "file_name": self.plan.pictures[done.index].name, "width": width, "height": height}
+        )
         for result in done.value:
             self.model_name = result.model
             self.results += 1
@@ -355,7 +362,11 @@ class Report:
             return
         path = self.plan.out / COCO_NAME
         tree = {
-            "info": {"description": "segmented by self1e", "model": self.model_name},
+            "info": {
+                "description": "segmented by self1e",
+                "model": self.model_name,
+                "images": str(self.plan.folder),  # where the file names begin
+            },
             "images": self.images,
             "annotations": self.annotations,
             "categories": [{"id": id, "name": name} for id, name in enumerate(self.plan.prompts, start=1)],
