@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco_mask
 
+from self1e.data.masks import polygon_pixels
 from self1e.segment.contours import mask_to_polygons
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12))
@@ -43,6 +44,21 @@ def test_round_trip(mask: np.ndarray) -> None:
     assert np.array_equal(fill_by_rays(polygons, mask.shape), mask.astype(int))
 
 
+@pytest.mark.filterwarnings("ignore:OpenCV")
+@given(MASKS)
+@settings(max_examples=300, deadline=None)
+def test_through_centres_for_programs_that_fill_the_rim_too(mask: np.ndarray) -> None:
+    import supervision
+
+    filled = np.zeros((2, *mask.shape), bool)
+    for polygon in mask_to_polygons(mask, centres=True):
+        assert len(polygon) >= 6
+        corners = np.reshape(polygon, (-1, 2))
+        filled[0] |= polygon_pixels(corners, *mask.shape)  # OpenCV's rules
+        filled[1] |= supervision.polygon_to_mask(corners, mask.shape[::-1]).astype(bool)
+    assert np.array_equal(filled, [mask, mask])
+
+
 @given(MASKS, st.sampled_from([0.5, 1.0, 2.0]))
 @settings(max_examples=100, deadline=None)
 def test_simplified_polygons_stay_usable(mask: np.ndarray, tolerance: float) -> None:
@@ -61,6 +77,8 @@ def test_hand_made_masks() -> None:
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
     assert mask_to_polygons(ring) == [[0, 0, 3, 0, 3, 3, 0, 3, 0, 1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 1, 0, 1]]
+    assert mask_to_polygons(ring, centres=True) == [[0, 0, 2, 0, 2, 2, 0, 2, 0, 1, 0, 2, 2, 2, 2, 0, 0, 0, 0, 1]]
+    assert mask_to_polygons(np.ones((1, 1), bool), centres=True) == [[0, 0, 0, 0, 0, 0]]
     # Pixels that touch at a corner are apart.
     assert mask_to_polygons(np.eye(2, dtype=bool)) == [[0, 0, 1, 0, 1, 1, 0, 1], [1, 1, 2, 1, 2, 2, 1, 2]]
 

@@ -7,11 +7,13 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
+from scipy.ndimage import label
 
 from self1e.segment.calibration import Calibration
 from self1e.segment.results import Segmentation, default_min_area, mask_scores
@@ -174,6 +176,42 @@ def test_pictures_need_the_picture() -> None:
             getattr(result(image=False), method)()
 
 
+# --------------------------------------------------------------------------------------------------- instances
+
+
+def test_instances_are_connected_parts() -> None:
+    masks = np.random.default_rng(3).random((2, 40, 50)) < 0.5
+    seg = Segmentation(masks, [0.9, 0.6], "the boats", min_area=7)
+    numbered = [label(mask) for mask in masks]
+    expected = [marks == number for marks, count in numbered for number in range(1, count + 1)]
+    parts = seg.instances(min_area=1)
+    assert sorted(each.tobytes() for each in parts.masks) == sorted(each.tobytes() for each in expected)
+    assert sorted(parts.scores.tolist()) == pytest.approx(sorted([0.9] * numbered[0][1] + [0.6] * numbered[1][1]))
+    assert [part.area for part in seg.instances()] == [part.area for part in parts if part.area >= 7] != []
+    assert all(part.box == _box_of(part.mask) and part.found for part in seg.instances())
+
+
+def _box_of(mask: np.ndarray) -> tuple[int, ...]:
+    ys, xs = np.nonzero(mask)
+    return (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+
+
+def test_instances_of_nothing() -> None:
+    assert len(Segmentation(np.zeros((1, 4, 5), bool), [0.97], "a whale").instances()) == 0
+    assert len(Segmentation(np.zeros((0, 4, 5), bool), []).instances()) == 0
+
+
+def test_instances_have_scores_of_their_own() -> None:
+    logits = np.full((1, 20, 30), -5.0)
+    logits[0, 2:8, 2:8], logits[0, 12:18, 12:18] = 3.0, 0.2
+    calibration = Calibration(present=((0.0, 0.0), (1.0, 0.8)))
+    seg = Segmentation.from_logits(logits, calibration=calibration, keep_logits=True)
+    sure, unsure = seg.instances()
+    assert sure.score == pytest.approx(0.8 / (1 + np.exp(-3.0)), rel=1e-5)
+    assert unsure.score == pytest.approx(0.8 / (1 + np.exp(-0.2)), rel=1e-5)
+    assert (sure.score + unsure.score) / 2 == pytest.approx(seg.score)  # of equal areas
+
+
 # ------------------------------------------------------------------------------------------------ other formats
 
 
@@ -189,10 +227,11 @@ def test_polygons() -> None:
     assert np.array_equal(filled, masks()[0])
 
 
-def test_coco_annotation_is_read_by_pycocotools() -> None:
+@pytest.mark.parametrize("form", ["rle", "polygons"])
+def test_coco_annotation_is_read_by_pycocotools(form: Literal["rle", "polygons"]) -> None:
     from pycocotools.coco import COCO
 
-    annotations = [one.to_coco_annotation(7, 3, index + 1) for index, one in enumerate(result())]
+    annotations = [one.to_coco_annotation(7, 3, index + 1, form) for index, one in enumerate(result())]
     dataset = {
         "images": [{"id": 7, "height": HEIGHT, "width": WIDTH}],
         "categories": [{"id": 3, "name": "boat"}],
@@ -204,7 +243,7 @@ def test_coco_annotation_is_read_by_pycocotools() -> None:
     for mask, annotation in zip(masks(), coco.loadAnns([1, 2, 3]), strict=True):
         assert np.array_equal(coco.annToMask(annotation), mask)
         assert annotation["area"] == mask.sum()
-        assert annotation["bbox"] == coco_mask.toBbox(annotation["segmentation"]).tolist()
+        assert annotation["bbox"] == coco_mask.toBbox(coco.annToRLE(annotation)).tolist()
 
 
 @pytest.mark.filterwarnings("ignore:OpenCV")

@@ -21,27 +21,32 @@ class _Ring:
 
     corners: list[Point]
     is_hole: bool
+    #: What the path goes through in place of the corners.
+    points: list[Point]
     start: int = 0
     #: (edge, distance from the edge's first corner, point on the edge, the hole's closed path that hangs there).
     cuts: list[tuple[int, int, Point, list[tuple[Point, bool]]]] = field(default_factory=list)
 
-    def path(self) -> list[tuple[Point, bool]]:
-        """The closed path from `start` back to it, through all cuts. A flag marks points that must not be moved."""
+    def path(self, entry: Point) -> list[tuple[Point, bool]]:
+        """The closed path from `entry`, on the edge at `start`, back to it, through all cuts.
+
+        A flag marks points that must not be moved.
+        """
         count = len(self.corners)
         cuts: dict[int, list[tuple[int, Point, list[tuple[Point, bool]]]]] = {}
         for edge, distance, point, hole in self.cuts:
             cuts.setdefault(edge, []).append((distance, point, hole))
-        path: list[tuple[Point, bool]] = []
+        path: list[tuple[Point, bool]] = [(entry, True)]
         for step in range(count):
             edge = (self.start + step) % count
-            path.append((self.corners[edge], step == 0))
             for _, point, hole in sorted(cuts.get(edge, ()), key=lambda cut: cut[0]):
                 path += [(point, True), *hole, (point, True)]
-        path.append((self.corners[self.start], True))
+            path.append((self.points[(edge + 1) % count], False))
+        path.append((entry, True))
         return path
 
 
-def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[int]]:
+def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0, *, centres: bool = False) -> list[list[int]]:
     """Traces a mask into polygons, one for each 4-connected region.
 
     Coordinates are those of COCO: pixel edges, x to the right, y down, so that a single pixel at (x, y) becomes
@@ -49,9 +54,14 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[int]
     cut of zero width: the polygon goes in, round the hole in the opposite sense, and out by the same way. Even-odd and
     non-zero filling both leave the hole empty. Regions that touch only at a corner are separate polygons.
 
+    With `centres`, the outline goes through the pixels of the rim, which most programs fill together with the inside
+    (OpenCV's `fillPoly`, and with it supervision and ultralytics; labelme): a single pixel becomes `[x, y] * 3`. There,
+    outlines along edges would give a mask that is a pixel wider and higher.
+
     Args:
         mask: bool[H, W].
         tolerance: How far, in pixels, the outline may be moved to spare corners (Douglas-Peucker). 0 is exact.
+        centres: Whether coordinates are numbers of pixels in place of edges.
 
     Returns:
         Polygons as flat lists [x0, y0, x1, y1, ...] without a closing repetition, in order of their top-left corner.
@@ -62,6 +72,8 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[int]
 
     >>> mask_to_polygons(np.ones((2, 3), bool))
     [[0, 0, 3, 0, 3, 2, 0, 2]]
+    >>> mask_to_polygons(np.ones((2, 3), bool), centres=True)
+    [[0, 0, 2, 0, 2, 1, 0, 1]]
     """
     mask = np.asarray(mask)
     if mask.ndim != 2:
@@ -69,14 +81,30 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0) -> list[list[int]
     if tolerance < 0:
         raise ValueError(f"tolerance must be at least 0 pixels, got {tolerance}")
     mask = mask.astype(bool)
+    rings, edges = _trace(mask)
+    if centres:
+        for ring in rings:
+            ring.points = _inset(ring.corners)
+    # A line as wide as one pixel is an outline that goes out and back by the same way.
+    clean = _without_repeats if centres else _without_spikes
     polygons = []
-    for ring in _join_holes(mask, *_trace(mask)):
-        path = ring.path()
-        points = _without_spikes(_simplify(path, tolerance)) if tolerance else []
+    for ring in _join_holes(mask, rings, edges, centres):
+        path = ring.path(ring.points[ring.start])
+        points = clean(_simplify(path, tolerance)) if tolerance else []
         if len(points) < 3:
-            points = _without_spikes([point for point, _ in path])
+            points = clean([point for point, _ in path])
+        points += [points[-1]] * (3 - len(points))
         polygons.append([value for point in points for value in point])
     return polygons
+
+
+def _inset(corners: list[Point]) -> list[Point]:
+    """The corners, moved with both of their edges by half a pixel into the mask: numbers of pixels of its rim."""
+    there = np.array(corners)
+    across, down = (np.roll(there, -1, axis=0) - np.roll(there, 1, axis=0)).T  # along the level and the upright edge
+    # The mask is on the right hand of who walks along an edge.
+    moved = there - np.stack([down > 0, across < 0], axis=1)
+    return [(x, y) for x, y in moved.tolist()]
 
 
 @dataclass(frozen=True)
@@ -143,7 +171,8 @@ def _trace(mask: np.ndarray) -> tuple[list[_Ring], _Edges]:
             corner = horizontal[corner] if go_across else vertical[corner]
             go_across = not go_across
         ring_of[walk], position_of[walk] = len(rings), np.arange(len(walk))
-        rings.append(_Ring([(xs[corner], ys[corner]) for corner in walk], is_hole))
+        corners = [(xs[corner], ys[corner]) for corner in walk]
+        rings.append(_Ring(corners, is_hole, corners))
 
     upper, lower = by_column[:, 0], by_column[:, 1]
     stride = len(mask) + 1
@@ -151,7 +180,7 @@ def _trace(mask: np.ndarray) -> tuple[list[_Ring], _Edges]:
     return rings, _Edges(stride, x[upper] * stride + y[upper], owners)
 
 
-def _join_holes(mask: np.ndarray, rings: list[_Ring], edges: _Edges) -> list[_Ring]:
+def _join_holes(mask: np.ndarray, rings: list[_Ring], edges: _Edges, centres: bool) -> list[_Ring]:
     """Hangs every hole on the ring to its left; returns the outer rings.
 
     From the upper end of a hole's leftmost edge the cut runs left along set pixels to the first edge, which belongs to
@@ -169,7 +198,8 @@ def _join_holes(mask: np.ndarray, rings: list[_Ring], edges: _Edges) -> list[_Ri
         parent = rings[owner]
         downwards = (upper + 1) % len(parent.corners) == lower
         edge = upper if downwards else lower
-        parent.cuts.append((edge, abs(y - parent.corners[edge][1]), (left, y), hole.path()))
+        path = hole.path((x - 1, y) if centres else (x, y))
+        parent.cuts.append((edge, abs(y - parent.corners[edge][1]), (left, y), path))
     return [ring for ring in rings if not ring.is_hole]
 
 
@@ -195,6 +225,12 @@ def _simplify(path: list[tuple[Point, bool]], tolerance: float) -> list[Point]:
             keep[middle] = True
             stack += [(first, middle), (middle, last)]
     return [path[index][0] for index in np.flatnonzero(keep)]
+
+
+def _without_repeats(points: list[Point]) -> list[Point]:
+    """Drops points that repeat the one before, and the closing point."""
+    clean = [point for place, point in enumerate(points) if not place or point != points[place - 1]]
+    return clean[:-1] if len(clean) > 1 and clean[0] == clean[-1] else clean
 
 
 def _without_spikes(points: list[Point]) -> list[Point]:

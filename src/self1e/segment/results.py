@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -255,6 +255,40 @@ class Segmentation:
             raise ValueError(f"{method}() needs the picture, and this result was made or loaded without one")
         return self.image
 
+    # ----------------------------------------------------------------------------------------------------- instances
+
+    def instances(self, min_area: int | None = None) -> Segmentation:
+        """The connected parts of each mask, a mask each: `for boat in result.instances(): boat.area, boat.box`.
+
+        These are components (4-connected), not things that were recognised: boats that touch are one, and a boat behind
+        a mast is two. In this form every export has one annotation a part.
+
+        The score of a part is that of its mask, times how much surer the model is of the part's pixels than of all of
+        the mask's; for that the result must have its `logits` (`segment(..., logits=True)`), else it is the mask's.
+
+        Args:
+            min_area: Parts with fewer pixels are left out. None: those that would not count as found, see `min_area` of
+                the class. 1 keeps every pixel.
+
+        Returns:
+            The parts, in the order of their masks, from top to bottom; without `logits`. None for empty masks.
+        """
+        least = self.min_area if min_area is None else min_area
+        parts, scores = [np.zeros((0, *self.masks.shape[1:]), bool)], []
+        for number, mask in enumerate(self.masks):
+            polygons = mask_to_polygons(mask)
+            codes = coco_mask.frPyObjects(polygons, *mask.shape) if polygons else []
+            for code in codes:
+                if coco_mask.area(code) < least:
+                    continue
+                part = coco_mask.decode(code).astype(bool)
+                parts.append(part[None])
+                share = 1.0
+                if self.logits is not None:
+                    share = _mean_probability(self.logits[number], part) / _mean_probability(self.logits[number], mask)
+                scores.append(min(1.0, float(self.scores[number]) * share))
+        return replace(self, masks=np.concatenate(parts), scores=np.array(scores, np.float32), logits=None)
+
     # ------------------------------------------------------------------------------------------------ other formats
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
@@ -275,18 +309,27 @@ class Segmentation:
         """
         return [mask_to_polygons(mask, tolerance) for mask in self.masks]
 
-    def to_coco_annotation(self, image_id: int, category_id: int, id: int) -> dict[str, Any]:
+    def to_coco_annotation(
+        self,
+        image_id: int,
+        category_id: int,
+        id: int,
+        masks: Literal["rle", "polygons"] = "rle",
+        tolerance: float = 0.0,
+    ) -> dict[str, Any]:
         """One COCO annotation for `mask`, with its score. For one annotation a mask, iterate over the result.
 
-        The segmentation is given as run lengths, which pycocotools reads in ground truth and detections alike;
-        `iscrowd` is 0. `bbox` is [x, y, width, height], all 0 for an empty mask.
+        The segmentation is given as run lengths, which pycocotools reads in ground truth and detections alike, or as
+        polygons of `tolerance`, see `to_polygons`, but never as an empty list of them, at which pycocotools fails.
+        `iscrowd` is 0, `bbox` is [x, y, width, height], all 0 for an empty mask.
         """
+        as_polygons = masks == "polygons" and self.area
         x0, y0, x1, y1 = self.box or (0, 0, 0, 0)
         return {
             "id": id,
             "image_id": image_id,
             "category_id": category_id,
-            "segmentation": _encode(self.mask),
+            "segmentation": mask_to_polygons(self.mask, tolerance) if as_polygons else _encode(self.mask),
             "area": self.area,
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "iscrowd": 0,
@@ -426,6 +469,10 @@ def _box(mask: np.ndarray) -> Box | None:
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _mean_probability(logits: np.ndarray, mask: np.ndarray) -> float:
+    return float(np.mean(1 / (1 + np.exp(-logits[mask])), dtype=np.float64))
 
 
 def _encode(mask: np.ndarray) -> dict[str, Any]:
