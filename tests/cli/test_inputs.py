@@ -11,7 +11,7 @@ import pytest
 from command_line import Cli, assert_one_sentence, save_picture
 from PIL import Image
 
-from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, name_pictures, output_names, slug
+from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, name_pictures, output_stems, slug
 from self1e.cli.terminal import CliError
 from self1e.processing.images import ImageError, load_image
 
@@ -116,7 +116,8 @@ def test_results_inside_of_the_pictures_folder_are_no_pictures(folder: Path) -> 
 def test_outputs_never_share_a_name() -> None:
     pictures = ["a/cat.png", "a/cat.jpg", "b/cat.jpg", "b/Cat.jpg", "a/cat-2.png", "x" * 240 + ".png"]
     prompts = ["the dog", "The dog!", "the dog?"]
-    every = [name.lower() for row in output_names(pictures, prompts) for name in row]
+    stems, slugs = output_stems(pictures), distinct([slug(prompt) for prompt in prompts])
+    every = [f"{stem}.{each}".lower() for stem in stems for each in slugs]
     assert len(set(every)) == len(pictures) * len(prompts)
     assert every[0] == "a/cat.the-dog"
     assert "b/cat.the-dog" in every
@@ -126,7 +127,8 @@ def test_outputs_never_share_a_name() -> None:
 def test_names_fit_into_file_systems_in_any_script() -> None:
     """255 bytes are the most, of which a character takes up to four."""
     pictures = ["图" * 80 + ".png", "图" * 80 + "!.png", os.fsdecode(b"\xff" * 240 + b".png")]
-    every = [name for row in output_names(pictures, ["船" * 40, "船" * 40 + "?"]) for name in row]
+    slugs = distinct([slug(prompt) for prompt in ("船" * 40, "船" * 40 + "?")])
+    every = [f"{stem}.{each}" for stem in output_stems(pictures) for each in slugs]
     assert len(set(every)) == 6 and not any(name.startswith(".") for name in every)
     assert max(len(os.fsencode(f"{name}.overlay.png")) for name in every) < 255
 

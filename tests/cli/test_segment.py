@@ -17,7 +17,7 @@ from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 from pycocotools.coco import COCO
 
-from self1e.cli.segment import Report
+from self1e.cli.segment_report import Report
 from self1e.data.own_entries import open_own
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.passes import TiledPicture
@@ -111,6 +111,42 @@ def test_coco_file(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> 
     assert [entry["name"] for entry in coco.dataset["categories"]] == ["a cat", "a dog"]
     assert [(each["image_id"], each["category_id"]) for each in coco.dataset["annotations"]] == [(1, 2), (2, 2)]
     assert coco.annToMask(coco.dataset["annotations"][0]).all()
+
+
+def test_parts_are_annotations_of_their_own(segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every form that has instances. What is not found stays one thing that is not there."""
+    mask = np.zeros((1, 60, 80), bool)
+    mask[0, 5:20, 5:25], mask[0, 30:50, 40:70], mask[0, 55, 3:6] = True, True, True
+
+    def results(
+        self: Segmenter, requests: list[tuple[TiledPicture, list[str]]], **_: object
+    ) -> list[list[Segmentation]]:
+        return [
+            [
+                Segmentation(mask & (text == "boats"), [0.8], text, "[SEG].", picture.image, "tiny", None, 5)
+                for text in texts
+            ]
+            for picture, texts in requests
+        ]
+
+    monkeypatch.setattr(Segmenter, "segment", results)
+    save_picture(tmp_path / "photos" / "deep" / "a.png")
+    formats = "json,coco,coco-polygons,labelme,yolo,csv,jsonl,index"
+    arguments = ("photos", "-r", "-p", "boats", "-p", "a whale", "--format", formats)
+    for out, options, parts in (("whole", [], 1), ("parts", ["--instances"], 2)):
+        assert segment(*arguments, "--out", out, *options).code == 0
+        folder = Path(out)
+        for name in ("coco.json", "coco-polygons.json"):
+            tree = json.loads((folder / name).read_text())
+            assert [each["category_id"] for each in tree["annotations"]] == [1] * parts
+        results_file = Segmentation.from_dict(json.loads((folder / "deep" / "a.boats.json").read_text()))
+        assert len(results_file) == parts
+        shapes = json.loads((folder / "labelme" / "deep" / "a.json").read_text())["shapes"]
+        assert len({shape["group_id"] for shape in shapes}) == 1 and len(shapes) == (3 if parts == 1 else 2)
+        assert len((folder / "labels" / "deep" / "a.txt").read_text().splitlines()) == len(shapes)
+        assert (folder / "results.csv").read_text().count(",boats,yes,") == parts
+        assert (folder / "results.csv").read_text().count(",a whale,no,") == 1
+    assert tree["annotations"][0]["area"] == 300 and tree["annotations"][1]["area"] == 600
 
 
 def test_exit_code_says_whether_anything_was_found(segment: Segment, finds: dict[str, bool], picture: Path) -> None:

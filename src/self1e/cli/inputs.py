@@ -11,13 +11,11 @@ from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 
 from self1e.cli.terminal import CliError
+from self1e.data.forms import FORMS
 from self1e.files import address_of, expand_user, files_of_user, pictures_among
 
-SUFFIXES = {"overlay": ".overlay.png", "mask": ".mask.png", "cutout": ".cutout.png", "json": ".json"}
-"""Forms of a result -> how the names of its files end."""
-
 #: What earlier runs left in a folder is not taken for pictures to segment.
-OWN_OUTPUTS = tuple(suffix for suffix in SUFFIXES.values() if suffix.endswith(".png"))
+OWN_OUTPUTS = tuple(form.suffix for form in FORMS.values() if form.suffix.endswith(".png"))
 
 LONGEST_PROMPT = 50_000
 """Characters. What a model can read is checked by the model, in tokens; this catches a file pasted by mistake."""
@@ -181,15 +179,11 @@ def distinct(names: Sequence[str]) -> list[str]:
     return result
 
 
-def output_names(pictures: Sequence[str], prompts: Sequence[str]) -> list[list[str]]:
-    """For each picture and prompt the path that its files begin with, `<folders>/<stem>.<prompt-slug>`.
+def output_stems(pictures: Sequence[str]) -> list[str]:
+    """What the files of each picture are called, without suffixes: its own name, numbered where two would be the same.
 
-    No two are the same.
-
-    >>> output_names(["a.png", "2/a.png", "a.jpg"], ["The dog"])
-    [['a.the-dog'], ['2/a.the-dog'], ['a-2.the-dog']]
+    >>> output_stems(["a.png", "2/a.png", "a.jpg"])
+    ['a', '2/a', 'a-2']
     """
     paths = [PurePosixPath(picture) for picture in pictures]
-    stems = distinct([str(path.with_name(shortened(path.stem, LONGEST_STEM))) for path in paths])
-    slugs = distinct([slug(prompt) for prompt in prompts])
-    return [[f"{stem}.{each}" for each in slugs] for stem in stems]
+    return distinct([str(path.with_name(shortened(path.stem, LONGEST_STEM))) for path in paths])

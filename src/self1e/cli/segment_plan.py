@@ -1,0 +1,165 @@
+"""What `self1e segment` is to make of each picture, decided before a model is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from self1e.cli.inputs import Picture
+from self1e.cli.terminal import in_a_cell, printable
+from self1e.data.forms import FORMS, Form
+from self1e.files import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from self1e.data.forms.marked import Marked, Writer
+    from self1e.segment.results import Segmentation
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of a picture's results when its files are written: no pixels.
+
+    Attributes:
+        found: Whether there is something, for each prompt.
+        model: Its name.
+        lines: What to print, for each prompt.
+        whole: What files of the whole set need of the picture, by form.
+    """
+
+    found: list[bool]
+    model: str
+    lines: list[str]
+    whole: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be made of each picture. Goes to other processes by pickle.
+
+    Attributes:
+        folder: Below which pictures are named.
+        pictures: What to segment.
+        prompts: What to segment there.
+        stems: For each picture what its files are called below `out`, without suffixes.
+        slugs: For each prompt what stands for it in names of files.
+        forms: What to write.
+        out: Folder for the files. None: JSON lines on stdout, and no files.
+        instances: Whether each connected part is a thing of its own.
+        tolerance: How far outlines of polygons may be moved, pixels.
+    """
+
+    folder: Path
+    pictures: list[Picture]
+    prompts: list[str]
+    stems: list[str]
+    slugs: list[str]
+    forms: list[Form]
+    out: Path | None
+    instances: bool
+    tolerance: float
+
+    @cached_property
+    def writers(self) -> dict[str, Writer]:
+        """What writes the forms that are not drawn by results themselves."""
+        assert self.out is not None
+        return {each.name: each.writer(self.out, self.prompts, self.tolerance) for each in self.forms if each.module}
+
+    def files(self, picture: int) -> list[Path]:
+        """The files of a picture."""
+        return [file for form in self.forms for file in self._files(form, picture)]
+
+    @property
+    def whole_files(self) -> list[Path]:
+        """The files of the whole set."""
+        return [] if self.out is None else [self.out / file for form in self.forms for file in form.whole]
+
+    def _files(self, form: Form, picture: int) -> list[Path]:
+        """One for each result, or one for the picture, or none."""
+        if self.out is None or not form.file:
+            return []
+        return [form.path(self.out, self.stems[picture], slug) for slug in (self.slugs if form.suffix else [""])]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """How the cells of a row are formatted."""
+        names = ["picture", *(in_a_cell(picture.name) for picture in self.pictures)]
+        prompts = ["prompt", *map(in_a_cell, self.prompts)]
+        return [str(max(map(len, names))), str(max(map(len, prompts))), "9", ">5", ">7", ""]
+
+    def row(self, *cells: str) -> str:
+        """A row of the table of results: picture, prompt, verdict, score, area, file."""
+        return printable("  ".join(map(format, cells, self.columns))).rstrip()
+
+    def keep(self, index: int, results: list[Segmentation]) -> Kept:
+        """Writes the files of a picture. Runs in a thread, or in another process."""
+        picture = self.pictures[index]
+        parts = [self._parts(result) for result in results]
+        as_json = self.out is None or FORMS["json"] in self.forms
+        about = {"image": str(picture.source), "file_name": picture.name}
+        records = [about | part.to_dict() if as_json else about for part in parts]
+        if self.out is None:
+            lines, whole = list(map(json.dumps, records)), {}  # in ASCII, whatever stdout can take
+        else:
+            for form in self.forms:
+                if form.suffix:
+                    for file, part, record in zip(self._files(form, index), parts, records, strict=True):
+                        write(form.name, file, part, record)
+            lines, whole = list(self._rows(index, results)), self._written(index, results, parts)
+        return Kept([result.found for result in results], results[0].model, lines, whole)
+
+    def _written(self, index: int, results: list[Segmentation], parts: list[Segmentation]) -> dict[str, Any]:
+        """Writes what results do not draw themselves; what files of the whole set need, by form."""
+        whole = {}
+        marked = self._marked(index, results, parts)
+        for name, writer in self.writers.items():
+            for file in self._files(writer.form, index):
+                writer.write(file, marked)
+            whole[name] = writer.kept(marked)
+        return whole
+
+    def _parts(self, result: Segmentation) -> Segmentation:
+        """The masks that are to be told apart. Where all parts are small, together they may be found all the same."""
+        if not self.instances or not result.found:
+            return result
+        parts = result.instances()
+        return parts if len(parts) else result
+
+    def _marked(self, index: int, results: list[Segmentation], parts: list[Segmentation]) -> Marked:
+        from self1e.data.forms.marked import Marked, Thing
+
+        things: list[Thing] = []
+        for result, of_result in zip(results, parts, strict=True):
+            if not result.found:
+                things.append(Thing(result.prompt, result.mask, result.score, there=False))
+            elif self.instances:
+                things += [Thing(part.prompt, part.mask, part.score) for part in of_result]
+            else:
+                things.append(Thing(result.prompt, result.mask, result.score))
+        picture, (height, width) = self.pictures[index], results[0].mask.shape
+        return Marked(picture.name, tuple(things), picture.source, self.stems[index], (height, width))
+
+    def _rows(self, index: int, results: list[Segmentation]) -> Iterator[str]:
+        for number, result in enumerate(results):
+            per_form = [files[number % len(files)] for form in self.forms if (files := self._files(form, index))]
+            yield self.row(
+                in_a_cell(self.pictures[index].name),
+                in_a_cell(result.prompt),
+                "found" if result.found else "not found",
+                f"{result.score:.2f}",
+                f"{100 * result.area / result.mask.size:.1f} %",
+                str(next(iter(per_form), "")),
+            )
+
+
+def write(form: str, file: Path, result: Segmentation, record: dict[str, Any]) -> None:
+    """Writes one result in a form that it has of itself, in place of what is there."""
+    if form == "json":
+        write_json(file, record, overwrite=True)
+        return
+    pictures = {"overlay": result.overlay, "mask": result.mask_image, "cutout": result.cutout}
+    with write_atomically(file, overwrite=True) as out:
+        pictures[form]().save(out, "PNG")

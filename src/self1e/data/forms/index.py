@@ -1,0 +1,34 @@
+"""Index maps: a PNG a picture whose pixels are numbers of classes, and `classes.txt` with a name a line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from self1e.data.forms import marked
+from self1e.data.forms.marked import Marked
+from self1e.data.masks import IGNORE
+from self1e.files import write_atomically
+
+
+class Writer(marked.Writer):
+    """Value 0 is the background, the first class is 1. Where things overlap, the surer one is on top.
+
+    Maps have 8 bits for up to 254 classes, and 16 for more.
+    """
+
+    def write(self, file: Path, marked: Marked) -> None:
+        pixels = np.zeros(marked.height_and_width(), np.uint8 if len(self.labels) < IGNORE else np.uint16)
+        for thing in sorted(marked.present, key=lambda thing: thing.score or 0.0):
+            pixels[thing.pixels()] = self.numbers[thing.label] + 1
+        with write_atomically(file, overwrite=True) as out:
+            Image.fromarray(pixels).save(out, "PNG")
+
+    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
+        names = ["background", *(" ".join(label.split()) for label in self.labels)]
+        with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
+            out.write("".join(f"{name}\n" for name in names).encode("utf-8", "backslashreplace"))

@@ -1,0 +1,31 @@
+"""Lines of JSON, as `self1e.data.own` reads them: one for each class, or prompt, of a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from self1e.data.forms import marked
+from self1e.data.forms.labelme import beside
+from self1e.data.forms.marked import Marked
+from self1e.files import write_atomically
+from self1e.segment.results import Segmentation
+
+
+class Writer(marked.Writer):
+    """The masks of a line are those of all its things, which are meant together; none say that there is none."""
+
+    def kept(self, marked: Marked) -> Any:
+        masks: dict[str, list[Any]] = {}
+        for thing in marked.things:
+            of_label = masks.setdefault(thing.label, [])
+            if thing.there:
+                of_label += Segmentation(thing.pixels()[None], [0]).to_coco_rle()  # type: ignore[arg-type]
+        image = marked.name if marked.image is None else beside(marked.image, self.folder)
+        return [{"image": image, "prompt": label, "masks": of_label} for label, of_label in masks.items()]
+
+    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
+        with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
+            for lines in kept:
+                out.writelines(json.dumps(line).encode() + b"\n" for line in lines)

@@ -1,0 +1,213 @@
+"""Forms that are written: the programs whose forms these are find in them what was put there, pixel by pixel."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pycocotools.coco import COCO
+
+from self1e.data.forms import FORMS, LOSSES
+from self1e.data.forms.marked import Marked, Thing
+from self1e.data.own_entries import open_own
+from self1e.data.records import Source
+
+pytestmark = pytest.mark.filterwarnings("ignore:OpenCV")
+
+LABELS = ["the red boat", "Hündchen", "a whale"]
+SHAPE = (40, 56)
+
+
+def masks() -> tuple[np.ndarray, np.ndarray]:
+    """Noise of many parts with holes, and a ring in which something lies; they overlap."""
+    boat = np.random.default_rng(5).random(SHAPE) < 0.45
+    dog = np.zeros(SHAPE, bool)
+    dog[5:30, 10:40], dog[8:20, 14:30], dog[10:14, 18:22] = True, False, True
+    return boat, dog
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Marked]:
+    """Two, one in a folder of its own; a whale is not there."""
+    boat, dog = masks()
+    things = [
+        (Thing(LABELS[0], boat, 0.9), Thing(LABELS[1], dog, 0.75), Thing(LABELS[2], dog & ~dog, 0.97, there=False)),
+        (Thing(LABELS[1], ~boat, 0.5),),
+    ]
+    found = []
+    for name, those in zip(("a.png", "deep/b.png"), things, strict=True):
+        image = tmp_path / "photos" / name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SHAPE[::-1], (9, 90, len(name))).save(image)
+        found.append(Marked(name, those, image, name.removesuffix(".png")))
+    return found
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+def write(form: str, pictures: list[Marked], folder: Path, labels: list[str] = LABELS) -> None:
+    writer = pickle.loads(pickle.dumps(FORMS[form].writer(folder, labels)))
+    kept = []
+    for marked in pictures:
+        if FORMS[form].file:
+            file = FORMS[form].path(folder, marked.stem)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            writer.write(file, marked)
+        kept.append(json.loads(json.dumps(writer.kept(marked))))
+    writer.finish(kept, {"model": "tiny"})
+    written = [FORMS[form].path(folder, marked.stem) for marked in pictures if FORMS[form].file]
+    assert all(file.is_file() for file in [*written, *(folder / file for file in FORMS[form].whole)])
+
+
+def by_class(classes: list[str], detections: Any) -> dict[str, np.ndarray]:
+    """The union of supervision's masks."""
+    found: dict[str, np.ndarray] = {}
+    for mask, number in zip(detections.mask, detections.class_id, strict=True):
+        found[classes[number]] = found.get(classes[number], False) | mask
+    return found
+
+
+def same(found: dict[str, np.ndarray], marked: Marked) -> bool:
+    expected = {thing.label: thing.pixels() for thing in marked.present}
+    return found.keys() == expected.keys() and all(np.array_equal(found[each], expected[each]) for each in expected)
+
+
+def asked(source: Source, index: int) -> dict[str, np.ndarray]:
+    return {query.text: query.mask() == 1 for query in source[index].queries if not query.absent}
+
+
+@pytest.mark.parametrize("form", ["coco", "coco-polygons"])
+def test_coco_is_read_by_pycocotools_and_by_ourselves(form: str, pictures: list[Marked], out: Path) -> None:
+    write(form, pictures, out)
+    coco = COCO(str(out / f"{form}.json"))
+    assert [image["file_name"] for image in coco.dataset["images"]] == ["a.png", "deep/b.png"]
+    assert coco.dataset["info"]["model"] == "tiny"
+    ours = open_own({"coco": str(out / f"{form}.json"), "images": str(out.parent / "photos")})
+    for index, marked in enumerate(pictures):
+        annotations = coco.loadAnns(coco.getAnnIds(imgIds=index + 1))
+        assert [each["score"] for each in annotations] == [thing.score for thing in marked.present]
+        assert isinstance(annotations[0]["segmentation"], dict if form == "coco" else list)
+        names = [coco.cats[each["category_id"]]["name"] for each in annotations]
+        assert same(dict(zip(names, (coco.annToMask(each) == 1 for each in annotations), strict=True)), marked)
+        assert same(asked(ours, index), marked)
+
+
+def test_coco_is_read_by_supervision(pictures: list[Marked], out: Path) -> None:
+    import supervision
+
+    write("coco", pictures, out)
+    found = supervision.DetectionDataset.from_coco(str(out.parent / "photos"), str(out / "coco.json"))
+    assert all(same(by_class(found.classes, found[i][2]), marked) for i, marked in enumerate(pictures))
+
+
+def test_labelme_is_read_by_supervision(pictures: list[Marked], out: Path) -> None:
+    import supervision
+
+    write("labelme", pictures, out)
+    for marked in pictures:
+        assert marked.image is not None
+        folder = FORMS["labelme"].path(out, marked.stem).parent
+        found = supervision.DetectionDataset.from_labelme(str(marked.image.parent), str(folder))
+        assert [Path(path) for path in found.image_paths] == [marked.image]
+        ((_, _, detections),) = found
+        assert len(detections) == len(marked.present)  # the parts of a thing are one
+        assert same(by_class(found.classes, detections), marked)
+
+
+def test_labelme_files_are_of_the_published_form(pictures: list[Marked], out: Path) -> None:
+    """The checks of labelme 6.3.1's own reader, which is too large to be installed for them."""
+    write("labelme", pictures, out)
+    for marked in pictures:
+        file = FORMS["labelme"].path(out, marked.stem)
+        tree = json.loads(file.read_text("utf-8"))
+        assert (file.parent / tree["imagePath"]).samefile(marked.image or "")
+        assert tree["imageData"] is None and (tree["imageHeight"], tree["imageWidth"]) == SHAPE
+        assert isinstance(tree["version"], str) and tree["flags"] == {}
+        for shape in tree["shapes"]:
+            assert {"label", "points", "group_id", "shape_type", "flags", "description"} <= shape.keys()
+            assert isinstance(shape["label"], str) and shape["shape_type"] == "polygon"
+            assert len(shape["points"]) > 2 and all(len(point) == 2 for point in shape["points"])
+            assert shape["group_id"] is None or isinstance(shape["group_id"], int)
+
+
+def test_yolo_is_read_by_supervision(pictures: list[Marked], out: Path) -> None:
+    import supervision
+
+    write("yolo", pictures, out)
+    assert yaml.safe_load((out / "data.yaml").read_text())["names"] == dict(enumerate(LABELS))
+    for marked in pictures:
+        place = FORMS["yolo"].path(out, marked.stem)
+        images = Path(str(place.parent).replace("labels", "images"))
+        assert (images / f"{place.stem}.png").samefile(marked.image or "")
+        found = supervision.DetectionDataset.from_yolo(str(images), str(place.parent), str(out / "data.yaml"))
+        ((_, _, detections),) = found
+        assert same(by_class(found.classes, detections), marked)
+    assert sorted(path.name for path in (out.parent / "photos").rglob("*")) == ["a.png", "b.png", "deep"]
+
+
+def test_yolo_takes_no_other_picture_for_this_one(pictures: list[Marked], out: Path) -> None:
+    write("yolo", pictures, out)
+    write("yolo", pictures, out)
+    (out / "images" / "a.png").unlink()
+    (out / "images" / "a.png").write_bytes(b"another")
+    with pytest.raises(FileExistsError, match=r"images.a\.png is there already, and is another picture"):
+        write("yolo", pictures, out)
+
+
+def test_yolo_of_a_picture_without_a_file(out: Path) -> None:
+    picture = Image.new("RGB", (8, 6), "red")
+    write("yolo", [Marked("x.jpg", (), None, "x", (6, 8), picture)], out)
+    assert Image.open(out / "images" / "x.png").tobytes() == picture.tobytes()
+    assert (out / "labels" / "x.txt").read_bytes() == b""
+
+
+@pytest.mark.parametrize("labels", [LABELS, [*(f"class {number}" for number in range(300)), *LABELS]])
+def test_index_maps_are_read_by_ourselves(labels: list[str], pictures: list[Marked], out: Path) -> None:
+    """The surer thing is on top; more classes than 8 bits can number are numbered in 16."""
+    write("index", pictures, out, labels)
+    boat, dog = masks()
+    pixels = np.asarray(Image.open(out / "masks" / "a.png"))
+    start = labels.index(LABELS[0]) + 1
+    np.testing.assert_array_equal(pixels, np.where(boat, start, np.where(dog, start + 1, 0)))
+    assert (out / "classes.txt").read_text("utf-8").splitlines() == ["background", *labels]
+
+
+def test_lines_are_read_by_ourselves(pictures: list[Marked], out: Path) -> None:
+    write("jsonl", pictures, out)
+    ours = open_own({"jsonl": str(out / "data.jsonl")})
+    assert all(same(asked(ours, index), marked) for index, marked in enumerate(pictures))
+    assert [query.text for query in ours[0].queries if query.absent] == ["a whale"]
+
+
+def test_table(pictures: list[Marked], out: Path) -> None:
+    write("csv", pictures, out)
+    with (out / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["picture"], row["prompt"], row["found"], row["score"]) for row in rows] == [
+        ("a.png", "the red boat", "yes", "0.9000"),
+        ("a.png", "Hündchen", "yes", "0.7500"),
+        ("a.png", "a whale", "no", "0.9700"),
+        ("deep/b.png", "Hündchen", "yes", "0.5000"),
+    ]
+    assert rows[1] | {"area": "", "score": ""} == {
+        **dict(zip(("picture", "prompt", "found", "score", "area"), ("a.png", "Hündchen", "yes", "", ""), strict=True)),
+        **dict(zip(("x", "y", "width", "height"), ("10", "5", "30", "25"), strict=True)),
+    }
+    assert int(rows[1]["area"]) == masks()[1].sum() and rows[2]["area"] == ""
+
+
+def test_rows_are_sound() -> None:
+    for name, form in FORMS.items():
+        assert form.name == name and set(form.cannot_hold) <= LOSSES.keys() and (form.file or form.whole)
+        assert bool(form.module) != ("PROMPT" in form.file)
