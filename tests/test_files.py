@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from self1e.files import expand_user, folder_when_complete, write_atomically, write_json
+from self1e.files import expand_user, folder_when_complete, remove_leftovers, write_atomically, write_json
 
 
 def test_appears_with_ordinary_permissions(tmp_path: Path) -> None:
@@ -103,3 +103,13 @@ def test_the_longest_name_works(tmp_path: Path) -> None:
     with write_atomically(tmp_path / ("x" * 255)) as file:
         file.write(b"abc")
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    leftover = tmp_path / ".0123456789abcdef.tmp"
+    for path in (leftover, tmp_path / ".other.tmp", tmp_path / "a.png"):
+        path.write_bytes(b"")
+    with write_atomically(tmp_path / "b.png") as file:
+        file.write(b"whole")
+        remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.tmp", "a.png", "b.png"]

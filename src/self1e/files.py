@@ -13,7 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
 
 PICTURE_FORMATS = frozenset(
     ("AVIF", "BMP", "DIB", "GIF", "HEIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
@@ -127,8 +132,8 @@ def address_of(path: str | os.PathLike[str]) -> str | None:
 def write_atomically(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[BinaryIO]:
     """Opens a file for writing that takes its name only when the block ends well.
 
-    The bytes go to a hidden neighbour first, which is then renamed: after an error or a crash the old file, if any, is
-    as it was.
+    The bytes go to a hidden neighbour first, which is then renamed: after an error, a crash or a power cut the old
+    file, if any, is as it was. A neighbour that was left behind is removed by `remove_leftovers`.
 
     Args:
         path: Where the file is to be. Its folder must exist.
@@ -155,11 +160,48 @@ def write_atomically(path: str | os.PathLike[str], overwrite: bool = False) -> I
         raise type(error)(f"cannot write {path}: {error.strerror or error}") from error
     try:
         with file:
-            yield file
+            with locked(file):
+                yield file
+            file.flush()
+            os.fsync(file.fileno())  # or after a power cut the new name may stand for nothing
         _refuse_existing(path, overwrite)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(file: IO[bytes], wait: bool = True) -> Iterator[bool]:
+    """Holds a file until the block ends, or the process does: others that ask for it wait.
+
+    Args:
+        file: Any open one.
+        wait: Whether to wait for another process that holds it.
+
+    Yields:
+        Whether it is held. Where there are no such locks (on Windows), it never is.
+    """
+    if fcntl is None:
+        yield False
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:  # another process has it, or the file system has no locks
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what `write_atomically` left in a folder when its process was killed; not what is being written."""
+    for path in folder.glob(".*.tmp"):
+        if re.fullmatch(r"\.[0-9a-f]{16}\.tmp", path.name):
+            with suppress(OSError), path.open("rb") as file, locked(file, wait=False) as held:
+                if held:
+                    path.unlink()
 
 
 def write_json(path: str | os.PathLike[str], tree: Any, *, overwrite: bool = False, indent: int | None = None) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any
 
 from self1e.cli.terminal import CliError
 from self1e.data.forms import FORMS
 from self1e.files import address_of, expand_user, files_of_user, pictures_among
+from self1e.segment.journal import stamp_of
 
 #: What earlier runs left in a folder is not taken for pictures to segment.
 OWN_OUTPUTS = tuple(form.suffix for form in FORMS.values() if form.suffix.endswith(".png"))
@@ -35,6 +38,10 @@ class Picture:
 
     source: Path
     name: str
+
+    def stamp(self) -> list[Any] | None:
+        """What tells whether it has changed; None if there is none."""
+        return stamp_of(self.source)
 
 
 def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
@@ -179,11 +186,19 @@ def distinct(names: Sequence[str]) -> list[str]:
     return result
 
 
-def output_stems(pictures: Sequence[str]) -> list[str]:
+def output_stems(pictures: Sequence[str], known: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """What the files of each picture are called, without suffixes: its own name, numbered where two would be the same.
+
+    Args:
+        pictures: Their names.
+        known: Stems that some had before, and keep.
 
     >>> output_stems(["a.png", "2/a.png", "a.jpg"])
     ['a', '2/a', 'a-2']
+    >>> output_stems(["a.jpg", "a.png"], {"a.png": "a"})
+    ['a-2', 'a']
     """
-    paths = [PurePosixPath(picture) for picture in pictures]
-    return distinct([str(path.with_name(shortened(path.stem, LONGEST_STEM))) for path in paths])
+    paths = {picture: PurePosixPath(picture) for picture in pictures if picture not in known}
+    new = [str(path.with_name(shortened(path.stem, LONGEST_STEM))) for path in paths.values()]
+    stems = {**known, **dict(zip(paths, distinct([*known.values(), *new])[len(known) :], strict=True))}
+    return [stems[picture] for picture in pictures]

@@ -24,10 +24,13 @@ from self1e.cli.options import (
 )
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.segment_plan import Kept, Plan
-from self1e.cli.segment_report import Report
+from self1e.cli.segment_report import FAILED_NAME, Report
 from self1e.cli.terminal import CliError, above, progress_bar
 from self1e.data.forms import FORMS
+from self1e.files import expand_user, remove_leftovers
+from self1e.segment.journal import Journal, is_whole, stamp_of
 from self1e.segment.options import LoadOptions
+from self1e.version import __version__
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -50,7 +53,8 @@ EXAMPLES = """[dim]Examples:[/]
 
   self1e segment photos/ -p 'the dog' --format coco --processes 2
 
-[dim]Exit code: 0 something was found, 1 nothing was found for any prompt, 2 bad usage or input.[/]"""
+[dim]Exit code: 0 something was found, 1 nothing was found for any prompt, 2 bad usage or input, or a picture
+that failed: the others are done.[/]"""
 
 DEFAULT_OUT = Path("segmented")
 
@@ -135,32 +139,35 @@ def command(
     """Segment pictures by text.
 
     Each prompt gives one result a picture: a mask, a score and files called PICTURE.PROMPT.overlay.png and so on.
+
+    The same command goes on where an earlier one was ended, with what is new, and with what failed (failed.csv).
     """
     plan = make_plan(images, prompts, formats, out, recursive, instances, tolerance)
+    journal = None
     if plan.out is not None:
-        files = [*(file for picture in range(len(plan.pictures)) for file in plan.files(picture)), *plan.whole_files]
-        for folder in {plan.out, *(file.parent for file in files)}:
-            make_folder(folder)
-        check_writable(files, overwrite)
+        make_folder(plan.out)
+        journal = Journal(plan.out, identity(plan, model, template, loading), anew=overwrite)
+        plan = going_on(plan, journal, overwrite)
     if loading.quantize_check is not None:
         loading = replace(
             loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
         )
     settings = {"template": template.value, "batch": batch, "logits": instances}
-    report = Report(plan)
+    report = Report(plan, journal)
     with progress_bar() as progress:
-        task = progress.add_task("segmenting", total=len(plan.pictures))
+        task = progress.add_task("segmenting", total=len(plan.todo))
         try:
-            with closing(outcomes(plan, model, loading, settings, processes, progress)) as all_done:
+            with closing(outcomes(plan, model, loading, settings, processes, progress, journal)) as all_done:
                 for done in all_done:
                     with above(progress):
                         report.add(done)
-                    progress.update(task, completed=done.index + 1)
+                    progress.advance(task)
         except BaseException:  # what was found before it stays found
             with suppress(Exception):
                 report.write_whole()
             raise
-    report.write_whole()
+    if plan.todo or not all(map(is_whole, plan.whole_files)):
+        report.write_whole()
     return report.finish()
 
 
@@ -187,7 +194,48 @@ def make_plan(
         out = DEFAULT_OUT
     folder, pictures = name_pictures(images, recursive, out)
     stems, slugs = output_stems([picture.name for picture in pictures]), distinct([slug(each) for each in checked])
-    return Plan(folder, pictures, checked, stems, slugs, [FORMS[each] for each in chosen], out, instances, tolerance)
+    forms = [FORMS[each] for each in chosen]
+    return Plan(folder, pictures, checked, stems, slugs, forms, out, instances, tolerance, todo=range(len(pictures)))
+
+
+def identity(plan: Plan, model: str, template: TemplateChoice, loading: LoadOptions) -> dict[str, Any]:
+    """All that results depend on but the pictures: what makes a command the same as an earlier one."""
+    folder = expand_user(model) / (loading.subfolder or "")
+    return {
+        "version": __version__,
+        "folder": str(plan.folder),
+        "prompts": plan.prompts,
+        "forms": [form.name for form in plan.forms],
+        "instances": plan.instances,
+        "tolerance": plan.tolerance,
+        "template": template.value,
+        "model": model,
+        "weights": [[file.name, stamp_of(file)] for file in sorted(folder.glob("*.safetensors"))],
+        **{name: str(getattr(loading, name)) for name in ("dtype", "revision", "subfolder", "max_tiles", "quantize")},
+    }
+
+
+def going_on(plan: Plan, journal: Journal, overwrite: bool) -> Plan:
+    """The plan without what is done; the folders of what is not are there, and its files can be written.
+
+    Raises:
+        CliError: When there is a file that was not written by this command.
+    """
+    known = {name: entry["stem"] for name, entry in journal.done.items()}
+    plan = replace(plan, stems=output_stems([picture.name for picture in plan.pictures], known))
+    todo = [i for i, picture in enumerate(plan.pictures) if not journal.stands(picture.name, picture.stamp())]
+    changed = (file for i in todo for file in plan.files(i) if not overwrite and journal.changed(file))
+    plan = replace(plan, todo=todo, spared=frozenset(changed))
+    files = [file for i in plan.todo for file in plan.files(i)] + (plan.whole_files if plan.todo else [])
+    assert plan.out is not None
+    for folder in {plan.out, *(file.parent for file in files)}:
+        make_folder(folder)
+        remove_leftovers(folder)
+    if plan.todo and not journal.prompts:  # nothing of ours is in the folder
+        files.append(plan.out / FAILED_NAME)
+    mine = [file for file in files if journal.is_ours(file) and not journal.changed(file)]
+    check_writable(sorted({*files} - plan.spared - {*mine}), overwrite)
+    return plan
 
 
 def outcomes(
@@ -197,6 +245,7 @@ def outcomes(
     settings: dict[str, Any],
     processes: int,
     progress: Progress,
+    journal: Journal | None,
 ) -> Generator[Done[Kept], None, None]:
     """What becomes of each picture, in order. Where none can be read, no model is loaded.
 
@@ -207,6 +256,7 @@ def outcomes(
         settings: Of `Segmenter.segment_files`.
         processes: How many processes share the pictures.
         progress: Is taken off the terminal while the model loads.
+        journal: Is told when files are going to be written.
 
     Raises:
         CliError: When processes die.
@@ -215,36 +265,39 @@ def outcomes(
         from self1e.processing.images import ImageError, load_image
         from self1e.segment.files import Done, ProcessError, segment_in_processes
 
-        sources = [picture.source for picture in plan.pictures]
-        for start, path in enumerate(sources):
+        numbers = list(plan.todo)
+        while numbers:
+            path = plan.pictures[numbers[0]].source
             try:
                 load_image(path)
                 break
             except ImageError as error:
-                yield Done(start, path, error=error)
-        else:
+                yield Done(numbers.pop(0), path, error=error)
+        if not numbers:
             return
-        rest = sources[start:]
+        rest = [plan.pictures[number].source for number in numbers]
         several = min(processes, len(rest)) > 1
         if not several:
             with above(progress):
                 segmenter = load_segmenter(model, loading)
     if several:
-        finish = partial(keep_from, plan, start)
+        finish = partial(keep, plan, numbers)
         load = partial(load_in_process, model, loading)
         work = segment_in_processes(
             load, rest, plan.prompts, processes=processes, device=str(loading.device), finish=finish, **settings
         )
     else:
-        work = segmenter.segment_files(rest, plan.prompts, finish=partial(keep_from, plan, start), **settings)
+        work = segmenter.segment_files(rest, plan.prompts, finish=partial(keep, plan, numbers), **settings)
+    if journal is not None:
+        journal.begin()
     try:
         with closing(work):
             for done in work:
-                yield replace(done, index=start + done.index)
+                yield replace(done, index=numbers[done.index])
     except ProcessError as error:
         raise CliError(str(error)) from None
 
 
-def keep_from(plan: Plan, start: int, index: int, results: list[Segmentation]) -> Kept:
-    """`Plan.keep` of picture `start + index`."""
-    return plan.keep(start + index, results)
+def keep(plan: Plan, numbers: list[int], index: int, results: list[Segmentation]) -> Kept:
+    """`Plan.keep` of the picture with that place among those of these numbers."""
+    return plan.keep(numbers[index], results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,6 +50,8 @@ class Plan:
         out: Folder for the files. None: JSON lines on stdout, and no files.
         instances: Whether each connected part is a thing of its own.
         tolerance: How far outlines of polygons may be moved, pixels.
+        todo: Which of the pictures are not done yet.
+        spared: Files that are not written, as someone has changed them since they were.
     """
 
     folder: Path
@@ -61,6 +63,8 @@ class Plan:
     out: Path | None
     instances: bool
     tolerance: float
+    todo: Sequence[int] = ()
+    spared: frozenset[Path] = frozenset()
 
     @cached_property
     def writers(self) -> dict[str, Writer]:
@@ -107,7 +111,8 @@ class Plan:
             for form in self.forms:
                 if form.suffix:
                     for file, part, record in zip(self._files(form, index), parts, records, strict=True):
-                        write(form.name, file, part, record)
+                        if file not in self.spared:
+                            write(form.name, file, part, record)
             lines, whole = list(self._rows(index, results)), self._written(index, results, parts)
         return Kept([result.found for result in results], results[0].model, lines, whole)
 
@@ -117,7 +122,8 @@ class Plan:
         marked = self._marked(index, results, parts)
         for name, writer in self.writers.items():
             for file in self._files(writer.form, index):
-                writer.write(file, marked)
+                if file not in self.spared:
+                    writer.write(file, marked)
             whole[name] = writer.kept(marked)
         return whole
 
