@@ -163,13 +163,13 @@ def test_what_is_wrong_with_a_map(folders: tuple[Path, Path]) -> None:
     write_map(masks / "c1.png", [1, 7, 9, 1, 1])
     write_map(masks / "c2.png", [1, 1, 1, 1, 1], mode="RGB")
     write_map(masks / "c3.png", [1, 1, 1, 1])
-    Image.new("I;16", (4, 5), 1).save(masks / "c4.png")
+    Image.new("I;16", (4, 5), 300).save(masks / "c4.png")
     source = IndexMapSource(images, masks, NAMES)
     for index, what in (
         (2, r"c0\.jpg: there is no index map .*c0\.png; c0\.PNG, c0\.jpg cannot take its place"),
         (3, r"c1\.jpg: .*pixels of value 7, 9, for which there is no class; classes go up to 6"),
         (4, r"c2\.jpg: .*c2\.png should hold one class number a pixel .*RGB"),
-        (6, r"c4\.jpg: .*I;16"),
+        (6, r"c4\.jpg: .*pixels of value 300, for which there is no class; classes go up to 6, and 255 is ignored"),
     ):
         with pytest.raises(DataError, match=what):
             source[index]
@@ -205,8 +205,28 @@ def test_what_is_wrong_with_the_folders(folders: tuple[Path, Path], tmp_path: Pa
         IndexMapSource(images, tmp_path / "empty", NAMES)
     with pytest.raises(DataError, match="nothing to ask for"):
         IndexMapSource(images, masks, ["background", " ", "void"])
-    with pytest.raises(DataError, match="256 classes are more"):
-        IndexMapSource(images, masks, [f"class {number}" for number in range(256)])
+    with pytest.raises(DataError, match="65536 classes are more"):
+        IndexMapSource(images, masks, [f"class {number}" for number in range(65536)])
+
+
+def test_maps_of_16_bits_and_folders_in_folders(tmp_path: Path) -> None:
+    """Of many classes 255 is one, and 65535 is ignored; of few it is the other way round."""
+    for name in ("1.jpg", "deep/1.jpg"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_picture(tmp_path / "images" / name)
+        (tmp_path / "masks" / name).parent.mkdir(parents=True, exist_ok=True)
+    values = np.array([255, 300, 65535, 0, 300], np.uint16)
+    Image.fromarray(np.repeat(values[:, None], 4, axis=1)).save(tmp_path / "masks/deep/1.png")
+    Image.fromarray(np.full((5, 4), 1, np.uint16)).save(tmp_path / "masks/1.png")
+    many = ["background", *(f"class {value}" for value in range(1, 400))]
+    source = IndexMapSource(tmp_path / "images", tmp_path / "masks", many)
+    assert [source[i].id for i in range(2)] == ["1.jpg", "deep/1.jpg"]
+    assert bands(source[0]) == {"class 1": [1] * 5}
+    assert bands(source[1]) == {"class 255": [1, 0, 255, 0, 0], "class 300": [0, 1, 255, 0, 1]}
+    few = IndexMapSource(tmp_path / "images", tmp_path / "masks", many[:200])
+    assert bands(few[0]) == {"class 1": [1] * 5}
+    with pytest.raises(DataError, match="value 300, 65535, for which there is no class"):
+        few[1]
 
 
 def write_json(root: Path, **changes: Any) -> tuple[Path, Path]:

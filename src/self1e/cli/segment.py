@@ -26,7 +26,7 @@ from self1e.cli.output import check_writable, make_folder
 from self1e.cli.segment_plan import Kept, Plan
 from self1e.cli.segment_report import FAILED_NAME, Report
 from self1e.cli.terminal import CliError, above, progress_bar
-from self1e.data.forms import FORMS
+from self1e.data.forms import FORMS, WRITTEN
 from self1e.files import expand_user, remove_leftovers
 from self1e.segment.journal import Journal, is_whole, stamp_of
 from self1e.segment.options import LoadOptions
@@ -97,8 +97,8 @@ def command(
             "--format",
             "-f",
             metavar="LIST",
-            help=f"Any of {', '.join(FORMS)}, joined by commas; docs/forms.md says what they are. json alone, without "
-            "--out, prints one line a result and writes no files.",
+            help=f"Any of {', '.join(WRITTEN)}, joined by commas; docs/forms.md says what they are. json alone, "
+            "without --out, prints one line a result and writes no files.",
         ),
     ] = "overlay",
     template: Annotated[
@@ -187,9 +187,9 @@ def make_plan(
     """
     checked = check_prompts(prompts)
     chosen = list(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
-    unknown = [each for each in chosen if each not in FORMS]
+    unknown = [each for each in chosen if each not in WRITTEN]
     if unknown or not chosen:
-        raise CliError(f"unknown format {', '.join(unknown) or repr(formats)}: use any of {', '.join(FORMS)}")
+        raise CliError(f"unknown format {', '.join(unknown) or repr(formats)}: use any of {', '.join(WRITTEN)}")
     if out is None and chosen != ["json"]:
         out = DEFAULT_OUT
     folder, pictures = name_pictures(images, recursive, out)

@@ -70,7 +70,9 @@ class Plan:
     def writers(self) -> dict[str, Writer]:
         """What writes the forms that are not drawn by results themselves."""
         assert self.out is not None
-        return {each.name: each.writer(self.out, self.prompts, self.tolerance) for each in self.forms if each.module}
+        return {
+            each.name: each.writer(self.out, self.prompts, self.tolerance) for each in self.forms if not each.suffix
+        }
 
     def files(self, picture: int) -> list[Path]:
         """The files of a picture."""

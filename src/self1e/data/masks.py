@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-IGNORE = 255
+IGNORE, IGNORE_16 = 255, 65535
+"""Pixels that count neither way: in masks and in maps, and in maps of 16 bits."""
+
 FARTHEST = 1_000_000
 """How far from the origin a polygon may reach, pixels."""
 
@@ -83,14 +85,16 @@ def union_of_segmentations(segmentations: Sequence[Any], height: int, width: int
 
 
 def read_index_map(path: Path) -> np.ndarray:
-    """A PNG whose pixels are class numbers, uint8[H, W]: the number counts, and a palette is for the eye.
+    """A PNG whose pixels are class numbers, uint8[H, W], or uint16: the number counts, and a palette is for the eye.
 
     Raises:
         MaskError: When the picture has colours instead of numbers.
     """
     with Image.open(path) as image:
+        if image.mode in ("I;16", "I;16B", "I"):  # how Pillow opens PNGs of 16 bits
+            return np.array(image).astype(np.uint16)
         if image.mode not in ("L", "P", "1"):
-            raise MaskError(f"{path} should hold one class number a pixel (mode L or P), but is {image.mode}")
+            raise MaskError(f"{path} should hold one class number a pixel (mode L or P, or I;16), but is {image.mode}")
         return np.array(image, dtype=np.uint8)
 
 

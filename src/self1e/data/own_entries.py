@@ -1,65 +1,71 @@
-"""Data of one's own as settings name them: entries of `own`, each in one of three forms.
+"""Data of one's own as settings name them: entries of `own`, each in one of the forms of `self1e.data.forms`.
 
     own:
       - {jsonl: mine.jsonl}
       - {coco: annotations/instances.json, images: photos}
       - {masks: masks, images: photos, classes: classes.txt, absent_classes: 2}
+      - {yolo: boats/data.yaml, split: train}
+      - {results: segmented, images: photos, min_score: 0.8}
 
-Paths begin at the folder that the program is started in; `~` is the home folder. The forms are those of
-`self1e.data.own` and `own_masks`. `exif: stored` in an entry says that its masks are of pictures as they are stored,
-before their EXIF orientation is applied; without, or with `displayed`, they are of pictures as they are displayed.
+Paths begin at the folder that the program is started in; `~` is the home folder. `exif: stored` in an entry of the
+first three says that its masks are of pictures as they are stored, before their EXIF orientation is applied; without,
+or with `displayed`, they are of pictures as they are displayed.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import yaml
 
+from self1e.data.forms import form_of
+from self1e.data.forms.asked import AskedThings
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
-from self1e.data.records import DataError, Record, Source
+from self1e.data.records import DataError, FileSource, Record, Source
 from self1e.files import expand_user
 
 EXIF = ("displayed", "stored")
 """Of which pictures masks are: with their EXIF orientation applied, or without."""
 
 
-class FileSource(Source, Protocol):
-    """A source that knows its files."""
-
-    def files(self) -> Iterator[Path]:
-        """Pictures, and files of masks, always in the same order, whether they are there or not."""
-
-
 def open_own(entry: Mapping[str, Any]) -> FileSource:
     """The source of an entry.
 
     Raises:
-        DataError: When the entry is of none of the three forms, or its data are missing or unreadable.
+        DataError: When the entry is of none of the forms, or its data are missing or unreadable.
+        ImportError: When its form needs another package.
     """
-    rest = dict(entry)
-    absent, exif = rest.pop("absent_classes", 0), rest.pop("exif", EXIF[0])
-    if type(absent) is int and absent >= 0 and exif in EXIF and all(isinstance(path, str) for path in rest.values()):
-        paths = {key: expand_user(path) for key, path in rest.items()}
-        stored = exif == "stored"
-        match sorted(paths):
-            case ["jsonl"] if not absent:
-                return OwnSource(paths["jsonl"], stored=stored)
-            case ["coco", "images"]:
-                return CocoInstancesSource(paths["coco"], paths["images"], absent_classes=absent, stored=stored)
-            case ["classes", "images", "masks"]:
-                folders = paths["images"], paths["masks"]
-                return IndexMapSource(*folders, paths["classes"], absent_classes=absent, stored=stored)
-    raise DataError(
-        f"{str(dict(entry))[:200]} is no data of one's own: give the paths `jsonl`, or `coco` and `images`, or "
-        "`masks`, `images` and `classes`; beside `images` also how many `absent_classes`; with any, `exif`, "
-        f"{' or '.join(EXIF)}"
-    )
+    given = dict(entry)
+    absent, min_score = given.pop("absent_classes", 0), given.pop("min_score", 0.0)
+    exif = given.pop("exif", EXIF[0])
+    try:
+        form = form_of(entry)
+        if not all(isinstance(path, str) for path in given.values()):
+            raise ValueError("paths are text")
+        if type(absent) is not int or absent < 0:
+            raise ValueError("`absent_classes` is a whole number")
+        if not isinstance(min_score, int | float) or not 0 <= min_score <= 1:
+            raise ValueError("`min_score` is a number from 0 to 1")
+        if exif not in EXIF:
+            raise ValueError(f"`exif` is {' or '.join(EXIF)}")
+    except ValueError as error:
+        raise DataError(f"{str(dict(entry))[:200]} is no data of one's own: {error}") from None
+    paths = {key: value if key == "split" else expand_user(value) for key, value in given.items()}
+    stored = exif == "stored"
+    match form.name:
+        case "jsonl":
+            return OwnSource(paths["jsonl"], stored=stored)
+        case "coco":
+            return CocoInstancesSource(paths["coco"], paths["images"], absent_classes=absent, stored=stored)
+        case "index":
+            folders = paths["images"], paths["masks"]
+            return IndexMapSource(*folders, paths["classes"], absent_classes=absent, stored=stored)
+    return AskedThings(form.open(paths), absent_classes=absent, min_score=min_score)
 
 
 def read_entries(file: Path) -> list[dict[str, Any]]:

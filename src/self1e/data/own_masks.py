@@ -8,7 +8,7 @@ from pathlib import Path
 
 from self1e.data.classes import names_of_lines, same_class
 from self1e.data.coco import CategoryMasks
-from self1e.data.masks import IGNORE
+from self1e.data.masks import IGNORE, IGNORE_16
 from self1e.data.records import DataError
 from self1e.data.semantic import IndexMaps, phrases_of_values, require
 from self1e.files import files_of_user, pictures_among, text_of
@@ -57,6 +57,9 @@ class CocoInstancesSource(CategoryMasks):
 class IndexMapSource(IndexMaps):
     """A folder of pictures, and one of PNGs of the same stems whose pixels are class numbers; 255 is ignored.
 
+    Both may have folders in them, the same ones. Maps of 16 bits are read, too: with more than 255 classes, 65535 is
+    ignored in place of 255.
+
     Masks of one class alone are such maps too, as long as they are drawn with 1: drawn with 255 they are refused.
 
     Attributes:
@@ -77,8 +80,8 @@ class IndexMapSource(IndexMaps):
 
         Args:
             images: Folder of pictures.
-            masks: Folder of PNGs of mode L or P: that of `a.jpg` is `a.png`. May be the same folder. Of a palette, the
-                numbers count and not the colours.
+            masks: Folder of PNGs of mode L, P or I;16: that of `a.jpg` is `a.png`. May be the same folder. Of a
+                palette, the numbers count and not the colours.
             classes: The names of values 0, 1, ..., or a text file with one a line. A value whose name is empty or
                 "background" is not asked for; one named "ignore", "void" or "unlabelled" is ignored like 255. Values
                 of the same name are one class.
@@ -106,7 +109,10 @@ class IndexMapSource(IndexMaps):
             _pictures(images, masks),
             phrases_of_values(asked),
             values=range(len(self.classes)),
-            ignored=(*(value for value, each in lower.items() if each in IGNORED), IGNORE),
+            ignored=(
+                *(value for value, each in lower.items() if each in IGNORED),
+                IGNORE if len(self.classes) <= IGNORE else IGNORE_16,
+            ),
             absent_classes=absent_classes,
             stored=stored,
         )
@@ -142,13 +148,13 @@ def _names(classes: Path | str | Sequence[str]) -> tuple[str, ...]:
             raise DataError(f"cannot read the class names, one a line, from {classes}: {error}") from error
     else:
         names = tuple(classes)
-    if len(names) > IGNORE:
-        raise DataError(f"{len(names)} classes are more than pixel values can number: 0 to 254, 255 is ignored")
+    if len(names) > IGNORE_16:
+        raise DataError(f"{len(names)} classes are more than pixel values can number: 0 to 65534, 65535 is ignored")
     return names
 
 
 def _pictures(images: Path, masks: Path) -> list[str]:
-    """Names of the pictures in a folder, sorted. Where it holds the maps, too, a PNG is a map."""
+    """Paths of the pictures in a folder and those in it, sorted. Where it holds the maps, too, a PNG is a map."""
     shared = images.resolve() == masks.resolve()
-    found = pictures_among(files_of_user(images))
-    return [path.name for path in found if not (shared and path.suffix.lower() == ".png")]
+    found = pictures_among(files_of_user(images, "**/*"))
+    return [path.relative_to(images).as_posix() for path in found if not (shared and path.suffix.lower() == ".png")]

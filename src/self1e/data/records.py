@@ -8,7 +8,7 @@ are opened, and masks rasterised, only when it becomes an example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
@@ -112,6 +112,13 @@ class Source(Protocol):
 
     def image_path(self, index: int) -> Path:
         """The picture of a record, without reading anything else."""
+
+
+class FileSource(Source, Protocol):
+    """A source that knows its files."""
+
+    def files(self) -> Iterator[Path]:
+        """Pictures, and files of masks, always in the same order, whether they are there or not."""
 
 
 #: How an explained answer is asked for and given: mask and explanation, or the explanation alone.

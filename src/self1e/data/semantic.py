@@ -106,7 +106,7 @@ class IndexMaps:
         return Query(phrase, "phrase", mask, kind=kind, absent=not values)
 
     def _map_of(self, file: str) -> Path:
-        return self._masks / f"{Path(file).stem}.png"
+        return self._masks / Path(file).with_suffix(".png")
 
     def _present(self, file: str) -> frozenset[int]:
         """The values in a picture's map."""
@@ -124,7 +124,7 @@ class IndexMaps:
             numbers = f"{', '.join(map(str, unknown[:10]))}{', ...' if unknown[10:] else ''}"
             raise DataError(
                 f"{self.name}, {file}: {path} has pixels of value {numbers}, for which there is no class; "
-                f"classes go up to {max(self._known - {IGNORE})}, and {IGNORE} is ignored"
+                f"classes go up to {max(self._known - {*self._ignored})}, and {self._ignored[-1]} is ignored"
             )
         return present
 
@@ -135,8 +135,8 @@ def mask_of_map(path: Path, values: Sequence[int], ignored: Sequence[int], turne
     Turned as EXIF turns the picture `turned_as`.
     """
     index_map = read_index_map(path)
-    index_map[np.isin(index_map, ignored)] = IGNORE
-    mask = mask_of_values(index_map, values, ignored=IGNORE)
+    mask = mask_of_values(index_map, values)
+    mask[np.isin(index_map, ignored)] = IGNORE
     return mask if turned_as is None else turned_upright(mask, read_head(turned_as).orientation)
 
 

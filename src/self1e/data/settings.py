@@ -35,6 +35,7 @@ from pydantic import (
 from self1e.conversation import Example
 from self1e.data.augment import augmented
 from self1e.data.broken import Examples, Tolerant
+from self1e.data.forms import form_of
 from self1e.data.mixture import Mixture, MixturePart
 from self1e.data.own_entries import open_own
 from self1e.data.records import DataError, Source, training_turn
@@ -132,27 +133,29 @@ class Augmentation(Settings):
 
 
 class OwnData(Settings):
-    """Data of one's own, in one of three forms; see `self1e.data.own` and `self1e.data.own_masks`."""
+    """Data of one's own, in one of the forms of `self1e.data.forms`; docs/forms.md has them all."""
 
     jsonl: PathText | None = Field(None, description="a JSONL file, one object a line")
     coco: PathText | None = Field(None, description="a COCO instances JSON; its category names become prompts")
     masks: PathText | None = Field(None, description="folder of index PNGs, one for each picture in `images`")
-    images: PathText | None = Field(None, description="folder of the pictures, for `coco` and `masks`")
+    labelme: PathText | None = Field(None, description="folder of LabelMe's files")
+    yolo: PathText | None = Field(None, description="data.yaml of a YOLO segmentation data set")
+    cvat: PathText | None = Field(None, description='XML of "CVAT for images 1.1"')
+    results: PathText | None = Field(None, description="what `self1e segment --format json` wrote: pseudo-labels")
+    images: PathText | None = Field(None, description="folder of the pictures")
     classes: PathText | None = Field(None, description="file with a class name a line, for `masks`; line i is value i")
+    split: str | None = Field(None, description="key of `yolo` that names the pictures; train if it is not given")
     absent_classes: int = Field(
-        0, ge=0, description="names asked for that are not in a picture, for `coco` and `masks`"
+        0, ge=0, description="names asked for that are not in a picture, where there are classes"
     )
     exif: Literal["displayed", "stored"] = Field(
         "displayed", description="whether masks are of pictures with their EXIF orientation applied, or without"
     )
+    min_score: float = Field(0.0, ge=0, le=1, description="least score of `results`; others are not asked for")
 
     @model_validator(mode="after")
     def _one_form(self) -> OwnData:
-        given = {name for name in ("jsonl", "coco", "masks", "images", "classes") if getattr(self, name) is not None}
-        if given not in ({"jsonl"}, {"coco", "images"}, {"masks", "images", "classes"}):
-            raise ValueError("give `jsonl`, or `coco` and `images`, or `masks`, `images` and `classes`")
-        if self.jsonl is not None and self.absent_classes:
-            raise ValueError('absent_classes is for `coco` and `masks`: a JSONL says by "masks": [] what is not there')
+        form_of(self.model_dump(exclude_none=True, exclude_defaults=True))
         return self
 
 
@@ -178,7 +181,7 @@ class PartSettings(Settings):
         """
         if not self.rate:
             return []
-        own = (open_own(entry.model_dump(exclude_none=True)) for entry in self.own)
+        own = (open_own(entry.model_dump(exclude_none=True, exclude_defaults=True)) for entry in self.own)
         return [*(open_set(name, root or Path()) for name in self.sets), *own]
 
 

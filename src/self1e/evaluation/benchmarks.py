@@ -125,7 +125,7 @@ def _own(name: str, answer: Answer) -> MaskBenchmark:
         f"{file.resolve()} {contents.hexdigest()}",
         sources[0] if len(sources) == 1 else Joined(file.stem, sources),
         answer,
-        classes=not any("jsonl" in entry for entry in entries),
+        classes=not any(key in entry for entry in entries for key in ("jsonl", "results")),
     )
 
 

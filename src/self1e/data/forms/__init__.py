@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from self1e.data.forms.marked import Writer
+    from self1e.data.forms.marked import MarkedSet, Writer
 
 #: What a form may be unable to hold -> what that is, for reports and tables.
 LOSSES = {
@@ -37,7 +37,9 @@ class Form:
             results: NAME is the path of the picture there without its suffix, PROMPT what was asked for.
         whole: Files of the whole data set, below that folder.
         module: Reads and writes it. "": it is drawn by `Segmentation` itself.
-        entry: Its key in an entry of `own`, from which it is read. "": it is not.
+        entry: The paths in an entry of `own` from which it is read, its own key first; those with "?" may be left out.
+            It is not read if there are none.
+        options: What else may stand in such an entry.
         cannot_hold: Some of `LOSSES`.
     """
 
@@ -45,8 +47,14 @@ class Form:
     file: str = ""
     whole: tuple[str, ...] = ()
     module: str = ""
-    entry: str = ""
+    entry: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     cannot_hold: tuple[str, ...] = ()
+
+    @property
+    def written(self) -> bool:
+        """Whether it can be written."""
+        return bool(self.file or self.whole)
 
     @property
     def suffix(self) -> str:
@@ -61,6 +69,20 @@ class Form:
         """What writes it into a folder; see `self1e.data.forms.marked.Writer`."""
         return import_module(f"{__name__}.{self.module}").Writer(self, folder, labels, tolerance)
 
+    def open(self, paths: Mapping[str, Path]) -> MarkedSet:
+        """Reads a data set; see `self1e.data.forms.marked.MarkedSet`.
+
+        Args:
+            paths: Of an entry, see `entry`.
+
+        Raises:
+            DataError: When something is missing or unreadable.
+            ImportError: When another package is needed; the message names it.
+        """
+        return import_module(f"{__name__}.{self.module}").open_set(**paths)
+
+
+_CLASSES = ("absent_classes",)
 
 FORMS = {
     form.name: form
@@ -68,16 +90,55 @@ FORMS = {
         Form("overlay", "NAME.PROMPT.overlay.png", cannot_hold=("scores", "overlaps")),
         Form("mask", "NAME.PROMPT.mask.png", cannot_hold=("scores", "instances")),
         Form("cutout", "NAME.PROMPT.cutout.png", cannot_hold=("scores", "instances")),
-        Form("json", "NAME.PROMPT.json"),
-        Form("labelme", "labelme/NAME.json", module="labelme", cannot_hold=("absent",)),
-        Form("yolo", "labels/NAME.txt", ("data.yaml",), "yolo", cannot_hold=("scores", "absent", "parts")),
+        Form("json", "NAME.PROMPT.json", (), "results", ("results", "images?"), ("min_score",)),
+        Form("labelme", "labelme/NAME.json", (), "labelme", ("labelme", "images?"), _CLASSES, ("absent",)),
         Form(
-            "index", "masks/NAME.png", ("classes.txt",), "index", "masks", ("scores", "absent", "instances", "overlaps")
+            "yolo",
+            "labels/NAME.txt",
+            ("data.yaml",),
+            "yolo",
+            ("yolo",),
+            (*_CLASSES, "split"),
+            ("scores", "absent", "parts"),
         ),
-        Form("coco", "", ("coco.json",), "coco", "coco", ("absent",)),
-        Form("coco-polygons", "", ("coco-polygons.json",), "coco", "coco", ("absent",)),
-        Form("jsonl", "", ("data.jsonl",), "jsonl", "jsonl", ("scores", "instances")),
-        Form("csv", "", ("results.csv",), "table", "", ("pixels",)),
+        Form(
+            "index",
+            "masks/NAME.png",
+            ("classes.txt",),
+            "index",
+            ("masks", "images", "classes"),
+            (*_CLASSES, "exif"),
+            ("scores", "absent", "instances", "overlaps"),
+        ),
+        Form("coco", "", ("coco.json",), "coco", ("coco", "images"), (*_CLASSES, "exif"), ("absent",)),
+        Form("coco-polygons", "", ("coco-polygons.json",), "coco", cannot_hold=("absent",)),
+        Form("jsonl", "", ("data.jsonl",), "jsonl", ("jsonl",), ("exif",), ("scores", "instances")),
+        Form("csv", "", ("results.csv",), "table", cannot_hold=("pixels",)),
+        Form("cvat", module="cvat", entry=("cvat", "images"), options=_CLASSES),
     )
 }
-"""All forms that are written, by name."""
+"""All forms, by name."""
+
+WRITTEN = [name for name, form in FORMS.items() if form.written]
+
+
+def form_of(entry: Mapping[str, object]) -> Form:
+    """The form of an entry of `own`, once it is sure that this has all that is needed and nothing else.
+
+    Raises:
+        ValueError: When it is of no form.
+    """
+    for form in FORMS.values():
+        if form.entry and form.entry[0] in entry:
+            needed = {key for key in form.entry if not key.endswith("?")}
+            allowed = {key.rstrip("?") for key in form.entry} | {*form.options}
+            if needed <= entry.keys() <= allowed:
+                return form
+    read = [form for form in FORMS.values() if form.entry]
+    ways = ", or ".join(_and(f"`{key}`" for key in form.entry if not key.endswith("?")) for form in read)
+    raise ValueError(f"give the paths {ways}; docs/forms.md says what else may stand there")
+
+
+def _and(words: Iterable[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from self1e.data.forms import marked
-from self1e.data.forms.marked import Marked
+from self1e.data.forms.marked import Marked, Thing
+from self1e.data.json_records import read_json
+from self1e.data.masks import decode_segmentation
+from self1e.data.records import DataError
 from self1e.files import write_json
 from self1e.segment.results import Segmentation
 
@@ -42,3 +48,61 @@ class Writer(marked.Writer):
             "categories": [{"id": number, "name": label} for number, label in enumerate(self.labels, start=1)],
         }
         write_json(self.folder / self.form.whole[0], tree, overwrite=True)
+
+
+class Coco:
+    """The pictures of a COCO instances file, an annotation a thing; `CocoInstancesSource` asks for classes instead."""
+
+    def __init__(self, coco: Path, images: Path) -> None:
+        """Reads the file.
+
+        Args:
+            coco: The JSON file.
+            images: The folder to which `file_name` is relative.
+
+        Raises:
+            DataError: When it cannot be read or is no such file.
+        """
+        tree = read_json(coco, "cannot read {path}: {error}")
+        try:
+            self._pictures: list[Mapping[str, Any]] = sorted(tree["images"], key=lambda picture: picture["file_name"])
+            names = {category["id"]: str(category["name"]) for category in tree["categories"]}
+            self._of_picture: defaultdict[Any, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+            for annotation in tree["annotations"]:
+                self._of_picture[annotation["image_id"]].append((names[annotation["category_id"]], annotation))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{coco} is no COCO instances JSON: {error!r}") from error
+        self.name, self._file, self._images = coco.stem, coco, images
+        self.labels = list(dict.fromkeys(names.values()))
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def image_path(self, index: int) -> Path:
+        return self._images / str(self._pictures[index]["file_name"])
+
+    def files(self) -> Iterator[Path]:
+        yield self._file
+        yield from map(self.image_path, range(len(self)))
+
+    def __getitem__(self, index: int) -> Marked:
+        picture = self._pictures[index]
+        try:
+            shape = int(picture["height"]), int(picture["width"])
+        except (KeyError, TypeError, ValueError):
+            raise DataError(f"{self.name}, {picture['file_name']}: needs `height` and `width`") from None
+        things, lost = [], []
+        for label, annotation in self._of_picture.get(picture.get("id"), ()):
+            if not annotation.get("segmentation"):
+                lost.append((label, "a box"))
+                continue
+            if annotation.get("iscrowd"):
+                lost.append(("", "the mark of a crowd"))
+            pixels = partial(decode_segmentation, annotation["segmentation"], *shape)
+            things.append(Thing(label, pixels, annotation.get("score")))
+        return Marked(str(picture["file_name"]), tuple(things), self.image_path(index), shape=shape, lost=tuple(lost))
+
+
+def open_set(coco: Path, images: Path) -> Coco:
+    """See `Coco`."""
+    return Coco(coco, images)

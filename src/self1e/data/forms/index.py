@@ -10,8 +10,10 @@ import numpy as np
 from PIL import Image
 
 from self1e.data.forms import marked
+from self1e.data.forms.from_source import FromSource
 from self1e.data.forms.marked import Marked
 from self1e.data.masks import IGNORE
+from self1e.data.own_masks import IndexMapSource
 from self1e.files import write_atomically
 
 
@@ -32,3 +34,9 @@ class Writer(marked.Writer):
         names = ["background", *(" ".join(label.split()) for label in self.labels)]
         with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
             out.write("".join(f"{name}\n" for name in names).encode("utf-8", "backslashreplace"))
+
+
+def open_set(masks: Path, images: Path, classes: Path) -> FromSource:
+    """A folder of maps; see `IndexMapSource`."""
+    source = IndexMapSource(images, masks, classes)
+    return FromSource(source, images, source.phrases)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from self1e.data.forms import marked
+from self1e.data.forms.from_source import FromSource
 from self1e.data.forms.labelme import beside
 from self1e.data.forms.marked import Marked
+from self1e.data.own import OwnSource
 from self1e.files import write_atomically
 from self1e.segment.results import Segmentation
 
@@ -29,3 +32,8 @@ class Writer(marked.Writer):
         with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
             for lines in kept:
                 out.writelines(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def open_set(jsonl: Path) -> FromSource:
+    """A file of lines; see `OwnSource`."""
+    return FromSource(OwnSource(jsonl), jsonl.parent)

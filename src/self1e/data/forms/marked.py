@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -51,7 +51,8 @@ class Marked:
         stem: What its own files are called, without suffixes; two pictures never share it.
         shape: Height and width, pixels. None: those of `image`.
         picture: The picture itself, where there is no file.
-        lost: What its file says about it that cannot be told here, each in a few words.
+        lost: What its file says about it that cannot be told here: the label, if the mask of that is not complete
+            without it, else ""; and what it is, in a few words.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Marked:
     stem: str = ""
     shape: tuple[int, int] | None = None
     picture: Image.Image | None = None
-    lost: tuple[str, ...] = ()
+    lost: tuple[tuple[str, str], ...] = ()
 
     @property
     def present(self) -> list[Thing]:
@@ -77,6 +78,34 @@ class Marked:
             return self.shape
         assert self.image is not None  # or its shape is given
         return read_head(self.image).upright
+
+
+class MarkedSet(Protocol):
+    """A data set of one form, as it is read. Goes to other processes by pickle.
+
+    Attributes:
+        name: What reports call it.
+        labels: All that things may be called, in the order of their numbers if they have some.
+    """
+
+    name: str
+    labels: Sequence[str]
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+
+    def __getitem__(self, index: int) -> Marked:
+        """Reads what is marked in a picture, but not the picture.
+
+        Raises:
+            DataError: When that is broken.
+        """
+
+    def image_path(self, index: int) -> Path:
+        """The picture, without reading anything else."""
+
+    def files(self) -> Iterator[Path]:
+        """What it is read from, always in the same order: pictures, and the files in which they are marked."""
 
 
 class Writer:
