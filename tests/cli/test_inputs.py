@@ -98,7 +98,7 @@ def test_names_are_paths_below_the_folder_of_all(
 ) -> None:
     monkeypatch.chdir(folder)
     for arguments in (given, [str(folder / each) for each in given]):
-        found, pictures = name_pictures(arguments, recursive=True)
+        found, pictures = name_pictures(arguments, ["a dog"], recursive=True)
         assert found == folder / below
         assert [picture.name for picture in pictures] == expected
         assert all((found / picture.name).samefile(picture.source) for picture in pictures)
@@ -107,9 +107,9 @@ def test_names_are_paths_below_the_folder_of_all(
 def test_results_inside_of_the_pictures_folder_are_no_pictures(folder: Path) -> None:
     save_picture(folder / "out" / "images" / "b.png")
     for given in (str(folder), f"{folder}*"):
-        _, pictures = name_pictures([given], recursive=True, out=folder / "out")
+        _, pictures = name_pictures([given], ["a dog"], recursive=True, out=folder / "out")
         assert "out/images/b.png" not in [picture.name for picture in pictures] != []
-    _, pictures = name_pictures([str(folder / "out")], recursive=True, out=folder / "out")
+    _, pictures = name_pictures([str(folder / "out")], ["a dog"], recursive=True, out=folder / "out")
     assert [picture.name for picture in pictures] == ["images/b.png"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from pycocotools.coco import COCO
 
 from self1e.cli.segment_report import Report
 from self1e.data.own_entries import open_own
+from self1e.processing.sources import Address
 from self1e.segment.journal import JOURNAL_NAME
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.passes import TiledPicture
@@ -153,6 +155,92 @@ def test_parts_are_annotations_of_their_own(segment: Segment, tmp_path: Path, mo
         assert (folder / "results.csv").read_text().count(",boats,yes,") == parts
         assert (folder / "results.csv").read_text().count(",a whale,no,") == 1
     assert tree["annotations"][0]["area"] == 300 and tree["annotations"][1]["area"] == 600
+
+
+def test_lists_say_what_to_segment_where(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    for name in ("lists/a.png", "lists/deep/b.png"):
+        save_picture(tmp_path / name)
+    Path("lists/all.csv").write_text("id,image,prompt\n1,a.png,a dog\n2,deep/b.png,a cat\n3,a.png,a cow\n", "utf-8-sig")
+    lines = [
+        {"image": "a.png", "prompt": "a dog"},
+        {"image": "deep/b.png", "prompts": [{"prompt": "a cat", "masks": []}]},
+    ]
+    lines.append({"image": "a.png", "prompts": ["a cow"]})
+    Path("lists/all.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for number, name in enumerate(("all.csv", "all.jsonl")):
+        out = f"out{number}"
+        outcome = segment(f"lists/{name}", "--format", "mask,coco,labelme", "--out", out)
+        assert outcome.code == 0 and outcome.err == ""
+        masks = sorted(path.relative_to(out).as_posix() for path in Path(out).rglob("*.png"))
+        assert masks == ["a.a-cow.mask.png", "a.a-dog.mask.png", "deep/b.a-cat.mask.png"]
+        tree = json.loads(Path(out, "coco.json").read_text())
+        assert tree["info"]["images"] == str(tmp_path / "lists")
+        names = {category["id"]: category["name"] for category in tree["categories"]}
+        assert [(each["image_id"], names[each["category_id"]]) for each in tree["annotations"]] == [
+            (1, "a dog"),
+            (1, "a cow"),
+            (2, "a cat"),
+        ]
+    outcome = segment("lists/all.csv", "-p", "a bird", "--format", "json")
+    assert [json.loads(line)["prompt"] for line in outcome.out.splitlines()] == [
+        *("a bird", "a dog", "a cow"),
+        *("a bird", "a cat"),
+    ]
+    Path("lists/all.csv").write_text("image,prompt\na.png,a dog\na.png,a cow\ndeep/b.png,a cow\ndeep/b.png,a cat\n")
+    again = segment("lists/all.csv", "--format", "mask,coco,labelme", "--out", "out0")
+    assert "note: 1 of 2 pictures were done before" in again.err  # the other is asked for something new
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("a.csv", "image;prompt\na.png;a dog\n", "needs columns called image and prompt in its first line"),
+        ("a.csv", "image,prompt\n", "is empty"),
+        ("a.csv", "image,prompt\na.png\n", "line 2: needs an `image` and its `prompt`"),
+        ("a.csv", "image,prompt\na.png,  \n", "a prompt is empty"),
+        ("a.jsonl", '{"image": "a.png"}', "line 1: is no object with `image` and `prompt`"),
+        ("a.jsonl", "[1]", "line 1: is no object"),
+        ("a.jsonl", b"\xff\xff", "cannot read the list"),
+    ],
+)
+def test_lists_that_cannot_be_used(segment: Segment, name: str, content: str | bytes, what: str) -> None:
+    Path(name).write_bytes(content.encode() if isinstance(content, str) else content)
+    assert_one_sentence(segment(name), name if "prompt is empty" not in what else "", what)
+
+
+def test_something_has_to_be_asked(segment: Segment, picture: Path) -> None:
+    assert_one_sentence(segment(picture), "there is no prompt", "-p")
+
+
+def test_a_picture_on_standard_input(
+    segment: Segment, finds: dict[str, bool], picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(picture.read_bytes())))
+    assert segment("-", "-p", "a dog", "--format", "mask,yolo,labelme,json").code == 0
+    assert (
+        Image.open("segmented/stdin.a-dog.mask.png").size == (80, 60) == Image.open("segmented/images/stdin.png").size
+    )
+    assert json.loads(Path("segmented/stdin.a-dog.json").read_text())["image"] == "-"
+
+
+def test_pictures_at_addresses(
+    segment: Segment, finds: dict[str, bool], picture: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are named by the ends of their addresses, and fetched only if that is allowed."""
+    content = picture.read_bytes()
+    monkeypatch.setattr(Address, "read", lambda self: content if "x.org" in self.url else b"")
+    urls = ["https://x.org/street.png?a=1", "https://x.org/b/street.png", "https://y.org/c.jpg"]
+    assert_one_sentence(segment(*urls, "-p", "a dog"), urls[0], "--allow-urls")
+    assert_one_sentence(segment("http://x.org/a.png", "-p", "a dog", "--allow-urls"), "only https:// can")
+    outcome = segment(picture, *urls, "-p", "a dog", "--allow-urls", "--format", "mask,coco,yolo")
+    assert outcome.code == 2 and "https://y.org/c.jpg is empty" in outcome.err
+    images = json.loads(Path("segmented/coco.json").read_text())["images"]
+    assert {image["file_name"]: image.get("coco_url") for image in images} == {
+        "street.png": None,
+        "street-2.png": urls[0],
+        "street-3.png": urls[1],
+    }
+    assert {path.name for path in Path("segmented/images").iterdir()} == {image["file_name"] for image in images}
 
 
 def test_exit_code_says_whether_anything_was_found(segment: Segment, finds: dict[str, bool], picture: Path) -> None:

@@ -90,6 +90,16 @@ def test_results_in_order_as_one_by_one(segmenter: Segmenter, pictures: list[Pat
             np.testing.assert_allclose(ours.logits, alone.logits, atol=1e-4)
 
 
+def test_prompts_of_each_picture(segmenter: Segmenter, pictures: list[Path]) -> None:
+    pairs = [(pictures[0], ["blue", PROMPT]), (pictures[1], PROMPT)]
+    first, second = segmenter.segment_files(pairs, None)
+    assert [result.prompt for result in first.value] == ["blue", PROMPT] and second.value.prompt == PROMPT
+    assert (first.source, second.source) == (pictures[0], pictures[1])
+    for sources, prompts in ((pictures[:1], None), (pairs, PROMPT)):
+        with pytest.raises(ValueError, match="give prompts for all pictures, or None and pairs"):
+            list(segmenter.segment_files(sources, prompts))
+
+
 def test_the_model_runs_here_and_the_rest_in_threads(
     segmenter: Segmenter, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

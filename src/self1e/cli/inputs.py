@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+from self1e.cli.lists import LISTS, read_list
 from self1e.cli.terminal import CliError
 from self1e.data.forms import FORMS
 from self1e.files import address_of, expand_user, files_of_user, pictures_among
+from self1e.processing.sources import SCHEME, Address, Given
 from self1e.segment.journal import stamp_of
 
 #: What earlier runs left in a folder is not taken for pictures to segment.
@@ -32,16 +36,18 @@ class Picture:
     """A picture to segment.
 
     Attributes:
-        source: Its file.
+        source: Its file, or what else it is read from.
         name: What it is called in results: its path below the folder of all pictures, with "/" between the parts.
+        prompts: What to segment there, each once.
     """
 
-    source: Path
+    source: Path | Address | Given
     name: str
+    prompts: tuple[str, ...] = ()
 
-    def stamp(self) -> list[Any] | None:
-        """What tells whether it has changed; None if there is none."""
-        return stamp_of(self.source)
+    def stamp(self) -> list[Any]:
+        """What tells whether it, or what is asked about it, has changed."""
+        return [stamp_of(self.source) if isinstance(self.source, Path) else self.source.stamp(), *self.prompts]
 
 
 def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
@@ -52,33 +58,101 @@ def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
     Raises:
         CliError: When a folder or pattern holds no picture, or a name is an address.
     """
-    return [path for path, _ in _found(names, recursive)]
+    return [path for path, _ in _found(names, recursive).values()]
 
 
-def name_pictures(names: Sequence[str], recursive: bool, out: Path | None = None) -> tuple[Path, list[Picture]]:
-    """The pictures of `find_pictures`, and the folder of all, below which they are named.
+def name_pictures(
+    names: Sequence[str], prompts: Sequence[str], recursive: bool, out: Path | None = None, allow_urls: bool = False
+) -> tuple[Path, list[Picture]]:
+    """The pictures of files, folders, patterns, lists, addresses and "-"; and the folder below which they are named.
 
     That is the folder that was given, the one that a file or the pattern of a name is in, or, of several, the deepest
     that holds them all: there is one folder in which a reader of results finds every picture.
 
     Args:
-        names: See `find_pictures`.
+        names: See `find_pictures`, `read_list` and `Address`; "-" is a picture on standard input.
+        prompts: What to segment in all of them.
         recursive: See `find_pictures`.
         out: Where results go. What lies there is passed over if that is inside of a folder that is looked into.
+        allow_urls: Whether addresses may be read.
 
     Raises:
-        CliError: As `find_pictures`, or when no folder holds them all.
+        CliError: As `find_pictures` and `read_list`; when there is nothing to segment in a picture, when addresses may
+            not be read, or no folder holds all files.
     """
-    found = _found(names, recursive, out)
+    found: dict[Path, tuple[Path, Path]] = {}
+    others: dict[Address | Given, str] = {}
+    asked: dict[Path | Address | Given, list[str]] = {}
+
+    def take(name: str, of_picture: Sequence[str], base: Path | None = None) -> None:
+        if address := address_of(name):
+            source: Address | Given = _address(address, allow_urls)
+            others[source] = PurePosixPath(urlsplit(address).path).name
+        elif name == "-":
+            source = Given(_standard_input())
+            others[source] = "stdin"
+        else:
+            path = expand_user(name)
+            for key, place in _found([name if base is None else str(base / path)], recursive, out).items():
+                found.setdefault(key, place if base is None else (place[0], base))
+                asked.setdefault(key, []).extend(of_picture)
+            return
+        asked.setdefault(source, []).extend(of_picture)
+
+    for name in names:
+        path = expand_user(name)
+        if path.suffix.lower() in LISTS and path.is_file():
+            for image, of_picture in read_list(path).items():
+                take(image, [*prompts, *check_prompts(of_picture)], path.parent)
+        else:
+            take(name, prompts)
     try:
-        folder = Path(os.path.commonpath([os.path.abspath(base) for _, base in found]))  # noqa: PTH100  # keeps links
+        bases = [os.path.abspath(base) for _, base in found.values()]  # noqa: PTH100  # which keeps links
+        folder = Path(os.path.commonpath(bases)) if bases else Path.cwd()
     except ValueError:
         raise CliError("the pictures are on several drives: start the command once for each") from None
-    return folder, [Picture(path, Path(os.path.relpath(path, folder)).as_posix()) for path, _ in found]
+    local = {key: Path(os.path.relpath(path, folder)).as_posix() for key, (path, _) in found.items()}
+    named = [*local.values(), *_beside(local.values(), others.values())]
+    sources: list[tuple[Path | Address | Given, Any]] = [(path, key) for key, (path, _) in found.items()]
+    sources += [(other, other) for other in others]
+    pictures = [
+        Picture(source, name, tuple(dict.fromkeys(asked[key])))
+        for (source, key), name in zip(sources, named, strict=True)
+    ]
+    for picture in pictures:
+        if not picture.prompts:
+            raise CliError("there is no prompt: say what to segment by --prompt, for example -p 'the dog on the left'")
+    return folder, pictures
 
 
-def _found(names: Sequence[str], recursive: bool, out: Path | None = None) -> list[tuple[Path, Path]]:
-    """Each picture once, in order, with the folder that was named."""
+def _address(name: str, allowed: bool) -> Address:
+    if not allowed:
+        raise CliError(f"{name} is an address: download the picture, and give its file, or give --allow-urls")
+    if not name.lower().startswith(f"{SCHEME}://"):
+        raise CliError(f"{name} cannot be fetched: only {SCHEME}:// can")
+    return Address(name)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin.isatty():
+        raise CliError("'-' is a picture on standard input, but nothing is piped in: self1e segment - < street.jpg")
+    return sys.stdin.buffer.read()
+
+
+def _beside(taken: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Ends of addresses as names of files, none of which is taken.
+
+    >>> _beside(["a.jpg"], ["a.jpg", "a%20%2F.jpg", ""])
+    ['a-2.jpg', 'a-.jpg', 'picture']
+    """
+    paths = [Path(re.sub(r"[^\w.-]+", "-", unquote(name)).lstrip(".-") or "picture") for name in names]
+    there = [str(PurePosixPath(name).with_suffix("")) for name in taken]
+    stems = distinct([*there, *(path.stem for path in paths)])[len(there) :]
+    return [f"{stem}{path.suffix}" for stem, path in zip(stems, paths, strict=True)]
+
+
+def _found(names: Sequence[str], recursive: bool, out: Path | None = None) -> dict[Path, tuple[Path, Path]]:
+    """Each picture once, in order, with the folder that was named, by its path without links."""
     found: dict[Path, tuple[Path, Path]] = {}
     for name in names:
         if address := address_of(name):
@@ -92,7 +166,7 @@ def _found(names: Sequence[str], recursive: bool, out: Path | None = None) -> li
             paths, base = [path], path.parent
         for each in paths:
             found.setdefault(each.resolve(), (each, base))
-    return list(found.values())
+    return found
 
 
 def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Path]:

@@ -53,6 +53,10 @@ EXAMPLES = """[dim]Examples:[/]
 
   self1e segment photos/ -p 'the dog' --format coco --processes 2
 
+  self1e segment photos/ -p boats --instances --format yolo,labelme
+
+  self1e segment pictures-and-prompts.csv --format json --out results
+
 [dim]Exit code: 0 something was found, 1 nothing was found for any prompt, 2 bad usage or input, or a picture
 that failed: the others are done.[/]"""
 
@@ -72,18 +76,23 @@ class TemplateChoice(StrEnum):
 def command(
     images: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE", show_default=False, help="Picture files, folders, or quoted patterns."),
+        typer.Argument(
+            metavar="IMAGE",
+            show_default=False,
+            help="Picture files, folders, quoted patterns, lists (.csv or .jsonl, with image and prompt), addresses "
+            "(with --allow-urls), or - for standard input.",
+        ),
     ],
     prompts: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--prompt",
             "-p",
             metavar="TEXT",
             show_default=False,
-            help="What to segment: a phrase or a sentence. Repeatable.",
+            help="What to segment: a phrase or a sentence. Repeatable. A list of pictures may have prompts of its own.",
         ),
-    ],
+    ] = None,
     model: Model = DEFAULT_MODEL,
     out: Annotated[
         Path | None,
@@ -123,6 +132,7 @@ def command(
         ),
     ] = 0.0,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Look into subfolders too.")] = False,
+    allow_urls: Annotated[bool, typer.Option("--allow-urls", help="Fetch pictures at https:// addresses.")] = False,
     overwrite: Overwrite = False,
     batch: Annotated[
         int, typer.Option(min=1, metavar="N", help="Pictures in one forward pass: a GPU is used better by several.")
@@ -142,7 +152,7 @@ def command(
 
     The same command goes on where an earlier one was ended, with what is new, and with what failed (failed.csv).
     """
-    plan = make_plan(images, prompts, formats, out, recursive, instances, tolerance)
+    plan = make_plan(images, prompts or [], formats, out, recursive, instances, tolerance, allow_urls)
     journal = None
     if plan.out is not None:
         make_folder(plan.out)
@@ -179,23 +189,33 @@ def make_plan(
     recursive: bool,
     instances: bool,
     tolerance: float,
+    allow_urls: bool,
 ) -> Plan:
     """What a command line asks for.
 
     Raises:
         CliError: When it names no picture, an empty prompt, or an unknown format.
     """
-    checked = check_prompts(prompts)
     chosen = list(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
     unknown = [each for each in chosen if each not in WRITTEN]
     if unknown or not chosen:
         raise CliError(f"unknown format {', '.join(unknown) or repr(formats)}: use any of {', '.join(WRITTEN)}")
     if out is None and chosen != ["json"]:
         out = DEFAULT_OUT
-    folder, pictures = name_pictures(images, recursive, out)
-    stems, slugs = output_stems([picture.name for picture in pictures]), distinct([slug(each) for each in checked])
-    forms = [FORMS[each] for each in chosen]
-    return Plan(folder, pictures, checked, stems, slugs, forms, out, instances, tolerance, todo=range(len(pictures)))
+    folder, pictures = name_pictures(images, check_prompts(prompts), recursive, out, allow_urls)
+    asked = list(dict.fromkeys(prompt for picture in pictures for prompt in picture.prompts))
+    return Plan(
+        folder,
+        pictures,
+        asked,
+        output_stems([picture.name for picture in pictures]),
+        dict(zip(asked, distinct([slug(prompt) for prompt in asked]), strict=True)),
+        [FORMS[each] for each in chosen],
+        out,
+        instances,
+        tolerance,
+        todo=range(len(pictures)),
+    )
 
 
 def identity(plan: Plan, model: str, template: TemplateChoice, loading: LoadOptions) -> dict[str, Any]:
@@ -266,8 +286,7 @@ def outcomes(
         from self1e.segment.files import Done, ProcessError, segment_in_processes
 
         numbers = list(plan.todo)
-        while numbers:
-            path = plan.pictures[numbers[0]].source
+        while numbers and isinstance(path := plan.pictures[numbers[0]].source, Path):
             try:
                 load_image(path)
                 break
@@ -275,7 +294,8 @@ def outcomes(
                 yield Done(numbers.pop(0), path, error=error)
         if not numbers:
             return
-        rest = [plan.pictures[number].source for number in numbers]
+        # An address is read like an open file.
+        rest: list[Any] = [(plan.pictures[number].source, list(plan.pictures[number].prompts)) for number in numbers]
         several = min(processes, len(rest)) > 1
         if not several:
             with above(progress):
@@ -284,10 +304,10 @@ def outcomes(
         finish = partial(keep, plan, numbers)
         load = partial(load_in_process, model, loading)
         work = segment_in_processes(
-            load, rest, plan.prompts, processes=processes, device=str(loading.device), finish=finish, **settings
+            load, rest, None, processes=processes, device=str(loading.device), finish=finish, **settings
         )
     else:
-        work = segmenter.segment_files(rest, plan.prompts, finish=partial(keep, plan, numbers), **settings)
+        work = segmenter.segment_files(rest, None, finish=partial(keep, plan, numbers), **settings)
     if journal is not None:
         journal.begin()
     try:

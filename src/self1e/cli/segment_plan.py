@@ -13,6 +13,7 @@ from self1e.cli.inputs import Picture
 from self1e.cli.terminal import in_a_cell, printable
 from self1e.data.forms import FORMS, Form
 from self1e.files import write_atomically, write_json
+from self1e.processing.sources import Address
 
 if TYPE_CHECKING:
     from self1e.data.forms.marked import Marked, Writer
@@ -43,9 +44,9 @@ class Plan:
     Attributes:
         folder: Below which pictures are named.
         pictures: What to segment.
-        prompts: What to segment there.
+        prompts: All that is to be segmented in any of them.
         stems: For each picture what its files are called below `out`, without suffixes.
-        slugs: For each prompt what stands for it in names of files.
+        slugs: What stands for each prompt in names of files.
         forms: What to write.
         out: Folder for the files. None: JSON lines on stdout, and no files.
         instances: Whether each connected part is a thing of its own.
@@ -58,7 +59,7 @@ class Plan:
     pictures: list[Picture]
     prompts: list[str]
     stems: list[str]
-    slugs: list[str]
+    slugs: dict[str, str]
     forms: list[Form]
     out: Path | None
     instances: bool
@@ -87,7 +88,8 @@ class Plan:
         """One for each result, or one for the picture, or none."""
         if self.out is None or not form.file:
             return []
-        return [form.path(self.out, self.stems[picture], slug) for slug in (self.slugs if form.suffix else [""])]
+        slugs = [self.slugs[prompt] for prompt in self.pictures[picture].prompts] if form.suffix else [""]
+        return [form.path(self.out, self.stems[picture], slug) for slug in slugs]
 
     @cached_property
     def columns(self) -> list[str]:
@@ -148,7 +150,15 @@ class Plan:
             else:
                 things.append(Thing(result.prompt, result.mask, result.score))
         picture, (height, width) = self.pictures[index], results[0].mask.shape
-        return Marked(picture.name, tuple(things), picture.source, self.stems[index], (height, width))
+        return Marked(
+            picture.name,
+            tuple(things),
+            picture.source if isinstance(picture.source, Path) else None,
+            self.stems[index],
+            (height, width),
+            results[0].image,
+            str(picture.source) if isinstance(picture.source, Address) else "",
+        )
 
     def _rows(self, index: int, results: list[Segmentation]) -> Iterator[str]:
         for number, result in enumerate(results):

@@ -44,8 +44,11 @@ CHUNK = 16
 
 T = TypeVar("T")
 Finish = Callable[[int, Any], T]
-Numbered = tuple[int, ImageSource]
-"""A picture with its place among the sources."""
+Asked = ImageSource | tuple[ImageSource, str | list[str]]
+"""A picture, or a picture and what is to be segmented in it."""
+
+Numbered = tuple[int, Asked]
+"""A source with its place among all."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class Done(Generic[T]):
 
 def segment_files(
     segmenter: Segmenter,
-    sources: Iterable[ImageSource],
-    prompts: str | list[str],
+    sources: Iterable[Asked],
+    prompts: str | list[str] | None,
     *,
     finish: Finish[T] | None = None,
     batch: int = 1,
@@ -91,14 +94,14 @@ def _check(sources: object, **numbers: object) -> None:
 def _segment_numbered(
     segmenter: Segmenter,
     sources: Iterator[Numbered],
-    prompts: str | list[str],
+    prompts: str | list[str] | None,
     finish: Finish[T] | None,
     batch: int,
     threads: int,
     options: dict[str, Any],
 ) -> Generator[Done[T], None, None]:
     ahead = max(batch, AHEAD)
-    reading: deque[tuple[Done[T], Future[TiledPicture]]] = deque()
+    reading: deque[tuple[Done[T], str | list[str], Future[TiledPicture]]] = deque()
     finishing: deque[Future[Done[T]]] = deque()
 
     def finished(done: Done[T], results: Any) -> Done[T]:
@@ -110,20 +113,21 @@ def _segment_numbered(
     try:
         while True:
             for index, source in islice(sources, batch + ahead - len(reading)):
-                reading.append((Done(index, source), pool.submit(segmenter.read, source)))
+                picture, asked = _picture_and_prompts(source, prompts)
+                reading.append((Done(index, picture), asked, pool.submit(segmenter.read, picture)))
             if not reading:
                 break
             group: list[Done[T]] = []
-            pictures: dict[int, TiledPicture] = {}
+            requests: dict[int, Any] = {}  # (picture, prompts) by place
             for _ in range(min(batch, len(reading))):
-                done, picture = reading.popleft()
+                done, asked, tiled = reading.popleft()
                 try:
-                    pictures[done.index] = picture.result()
+                    requests[done.index] = tiled.result(), asked
                 except ImageError as error:
                     done = replace(done, error=error)
                 group.append(done)
-            requests: Any = [(picture, prompts) for picture in pictures.values()]
-            results = dict(zip(pictures, segmenter.segment(requests, **options), strict=True))
+            answers = segmenter.segment(list(requests.values()), **options)
+            results = dict(zip(requests, answers, strict=True))
             finishing += [pool.submit(finished, done, results.get(done.index)) for done in group]
             while finishing and (len(finishing) > ahead or finishing[0].done()):
                 yield finishing.popleft().result()
@@ -134,13 +138,22 @@ def _segment_numbered(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _picture_and_prompts(source: Asked, prompts: str | list[str] | None) -> tuple[ImageSource, str | list[str]]:
+    """Raises ValueError if there are no prompts, or both the pictures' own and others."""
+    if prompts is None and isinstance(source, tuple) and len(source) == 2:
+        return source
+    if prompts is None or isinstance(source, tuple):
+        raise ValueError("give prompts for all pictures, or None and pairs (picture, prompts)")
+    return source, prompts
+
+
 # ------------------------------------------------------------------------------------------------- several processes
 
 
 def segment_in_processes(
     load: Callable[..., Segmenter],
-    sources: Iterable[ImageSource],
-    prompts: str | list[str],
+    sources: Iterable[Asked],
+    prompts: str | list[str] | None,
     *,
     processes: int,
     device: str = "auto",
@@ -157,7 +170,7 @@ def segment_in_processes(
         load: Is called in each process as `load(device=...)`, such as `partial(Segmenter.from_pretrained, "nano")`.
         sources: See `Segmenter.segment_files`. All that is given here goes through pipes, and must be such that pickle
             can take it: paths are best.
-        prompts: See `Segmenter.segment`.
+        prompts: See `Segmenter.segment_files`.
         processes: How many; never more than there are sources.
         device: See `choose_device`.
         finish: See `Segmenter.segment_files`. Best returns what is small: without it, masks go through the pipe.
@@ -182,10 +195,11 @@ def segment_in_processes(
     return _answered(pictures, in_processes(begin, pictures, processes, at_a_time=CHUNK, multiple=batch))
 
 
-def _answered(pictures: list[ImageSource], results: Iterator[Done[T] | Lost]) -> Generator[Done[T], None, None]:
+def _answered(pictures: list[Asked], results: Iterator[Done[T] | Lost]) -> Generator[Done[T], None, None]:
     for result in results:
         if isinstance(result, Lost):
-            yield Done(result.index, pictures[result.index], error=result.error)
+            source = pictures[result.index]
+            yield Done(result.index, source[0] if isinstance(source, tuple) else source, error=result.error)
         else:
             yield result
 
@@ -194,12 +208,12 @@ def _begin(
     processes: int,
     device: str,
     load: Callable[..., Segmenter],
-    prompts: str | list[str],
+    prompts: str | list[str] | None,
     finish: Finish[T] | None,
     batch: int,
     options: dict[str, Any],
     number: int,
-) -> Work[ImageSource, Done[T]]:
+) -> Work[Asked, Done[T]]:
     """What a process does first: loads the model."""
     if number:
         warnings.simplefilter("ignore")  # the first process says the same

@@ -33,7 +33,7 @@ from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
-from self1e.segment.files import THREADS, Done, Finish, segment_files
+from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
 from self1e.segment.load import load_model
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
@@ -361,8 +361,8 @@ class Segmenter:
 
     def segment_files(
         self,
-        sources: Iterable[ImageSource],
-        prompts: str | list[str],
+        sources: Iterable[Asked],
+        prompts: str | list[str] | None,
         *,
         finish: Finish[Any] | None = None,
         batch: int = 1,
@@ -377,7 +377,7 @@ class Segmenter:
 
         Args:
             sources: Paths, or anything else that `load_image` reads.
-            prompts: See `segment`; the same for all pictures.
+            prompts: See `segment`; the same for all pictures. None: each source is a pair (picture, prompts).
             finish: Is called in a thread with the index of a picture and its results, to draw and write files, say.
                 What it returns takes their place.
             batch: Pictures that share forward passes. More use a GPU better and take more memory; on a CPU, 1 does.

@@ -31,7 +31,11 @@ class Writer(marked.Writer):
             entry = result.to_coco_annotation(0, self.numbers[thing.label] + 1, 0, masks, self.tolerance)
             del entry["score"]
             annotations.append(entry if thing.score is None else entry | {"score": thing.score})
-        return {"file_name": marked.name, "width": width, "height": height, "annotations": annotations}
+        picture = {"file_name": marked.name, "width": width, "height": height}
+        return {
+            "picture": picture | ({"coco_url": marked.address} if marked.address else {}),
+            "annotations": annotations,
+        }
 
     def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
         annotations: list[dict[str, Any]] = []
@@ -40,10 +44,7 @@ class Writer(marked.Writer):
                 annotations.append(each | {"id": len(annotations) + 1, "image_id": image_id})
         tree = {
             "info": {"description": "segmented by self1e", **info},
-            "images": [
-                {"id": image_id, **{key: picture[key] for key in ("file_name", "width", "height")}}
-                for image_id, picture in enumerate(kept, start=1)
-            ],
+            "images": [{"id": image_id, **each["picture"]} for image_id, each in enumerate(kept, start=1)],
             "annotations": annotations,
             "categories": [{"id": number, "name": label} for number, label in enumerate(self.labels, start=1)],
         }

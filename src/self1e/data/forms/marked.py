@@ -51,6 +51,7 @@ class Marked:
         stem: What its own files are called, without suffixes; two pictures never share it.
         shape: Height and width, pixels. None: those of `image`.
         picture: The picture itself, where there is no file.
+        address: Where it was fetched from.
         lost: What its file says about it that cannot be told here: the label, if the mask of that is not complete
             without it, else ""; and what it is, in a few words.
     """
@@ -61,6 +62,7 @@ class Marked:
     stem: str = ""
     shape: tuple[int, int] | None = None
     picture: Image.Image | None = None
+    address: str = ""
     lost: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -1,0 +1,107 @@
+"""Pictures that are no files: at an address, or bytes that came from somewhere. `load_image` reads both."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from self1e.version import __version__
+
+SCHEME = "https"
+"""Of addresses that are read, and of those that they may lead to."""
+
+LARGEST = 100 * 2**20
+"""Bytes of a picture that are fetched at most."""
+
+LONGEST, PATIENCE = 60.0, 15.0
+"""Seconds that fetching a picture may take, and for which nothing may come."""
+
+_AT_A_TIME = 2**16
+
+
+@dataclass(frozen=True)
+class Address:
+    """A picture at an address, which is fetched when it is read, and each time that it is.
+
+    Attributes:
+        url: It begins with https://.
+    """
+
+    url: str
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self.url
+
+    def __str__(self) -> str:
+        return self.url
+
+    def stamp(self) -> list[Any]:
+        """What tells it from others; whether the picture behind it has changed is not known."""
+        return [self.url]
+
+    def read(self) -> bytes:
+        """Fetches it.
+
+        Raises:
+            ImageError: When it cannot be had, is too large, takes too long, or leads to another kind of address.
+        """
+        try:
+            _check(self.url)
+            request = Request(self.url, headers={"User-Agent": f"self1e/{__version__}"})
+            with build_opener(_Redirects).open(request, timeout=PATIENCE) as answer:
+                return _content(answer)
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: what is no address at all
+            from self1e.processing.images import ImageError  # with torch, which the command line does not wait for
+
+            raise ImageError(f"cannot fetch {self.url}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Given:
+    """A picture whose bytes are there already."""
+
+    content: bytes = field(repr=False)
+    name: str = "standard input"
+
+    def __str__(self) -> str:
+        return "-"
+
+    def stamp(self) -> list[Any]:
+        """What tells it from others."""
+        return [hashlib.blake2b(self.content, digest_size=16).hexdigest()]
+
+    def read(self) -> bytes:
+        """The bytes."""
+        return self.content
+
+
+class _Redirects(HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        _check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check(url: str) -> None:
+    scheme = urlsplit(url).scheme
+    if scheme != SCHEME:
+        raise ValueError(f"it leads to {url}, but only {SCHEME}:// is fetched")
+
+
+def _content(answer: Any) -> bytes:
+    """What an answer holds, unless it is too much or comes too slowly."""
+    ends = time.monotonic() + LONGEST
+    content = bytearray()
+    while part := answer.read1(_AT_A_TIME):
+        content += part
+        if len(content) > LARGEST:
+            raise ValueError(f"it has more than {LARGEST:,} bytes")
+        if time.monotonic() > ends:
+            raise ValueError(f"it takes more than {LONGEST:.0f} seconds")
+    return bytes(content)
