@@ -9,7 +9,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -126,6 +126,26 @@ def address_of(path: str | os.PathLike[str]) -> str | None:
     """
     found = re.match(r"(https?|ftp|file|s3|gs):/+", os.fspath(path), re.IGNORECASE)
     return f"{found[1]}://{os.fspath(path)[found.end() :]}" if found else None
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """These names, numbered from the second of equal ones on. Case makes no difference, as on many file systems.
+
+    >>> distinct(["cat", "dog", "Cat", "cat-2"])
+    ['cat', 'dog', 'Cat-3', 'cat-2']
+    """
+    taken = {name.lower() for name in names}
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        unique, number = name, 2
+        if name.lower() in seen:
+            while (unique := f"{name}-{number}").lower() in taken:
+                number += 1
+            taken.add(unique.lower())
+        seen.add(name.lower())
+        result.append(unique)
+    return result
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from self1e.cli import data_convert
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, busy, notice, progress_bar, show
@@ -84,12 +85,13 @@ Limit = Annotated[
     typer.Option(min=1, metavar="N", show_default="all", help="Most records to read of a source, drawn at random."),
 ]
 
-app = typer.Typer(no_args_is_help=True, help="Look at the data of a training run before it starts.")
+app = typer.Typer(no_args_is_help=True, help="Look at the data of a training run before it starts, or convert data.")
+app.command("convert", help=data_convert.HELP, epilog=data_convert.EXAMPLES)(data_convert.convert)
 
 
 @app.callback()
 def root() -> None:
-    """Look at the data of a training run before it starts."""
+    """Look at the data of a training run before it starts, or convert data."""
 
 
 @app.command("check", help=CHECK_HELP, epilog=CHECK_EXAMPLES)

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from self1e.cli.lists import LISTS, read_list
 from self1e.cli.terminal import CliError
 from self1e.data.forms import FORMS
-from self1e.files import address_of, expand_user, files_of_user, pictures_among
+from self1e.files import address_of, distinct, expand_user, files_of_user, pictures_among
 from self1e.processing.sources import SCHEME, Address, Given
 from self1e.segment.journal import stamp_of
 
@@ -238,26 +238,6 @@ def shortened(name: str, most: int) -> str:
     except UnicodeEncodeError:  # bytes that are no text stay as they are
         return os.fsdecode(cut)
     return cut.decode(errors="ignore")
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """These names, numbered from the second of equal ones on. Case makes no difference, as on many file systems.
-
-    >>> distinct(["cat", "dog", "Cat", "cat-2"])
-    ['cat', 'dog', 'Cat-3', 'cat-2']
-    """
-    taken = {name.lower() for name in names}
-    seen: set[str] = set()
-    result = []
-    for name in names:
-        unique, number = name, 2
-        if name.lower() in seen:
-            while (unique := f"{name}-{number}").lower() in taken:
-                number += 1
-            taken.add(unique.lower())
-        seen.add(name.lower())
-        result.append(unique)
-    return result
 
 
 def output_stems(pictures: Sequence[str], known: Mapping[str, str] = MappingProxyType({})) -> list[str]:

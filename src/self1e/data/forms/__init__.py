@@ -69,17 +69,18 @@ class Form:
         """What writes it into a folder; see `self1e.data.forms.marked.Writer`."""
         return import_module(f"{__name__}.{self.module}").Writer(self, folder, labels, tolerance)
 
-    def open(self, paths: Mapping[str, Path]) -> MarkedSet:
+    def open(self, paths: Mapping[str, Path | str], stored: bool = False) -> MarkedSet:
         """Reads a data set; see `self1e.data.forms.marked.MarkedSet`.
 
         Args:
-            paths: Of an entry, see `entry`.
+            paths: Of an entry, see `entry`, and a `split`.
+            stored: Whether masks are of pictures as they are stored, see `self1e.data.own_entries`.
 
         Raises:
             DataError: When something is missing or unreadable.
             ImportError: When another package is needed; the message names it.
         """
-        return import_module(f"{__name__}.{self.module}").open_set(**paths)
+        return import_module(f"{__name__}.{self.module}").open_set(**paths, **({"stored": True} if stored else {}))
 
 
 _CLASSES = ("absent_classes",)

@@ -13,9 +13,10 @@ import numpy as np
 from self1e.data.forms import marked
 from self1e.data.forms.marked import Marked, Thing
 from self1e.data.json_records import read_json
-from self1e.data.masks import decode_segmentation
+from self1e.data.masks import decode_segmentation, without_stubs
 from self1e.data.records import DataError
-from self1e.files import write_json
+from self1e.files import as_listed, write_json
+from self1e.processing.images import read_head, turned_upright
 from self1e.segment.results import Segmentation
 
 
@@ -54,12 +55,13 @@ class Writer(marked.Writer):
 class Coco:
     """The pictures of a COCO instances file, an annotation a thing; `CocoInstancesSource` asks for classes instead."""
 
-    def __init__(self, coco: Path, images: Path) -> None:
+    def __init__(self, coco: Path, images: Path, stored: bool = False) -> None:
         """Reads the file.
 
         Args:
             coco: The JSON file.
             images: The folder to which `file_name` is relative.
+            stored: See `CategoryMasks`.
 
         Raises:
             DataError: When it cannot be read or is no such file.
@@ -73,6 +75,7 @@ class Coco:
                 self._of_picture[annotation["image_id"]].append((names[annotation["category_id"]], annotation))
         except (KeyError, TypeError) as error:
             raise DataError(f"{coco} is no COCO instances JSON: {error!r}") from error
+        self._stored = stored
         self.name, self._file, self._images = coco.stem, coco, images
         self.labels = list(dict.fromkeys(names.values()))
 
@@ -80,18 +83,15 @@ class Coco:
         return len(self._pictures)
 
     def image_path(self, index: int) -> Path:
-        return self._images / str(self._pictures[index]["file_name"])
+        return self._images / as_listed(str(self._pictures[index]["file_name"]), self._images)
 
     def files(self) -> Iterator[Path]:
         yield self._file
         yield from map(self.image_path, range(len(self)))
 
     def __getitem__(self, index: int) -> Marked:
-        picture = self._pictures[index]
-        try:
-            shape = int(picture["height"]), int(picture["width"])
-        except (KeyError, TypeError, ValueError):
-            raise DataError(f"{self.name}, {picture['file_name']}: needs `height` and `width`") from None
+        picture, image = self._pictures[index], self.image_path(index)
+        shape = picture.get("height"), picture.get("width")
         things, lost = [], []
         for label, annotation in self._of_picture.get(picture.get("id"), ()):
             if not annotation.get("segmentation"):
@@ -99,11 +99,25 @@ class Coco:
                 continue
             if annotation.get("iscrowd"):
                 lost.append(("", "the mark of a crowd"))
-            pixels = partial(decode_segmentation, annotation["segmentation"], *shape)
-            things.append(Thing(label, pixels, annotation.get("score")))
-        return Marked(str(picture["file_name"]), tuple(things), self.image_path(index), shape=shape, lost=tuple(lost))
+            segmentation, stubs = without_stubs(annotation["segmentation"])
+            lost += [("", stub) for stub in stubs]
+            if segmentation:
+                pixels = partial(_pixels, segmentation, shape, image, self._stored)
+                things.append(Thing(label, pixels, annotation.get("score")))
+        return Marked(str(picture["file_name"]), tuple(things), image, lost=tuple(lost))
 
 
-def open_set(coco: Path, images: Path) -> Coco:
+def open_set(coco: Path, images: Path, stored: bool = False) -> Coco:
     """See `Coco`."""
-    return Coco(coco, images)
+    return Coco(coco, images, stored)
+
+
+def _pixels(segmentation: Any, shape: tuple[Any, Any], image: Path, stored: bool) -> np.ndarray:
+    """uint8[H, W]; the picture's own size where the file states none. Raises MaskError when it is no mask."""
+    head = read_head(image)
+    if all(isinstance(side, int | float) for side in shape):
+        height, width = int(shape[0]), int(shape[1])
+    else:
+        height, width = head.stored if stored else head.upright
+    mask = decode_segmentation(segmentation, height, width)
+    return turned_upright(mask, head.orientation) if stored else mask

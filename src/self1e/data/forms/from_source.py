@@ -48,4 +48,5 @@ class FromSource:
         things = tuple(Thing(query.text, query.mask, there=not query.absent) for query in record.queries)
         words = [("", "an explanation in words") for query in record.queries if query.answer]
         words += [("", "a conversation") for _ in record.talks]
+        words += [("", what) for what in record.dropped]
         return Marked(name if not name.startswith("..") else Path(name).name, things, record.image, lost=tuple(words))

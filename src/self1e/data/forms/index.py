@@ -36,7 +36,7 @@ class Writer(marked.Writer):
             out.write("".join(f"{name}\n" for name in names).encode("utf-8", "backslashreplace"))
 
 
-def open_set(masks: Path, images: Path, classes: Path) -> FromSource:
+def open_set(masks: Path, images: Path, classes: Path, stored: bool = False) -> FromSource:
     """A folder of maps; see `IndexMapSource`."""
-    source = IndexMapSource(images, masks, classes)
+    source = IndexMapSource(images, masks, classes, stored=stored)
     return FromSource(source, images, source.phrases)

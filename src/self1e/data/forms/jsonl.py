@@ -34,6 +34,6 @@ class Writer(marked.Writer):
                 out.writelines(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def open_set(jsonl: Path) -> FromSource:
+def open_set(jsonl: Path, stored: bool = False) -> FromSource:
     """A file of lines; see `OwnSource`."""
-    return FromSource(OwnSource(jsonl), jsonl.parent)
+    return FromSource(OwnSource(jsonl, stored=stored), jsonl.parent)

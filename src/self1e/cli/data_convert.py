@@ -1,0 +1,98 @@
+"""`self1e data convert`: a data set in another form."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from self1e.cli.options import Overwrite
+from self1e.cli.output import check_writable, make_folder
+from self1e.cli.terminal import CliError, busy, complain, progress_bar, show
+from self1e.data.forms import FORMS, form_of
+from self1e.files import expand_user
+
+TARGETS = [name for name, form in FORMS.items() if form.written and not form.suffix]
+HELP = (
+    "Write a data set in another form.\n\n"
+    f"FROM is an entry of `own` in settings: its paths, joined by commas. TO is a form ({', '.join(TARGETS)}) and a "
+    "folder. What cannot be carried over is counted. Pictures stay where they are; YOLO's form has links to them. "
+    "docs/forms.md has all forms."
+)
+EXAMPLES = """[dim]Examples:[/]
+
+  self1e data convert labelme=photos coco=dataset
+
+  self1e data convert coco=instances.json,images=photos yolo=dataset
+
+  self1e data convert results=segmented,images=photos,min_score=0.8 labelme=to-correct
+
+[dim]Exit code: 0 all pictures were written, 2 some could not be read, or bad usage or input.[/]"""
+
+_KEYS = {key.rstrip("?") for form in FORMS.values() for key in (*form.entry, *form.options)}
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="FROM", show_default=False, help="KEY=PATH[,KEY=PATH...]")],
+    target: Annotated[str, typer.Argument(metavar="TO", show_default=False, help="FORM=FOLDER")],
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, metavar="PIXELS", help="How far outlines of polygons may be moved; 0: exact.")
+    ] = 0.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """See `HELP`."""
+    entry = entry_of(source)
+    name, equals, place = target.partition("=")
+    if name not in TARGETS or not equals or not place:
+        raise CliError(
+            f"{target!r} is no form and folder: give, for example, coco=FOLDER; forms are {', '.join(TARGETS)}"
+        )
+    try:
+        form = form_of(entry)
+        min_score = float(entry.pop("min_score", "0"))
+        if entry.keys() & {"absent_classes"} or entry.get("exif", "displayed") not in ("displayed", "stored"):
+            raise ValueError("`exif` is displayed or stored, and `absent_classes` means nothing here")
+    except ValueError as error:
+        raise CliError(f"{source!r} cannot be read: {error}") from None
+    stored = entry.pop("exif", "displayed") == "stored"
+    paths = {key: path if key == "split" else expand_user(path) for key, path in entry.items()}
+    out, to = expand_user(place), FORMS[name]
+
+    from self1e.data.forms.convert import convert as converted
+    from self1e.data.forms.convert import files_of
+
+    with busy("reading"):
+        marked = form.open(paths, stored=stored)
+        _, files = files_of(marked, to, out)
+    for folder in {out, *(file.parent for file in files)}:
+        make_folder(folder)
+    check_writable(files, overwrite)
+    with progress_bar() as progress:
+        task = progress.add_task("converting", total=len(marked))
+        done = converted(
+            marked, to, out, min_score=min_score, tolerance=tolerance, on_picture=lambda: progress.advance(task)
+        )
+    show(f"{done.pictures:,} pictures with {done.things:,} things: {out}")
+    if lost := +done.lost:
+        show("not carried over:\n" + "\n".join(f"{count:8,}  {what}" for what, count in lost.most_common()))
+    for picture, reason in done.broken:
+        complain(f"{picture}: {reason}")
+    if done.broken:
+        raise typer.Exit(2)
+
+
+def entry_of(text: str) -> dict[str, str]:
+    """An entry of `own` as it is written on a command line.
+
+    >>> entry_of("coco=a,b.json,images=photos")
+    {'coco': 'a,b.json', 'images': 'photos'}
+
+    Raises:
+        CliError: When it is none.
+    """
+    parts = re.split(rf",(?=(?:{'|'.join(sorted(_KEYS))})=)", text)
+    pairs = [part.partition("=") for part in parts]
+    if not all(key in _KEYS and value for key, _, value in pairs):
+        raise CliError(f"{text!r} is no data set: give, for example, labelme=FOLDER or coco=FILE,images=FOLDER")
+    return {key: value for key, _, value in pairs}
