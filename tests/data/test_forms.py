@@ -215,6 +215,20 @@ def test_table(pictures: list[Marked], out: Path) -> None:
     assert int(rows[1]["area"]) == masks()[1].sum() and rows[2]["area"] == ""
 
 
+def test_the_page_has_a_row_for_each_form() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "forms.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    told = {row[0].strip("`"): row[1:] for row in rows}
+    for name, form in FORMS.items():
+        files, written, read, cannot = told[name]
+        assert all(f"`{file}`" in files for file in (form.file, *form.whole) if file)
+        assert written == (f"`segment --format {name}`" if form.written else "-")
+        assert cannot == (", ".join(LOSSES[each] for each in form.cannot_hold) or "-")
+        assert all(f"{key.rstrip('?')}: " in read for key in form.entry if not key.endswith("?"))
+
+
 def test_rows_are_sound() -> None:
     for name, form in FORMS.items():
         assert form.name == name and set(form.cannot_hold) <= LOSSES.keys()
