@@ -113,7 +113,7 @@ class Yolo:
             raise DataError(f"{yolo} has no split {split!r}: it has {', '.join(map(str, tree))}")
         self._names = {int(number): str(name) for number, name in names.items()}
         self.labels = [self._names[number] for number in sorted(self._names)]
-        self.name = yolo.parent.name
+        self.name, self._file = yolo.parent.name, yolo
         base = yolo.parent / (tree.get("path") or "")
         pictures = [
             each for place in (places if isinstance(places, list) else [places]) for each in _listed(base, place)
@@ -130,6 +130,7 @@ class Yolo:
         return self._pictures[index][0]
 
     def files(self) -> Iterator[Path]:
+        yield self._file
         for image, _ in self._pictures:
             yield from (image, labels_of(image))
 
