@@ -98,7 +98,7 @@ def test_several_are_one_after_the_other(forms: list[dict[str, Any]], tmp_path: 
 def test_what_is_no_entry(forms: list[dict[str, Any]], change: dict[str, Any]) -> None:
     with pytest.raises(
         DataError,
-        match=r"no data of one's own: (give the paths .*or `jsonl`|paths are text|`(absent_classes|exif)` is)",
+        match=r"own: (give the paths .*or `jsonl`|.* cannot stand beside `|paths are text|`(absent_classes|exif)` is)",
     ):
         open_own(forms[0] | change)
 

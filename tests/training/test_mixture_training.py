@@ -110,8 +110,11 @@ def test_data_of_a_plugin_may_be_broken_in_places(
     [
         ({"parts": {"a": {"rate": 1, "sets": ["ade20k"]}}}, "`root` is needed"),
         ({"parts": {"a": {"rate": -1}}}, "data.parts.a.rate"),
-        ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "coco": "b"}]}}}, "give `jsonl`, or `coco` and `images`"),
-        ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "absent_classes": 1}]}}}, "absent_classes is for"),
+        ({"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "coco": "b"}]}}}, "`coco` cannot stand beside `jsonl`"),
+        (
+            {"parts": {"a": {"rate": 1, "own": [{"jsonl": "a", "absent_classes": 1}]}}},
+            "`absent_classes` cannot stand beside `jsonl`",
+        ),
         ({"parts": {}, "scenes": 5}, "data.scenes"),
         ({"parts": {}}, "data.parts: .* at least 1"),
         ({"root": "x", "part": {}}, "data.part: Extra"),

@@ -74,7 +74,7 @@ class Report:
 
     def write_whole(self) -> None:
         """Writes the files of the whole set, with all that was done so far: before, now, and by runs side by side."""
-        if self.journal is None:
+        if self.journal is None or not self.journal.exists:
             return
         with self.journal.alone():
             self.journal.read()

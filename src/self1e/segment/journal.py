@@ -125,6 +125,11 @@ class Journal:
 
     # --------------------------------------------------------------------------------------------------- writing
 
+    @property
+    def exists(self) -> bool:
+        """Whether anything is written down, by this run or another."""
+        return self._path.exists()
+
     def begin(self) -> None:
         """Writes down that the run begins, if it does not go on: from now on it may write its files."""
         if self._to_begin:

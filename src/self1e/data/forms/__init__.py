@@ -135,6 +135,11 @@ def form_of(entry: Mapping[str, object]) -> Form:
             allowed = {key.rstrip("?") for key in form.entry} | {*form.options}
             if needed <= entry.keys() <= allowed:
                 return form
+            if needed <= entry.keys():
+                strange = _and(f"`{key}`" for key in entry if key not in allowed)
+                raise ValueError(
+                    f"{strange} cannot stand beside `{form.entry[0]}`: keys there are {_and(sorted(allowed))}"
+                )
     read = [form for form in FORMS.values() if form.entry]
     ways = ", or ".join(_and(f"`{key}`" for key in form.entry if not key.endswith("?")) for form in read)
     raise ValueError(f"give the paths {ways}; docs/forms.md says what else may stand there")
