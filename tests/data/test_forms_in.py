@@ -269,7 +269,7 @@ def test_settings_take_each_form() -> None:
     ):
         assert OwnData(**entry).model_dump(exclude_defaults=True) == entry
     for entry in ({"cvat": "a"}, {"yolo": "a", "min_score": 0.5}, {"results": "a", "absent_classes": 1}, {}):
-        with pytest.raises(ValueError, match="give the paths|cannot stand beside"):
+        with pytest.raises(ValueError, match=r"give the paths|cannot stand beside"):
             OwnData(**entry)
 
 
