@@ -119,7 +119,7 @@ def train_head(
     batch: int = 8,
     workers: int = 1,
 ) -> tuple[ClassHead, int]:
-    """A head after so many minutes of steps (data being prepared do not count), and how many steps they were."""
+    """A head after so many minutes of steps, as `Stopwatch` counts them, and how many steps they were."""
     torch.manual_seed(seed)
     head = ClassHead(stem.widths, len(nouns()), mixed=mixed)
     optimiser = torch.optim.AdamW(head.parameters(), lr=RATE, weight_decay=0.01)
@@ -128,7 +128,7 @@ def train_head(
         done = seconds / 60 / minutes
         if done >= 1:
             return head.eval(), step
-        start = time.perf_counter()
+        start = time.process_time()
         for group in optimiser.param_groups:  # after a warm-up, linear to 0 at the end of its time
             group["lr"] = RATE * min((step + 1) / 50, 1 - done)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -138,7 +138,7 @@ def train_head(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
     raise AssertionError("there are more examples than time")
 
 

@@ -11,7 +11,7 @@ the 200 test photographs, and for two that are not: nano by name, SegFormer by i
 garments, in nearly every photograph; figures without them are given, too. Apart from that both are asked for one of a
 pair ("the left shoe"), for which SegFormer has no better answer than the class.
 
-Minutes are those of training steps, from the batch at hand to the updated weights: reading and putting together data
+Minutes are the processor's, of training steps, from the batch at hand to the updated weights: reading and putting together data
 and checkpoints are left out, for both. Stages that are done are not done again: nano goes on from its last checkpoint,
 and the trained rival is kept beside it, so that a second run of the command only measures. Writes
 benchmarks/results/clothing.json, in which models stay that were not measured this time, docs/pictures/clothing.png with
@@ -204,7 +204,7 @@ def train_rival(
             group["lr"] = RATE * min((steps + 1) / WARMUP, 1 - done)
         chosen = rng.choice(len(files), min(BATCH, len(files)), replace=False)
         batch, truth = varied(pixels[chosen], labels[chosen], rng)
-        start = time.perf_counter()
+        start = time.process_time()
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(pixel_values=normalised(batch)).logits
         logits = F.interpolate(logits.float(), truth.shape[-2:], mode="bilinear", align_corners=False)
@@ -212,7 +212,7 @@ def train_rival(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         steps += 1
         if steps % 50 == 0:
             print(f"{RIVAL}: step {steps}, {100 * done:.0f} % of its time, loss {loss.item():.3f}", flush=True)

@@ -6,8 +6,8 @@
 On photographs, which `configs/mini/ladder.yaml` names, each variant starts from `init` there, but for the refilling
 head, which is random; the stem stays frozen. Two rivals have the same minutes of the same CPU; see
 `benchmarks.class_heads`. On toyland each starts from nothing, as `configs/ladder.yaml` says. Seeds change initial
-weights and, of photographs, what is seen of them and in which order. Writes `benchmarks/results/ladder-WORLD.json` and
-prints the table of the docs.
+weights and, of photographs, what is seen of them and in which order; they may run side by side, in processes of their
+own. Writes `benchmarks/results/ladder-WORLD.json` and prints the table of the docs.
 """
 
 from __future__ import annotations
@@ -229,17 +229,20 @@ def main() -> None:
     kept = ROOT / "benchmarks" / "results" / f"ladder-{chosen.world}.json"
     steps = chosen.steps or load_config(world.config).optimisation.steps
     settings = fingerprint(world.config)
-    everything: list[dict[str, Any]] = json.loads(kept.read_text("utf-8")) if kept.exists() else []
-    results = [result for result in everything if result["settings"] == settings]
+
+    def results() -> list[dict[str, Any]]:
+        everything = json.loads(kept.read_text("utf-8")) if kept.exists() else []
+        return [result for result in everything if result["settings"] == settings]
+
     for seed in () if chosen.table else chosen.seeds:
         for variant in chosen.variants or world.variants:
             run = {"variant": variant, "seed": seed, "steps": steps, "settings": settings}
-            if any(all(old[key] == run[key] for key in KEY) for old in results):
+            if any(all(old[key] == run[key] for key in KEY) for old in results()):
                 continue
-            results.append(world.measure(variant, seed, steps) | run)
-            write_json(kept, results, overwrite=True, indent=1)
-            print(table(world, results, steps), flush=True)
-    print(table(world, results, steps))
+            figures = world.measure(variant, seed, steps) | run
+            write_json(kept, [*results(), figures], overwrite=True, indent=1)  # others' runs may have come meanwhile
+            print(table(world, results(), steps), flush=True)
+    print(table(world, results(), steps))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long the steps of a training took."""
+"""How much time of the processor the steps of a training took."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from transformers.trainer_callback import ExportableState
 
 
 class Stopwatch(TrainerCallback, ExportableState):
-    """The seconds that training steps took. Checkpoints keep them, so that a resumed run knows its earlier ones."""
+    """The seconds of the processor that training steps took, all threads added up, whatever else the machine did.
+
+    Checkpoints keep them, so that a resumed run knows its earlier ones.
+    """
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -33,8 +36,8 @@ class Stopwatch(TrainerCallback, ExportableState):
 
     def on_step_begin(self, *args: Any, **kwargs: Any) -> None:
         """Starts."""
-        self._start = time.perf_counter()
+        self._start = time.process_time()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         """Stops."""
-        self.seconds += time.perf_counter() - self._start
+        self.seconds += time.process_time() - self._start
