@@ -11,12 +11,12 @@ the 200 test photographs, and for two that are not: nano by name, SegFormer by i
 garments, in nearly every photograph; figures without them are given, too. Apart from that both are asked for one of a
 pair ("the left shoe"), for which SegFormer has no better answer than the class.
 
-Minutes are the processor's, of training steps, from the batch at hand to the updated weights: reading and putting together data
-and checkpoints are left out, for both. Stages that are done are not done again: nano goes on from its last checkpoint,
-and the trained rival is kept beside it, so that a second run of the command only measures. Writes
-benchmarks/results/clothing.json, in which models stay that were not measured this time, docs/pictures/clothing.png with
-the outlines alone, and photographs.png with the photographs, which are not ours to give on, into the folder of the
-models.
+Minutes are the processor's, of training steps, from the batch at hand to the updated weights: reading and putting
+together data and checkpoints are left out, for both. Stages that are done are not done again: nano goes on from its
+last checkpoint, and the trained rival is kept beside it, so that a second run of the command only measures. Writes
+benchmarks/results/clothing.json, in which models stay that were not measured this time, docs/pictures/clothing.png
+with the outlines alone, and photographs.png with the photographs, which are not ours to give on, into the folder of
+the models.
 """
 
 from __future__ import annotations
