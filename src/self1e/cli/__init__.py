@@ -21,7 +21,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, train
+from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, serve, train
 from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
 from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
@@ -96,7 +96,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (segment, chat, info, convert, train, merge, evaluate, export):
+for module in (segment, chat, serve, info, convert, train, merge, evaluate, export):
     app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
 expand_paths(app)

@@ -217,11 +217,11 @@ def _begin(
     """What a process does first: loads the model."""
     if number:
         warnings.simplefilter("ignore")  # the first process says the same
-    segmenter = load(device=_share(number, processes, device))
+    segmenter = load(device=share_of_machine(number, processes, device))
     return lambda sources: _segment_numbered(segmenter, sources, prompts, finish, batch, THREADS, options)
 
 
-def _share(number: int, processes: int, device: str) -> torch.device:
+def share_of_machine(number: int, processes: int, device: str) -> torch.device:
     """The part of the machine that is for one of several processes."""
     if device in ("auto", "cuda") and torch.cuda.is_available():  # before anything else touches the first GPU
         return torch.device("cuda", number % torch.cuda.device_count())

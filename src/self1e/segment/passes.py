@@ -7,13 +7,15 @@ called under `torch.inference_mode`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers.generation.streamers import BaseStreamer
 
 from self1e.checkpoints.weights import not_finite, refuse_not_finite
 from self1e.conversation import END_OF_TEXT, IM_END, SEG, Turn
@@ -33,6 +35,8 @@ from self1e.processing.tokens import (
     single,
     special_ids,
 )
+
+OnText = Callable[[str], object]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,6 +71,14 @@ class EncodedPicture:
     features: ImageFeatures
     model: SELF1EForSegmentation
     version: int
+
+    @property
+    def nbytes(self) -> int:
+        """Of its pixels and features."""
+        side = self.features.vision
+        tensors = (self.features.compressed, self.features.uncompressed, side.compressed, side.uncompressed)
+        width, height = self.image.size
+        return 3 * width * height + sum(each.nbytes for each in tensors if each is not None)
 
     def __repr__(self) -> str:
         return "EncodedPicture({}x{} pixels, {}x{} tiles)".format(*self.image.size, *self.grid)
@@ -137,6 +149,7 @@ def write_answer(
     *,
     max_new_tokens: int,
     temperature: float = 0.0,
+    on_text: OnText | None = None,
 ) -> Reply:
     """Generates the answer to a question: causally and with a KV cache, so that `[SEG]` is a word and nothing more.
 
@@ -148,6 +161,7 @@ def write_answer(
         question: As it stands, without a template.
         max_new_tokens: The answer is cut off there, or where the model's context ends.
         temperature: 0 takes the likeliest token every time. Above, tokens are drawn by torch's own generator.
+        on_text: Is given the answer piece by piece, as it is written. What it raises ends the answer.
 
     Raises:
         ValueError: If the conversation is longer than the model can read, or numbers overflowed on the way.
@@ -172,7 +186,10 @@ def write_answer(
     batch = moved(processor.batch([question_row], [picture.grid], left_padded=True), model.device)
     watch = _NumbersOnly()
     watching = LogitsProcessorList([watch])
-    answer = fast.generate(batch, picture.features, generation_config=settings, logits_processor=watching)[0]
+    streamer = None if on_text is None else _Pieces(tokenizer, ends, on_text)
+    answer = fast.generate(
+        batch, picture.features, generation_config=settings, logits_processor=watching, streamer=streamer
+    )[0]
     *written, lost = torch.cat([answer, torch.stack(watch.lost).any()[None].to(answer)]).tolist()  # in one copy
     if lost:
         raise _not_finite(model)
@@ -181,6 +198,35 @@ def write_answer(
     return Reply(
         decode_answer(tokenizer, written), question_row.input_ids + written + ending, written.count(special[SEG])
     )
+
+
+class _Pieces(BaseStreamer):
+    """Hands on an answer as far as it is written, letter by whole letter: pieces joined are `decode_answer` of all."""
+
+    def __init__(self, tokenizer: Any, ends: set[int], on_text: OnText) -> None:
+        self.tokenizer, self.ends, self.on_text = tokenizer, ends, on_text
+        self.written: list[int] = []
+        self.given = 0
+        self.asked = False
+
+    def put(self, value: Tensor) -> None:
+        """The question comes first, then a token a call."""
+        if not self.asked:
+            self.asked = True
+            return
+        self.written += [token for token in value.flatten().tolist() if token not in self.ends]
+        text = decode_answer(self.tokenizer, self.written)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):  # half of a letter
+            self._give(text)
+
+    def end(self) -> None:
+        """The last word on it."""
+        self._give(decode_answer(self.tokenizer, self.written))
+
+    def _give(self, text: str) -> None:
+        if len(text) > self.given:
+            self.on_text(text[self.given :])
+            self.given = len(text)
 
 
 class _NumbersOnly(LogitsProcessor):

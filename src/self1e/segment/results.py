@@ -13,6 +13,7 @@ Segmentation('the red boat', found, 1 mask, 6x4, area=6, box=(2, 1, 5, 3), score
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -254,6 +255,35 @@ class Segmentation:
         if self.image is None:
             raise ValueError(f"{method}() needs the picture, and this result was made or loaded without one")
         return self.image
+
+    # ------------------------------------------------------------------------------------------------- other thresholds
+
+    def at(self, threshold: float) -> Segmentation:
+        """The result with the pixels whose probability, the sigmoid of the logit, is above `threshold`; 0.5 is as ever.
+
+        Scores stay: they are the model's confidence in what it found, whose rim this moves. Only where something comes
+        out of nothing, or nothing is left, the score is a raw one: the mean probability of the pixels in the mask, or 1
+        - the largest there is.
+
+        Args:
+            threshold: In (0, 1). Lower takes in more.
+
+        Raises:
+            ValueError: `threshold` is outside, or the result has no `logits` (`segment(..., logits=True)`).
+        """
+        if not 0 < threshold < 1:
+            raise ValueError(f"a threshold is a probability between 0 and 1, not {threshold!r}")
+        if threshold == 0.5:
+            return self
+        if self.logits is None:
+            raise ValueError("another threshold needs the logits: segment(..., logits=True)")
+        masks, scores = self.logits > math.log(threshold / (1 - threshold)), self.scores.copy()
+        for number, (old, new, logits) in enumerate(zip(self.masks, masks, self.logits, strict=True)):
+            if new.any() and not old.any():
+                scores[number] = _mean_probability(logits, new)
+            elif old.any() and not new.any():
+                scores[number] = 1 - 1 / (1 + math.exp(-logits.max()))
+        return replace(self, masks=masks, scores=scores)
 
     # ----------------------------------------------------------------------------------------------------- instances
 

@@ -39,6 +39,7 @@ from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
 from self1e.segment.passes import (
     EncodedPicture,
+    OnText,
     TiledPicture,
     answer_masks,
     check_tiles,
@@ -307,20 +308,26 @@ class Segmenter:
         self._warn_of_unknown([prompt for request in requests for prompt, _ in request.prompts], template)
         return requests
 
+    def remark(self, prompt: str, template: Template = "auto") -> str | None:
+        """What to say of a prompt that names nothing which a small model was taught; None where there is no doubt."""
+        if self.nouns is None or template in ("none", "sentence"):
+            return None
+        if (template == "auto" and reads_as_sentence(prompt)) or self.nouns.any_in(prompt):
+            return None
+        return (
+            f"{self.model_name} was not taught {prompt!r}: what it finds may be something else. It knows "
+            f"{len(self.nouns)} nouns (`self1e info {self.model_name}` lists them); for others take the published "
+            f"model, downloaded once: {PUBLISHED!r}"
+        )
+
     def _warn_of_unknown(self, prompts: Sequence[str], template: Template) -> None:
-        """Says so, once, when a phrase names nothing that a small model was taught."""
-        if self.nouns is None or self._warned or template in ("none", "sentence"):
+        """Says so, once."""
+        if self._warned or self.nouns is None:
             return
-        phrases = [prompt for prompt in prompts if template == "phrase" or not reads_as_sentence(prompt)]
-        unknown = next((phrase for phrase in phrases if not self.nouns.any_in(phrase)), None)
-        if unknown is not None:
+        remark = next((remark for prompt in prompts if (remark := self.remark(prompt, template))), None)
+        if remark is not None:
             self._warned = True
-            warnings.warn(
-                f"{self.model_name} was not taught {unknown!r}: what it finds may be something else. It knows "
-                f"{len(self.nouns)} nouns (`self1e info {self.model_name}` lists them); for others take the published "
-                f"model, downloaded once: {PUBLISHED!r}",
-                stacklevel=4,
-            )
+            warnings.warn(remark, stacklevel=4)
 
     @torch.inference_mode()
     def _answers(self, requests: Sequence[Request], logits: bool, batch_size: int | None) -> list[list[Segmentation]]:
@@ -404,6 +411,7 @@ class Segmenter:
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         logits: bool = False,
+        on_text: OnText | None = None,
     ) -> Segmentation:
         """Answers a question about a picture in words, and with a mask for every `[SEG]` among them.
 
@@ -415,6 +423,7 @@ class Segmenter:
             temperature: 0 takes the likeliest token every time. Above, tokens are drawn: the higher, the more freely;
                 `torch.manual_seed` makes that repeatable.
             logits: Keep the mask logits, float32 at the picture's size, in the result.
+            on_text: Is given the answer piece by piece, as it is written. What it raises ends the answer.
 
         Returns:
             `text` is the answer; `masks` are as many as it has `[SEG]`, none when it is in words only.
@@ -439,6 +448,7 @@ class Segmenter:
             question,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
+            on_text=on_text,
         )
         masks = answer_masks(self.fast, self.processor, picture, reply) if reply.marks else torch.zeros(0, 1, 1)
         return self._result(masks, picture, question, reply.text, logits)

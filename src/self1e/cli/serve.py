@@ -1,0 +1,145 @@
+"""`self1e serve`: the model over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from self1e.cli.options import DEFAULT_MODEL, Model, load_in_process, with_load_options
+from self1e.cli.terminal import CliError, notice, show
+from self1e.segment.options import LoadOptions
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from self1e.serve.engine import Engine
+
+NAME = "serve"
+EXAMPLES = """[dim]Examples:[/]
+
+  self1e serve
+
+  self1e serve --model OWNER/NAME --host 0.0.0.0 --api-keys keys.txt
+
+  curl -F image=@street.jpg -F prompt='the red car' http://127.0.0.1:8000/api/v1/segment
+
+docs/serving.md has the rest: annotation tools, limits, safety."""
+
+DRAIN = 30
+"""Seconds for which what was taken is finished when the server is told to stop."""
+
+
+@with_load_options
+def command(
+    host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 is all networks.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    model: Model = DEFAULT_MODEL,
+    *,
+    loading: LoadOptions,
+    api_keys: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="Keys, one a line, that requests must bring; or in SELF1E_API_KEYS, joined by commas.",
+        ),
+    ] = None,
+    open_to_all: Annotated[bool, typer.Option("--open", help="Listen on a network without keys.")] = False,
+    processes: Annotated[int, typer.Option(min=1, metavar="N", help="Processes with a model, or a GPU, each.")] = 1,
+    timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="For a request.")] = 60.0,
+    queue: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that may wait.")] = 256,
+    max_mb: Annotated[float, typer.Option(min=0.01, metavar="MB", help="Of a request.")] = 20.0,
+    max_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="Of a picture.")] = 50_000_000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST", show_default=False, help="Fetch pictures at https addresses of this host. Repeatable."
+        ),
+    ] = None,
+    label_studio: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="The Label Studio whose pictures are fetched, with its token in LABEL_STUDIO_API_KEY.",
+        ),
+    ] = None,
+) -> None:
+    """Answer over HTTP: for programs, annotation tools and curl.
+
+    Listens on this machine only, unless told otherwise. Ctrl-C finishes what was taken.
+    """
+    try:
+        import uvicorn
+
+        from self1e.serve.app import make_app
+        from self1e.serve.engine import Engine
+        from self1e.serve.fetch import Fetcher
+        from self1e.serve.guard import KEYS_VARIABLE, Keys, is_loopback, read_keys
+        from self1e.serve.limits import Limits
+        from self1e.serve.metrics import Metrics
+    except ImportError as error:
+        raise CliError(f"serving needs more packages ({error.name} is missing): pip install 'self1e[serve]'") from None
+    from self1e.checkpoints.hub import open_checkpoint
+
+    keys = Keys(read_keys(api_keys))
+    if not keys and not is_loopback(host) and not open_to_all:
+        raise CliError(
+            f"{host} is open to a network: give --api-keys FILE or set {KEYS_VARIABLE}, or --open to let anybody ask"
+        )
+    limits = Limits(seconds=timeout, waiting=queue, body_bytes=int(max_mb * 1e6), pixels=max_pixels)
+    opened = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
+    with _listening(host, port) as listener:
+        metrics = Metrics()
+        engine = Engine(
+            partial(load_in_process, opened, loading),
+            processes=processes,
+            device=str(loading.device),
+            limits=limits,
+            watch=metrics.event,
+        )
+        fetcher = Fetcher(allow_host or [], limits=limits)
+        app = make_app(engine, keys=keys, host=host, fetcher=fetcher, metrics=metrics, drain=DRAIN)
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN
+        )
+        asyncio.run(_serve(uvicorn.Server(config), listener, engine, model))
+        if not engine.stopped:
+            raise CliError(engine.failed or "the server ended")
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Raises CliError if that cannot be."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host.strip("[]"), port), family=family, backlog=1024)
+    except OSError as error:
+        raise CliError(f"cannot listen at {host}, port {port}: {error.strerror or error}; choose another") from None
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, engine: Engine, model: str) -> None:
+    """Serves until the server is told to stop, or the model is gone for good."""
+
+    from self1e.serve.engine import EngineError
+
+    async def report() -> None:
+        host, port = listener.getsockname()[:2]
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        notice(f"loading {model}")
+        with suppress(EngineError):
+            await engine.ready()
+            show(f"{model} answers at {address}  (Ctrl-C ends it)")
+            await engine.ended()
+        server.should_exit = True
+
+    reporting = asyncio.create_task(report())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        reporting.cancel()
