@@ -142,7 +142,7 @@ def looked_up(nodes: list[ast.AST], ours: set[str]) -> Iterator[str]:
 def defined(node: ast.AST) -> Iterator[str]:
     """The names that a piece of code gives to something."""
     match node:
-        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
             yield name
         case ast.Name(id=name, ctx=ast.Store()):
             yield name

@@ -16,8 +16,8 @@ from self1e.cli import run
 from self1e.conversation import Conversation, Example, Turn
 from self1e.data.readable import Readable, Reader
 from self1e.data.records import DataError, evaluation_turn
-from self1e.processing.images import tile_grid
 from self1e.processing.prompts import PromptError, phrase_question
+from self1e.processing.tiles import tile_grid
 from self1e.segment.passes import given_answer
 from self1e.training.run import train
 

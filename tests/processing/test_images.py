@@ -15,10 +15,9 @@ from self1e.processing.images import (
     ImageError,
     load_image,
     read_head,
-    tile_grid,
-    to_tiles,
     turned_upright,
 )
+from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD, tile_grid, to_tiles
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -393,7 +392,7 @@ def test_tiles_are_row_major_and_normalised():
     assert grid == (3, 2)
     assert tiles.shape == (6, 3, 32, 32)
     assert tiles.dtype == torch.float32
-    mean, std = torch.tensor(images.IMAGENET_MEAN), torch.tensor(images.IMAGENET_STD)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
     for tile, colour in zip(tiles, colours, strict=True):
         assert torch.allclose(tile[:, 16, 16] * std + mean, torch.tensor(colour) / 255, atol=1e-6)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from self1e.conversation import Example, Turn
 from self1e.data.broken import Examples
 from self1e.data.records import DataError, Query, evaluation_turn
-from self1e.processing.images import tile_grid
 from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tiles import tile_grid
 from self1e.processing.tokens import encode_continuation
 
 FRAME = 64

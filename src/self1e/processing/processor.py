@@ -18,7 +18,7 @@ from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
 from self1e.files import expand_name
 from self1e.model.batch import Batch, Grid, Row, build_batch
 from self1e.model.config import SELF1EConfig
-from self1e.processing.images import check_max_tiles, to_tiles
+from self1e.processing.tiles import check_max_tiles, to_tiles
 from self1e.processing.tokens import EncodedConversation, encode_continuation, encode_prefix, pack, single, special_ids
 
 CONFIG_NAME = "processor_config.json"

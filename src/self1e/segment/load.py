@@ -14,8 +14,8 @@ from self1e.checkpoints.weights import ModelError, read_json
 from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.fast.prepare import check_compiler
 from self1e.model.network import SELF1EForSegmentation
-from self1e.processing.images import check_max_tiles
 from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.tiles import check_max_tiles
 from self1e.processing.tokens import special_ids
 from self1e.segment.calibration import Calibration
 from self1e.segment.devices import choose_device, choose_dtype

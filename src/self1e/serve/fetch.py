@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx2
 
@@ -92,7 +92,8 @@ class Fetcher:
         if is_trusted and self.token:
             headers["Authorization"] = self.token
         there = f"[{address}]" if ":" in address else address
-        to = parts._replace(netloc=there if parts.port is None else f"{there}:{parts.port}").geturl()
+        netloc = there if parts.port is None else f"{there}:{parts.port}"
+        to = urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))
         request = client.build_request("GET", to, headers=headers, extensions={"sni_hostname": host})
         return await client.send(request, stream=True, follow_redirects=False)
 

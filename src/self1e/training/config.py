@@ -16,7 +16,7 @@ from yaml.constructor import ConstructorError
 from self1e.data.settings import Data, PathText, Settings, read_named
 from self1e.model.config import Refilling, SELF1EConfig
 from self1e.plugins import LOSSES, PluginError, installed, load
-from self1e.processing.images import MAX_TILES
+from self1e.processing.tiles import MAX_TILES
 from self1e.training.losses import LossSettings
 
 Group = Literal["stem", "vision", "projector", "language", "embeddings", "head"]
