@@ -153,16 +153,21 @@ def _start(workers: dict[Connection, _Worker[Item]], number: int, begin: Callabl
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, number, begin), daemon=True)
-    # Children inherit that: Ctrl-C is for the parent, which stops them in order. Only the main thread may set it.
+    start_deaf(process)
+    workers[ours] = _Worker(number, process, ours)
+    theirs.close()  # or the pipe would not end with the process
+
+
+def start_deaf(process: BaseProcess) -> None:
+    """Starts a process that Ctrl-C does not reach: it is for the parent, which ends its processes in order."""
+    # Children inherit that. Only the main thread may set it.
     in_main = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
     try:
         process.start()
-        workers[ours] = _Worker(number, process, ours)
     finally:
         if previous is not None:
             signal.signal(signal.SIGINT, previous)
-    theirs.close()  # or the pipe would not end with the process
 
 
 def _death(worker: _Worker[Item]) -> str:

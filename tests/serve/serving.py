@@ -21,10 +21,10 @@ from self1e.segment.passes import EncodedPicture, TiledPicture
 from self1e.segment.segmenter import Segmenter
 from self1e.serve.limits import Limits
 
-KILLER, SLOW = (13, 11), (17, 11)
-"""Sizes of pictures at which `Fragile` dies, or sleeps `NAP` seconds."""
+KILLER, SLOW, ENDLESS = (13, 11), (17, 11), (19, 11)
+"""Sizes of pictures at which `Fragile` dies, or sleeps for `NAP` or `NIGHT` seconds."""
 
-NAP = 0.7
+NAP, NIGHT = 0.7, 600
 
 
 LIMITS = Limits(
@@ -42,8 +42,7 @@ class Fragile(Segmenter):
         return tiled
 
     def encode(self, image: Any) -> EncodedPicture:
-        if image.image.size == SLOW:
-            time.sleep(NAP)
+        time.sleep({SLOW: NAP, ENDLESS: NIGHT}.get(image.image.size, 0))
         return super().encode(image)
 
 

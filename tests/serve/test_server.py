@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
-from serving import KILLER, NAP, SLOW, picture
+from serving import ENDLESS, KILLER, NAP, NIGHT, SLOW, picture
 
 from self1e import Segmenter
 from self1e.segment.results import Segmentation
+from self1e.serve import engine
 from self1e.serve.engine import AT_A_TIME
 
 LAKESIDE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
@@ -280,3 +281,14 @@ def test_a_request_that_never_comes_whole(address: str) -> None:
         connection.settimeout(10)
         answer = connection.recv(4096).decode()
     assert answer.startswith("HTTP/1.1 408") and "did not arrive in 1 seconds" in answer
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_replaced(address: str, client: httpx2.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "GRACE", 0.5)
+    restarts = figure(client, "self1e_restarts_total")
+    problem(client.post(SEGMENT, json=ask(picture(ENDLESS), "the sun", timeout=0.5)), 503, "not done within")
+    start = time.monotonic()
+    assert client.post(SEGMENT, json=ask(LAKESIDE.read_bytes(), "the sun")).status_code == 200
+    assert figure(client, "self1e_restarts_total") == restarts + 1
+    assert time.monotonic() - start < NIGHT

@@ -107,7 +107,12 @@ def command(
         fetcher = Fetcher(allow_host or [], limits=limits)
         app = make_app(engine, keys=keys, host=host, fetcher=fetcher, metrics=metrics, drain=DRAIN)
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN,
+            limit_concurrency=2 * queue,  # connections, idle ones too
         )
         asyncio.run(_serve(uvicorn.Server(config), listener, engine, model))
         if not engine.stopped:

@@ -26,6 +26,7 @@ from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from self1e.parallel import start_deaf
 from self1e.serve.limits import Limits
 from self1e.serve.messages import (
     Answer,
@@ -261,8 +262,7 @@ class Engine:
 
     def died(self, process: ModelSide, how: str) -> None:
         """A process has ended, in whatever way."""
-        lost = [ticket for ticket in process.given.values() if ticket.wanted]
-        was_ready = process.ready
+        lost, was_ready = list(process.given.values()), process.ready
         process.forget()
         if self.failed is not None:
             return
@@ -275,8 +275,9 @@ class Engine:
             message = f"the model's process {how} at this request; it is not tried again"
             lost.pop().told.put_nowait(Failure(-1, "crash", message))
         for ticket in reversed(lost):
-            ticket.alone = True  # to see which it was
-            self.waiting.appendleft(ticket)
+            if ticket.wanted:
+                ticket.alone = True  # to see which it was
+                self.waiting.appendleft(ticket)
         self.watch("restart")
         process.start()
 
@@ -318,7 +319,7 @@ class ModelSide:
         self.process: BaseProcess = context.Process(
             target=self.engine._begin, args=(theirs, self.number, self.engine.limits.known_bytes), daemon=True
         )
-        self.process.start()
+        start_deaf(self.process)
         theirs.close()  # or the pipe would not end with the process
         self.outbox: SimpleQueue[Asked | Cancelled | None] = SimpleQueue()
         loop = asyncio.get_running_loop()

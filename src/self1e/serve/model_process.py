@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import io
 import queue
-import signal
 import threading
 import time
 import warnings
@@ -91,8 +90,6 @@ def run(pipe: Connection, load: Callable[[], Segmenter], known_bytes: int) -> No
         load: Loads the model.
         known_bytes: Memory for pictures that were encoded.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process in order
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         segmenter = load()
     except Exception as error:  # whatever it is, the server says it
