@@ -48,8 +48,23 @@ def is_of_user(name: str) -> bool:
 
 
 def files_of_user(folder: Path, pattern: str = "*") -> list[Path]:
-    """What matches a pattern in a folder, sorted, as far as it and the folders between are the user's: `is_of_user`."""
-    return sorted(path for path in folder.glob(pattern) if all(map(is_of_user, path.relative_to(folder).parts)))
+    """What matches a pattern in a folder, sorted, as far as it and the folders between are the user's: `is_of_user`.
+
+    With "**/" in front of the pattern also what is in its folders, and in those that links lead to.
+    """
+    folders = _folders_of_user(folder) if pattern.startswith("**/") else [folder]
+    found = (path for each in folders for path in each.glob(pattern.removeprefix("**/")))
+    return sorted(path for path in found if is_of_user(path.name))
+
+
+def _folders_of_user(folder: Path, above: frozenset[Path] = frozenset()) -> Iterator[Path]:
+    """The folder and all in it; a link to one of those that it is in ends there."""
+    itself = folder.resolve()
+    if itself not in above:
+        yield folder
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if is_of_user(path.name) and path.is_dir():
+                yield from _folders_of_user(path, above | {itself})
 
 
 def pictures_among(paths: Iterable[Path]) -> list[Path]:

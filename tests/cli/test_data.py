@@ -133,12 +133,15 @@ def test_pictures_without_objects_and_pieces_that_are_no_polygons(cli: Cli, tmp_
     own = [{"coco": str(tmp_path / "coco.json"), "images": str(tmp_path)}]
     config = settings(tmp_path, {"parts": {"mine": {"rate": 1, "own": own}}})
     outcome = cli("data", "check", config, "--workers", 0)
-    assert outcome.code == 0 and "no objects" in outcome.out
-    assert "left out: pieces of masks" in outcome.out and "coco-instances, 1, 'cat': a polygon needs" in outcome.out
+    assert outcome.code == 0 and "passed over" in outcome.out
+    assert (
+        "left out (no fault, what else is in these pictures is used)" in outcome.out
+        and "coco-instances, 1, 'cat': a polygon needs" in outcome.out
+    )
     assert "note: coco-instances: 1 of 2 pictures have no objects" in outcome.err
     report = json.loads(Path("data-check", "report.json").read_text())
     assert (report["total"]["silent"], report["total"]["broken"], report["total"]["dropped"]) == (1, 0, 1)
-    assert "no objects" in cli("data", "stats", config, "--workers", 0).out
+    assert "passed over" in cli("data", "stats", config, "--workers", 0).out
 
 
 def test_several_sources_and_warnings(cli: Cli, tmp_path: Path) -> None:

@@ -82,7 +82,11 @@ def test_each_form_gives_back_what_went_in(form: str, coco: str, cli: Cli) -> No
             "coco-polygons": {},
             "labelme": {},
             "yolo": {"scores": "1", "that several parts are one thing": "1"},
-            "jsonl": {"scores": "1", "which of several things of a class a pixel belongs to": "1"},
+            "jsonl": {
+                "scores": "1",
+                "which of several things of a class a pixel belongs to": "1",
+                "pictures of which nothing is said": "2",
+            },
             "index": {
                 "scores": "1",
                 "which of several things of a class a pixel belongs to": "1",
@@ -168,13 +172,13 @@ def test_nothing_is_replaced_unless_asked(coco: str, cli: Cli) -> None:
     ("source", "target", "words"),
     [
         ("instances.json", "yolo=out", ["is no data set", "labelme=FOLDER"]),
-        ("coco=instances.json", "yolo=out", ["give the paths"]),
+        ("coco=instances.json", "yolo=out", ["`coco` needs `images` beside it"]),
         ("coco=instances.json,images=photos,absent_classes=1", "yolo=out", ["absent_classes"]),
         ("coco=instances.json,images=photos,exif=up", "yolo=out", ["exif"]),
         ("coco=missing.json,images=photos", "yolo=out", ["cannot read", "missing.json"]),
         ("coco=instances.json,images=photos", "overlay=out", ["overlay=out", "forms are labelme"]),
         ("coco=instances.json,images=photos", "yolo", ["is no form and folder"]),
-        ("results=photos,min_score=x", "yolo=out", ["could not convert"]),
+        ("results=photos,min_score=x", "yolo=out", ["`min_score` is a number from 0 to 1, not 'x'"]),
     ],
 )
 def test_bad_usage(coco: str, cli: Cli, source: str, target: str, words: list[str]) -> None:

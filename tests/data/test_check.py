@@ -317,12 +317,13 @@ def test_pictures_without_objects_are_counted_apart(tmp_path: Path) -> None:
     (source,) = report.sources
     assert (source.read, source.broken, source.silent, source.sound) == (6, 1, 2, 3)
     assert [(fault.record, fault.sort) for fault in source.faults] == [("b", "text")]
-    assert source.dropped == ["folder, a piece"] and report.usable == ((2, 3, 4),)
+    assert source.dropped == ["folder, a piece"] and source.bare == 1 and report.usable == ((2, 3, 4),)
     assert report.broken_share == pytest.approx(0.25) and report.objections == []  # of what a run counts
-    (remark,) = (each for each in source.remarks if "objects" in each)
-    assert remark.startswith("listed: 2 of 6 pictures have no objects") and "absent_classes" in remark
+    empty, bare, _ = source.remarks
+    assert empty.startswith("listed: 1 of 6 pictures have no objects") and "absent_classes" in empty
+    assert bare.startswith("listed: 1 of 6 pictures have objects, but no mask that can be used")
     (objection,) = check([member(Listed(*silent))]).objections
-    assert "none of its 2 records can be used (2 without objects)" in objection
+    assert "none of its 2 records can be used (nothing can be asked about 2 of them)" in objection
     (counted,) = statistics([member(Listed(*silent, sound, KeyError("id")))], 10)
     assert (counted.read, counted.silent, counted.broken) == (1, 2, 1)
 
@@ -349,14 +350,15 @@ def test_pictures_that_exif_turns_are_remarked_on(tmp_path: Path) -> None:
         Image.new("RGB", SIZE, (9, 9, 9 * number)).save(tmp_path / f"{number}.jpg", exif=exif)
     query = Query("box", "phrase", lambda: np.ones(SIZE[::-1], np.uint8))
     records = [Record(str(i), tmp_path / f"{i}.jpg", (query,)) for i in (0, 1, 2, 3)]
-    (source,) = check(
-        [member(Listed(*records, Record("talk", tmp_path / "4.jpg", (), (Talk((Turn("a", "b"),)),))))]
-    ).sources
+    listed = Listed(*records, Record("talk", tmp_path / "4.jpg", (), (Talk((Turn("a", "b"),)),)))
+    (source,) = check([member(listed)]).sources
     assert source.turned == {"2": 1, "3": 2, "6": 1} and not source.faults
     (remark,) = (each for each in source.remarks if "EXIF" in each)
-    assert (
-        remark.startswith("listed: EXIF turns 4 pictures (orientation 2: 1, 3: 2, 6: 1)") and "exif: stored" in remark
-    )
+    assert remark.startswith("listed: EXIF turns 4 pictures (orientation 2: 1, 3: 2, 6: 1)")
+    assert "exif:" not in remark  # which this source does not take
+    (remark,) = (each for each in replace(source, stored=False).remarks if "EXIF" in each)
+    assert "if yours fit the stored pixels, set `exif: stored`" in remark
+    assert not any("EXIF" in each for each in replace(source, stored=True).remarks)
 
 
 def nothing() -> np.ndarray:

@@ -329,7 +329,7 @@ def _check_table(report: CheckReport) -> Table:
         "queries": [each.queries for each in report.sources],
         "talks": [each.talks for each in report.sources],
         "broken": [each.broken for each in report.sources],
-        "no objects": [each.silent for each in report.sources],
+        "passed over": [each.silent for each in report.sources],
         "empty": [len(each.empty_masks) for each in report.sources],
         "leaked": [len(each.leaked) for each in report.sources],
         "left out": [each.left_out for each in report.sources],
@@ -365,7 +365,7 @@ def _show_faults(report: CheckReport) -> None:
             name = "empty masks, though nothing says that it is not there (no fault, but look at them)"
             lists.setdefault(name, []).append(f"{source.name}, {mask.record}: {mask.text!r}")
         for piece in source.dropped:
-            name = "left out: pieces of masks that are none (no fault, the rest is used)"
+            name = "left out (no fault, what else is in these pictures is used)"
             lists.setdefault(name, []).append(f"{source.name}, {piece}")
         for record in source.leaked:
             name = "leaked: pictures of validation or test splits of the RefCOCO family"
@@ -389,7 +389,7 @@ def _drawing_table(found: Sequence[SourceStats], length: int) -> Table:
 
 
 def _queries_table(found: Sequence[SourceStats]) -> Table:
-    names = ("read", "broken", "no objects", "queries", "a picture", "at most", "talks")
+    names = ("read", "broken", "passed over", "queries", "a picture", "at most", "talks")
     table = _table("what there is to ask", ("source",), names)
     for each in found:
         queries = each.queries_per_picture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.terminal import CliError, busy, complain, progress_bar, show
-from self1e.data.forms import FORMS, form_of
+from self1e.data.forms import FORMS, read_entry
 from self1e.files import expand_user
 
 TARGETS = [name for name, form in FORMS.items() if form.written and not form.suffix]
@@ -30,7 +31,7 @@ EXAMPLES = """[dim]Examples:[/]
 
 [dim]Exit code: 0 all pictures were written, 2 some could not be read, or bad usage or input.[/]"""
 
-_KEYS = {key.rstrip("?") for form in FORMS.values() for key in (*form.entry, *form.options)}
+_KEYS = {key for form in FORMS.values() for key in form.allowed}
 
 
 def convert(
@@ -49,30 +50,24 @@ def convert(
             f"{target!r} is no form and folder: give, for example, coco=FOLDER; forms are {', '.join(TARGETS)}"
         )
     try:
-        form = form_of(entry)
-        min_score = float(entry.pop("min_score", "0"))
-        if entry.keys() & {"absent_classes"} or entry.get("exif", "displayed") not in ("displayed", "stored"):
-            raise ValueError("`exif` is displayed or stored, and `absent_classes` means nothing here")
+        read = read_entry(entry)
+        if read.absent_classes:
+            raise ValueError("`absent_classes` means nothing here")
     except ValueError as error:
         raise CliError(f"{source!r} cannot be read: {error}") from None
-    stored = entry.pop("exif", "displayed") == "stored"
-    paths = {key: path if key == "split" else expand_user(path) for key, path in entry.items()}
-    out, to = expand_user(place), FORMS[name]
+    out = expand_user(place)
 
     from self1e.data.forms.convert import convert as converted
-    from self1e.data.forms.convert import files_of
+    from self1e.data.forms.convert import layout_of
 
     with busy("reading"):
-        marked = form.open(paths, stored=stored)
-        _, files = files_of(marked, to, out)
-    for folder in {out, *(file.parent for file in files)}:
+        todo = layout_of(read.open(), FORMS[name], out, tolerance)
+    for folder in {out, *(file.parent for file in todo.files)}:
         make_folder(folder)
-    check_writable(files, overwrite)
+    check_writable(todo.files, overwrite)
     with progress_bar() as progress:
-        task = progress.add_task("converting", total=len(marked))
-        done = converted(
-            marked, to, out, min_score=min_score, tolerance=tolerance, on_picture=lambda: progress.advance(task)
-        )
+        task = progress.add_task("converting", total=len(todo.stems))
+        done = converted(todo, min_score=read.min_score, on_picture=lambda: progress.advance(task))
     show(f"{done.pictures:,} pictures with {done.things:,} things: {out}")
     if lost := +done.lost:
         show("not carried over:\n" + "\n".join(f"{count:8,}  {what}" for what, count in lost.most_common()))
@@ -82,17 +77,23 @@ def convert(
         raise typer.Exit(2)
 
 
-def entry_of(text: str) -> dict[str, str]:
+def entry_of(text: str) -> dict[str, str | float]:
     """An entry of `own` as it is written on a command line.
 
-    >>> entry_of("coco=a,b.json,images=photos")
-    {'coco': 'a,b.json', 'images': 'photos'}
+    >>> entry_of("coco=a,b.json, images=photos,min_score=0.5")
+    {'coco': 'a,b.json', 'images': 'photos', 'min_score': 0.5}
 
     Raises:
         CliError: When it is none.
     """
-    parts = re.split(rf",(?=(?:{'|'.join(sorted(_KEYS))})=)", text)
-    pairs = [part.partition("=") for part in parts]
-    if not all(key in _KEYS and value for key, _, value in pairs):
-        raise CliError(f"{text!r} is no data set: give, for example, labelme=FOLDER or coco=FILE,images=FOLDER")
-    return {key: value for key, _, value in pairs}
+    entry: dict[str, str | float] = {}
+    for part in re.split(rf",\s*(?=(?:{'|'.join(sorted(_KEYS))})=)", text):
+        key, _, value = part.partition("=")
+        if key not in _KEYS or not value:
+            raise CliError(f"{text!r} is no data set: give, for example, labelme=FOLDER or coco=FILE,images=FOLDER")
+        if key in entry:
+            raise CliError(f"{text!r} says {key} twice")
+        entry[key] = value
+        with suppress(ValueError):
+            entry[key] = {"min_score": float, "absent_classes": int}.get(key, str)(value)
+    return entry

@@ -108,9 +108,11 @@ class SourceCheck(SourceReport):
         empty_masks: Masks without a pixel, to be looked at.
         leaked: Ids of records that show pictures that are tested on, and are not left out.
         silent: How many records say nothing about their pictures. They are not broken, and a run passes them over.
-        dropped: Pieces of masks that are left out because they are none, with their records.
+        bare: How many of these are about something all the same, of which no mask can be made.
+        dropped: What is left out as it is no mask or not sure enough, with its records.
         masks: How many masks have a pixel.
         covering: How many of these cover more than `MOST_OF_IT` of the picture.
+        stored: Whether masks are of pictures as they are stored; None: that cannot be chosen.
         turned: EXIF orientation -> pictures, of those that it turns.
     """
 
@@ -121,9 +123,11 @@ class SourceCheck(SourceReport):
     empty_masks: list[EmptyMask] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
     silent: int = 0
+    bare: int = 0
     dropped: list[str] = field(default_factory=list)
     masks: int = 0
     covering: int = 0
+    stored: bool | None = None
     turned: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -139,21 +143,27 @@ class SourceCheck(SourceReport):
     @property
     def remarks(self) -> Iterator[str]:
         """What may be as it is meant, and should be looked at."""
-        if self.silent:
+        if empty := self.silent - self.bare:
             yield (
-                f"{self.name}: {self.silent:,} of {self.read:,} pictures have no objects, and a run passes them over. "
-                "`absent_classes: 1` in an entry of `coco` or `masks` asks for what is not in them"
+                f"{self.name}: {empty:,} of {self.read:,} pictures have no objects, and a run passes them over. "
+                "`absent_classes: 1` in an entry of `own` that has classes asks for what is not in them"
+            )
+        if self.bare:
+            yield (
+                f"{self.name}: {self.bare:,} of {self.read:,} pictures have objects, but no mask that can be used, and "
+                "a run passes them over: see what was left out"
             )
         if self.covering > NEARLY_ALL * self.masks:
             yield (
                 f"{self.name}: {self.covering:,} of {self.masks:,} masks cover more than {MOST_OF_IT:.0%} of their "
                 "pictures. Are inside and outside interchanged?"
             )
-        if self.turned:
+        if self.turned and not self.stored:
             how = ", ".join(f"{orientation}: {count:,}" for orientation, count in self.turned.items())
+            choice = "" if self.stored is None else "; if yours fit the stored pixels, set `exif: stored`"
             yield (
                 f"{self.name}: EXIF turns {sum(self.turned.values()):,} pictures (orientation {how}). Masks have to "
-                "fit them as they are displayed; if yours fit the stored pixels, set `exif: stored` (docs/data.md)"
+                f"fit them as they are displayed{choice} (docs/data.md)"
             )
 
     @property
@@ -163,7 +173,7 @@ class SourceCheck(SourceReport):
             if self.read:
                 which = "its {:,} records" if self.read == self.records else "the {:,} records that were read"
                 lost = f"none of {which.format(self.read)} can be used"
-                lost += f" ({self.silent:,} without objects)" if self.silent else ""
+                lost += f" (nothing can be asked about {self.silent:,} of them)" if self.silent else ""
             else:
                 lost = "it has no records" + (f" ({self.left_out:,} were left out)" if self.left_out else "")
             yield f"the source {self.name} of the part {self.part!r} is empty: {lost}"
@@ -322,9 +332,11 @@ def _summary(
         empty_masks=[mask for finding in sound for mask in finding.empty_masks],
         leaked=[found[place].record for place in sorted(leaked)],
         silent=sum(finding.silent for finding in findings),
+        bare=sum(finding.silent and bool(finding.dropped) for finding in findings),
         dropped=[f"{finding.record}, {each}" for finding in findings for each in finding.dropped],
         masks=sum(finding.masks for finding in sound),
         covering=sum(finding.covering for finding in sound),
+        stored=getattr(member.source, "stored", None),
         turned=dict(sorted(Counter(str(each) for each in orientations.values() if each != 1).items())),
     )
 

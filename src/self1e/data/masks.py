@@ -63,9 +63,8 @@ def without_stubs(segmentation: Any) -> tuple[Any, list[str]]:
     if not isinstance(segmentation, list):
         return segmentation, []
     pieces = [segmentation] if _is_numbers(segmentation) else segmentation
-    stubs = [piece for piece in pieces if _is_numbers(piece) and _is_stub(piece)]
-    rest = [piece for piece in pieces if not any(piece is stub for stub in stubs)]
-    return (rest if stubs else segmentation), [_STUB.format(len(stub)) for stub in stubs]
+    stubs = [_STUB.format(len(piece)) for piece in pieces if _is_stub(piece)]
+    return ([piece for piece in pieces if not _is_stub(piece)] if stubs else segmentation), stubs
 
 
 _STUB = "a polygon needs three points or more, x and y of each; this one has {} numbers"
@@ -96,14 +95,6 @@ def read_index_map(path: Path) -> np.ndarray:
         if image.mode not in ("L", "P", "1"):
             raise MaskError(f"{path} should hold one class number a pixel (mode L or P, or I;16), but is {image.mode}")
         return np.array(image, dtype=np.uint8)
-
-
-def mask_of_values(index_map: np.ndarray, values: Sequence[int], ignored: int | None = None) -> np.ndarray:
-    """uint8 of the map's shape: 1 where it holds one of `values`, 255 where it holds `ignored`, else 0."""
-    mask = np.isin(index_map, values).astype(np.uint8)
-    if ignored is not None:
-        mask[index_map == ignored] = IGNORE
-    return mask
 
 
 def polygon_pixels(points: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -198,8 +189,9 @@ def _is_numbers(item: Any) -> bool:
     return isinstance(item, list) and bool(item) and all(isinstance(number, int | float) for number in item)
 
 
-def _is_stub(polygon: Sequence[float]) -> bool:
-    return len(polygon) < 6 or len(polygon) % 2 == 1
+def _is_stub(piece: Any) -> bool:
+    """Whether it is numbers like those of a polygon, but of none."""
+    return _is_numbers(piece) and (len(piece) < 6 or len(piece) % 2 == 1)
 
 
 def _is_empty(item: Any) -> bool:

@@ -51,8 +51,8 @@ _LINE_KEYS = _PROMPT_KEYS | {"image", "prompts", "conversations", "id", "width",
 _TURN_KEYS = frozenset(("question", "answer"))
 _KEYS = _LINE_KEYS | _TURN_KEYS | {"from", "value"}
 
-#: Formats whose pixels are not those that were saved.
-_LOSSY = frozenset(("JPEG", "MPO", "AVIF", "HEIF"))
+#: Formats whose pixels are those that were saved.
+_LOSSLESS = frozenset(("BMP", "DIB", "GIF", "PNG", "PPM", "TGA", "TIFF"))
 
 
 class OwnSource:
@@ -78,7 +78,7 @@ class OwnSource:
         self._lines = JsonRecords.of_lines(self._file)
         if not len(self._lines):
             raise DataError(f"{file} is empty: it should hold one JSON object a line (see self1e.data.own)")
-        self._stored = stored
+        self.stored = stored
         of_picture: dict[str, list[int]] = {}
         self._faults: list[str] = []
         unknown: set[str] = set()
@@ -105,7 +105,7 @@ class OwnSource:
         dropped: list[str] = []
         items: list[Query | Talk | None] = []
         for line in lines:
-            at = _Place(self._lines.where(line), image, self._file.parent, self._stored, dropped)
+            at = _Place(self._lines.where(line), image, self._file.parent, self.stored, dropped)
             items += _items(self._lines.read(line), at)
         queries = tuple(item for item in items if isinstance(item, Query))
         talks = tuple(item for item in items if isinstance(item, Talk))
@@ -237,7 +237,7 @@ def _union_of_masks(masks: Sequence[Any], at: _Place) -> np.ndarray:
             if isinstance(mask, str):
                 found.append(_read_mask(at.base / as_listed(mask, at.base), height, width))
             else:
-                found.append(decode_segmentation(_flat_polygons(mask), height, width))
+                found.append(decode_segmentation(mask, height, width))
         except Exception as error:  # Pillow's decoders let all kinds of errors through for broken files
             other = "displayed" if at.stored else "stored"
             hint = f"; EXIF turns the picture: is it `exif: {other}`?" if head.stored != head.upright else ""
@@ -249,16 +249,21 @@ def _union_of_masks(masks: Sequence[Any], at: _Place) -> np.ndarray:
 def _read_mask(path: Path, height: int, width: int) -> np.ndarray:
     """uint8[height, width], 1 where the picture is not black: palettes are in any order, often with white first."""
     with Image.open(path) as image:
-        if image.format in _LOSSY:
-            raise DataError(f"{path} is a {image.format}, which blurs the rim of a mask: save masks as PNG")
+        if image.format not in _LOSSLESS or image.info.get("compression") in ("jpeg", "webp"):
+            raise DataError(f"{path} is a {image.format} that may blur the rim of a mask: save masks as PNG")
         if image.has_transparency_data and image.mode != "P":
             raise DataError(_TRANSPARENT.format(path))
         if image.size != (width, height):
             size = f"{image.width} x {image.height}"
             raise DataError(f"{path} is {size} pixels, but the picture is {width} x {height}")
         if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
-            return (np.array(image) != 0).astype(np.uint8)
+            numbers = np.array(image)
+            if np.isnan(numbers).any():
+                raise DataError(f"{path} has pixels that are no number (NaN)")
+            return (numbers != 0).astype(np.uint8)
         colours = np.array(image.convert("RGBA"))
+        if image.mode == "P" and not colours[..., :3].any() and len(np.unique(np.array(image))) > 1:
+            raise DataError(f"{path} has several numbers, but all are black in its palette: save it in black and white")
     inside = (colours[..., :3] != 0).any(axis=2)
     if (colours[inside, 3] < 255).any():
         raise DataError(_TRANSPARENT.format(path))
@@ -287,7 +292,7 @@ def _flat_polygons(mask: Any) -> Any:
 def _is_pairs(polygon: Any) -> bool:
     return (
         isinstance(polygon, list)
-        and len(polygon) > 2
+        and len(polygon) > 0
         and all(isinstance(point, list) and len(point) == 2 for point in polygon)
     )
 

@@ -22,50 +22,35 @@ from typing import Any
 
 import yaml
 
-from self1e.data.forms import form_of
+from self1e.data.forms import read_entry
 from self1e.data.forms.asked import AskedThings
 from self1e.data.own import OwnSource
 from self1e.data.own_masks import CocoInstancesSource, IndexMapSource
 from self1e.data.records import DataError, FileSource, Record, Source
-from self1e.files import expand_user
-
-EXIF = ("displayed", "stored")
-"""Of which pictures masks are: with their EXIF orientation applied, or without."""
 
 
-def open_own(entry: Mapping[str, Any]) -> FileSource:
+def open_own(given: Mapping[str, Any]) -> FileSource:
     """The source of an entry.
 
     Raises:
-        DataError: When the entry is of none of the forms, or its data are missing or unreadable.
-        ImportError: When its form needs another package.
+        DataError: When the entry is of none of the forms, its data are missing or unreadable, or another package is
+            needed to read them.
     """
-    given = dict(entry)
-    absent, min_score = given.pop("absent_classes", 0), given.pop("min_score", 0.0)
-    exif = given.pop("exif", EXIF[0])
     try:
-        form = form_of(entry)
-        if not all(isinstance(path, str) for path in given.values()):
-            raise ValueError("paths are text")
-        if type(absent) is not int or absent < 0:
-            raise ValueError("`absent_classes` is a whole number")
-        if not isinstance(min_score, int | float) or not 0 <= min_score <= 1:
-            raise ValueError("`min_score` is a number from 0 to 1")
-        if exif not in EXIF:
-            raise ValueError(f"`exif` is {' or '.join(EXIF)}")
+        entry = read_entry(given)
     except ValueError as error:
-        raise DataError(f"{str(dict(entry))[:200]} is no data of one's own: {error}") from None
-    paths = {key: value if key == "split" else expand_user(value) for key, value in given.items()}
-    stored = exif == "stored"
-    match form.name:
+        raise DataError(f"{str(dict(given))[:200]} is no data of one's own: {error}") from None
+    absent, min_score, stored = entry.absent_classes, entry.min_score, entry.stored
+    match entry.form.name:
         case "jsonl":
-            return OwnSource(paths["jsonl"], stored=stored)
+            return OwnSource(entry.paths["jsonl"], stored=stored)
         case "coco":
-            return CocoInstancesSource(paths["coco"], paths["images"], absent_classes=absent, stored=stored)
+            paths = entry.paths["coco"], entry.paths["images"]
+            return CocoInstancesSource(*paths, absent_classes=absent, min_score=min_score, stored=stored)
         case "index":
-            folders = paths["images"], paths["masks"]
-            return IndexMapSource(*folders, paths["classes"], absent_classes=absent, stored=stored)
-    return AskedThings(form.open(paths), absent_classes=absent, min_score=min_score)
+            folders = entry.paths["images"], entry.paths["masks"], entry.paths["classes"]
+            return IndexMapSource(*folders, absent_classes=absent, stored=stored)
+    return AskedThings(entry.open(), absent_classes=absent, min_score=min_score)
 
 
 def read_entries(file: Path) -> list[dict[str, Any]]:

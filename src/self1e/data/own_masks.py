@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from self1e.data.classes import names_of_lines, same_class
@@ -27,6 +28,7 @@ class CocoInstancesSource(CategoryMasks):
         images: Path,
         *,
         absent_classes: int = 0,
+        min_score: float = 0.0,
         stored: bool = False,
         name: str = "coco-instances",
     ) -> None:
@@ -37,6 +39,7 @@ class CocoInstancesSource(CategoryMasks):
             images: The folder to which the pictures' `file_name` is relative.
             absent_classes: How many categories that are not in a picture are asked for, too, with an empty mask: this
                 teaches a model to say no. Always the same ones of a picture.
+            min_score: See `CategoryMasks`.
             stored: See `CategoryMasks`.
             name: What settings and reports call the source.
 
@@ -48,10 +51,12 @@ class CocoInstancesSource(CategoryMasks):
             name,
             require(annotations, expected, folder=False),
             require(images, expected),
-            spoken_name,
+            lambda name: (spoken_name(name), "semantic"),
             absent_classes=absent_classes,
+            min_score=min_score,
             stored=stored,
         )
+        self.stored = stored
 
 
 class IndexMapSource(IndexMaps):
@@ -99,7 +104,7 @@ class IndexMapSource(IndexMaps):
         require(masks, expected)
         self.classes = _names(classes)
         lower = {value: same_class(each) for value, each in enumerate(self.classes)}
-        asked = {v: spoken_name(self.classes[v])[0] for v, each in lower.items() if each not in NOT_ASKED | IGNORED}
+        asked = {v: spoken_name(self.classes[v]) for v, each in lower.items() if each not in NOT_ASKED | IGNORED}
         if not asked:
             raise DataError(f"there is nothing to ask for among the classes {list(self.classes)}")
         super().__init__(
@@ -116,6 +121,7 @@ class IndexMapSource(IndexMaps):
             absent_classes=absent_classes,
             stored=stored,
         )
+        self.stored = stored
         self._refuse_black_and_white()
 
     def _refuse_black_and_white(self) -> None:
@@ -131,13 +137,13 @@ class IndexMapSource(IndexMaps):
             )
 
 
-def spoken_name(name: str) -> tuple[str, str]:
-    """The name of a class as a phrase, and its kind of query.
+def spoken_name(name: str) -> str:
+    """The name of a class as a phrase.
 
     >>> spoken_name("traffic_light")
-    ('traffic light', 'semantic')
+    'traffic light'
     """
-    return " ".join(name.replace("_", " ").split()), "semantic"
+    return " ".join(name.replace("_", " ").split())
 
 
 def _names(classes: Path | str | Sequence[str]) -> tuple[str, ...]:
@@ -154,7 +160,16 @@ def _names(classes: Path | str | Sequence[str]) -> tuple[str, ...]:
 
 
 def _pictures(images: Path, masks: Path) -> list[str]:
-    """Paths of the pictures in a folder and those in it, sorted. Where it holds the maps, too, a PNG is a map."""
+    """Paths of the pictures in a folder and those in it that the maps have, too, sorted. Maps are no pictures."""
     shared = images.resolve() == masks.resolve()
-    found = pictures_among(files_of_user(images, "**/*"))
-    return [path.relative_to(images).as_posix() for path in found if not (shared and path.suffix.lower() == ".png")]
+    below = images.resolve() in masks.resolve().parents
+
+    @cache
+    def has_maps(folder: Path) -> bool:
+        if below and folder.resolve().is_relative_to(masks.resolve()):
+            return False
+        return (masks / folder.relative_to(images)).is_dir()
+
+    found = [path for path in files_of_user(images, "**/*") if has_maps(path.parent)]
+    pictures = pictures_among(path for path in found if not (shared and path.suffix.lower() == ".png"))
+    return [path.relative_to(images).as_posix() for path in pictures]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.random import Generator
 
 from self1e.conversation import SEG, Conversation, Example, Turn
-from self1e.processing.images import load_image
+from self1e.processing.images import Head, load_image, read_head
 from self1e.processing.prompts import (
     EVAL_ANSWER,
     PHRASE_QUESTIONS,
@@ -37,6 +38,28 @@ class DataError(ValueError):
 
 class NothingSaid(DataError):
     """A picture about which the data say nothing: no fault, but there is nothing to learn from it."""
+
+
+DRAW_OUTLINES = (
+    "Masks are learnt from outlines: draw them, or have them made of the boxes by a program that takes boxes, "
+    "such as SAM"
+)
+"""What to do where all is boxes."""
+
+UNSURE = "{!r} is not asked for: its score is below min_score"
+"""Why something is left out of a record."""
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What masks of a picture are drawn on: its head is read when one of them is made, once for all of them."""
+
+    image: Path
+
+    @cached_property
+    def head(self) -> Head:
+        """Raises OSError when there is no such picture."""
+        return read_head(self.image)
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,7 @@ class Record:
         image: The picture's file.
         queries: What can be asked for by a mask, in words that `to_example` finds.
         talks: Exchanges whose words are given.
-        dropped: Pieces of masks that are left out because they are none, in words.
+        dropped: What is left out as it is no mask or not sure enough, in words.
     """
 
     id: str

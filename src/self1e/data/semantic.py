@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from self1e.data.classes import class_names, same_class
-from self1e.data.masks import IGNORE, mask_of_values, read_index_map
+from self1e.data.masks import IGNORE, read_index_map
 from self1e.data.records import DataError, Query, Record
 from self1e.files import files_of_user
 from self1e.processing.images import read_head, turned_upright
@@ -59,6 +59,10 @@ class IndexMaps:
         """
         if not files:
             raise DataError(f"{name}: no pictures are listed for {images} and {masks}: download or unpack them")
+        maps: dict[str, str] = {}
+        for file in files:
+            if (other := maps.setdefault(file.rpartition(".")[0], file)) != file:
+                raise DataError(f"{name}: {other} and {file} cannot share one index map: rename one of them")
         self.name = name
         self.phrases = {phrase: tuple(values) for phrase, values in phrases.items()}
         self._images, self._masks, self._files = images, masks, tuple(files)
@@ -68,7 +72,7 @@ class IndexMaps:
         self._stored = stored
         for folder, paths in ((images, map(self.image_path, range(len(self)))), (masks, map(self._map_of, files))):
             if not any(path.is_file() for path in paths):
-                pair = f"{self._files[0]} with {self._map_of(self._files[0]).name}"
+                pair = f"{files[0]} with {Path(files[0]).with_suffix('.png')}"
                 raise DataError(f"{name}: {folder} has none of the {len(self)} files that belong there ({pair}, ...)")
 
     def __len__(self) -> int:
@@ -135,7 +139,7 @@ def mask_of_map(path: Path, values: Sequence[int], ignored: Sequence[int], turne
     Turned as EXIF turns the picture `turned_as`.
     """
     index_map = read_index_map(path)
-    mask = mask_of_values(index_map, values)
+    mask = np.isin(index_map, values).astype(np.uint8)
     mask[np.isin(index_map, ignored)] = IGNORE
     return mask if turned_as is None else turned_upright(mask, read_head(turned_as).orientation)
 

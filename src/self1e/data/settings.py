@@ -35,7 +35,7 @@ from pydantic import (
 from self1e.conversation import Example
 from self1e.data.augment import augmented
 from self1e.data.broken import Examples, Tolerant
-from self1e.data.forms import form_of
+from self1e.data.forms import read_entry
 from self1e.data.mixture import Mixture, MixturePart
 from self1e.data.own_entries import open_own
 from self1e.data.records import DataError, Source, training_turn
@@ -61,9 +61,19 @@ class Settings(BaseModel):
 
     @field_validator("*")
     @classmethod
-    def _at_home(cls, value: object) -> object:
-        """`~` in paths of plugins, too."""
-        return expand_user(value) if isinstance(value, Path) else value
+    def _expand(cls, value: object) -> object:
+        """`~` in paths of plugins, too, also where there are several."""
+        return _at_home(value)
+
+
+def _at_home(value: object) -> object:
+    if isinstance(value, Path):
+        return expand_user(value)
+    if isinstance(value, dict):
+        return {key: _at_home(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
+        return type(value)(map(_at_home, value))
+    return value
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -151,11 +161,13 @@ class OwnData(Settings):
     exif: Literal["displayed", "stored"] = Field(
         "displayed", description="whether masks are of pictures with their EXIF orientation applied, or without"
     )
-    min_score: float = Field(0.0, ge=0, le=1, description="least score of `results`; others are not asked for")
+    min_score: float = Field(
+        0.0, ge=0, le=1, description="least score of things that have one; others are not asked for"
+    )
 
     @model_validator(mode="after")
     def _one_form(self) -> OwnData:
-        form_of(self.model_dump(exclude_none=True, exclude_defaults=True))
+        read_entry(self.model_dump(exclude_none=True, exclude_defaults=True))
         return self
 
 

@@ -1,7 +1,7 @@
 """Forms that pictures with what is marked in them are kept in: one row of `FORMS` each, and one module here.
 
-A module has `open(...)`, which makes a `MarkedSet` of an entry of `own`, if its form is read, and a `Writer`, if it is
-written: by `self1e segment --format NAME`, and by `self1e data convert ... NAME=FOLDER`. docs/forms.md has the table.
+A module has a `Reader`, a `MarkedSet`, if its form is read, and a `Writer`, if it is written: by `self1e segment
+--format NAME`, and by `self1e data convert ... NAME=FOLDER`. docs/forms.md has the table.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from self1e.files import expand_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +26,7 @@ LOSSES = {
     "parts": "that several parts are one thing",
     "instances": "which of several things of a class a pixel belongs to",
     "overlaps": "pixels that two classes share",
+    "empty": "pictures of which nothing is said",
 }
 
 
@@ -41,6 +44,7 @@ class Form:
             It is not read if there are none.
         options: What else may stand in such an entry.
         cannot_hold: Some of `LOSSES`.
+        by_name: Whether readers find the file of a picture by its name, which two pictures must not share then.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Form:
     entry: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     cannot_hold: tuple[str, ...] = ()
+    by_name: bool = False
 
     @property
     def written(self) -> bool:
@@ -69,53 +74,104 @@ class Form:
         """What writes it into a folder; see `self1e.data.forms.marked.Writer`."""
         return import_module(f"{__name__}.{self.module}").Writer(self, folder, labels, tolerance)
 
-    def open(self, paths: Mapping[str, Path | str], stored: bool = False) -> MarkedSet:
-        """Reads a data set; see `self1e.data.forms.marked.MarkedSet`.
+    @property
+    def needed(self) -> list[str]:
+        """The paths of an entry that may not be left out."""
+        return [key for key in self.entry if not key.endswith("?")]
 
-        Args:
-            paths: Of an entry, see `entry`, and a `split`.
-            stored: Whether masks are of pictures as they are stored, see `self1e.data.own_entries`.
+    @property
+    def allowed(self) -> list[str]:
+        """All keys of an entry."""
+        return [*(key.rstrip("?") for key in self.entry), *self.options]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An entry of `own`, once it is sure that it is one.
+
+    Attributes:
+        form: Which form it is of.
+        paths: By key, and a `split`.
+        absent_classes: How many names that are not in a picture are asked for.
+        min_score: Least score of things that have one.
+        stored: Whether masks are of pictures as they are stored, see `self1e.data.own_entries`.
+    """
+
+    form: Form
+    paths: dict[str, Any]
+    absent_classes: int = 0
+    min_score: float = 0.0
+    stored: bool = False
+
+    def open(self) -> MarkedSet:
+        """Reads its data set.
 
         Raises:
-            DataError: When something is missing or unreadable.
-            ImportError: When another package is needed; the message names it.
+            DataError: When something is missing or unreadable, or another package is needed.
         """
-        return import_module(f"{__name__}.{self.module}").open_set(**paths, **({"stored": True} if stored else {}))
+        stored = {"stored": True} if self.stored else {}
+        return import_module(f"{__name__}.{self.form.module}").Reader(**self.paths, **stored)
 
-
-_CLASSES = ("absent_classes",)
 
 FORMS = {
     form.name: form
     for form in (
-        Form("overlay", "NAME.PROMPT.overlay.png", cannot_hold=("scores", "overlaps")),
-        Form("mask", "NAME.PROMPT.mask.png", cannot_hold=("scores", "instances")),
-        Form("cutout", "NAME.PROMPT.cutout.png", cannot_hold=("scores", "instances")),
-        Form("json", "NAME.PROMPT.json", (), "results", ("results", "images?"), ("min_score",)),
-        Form("labelme", "labelme/NAME.json", (), "labelme", ("labelme", "images?"), _CLASSES, ("absent",)),
+        Form("overlay", file="NAME.PROMPT.overlay.png", cannot_hold=("scores", "overlaps")),
+        Form("mask", file="NAME.PROMPT.mask.png", cannot_hold=("scores", "instances")),
+        Form("cutout", file="NAME.PROMPT.cutout.png", cannot_hold=("scores", "instances")),
+        Form(
+            "json",
+            file="NAME.PROMPT.json",
+            module="results",
+            entry=("results", "images?"),
+            options=("min_score",),
+        ),
+        Form(
+            "labelme",
+            file="labelme/NAME.json",
+            module="labelme",
+            entry=("labelme", "images?"),
+            options=("absent_classes", "min_score"),
+            cannot_hold=("absent",),
+        ),
         Form(
             "yolo",
-            "labels/NAME.txt",
-            ("data.yaml",),
-            "yolo",
-            ("yolo",),
-            (*_CLASSES, "split"),
-            ("scores", "absent", "parts"),
+            file="labels/NAME.txt",
+            whole=("data.yaml",),
+            module="yolo",
+            entry=("yolo",),
+            options=("absent_classes", "split"),
+            cannot_hold=("scores", "absent", "parts"),
         ),
         Form(
             "index",
-            "masks/NAME.png",
-            ("classes.txt",),
-            "index",
-            ("masks", "images", "classes"),
-            (*_CLASSES, "exif"),
-            ("scores", "absent", "instances", "overlaps"),
+            file="masks/NAME.png",
+            whole=("classes.txt",),
+            module="index",
+            entry=("masks", "images", "classes"),
+            options=("absent_classes", "exif"),
+            cannot_hold=("scores", "absent", "instances", "overlaps"),
+            by_name=True,
         ),
-        Form("coco", "", ("coco.json",), "coco", ("coco", "images"), (*_CLASSES, "exif"), ("absent",)),
-        Form("coco-polygons", "", ("coco-polygons.json",), "coco", cannot_hold=("absent",)),
-        Form("jsonl", "", ("data.jsonl",), "jsonl", ("jsonl",), ("exif",), ("scores", "instances")),
-        Form("csv", "", ("results.csv",), "table", cannot_hold=("pixels",)),
-        Form("cvat", module="cvat", entry=("cvat", "images"), options=_CLASSES),
+        Form(
+            "coco",
+            whole=("coco.json",),
+            module="coco",
+            entry=("coco", "images"),
+            options=("absent_classes", "exif", "min_score"),
+            cannot_hold=("absent",),
+        ),
+        Form("coco-polygons", whole=("coco-polygons.json",), module="coco", cannot_hold=("absent",)),
+        Form(
+            "jsonl",
+            whole=("data.jsonl",),
+            module="jsonl",
+            entry=("jsonl",),
+            options=("exif",),
+            cannot_hold=("scores", "instances", "empty"),
+        ),
+        Form("csv", whole=("results.csv",), module="table", cannot_hold=("pixels", "empty")),
+        Form("cvat", module="cvat", entry=("cvat", "images"), options=("absent_classes",)),
     )
 }
 """All forms, by name."""
@@ -123,28 +179,39 @@ FORMS = {
 WRITTEN = [name for name, form in FORMS.items() if form.written]
 
 
-def form_of(entry: Mapping[str, object]) -> Form:
-    """The form of an entry of `own`, once it is sure that this has all that is needed and nothing else.
+EXIF = ("displayed", "stored")
+"""Of which pictures masks are: with their EXIF orientation applied, or without."""
+
+
+def read_entry(given: Mapping[str, object]) -> Entry:
+    """An entry of `own`.
 
     Raises:
-        ValueError: When it is of no form.
+        ValueError: When it is of no form, or says something that cannot be.
     """
-    for form in FORMS.values():
-        if form.entry and form.entry[0] in entry:
-            needed = {key for key in form.entry if not key.endswith("?")}
-            allowed = {key.rstrip("?") for key in form.entry} | {*form.options}
-            if needed <= entry.keys() <= allowed:
-                return form
-            if needed <= entry.keys():
-                strange = _and(f"`{key}`" for key in entry if key not in allowed)
-                raise ValueError(
-                    f"{strange} cannot stand beside `{form.entry[0]}`: keys there are {_and(sorted(allowed))}"
-                )
-    read = [form for form in FORMS.values() if form.entry]
-    ways = ", or ".join(_and(f"`{key}`" for key in form.entry if not key.endswith("?")) for form in read)
-    raise ValueError(f"give the paths {ways}; docs/forms.md says what else may stand there")
+    form = next((form for form in FORMS.values() if form.entry and form.entry[0] in given), None)
+    if form is None:
+        ways = ", or ".join(_and(form.needed) for form in FORMS.values() if form.entry)
+        raise ValueError(f"give the paths {ways}; docs/forms.md says what else may stand there")
+    if missing := [key for key in form.needed if key not in given]:
+        raise ValueError(f"`{form.entry[0]}` needs {_and(missing)} beside it")
+    if strange := [key for key in given if key not in form.allowed]:
+        keys = _and(sorted(form.allowed))
+        raise ValueError(f"{_and(strange)} cannot stand beside `{form.entry[0]}`: keys there are {keys}")
+    paths = dict(given)
+    absent, score, exif = (paths.pop(*each) for each in (("absent_classes", 0), ("min_score", 0.0), ("exif", EXIF[0])))
+    if not all(isinstance(path, str) for path in paths.values()):
+        raise ValueError("paths are text")
+    if type(absent) is not int or absent < 0:
+        raise ValueError(f"`absent_classes` is a whole number, not {absent!r}")
+    if not isinstance(score, int | float) or not 0 <= score <= 1:
+        raise ValueError(f"`min_score` is a number from 0 to 1, not {score!r}")
+    if exif not in EXIF:
+        raise ValueError(f"`exif` is {' or '.join(EXIF)}, not {exif!r}")
+    opened = {key: path if key == "split" else expand_user(str(path)) for key, path in paths.items()}
+    return Entry(form, opened, absent, float(score), exif == "stored")
 
 
-def _and(words: Iterable[str]) -> str:
-    *first, last = words
+def _and(keys: Iterable[str]) -> str:
+    *first, last = (f"`{key}`" for key in keys)
     return f"{', '.join(first)} and {last}" if first else last

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from self1e.data.coco import CocoFile, outlined_mask
 from self1e.data.forms import marked
-from self1e.data.forms.marked import Marked, Thing
-from self1e.data.json_records import read_json
-from self1e.data.masks import decode_segmentation, without_stubs
-from self1e.data.records import DataError
-from self1e.files import as_listed, write_json
-from self1e.processing.images import read_head, turned_upright
+from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing, listed
+from self1e.data.records import Canvas
+from self1e.files import write_json
 from self1e.segment.results import Segmentation
 
 
@@ -52,7 +49,7 @@ class Writer(marked.Writer):
         write_json(self.folder / self.form.whole[0], tree, overwrite=True)
 
 
-class Coco:
+class Reader(MarkedSet):
     """The pictures of a COCO instances file, an annotation a thing; `CocoInstancesSource` asks for classes instead."""
 
     def __init__(self, coco: Path, images: Path, stored: bool = False) -> None:
@@ -64,60 +61,25 @@ class Coco:
             stored: See `CategoryMasks`.
 
         Raises:
-            DataError: When it cannot be read or is no such file.
+            DataError: When it cannot be read, is no such file or has no outlines.
         """
-        tree = read_json(coco, "cannot read {path}: {error}")
-        try:
-            self._pictures: list[Mapping[str, Any]] = sorted(tree["images"], key=lambda picture: picture["file_name"])
-            names = {category["id"]: str(category["name"]) for category in tree["categories"]}
-            self._of_picture: defaultdict[Any, list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
-            for annotation in tree["annotations"]:
-                self._of_picture[annotation["image_id"]].append((names[annotation["category_id"]], annotation))
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{coco} is no COCO instances JSON: {error!r}") from error
-        self._stored = stored
-        self.name, self._file, self._images = coco.stem, coco, images
-        self.labels = list(dict.fromkeys(names.values()))
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def image_path(self, index: int) -> Path:
-        return self._images / as_listed(str(self._pictures[index]["file_name"]), self._images)
+        self._coco, self._file, self._stored = CocoFile(coco.stem, coco, images), coco, stored
+        count = len(self._coco.ids)
+        super().__init__(coco.stem, self._coco.names.values(), listed(self._coco.image_path, count), images)
 
     def files(self) -> Iterator[Path]:
         yield self._file
-        yield from map(self.image_path, range(len(self)))
+        yield from super().files()
 
-    def __getitem__(self, index: int) -> Marked:
-        picture, image = self._pictures[index], self.image_path(index)
-        shape = picture.get("height"), picture.get("width")
+    def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
+        _, size, annotations = self._coco.picture(index)
         things, lost = [], []
-        for label, annotation in self._of_picture.get(picture.get("id"), ()):
-            if not annotation.get("segmentation"):
-                lost.append((label, "a box"))
-                continue
-            if annotation.get("iscrowd"):
-                lost.append(("", "the mark of a crowd"))
-            segmentation, stubs = without_stubs(annotation["segmentation"])
-            lost += [("", stub) for stub in stubs]
-            if segmentation:
-                pixels = partial(_pixels, segmentation, shape, image, self._stored)
-                things.append(Thing(label, pixels, annotation.get("score")))
-        return Marked(str(picture["file_name"]), tuple(things), image, lost=tuple(lost))
-
-
-def open_set(coco: Path, images: Path, stored: bool = False) -> Coco:
-    """See `Coco`."""
-    return Coco(coco, images, stored)
-
-
-def _pixels(segmentation: Any, shape: tuple[Any, Any], image: Path, stored: bool) -> np.ndarray:
-    """uint8[H, W]; the picture's own size where the file states none. Raises MaskError when it is no mask."""
-    head = read_head(image)
-    if all(isinstance(side, int | float) for side in shape):
-        height, width = int(shape[0]), int(shape[1])
-    else:
-        height, width = head.stored if stored else head.upright
-    mask = decode_segmentation(segmentation, height, width)
-    return turned_upright(mask, head.orientation) if stored else mask
+        for each in annotations:
+            lost += [Lost(each.name, stub) for stub in each.stubs]
+            if each.outline:
+                lost += [Lost(each.name, "the mark of a crowd")] if each.crowd else []
+                pixels = partial(outlined_mask, [each.outline], size, canvas, self._stored)
+                things.append(Thing(each.name, pixels, each.score))
+            elif not each.stubs:
+                lost.append(Lost(each.name, "a box", gap=True))
+        return things, lost

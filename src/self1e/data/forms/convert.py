@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from self1e.data.forms import LOSSES, Form
-from self1e.data.forms.marked import Marked, MarkedSet, Thing
+from self1e.data.forms.marked import Marked, MarkedSet, Thing, Writer
 from self1e.data.masks import IGNORE
-from self1e.files import distinct
+from self1e.data.records import DataError, misfit
+from self1e.files import distinct, files_of_user, picture_suffixes
 from self1e.segment.contours import mask_to_polygons
 
 
@@ -33,60 +35,104 @@ class Conversion:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
-def files_of(source: MarkedSet, form: Form, folder: Path) -> tuple[list[str], list[Path]]:
-    """What the files of each picture are called, without suffixes, and all files that a conversion writes."""
-    names = [PurePosixPath(name).with_suffix("") for name in _names(source)]
-    stems = distinct([str(name) for name in names])
-    files = [form.path(folder, stem) for stem in stems] if form.file else []
-    return stems, [*files, *(folder / file for file in form.whole)]
+@dataclass(frozen=True)
+class Layout:
+    """What a conversion writes: nothing is written yet.
+
+    Attributes:
+        source: What is marked.
+        writer: Of the form to be written.
+        stems: What the files of each picture are called, without suffixes.
+        files: All that are written.
+    """
+
+    source: MarkedSet
+    writer: Writer
+    stems: list[str]
+    files: list[Path]
 
 
-def _names(source: MarkedSet) -> Iterator[str]:
-    for index in range(len(source)):
-        try:
-            yield source[index].name
-        except (OSError, ValueError):  # which is told when it is converted
-            yield f"picture {index}"
-
-
-def convert(
-    source: MarkedSet,
-    form: Form,
-    folder: Path,
-    *,
-    min_score: float = 0.0,
-    tolerance: float = 0.0,
-    on_picture: Callable[[], object] = lambda: None,
-) -> Conversion:
-    """Writes a data set in another form, in place of what is there. The folders of its files must exist.
+def layout_of(source: MarkedSet, form: Form, folder: Path, tolerance: float = 0.0) -> Layout:
+    """Decides what is written where.
 
     Args:
         source: What is marked.
         form: One that has a `Writer`.
         folder: Where to.
-        min_score: Things that have a score, and one below this, are left out.
         tolerance: How far outlines may be moved, see `mask_to_polygons`.
+
+    Raises:
+        DataError: When the form cannot tell two pictures apart or what is read would be written over, or files of other
+            pictures are in the folders, which readers would take for those of this set.
+        FileExistsError: When another picture is in the place of one.
+    """
+    writer = form.writer(folder, source.labels, tolerance)
+    plain = [str(PurePosixPath(name).with_suffix("")) for name in source.names]
+    stems = distinct(plain)
+    for name, wanted, stem in zip(source.names, plain, stems, strict=True):
+        if form.by_name and stem != wanted:
+            raise DataError(f"{form.name} cannot tell {name} from another picture of that name: rename one of them")
+    files, known = [], set()
+    for index, stem in enumerate(stems):
+        with suppress(DataError):  # which is told when the picture is read
+            image = source.image_path(index)
+            files += writer.files(stem, image)
+            known.add(_place(image))
+    of_pictures = {_place(file) for file in files}
+    kinds = picture_suffixes() | {PurePosixPath(form.file).suffix}
+    strangers = [
+        path
+        for top in {file.relative_to(folder).parts[0] for file in files}
+        for path in files_of_user(folder / top, "**/*")
+        if path.suffix.lower() in kinds and _place(path) not in of_pictures | known
+    ]
+    if strangers:
+        raise DataError(
+            f"{len(strangers):,} files there, such as {strangers[0]}, are of no picture of this data set, and would be "
+            "read as if they were: write elsewhere, or remove what an earlier run wrote"
+        )
+    files += [folder / file for file in form.whole]
+    sources = {_place(file) for file in source.files()}
+    if lost := [file for file in files if _place(file) in sources]:
+        raise DataError(f"{lost[0]} is what is read: write elsewhere")
+    return Layout(source, writer, stems, files)
+
+
+def _place(file: Path) -> Path:
+    """The file itself, where it is a link, and not what that leads to."""
+    return file.parent.resolve() / file.name
+
+
+def convert(todo: Layout, *, min_score: float = 0.0, on_picture: Callable[[], object] = lambda: None) -> Conversion:
+    """Writes a data set in another form, in place of what is there. The folders of its files must exist.
+
+    Args:
+        todo: What to write.
+        min_score: Things that have a score, and one below this, are left out.
         on_picture: Is called after each picture.
 
     Raises:
         OSError: When a file cannot be written.
     """
     done = Conversion()
-    writer = form.writer(folder, source.labels, tolerance)
-    stems, _ = files_of(source, form, folder)
+    source, writer = todo.source, todo.writer
+    form = writer.form
     kept = []
-    for index, stem in enumerate(stems):
+    for index, stem in enumerate(todo.stems):
         try:
             marked = _made(source[index], stem, min_score, done.lost)
         except (OSError, ValueError) as error:
-            done.broken.append((str(source.image_path(index)), str(error)))
+            done.broken.append((source.names[index], str(error)))
+            with suppress(DataError):
+                for file in writer.files(stem, source.image_path(index)):
+                    file.unlink(missing_ok=True)  # what an earlier run made of it has other classes
         else:
             if form.file:
-                writer.write(form.path(folder, stem), marked)
+                writer.write(form.path(writer.folder, stem), marked)
             kept.append(writer.kept(marked))
             done.pictures += 1
             done.things += len(marked.things)
-            done.lost += _cannot_be_held(marked, form)
+            done.lost += Counter({LOSSES[each]: _COUNTS[each](marked) for each in form.cannot_hold})
         on_picture()
     writer.finish(kept, {})
     return done
@@ -96,36 +142,40 @@ def _made(marked: Marked, stem: str, min_score: float, lost: Counter[str]) -> Ma
     """The picture with masks as arrays."""
     found = []
     size = marked.height_and_width()
-    for _, what in marked.lost:
-        lost[what] += 1
     for thing in marked.things:
         if thing.score is not None and thing.score < min_score:
             lost["a thing that is not sure enough"] += 1
             continue
         pixels = thing.mask() if callable(thing.mask) else thing.mask
-        if pixels.shape != size:
-            raise ValueError(f"{marked.name}: a mask is {pixels.shape[::-1]} pixels, the picture {size[::-1]}")
+        if wrong := misfit(pixels, size):
+            raise ValueError(wrong)
         lost["pixels that count neither way, of a thing"] += bool((pixels == IGNORE).any())
         found.append(replace(thing, mask=pixels == 1))
-    return replace(marked, things=tuple(found), stem=stem, lost=())
+    lost.update(each.what for each in marked.lost)
+    return replace(marked, things=tuple(found), stem=stem, shape=size, lost=())
 
 
-def _cannot_be_held(marked: Marked, form: Form) -> Counter[str]:
-    """How often a form loses something of a picture."""
-    present = marked.present
+def _unions(marked: Marked) -> list[np.ndarray]:
+    """The mask of each label."""
     labels: dict[str, list[Thing]] = {}
-    for thing in present:
+    for thing in marked.present:
         labels.setdefault(thing.label, []).append(thing)
-    unions = {label: np.logical_or.reduce([thing.pixels() for thing in things]) for label, things in labels.items()}
-    shared = np.sum(list(unions.values()), axis=0)
-    counts = {
-        "pixels": len(present),
-        "scores": sum(thing.score is not None for thing in marked.things),
-        "absent": len(marked.things) - len(present),
-        "parts": sum(len(mask_to_polygons(thing.pixels())) > 1 for thing in present)
-        if "parts" in form.cannot_hold
-        else 0,
-        "instances": len(present) - len(labels),
-        "overlaps": sum(bool((shared[mask] > 1).any()) for mask in unions.values()),
-    }
-    return Counter({LOSSES[each]: counts[each] for each in form.cannot_hold})
+    return [np.logical_or.reduce([thing.pixels() for thing in things]) for things in labels.values()]
+
+
+def _overlaps(marked: Marked) -> int:
+    unions = _unions(marked)
+    shared = np.sum(unions, axis=0) > 1
+    return sum(bool(shared[mask].any()) for mask in unions)
+
+
+#: How often a form loses something of a picture, for each of `LOSSES`.
+_COUNTS: dict[str, Callable[[Marked], int]] = {
+    "pixels": lambda marked: len(marked.present),
+    "scores": lambda marked: sum(thing.score is not None for thing in marked.things),
+    "absent": lambda marked: len(marked.things) - len(marked.present),
+    "parts": lambda marked: sum(len(mask_to_polygons(thing.pixels())) > 1 for thing in marked.present),
+    "instances": lambda marked: len(marked.present) - len({thing.label for thing in marked.present}),
+    "overlaps": _overlaps,
+    "empty": lambda marked: not marked.things,
+}

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from self1e.data.forms.marked import Marked, Thing
+from self1e.data.forms.marked import Lost, MarkedSet, Thing
 from self1e.data.forms.needs import package
 from self1e.data.masks import MaskError, decode_segmentation
-from self1e.data.records import DataError
+from self1e.data.records import Canvas, DataError
+from self1e.files import as_listed
 
 #: An outline or mask as it stands in the file: its kind, and its attributes.
 Shape = tuple[str, Mapping[str, str]]
 
 
-class Cvat:
+class Reader(MarkedSet):
     """The pictures of an XML file. Shapes of one label and `group_id` are one thing.
 
     Polygons are filled by pycocotools, as in CVAT's own export to COCO.
@@ -33,8 +34,7 @@ class Cvat:
             images: The folder to which names of pictures are relative.
 
         Raises:
-            DataError: When it cannot be read, is about a video, or has no pictures.
-            ImportError: Without defusedxml.
+            DataError: When it cannot be read, is about a video, or has no pictures or no outlines; without defusedxml.
         """
         package("defusedxml")
         from defusedxml.ElementTree import parse
@@ -45,30 +45,28 @@ class Cvat:
             raise DataError(f"cannot read {cvat}: {error}") from error
         if root.tag != "annotations" or root.find("track") is not None:
             raise DataError(f'{cvat} is no list of pictures: export as "CVAT for images 1.1"')
-        self.name = cvat.stem
-        self._file, self._images = cvat, images
-        self._pictures = [
+        self._file = cvat
+        self._entries = [
             (dict(picture.attrib), [(shape.tag, dict(shape.attrib)) for shape in picture])
             for picture in root.iter("image")
         ]
-        if not self._pictures:
+        if not self._entries:
             raise DataError(f"{cvat} lists no pictures")
-        named = [str(each.text) for each in root.iterfind("meta//labels/label/name")]
-        things = [shape for _, shapes in self._pictures for kind, shape in shapes if kind != "tag"]
-        self.labels = list(dict.fromkeys([*named, *sorted(shape.get("label", "") for shape in things)]))
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def image_path(self, index: int) -> Path:
-        return self._images / self._pictures[index][0].get("name", "")
+        labels = [str(each.text) for each in root.iterfind("meta//labels/label/name")]
+        things = [shape for _, shapes in self._entries for kind, shape in shapes if kind != "tag"]
+        labels += sorted(shape.get("label", "") for shape in things)
+        names = [about.get("name", "") for about, _ in self._entries]
+        pictures = [
+            images / as_listed(name, images) if name else DataError(f"{cvat}: a picture has no name") for name in names
+        ]
+        super().__init__(cvat.stem, labels, pictures, images)
 
     def files(self) -> Iterator[Path]:
         yield self._file
-        yield from map(self.image_path, range(len(self)))
+        yield from super().files()
 
-    def __getitem__(self, index: int) -> Marked:
-        about, shapes = self._pictures[index]
+    def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
+        about, shapes = self._entries[index]
         where = f"{self.name}, picture {about.get('name')!r}"
         try:
             shape = int(about["height"]), int(about["width"])
@@ -79,24 +77,13 @@ class Cvat:
         for number, (kind, entry) in enumerate(shapes):
             label = entry.get("label", "")
             if kind == "polygon" and entry.get("points", "").count(";") < 2:
-                lost.append(("", "a polygon of less than 3 points"))
+                lost.append(Lost(label, "a polygon of less than 3 points"))
             elif kind in ("polygon", "mask"):
                 group = entry.get("group_id", "0")
                 things[label, number if group == "0" else ("group", group)].append((kind, entry))
-            elif kind != "tag":
-                lost.append((label, f"a {kind}"))
-        return Marked(
-            about.get("name", ""),
-            tuple(Thing(label, partial(_pixels, of_thing, shape, where)) for (label, _), of_thing in things.items()),
-            self.image_path(index),
-            shape=shape,
-            lost=tuple(lost),
-        )
-
-
-def open_set(cvat: Path, images: Path) -> Cvat:
-    """See `Cvat`."""
-    return Cvat(cvat, images)
+            else:
+                lost.append(Lost(label, f"a {kind}", gap=kind != "tag"))
+        return [Thing(label, partial(_pixels, each, shape, where)) for (label, _), each in things.items()], lost
 
 
 def _pixels(shapes: Sequence[Shape], size: tuple[int, int], where: str) -> np.ndarray:

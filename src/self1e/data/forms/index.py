@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from self1e.data.forms import marked
+from self1e.data.classes import same_class
+from self1e.data.forms import Form, marked
 from self1e.data.forms.from_source import FromSource
 from self1e.data.forms.marked import Marked
 from self1e.data.masks import IGNORE
-from self1e.data.own_masks import IndexMapSource
+from self1e.data.own_masks import IGNORED, NOT_ASKED, IndexMapSource
 from self1e.files import write_atomically
 
 
@@ -22,6 +23,18 @@ class Writer(marked.Writer):
 
     Maps have 8 bits for up to 254 classes, and 16 for more.
     """
+
+    def __init__(self, form: Form, folder: Path, labels: Sequence[str], tolerance: float = 0.0) -> None:
+        """See `marked.Writer`.
+
+        Raises:
+            ValueError: When a label is a word that means no class in a list of classes.
+        """
+        super().__init__(form, folder, labels, tolerance)
+        if taken := [label for label in labels if same_class(label) in NOT_ASKED | IGNORED]:
+            raise ValueError(
+                f"in an index map {taken[0]!r} is no class, but where none is: choose another form or name"
+            )
 
     def write(self, file: Path, marked: Marked) -> None:
         pixels = np.zeros(marked.height_and_width(), np.uint8 if len(self.labels) < IGNORE else np.uint16)
@@ -36,7 +49,9 @@ class Writer(marked.Writer):
             out.write("".join(f"{name}\n" for name in names).encode("utf-8", "backslashreplace"))
 
 
-def open_set(masks: Path, images: Path, classes: Path, stored: bool = False) -> FromSource:
+class Reader(FromSource):
     """A folder of maps; see `IndexMapSource`."""
-    source = IndexMapSource(images, masks, classes, stored=stored)
-    return FromSource(source, images, source.phrases)
+
+    def __init__(self, masks: Path, images: Path, classes: Path, stored: bool = False) -> None:
+        source = IndexMapSource(images, masks, classes, stored=stored)
+        super().__init__(source, images, source.phrases)

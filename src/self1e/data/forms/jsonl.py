@@ -34,6 +34,8 @@ class Writer(marked.Writer):
                 out.writelines(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def open_set(jsonl: Path, stored: bool = False) -> FromSource:
+class Reader(FromSource):
     """A file of lines; see `OwnSource`."""
-    return FromSource(OwnSource(jsonl, stored=stored), jsonl.parent)
+
+    def __init__(self, jsonl: Path, stored: bool = False) -> None:
+        super().__init__(OwnSource(jsonl, stored=stored), jsonl.parent)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections import defaultdict
+import warnings
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PureWindowsPath
@@ -15,13 +16,12 @@ import numpy as np
 from PIL import Image
 
 from self1e.data.forms import marked
-from self1e.data.forms.marked import Marked, Thing
+from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing
 from self1e.data.forms.needs import package
 from self1e.data.json_records import read_json
 from self1e.data.masks import MaskError
-from self1e.data.records import DataError
+from self1e.data.records import Canvas, DataError
 from self1e.files import files_of_user, write_json
-from self1e.processing.images import read_head
 from self1e.segment.contours import mask_to_polygons
 
 VERSION = "6.3.1"
@@ -66,14 +66,14 @@ def beside(path: Path, folder: Path) -> str:
         return str(path.absolute())
 
 
-class LabelMe:
+class Reader(MarkedSet):
     """A folder of LabelMe's files, and folders in it. Shapes of one label and `group_id` are one thing.
 
     Polygons and rectangles are filled by supervision; masks are read; circles, lines and points are no masks here.
     """
 
     def __init__(self, labelme: Path, images: Path | None = None) -> None:
-        """Reads all files once for their pictures and labels.
+        """Reads all files once for their pictures and labels; JSON of other forms is passed over.
 
         Args:
             labelme: The folder.
@@ -81,64 +81,78 @@ class LabelMe:
                 the files have.
 
         Raises:
-            DataError: When there is no such folder, or no file of this form in it.
-            ImportError: Without supervision.
+            DataError: When there is no such folder, no file of this form or no outline in it; without supervision.
         """
         package("supervision")
-        files = files_of_user(labelme, "**/*.json")
-        self.name = labelme.name
-        self._files: list[tuple[Path, Path, str]] = []  # file, picture, name
+        self._files: list[Path] = []
+        pictures: list[Path | DataError] = []
+        kinds: Counter[str] = Counter()
         labels: set[str] = set()
-        for file in files:
-            tree = read_json(file, "cannot read {path}: {error}")
-            if not isinstance(tree, dict) or not isinstance(tree.get("shapes"), list) or not tree.get("imagePath"):
-                raise DataError(f"{file} is no file of LabelMe: it needs `shapes` and `imagePath`")
-            path = Path(PureWindowsPath(tree["imagePath"]).as_posix())  # Windows' separators, too
-            inside = file.parent.relative_to(labelme)
-            picture = file.parent / path if images is None else images / inside / path.name
-            self._files.append((file, picture, (inside / path.name).as_posix()))
-            labels |= {str(shape.get("label")) for shape in tree["shapes"]}
-        if not files:
+        for file in files_of_user(labelme, "**/*.json"):
+            try:
+                tree = read_json(file, "cannot read {path}: {error}")
+                if not isinstance(tree, dict) or not isinstance(tree.get("shapes"), list):
+                    continue
+                if not isinstance(name := tree.get("imagePath"), str) or not name:
+                    raise DataError(f"{file}: `imagePath` should be the path of a picture, not {name!r}")
+                path = Path(PureWindowsPath(name).as_posix())  # Windows' separators, too
+                pictures.append(
+                    file.parent / path if images is None else images / file.parent.relative_to(labelme) / path.name
+                )
+                for shape in _shapes(tree, file):
+                    labels.add(shape["label"])
+                    kinds[shape["shape_type"]] += 1
+            except DataError as error:
+                pictures[len(self._files) :] = [error]
+            self._files.append(file)
+        if not self._files:
             raise DataError(f"{labelme} has no files of LabelMe: give the folder of its .json files")
-        self.labels = sorted(labels)
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def image_path(self, index: int) -> Path:
-        return self._files[index][1]
+        if kinds["rectangle"]:
+            warnings.warn(
+                f"{labelme}: {kinds['rectangle']:,} of {kinds.total():,} shapes are rectangles, of which all that is "
+                "inside is the mask: if they are boxes around things, draw outlines",
+                stacklevel=2,
+            )
+        super().__init__(labelme.resolve().name, sorted(labels), pictures, images or labelme)
 
     def files(self) -> Iterator[Path]:
-        for file, image, _ in self._files:
-            yield from (image, file)
+        for file, image in zip(self._files, self._pictures, strict=True):
+            yield from (image, file) if isinstance(image, Path) else (file,)
 
-    def __getitem__(self, index: int) -> Marked:
-        file, image, name = self._files[index]
+    def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
+        file = self._files[index]
         things: defaultdict[tuple[str, Any], list[dict[str, Any]]] = defaultdict(list)
         lost = []
-        for number, shape in enumerate(read_json(file)["shapes"]):
-            label, kind, points = str(shape.get("label")), shape.get("shape_type", "polygon"), shape.get("points") or []
-            group = shape.get("group_id")
+        for number, shape in enumerate(_shapes(read_json(file), file)):
+            label, kind, count, group = shape["label"], shape["shape_type"], len(shape["points"]), shape["group_id"]
             if kind not in ("polygon", "rectangle", "mask"):
-                lost.append((label, f"a {kind}"))
-            elif len(points) < (3 if kind == "polygon" else 2):
-                lost.append(("", f"a {kind} of {len(points)} points"))
+                lost.append(Lost(label, f"a {kind}", gap=True))
+            elif count < (3 if kind == "polygon" else 2):
+                lost.append(Lost(label, f"a {kind} of {count} points"))
             else:
-                things[label, number if group is None else ("group", group)].append(shape | {"shape_type": kind})
-        return Marked(
-            name,
-            tuple(
-                Thing(label, partial(_pixels, shapes, image, str(file)), _score(shapes))
-                for (label, _), shapes in things.items()
-            ),
-            image,
-            lost=tuple(lost),
+                things[label, number if group is None else ("group", group)].append(shape)
+        made = [
+            Thing(label, partial(_pixels, shapes, canvas, str(file)), _score(shapes))
+            for (label, _), shapes in things.items()
+        ]
+        return made, lost
+
+
+def _shapes(tree: dict[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The shapes of a file with all their keys. Raises DataError when one is none, or its values are of other types."""
+    kinds = {"label": str, "points": list, "shape_type": str, "group_id": str | int | None}
+    found = []
+    for shape in tree["shapes"]:
+        if not isinstance(shape, dict):
+            raise DataError(f"{file}: a shape is {str(shape)[:60]}")
+        known: dict[str, Any] = (
+            {"points": [], "group_id": None} | shape | {"shape_type": shape.get("shape_type") or "polygon"}
         )
-
-
-def open_set(labelme: Path, images: Path | None = None) -> LabelMe:
-    """See `LabelMe`."""
-    return LabelMe(labelme, images)
+        for key, kind in kinds.items():
+            if not isinstance(known.get(key), kind):
+                raise DataError(f"{file}: the `{key}` of a shape is {str(known.get(key))[:60]}")
+        found.append(known)
+    return found
 
 
 def _score(shapes: Sequence[dict[str, Any]]) -> float | None:
@@ -146,7 +160,7 @@ def _score(shapes: Sequence[dict[str, Any]]) -> float | None:
     return float(score) if isinstance(score, int | float) else None
 
 
-def _pixels(shapes: Sequence[dict[str, Any]], image: Path, where: str) -> np.ndarray:
+def _pixels(shapes: Sequence[dict[str, Any]], canvas: Canvas, where: str) -> np.ndarray:
     """The union of shapes, bool[H, W].
 
     Raises:
@@ -154,7 +168,7 @@ def _pixels(shapes: Sequence[dict[str, Any]], image: Path, where: str) -> np.nda
     """
     from supervision.dataset.formats.labelme import labelme_shapes_to_detections
 
-    height, width = read_head(image).upright
+    height, width = canvas.head.upright
     inside = np.zeros((height, width), bool)
     for shape in shapes:
         try:

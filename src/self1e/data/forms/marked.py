@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from self1e.data.forms import Form
+from self1e.data.records import DRAW_OUTLINES, Canvas, DataError
 from self1e.processing.images import read_head
 
 
@@ -40,6 +44,20 @@ class Thing:
         return (self.mask() if callable(self.mask) else self.mask) == 1
 
 
+class Lost(NamedTuple):
+    """What a file says about a picture that cannot be told here.
+
+    Attributes:
+        label: The class that it shows to be there; "" if it is of none.
+        what: In a few words.
+        gap: Whether the mask of that class is not complete without it.
+    """
+
+    label: str
+    what: str
+    gap: bool = False
+
+
 @dataclass(frozen=True)
 class Marked:
     """A picture, and what is marked in it.
@@ -52,8 +70,7 @@ class Marked:
         shape: Height and width, pixels. None: those of `image`.
         picture: The picture itself, where there is no file.
         address: Where it was fetched from.
-        lost: What its file says about it that cannot be told here: the label, if the mask of that is not complete
-            without it, else ""; and what it is, in a few words.
+        lost: What its file says about it beside.
     """
 
     name: str
@@ -63,7 +80,7 @@ class Marked:
     shape: tuple[int, int] | None = None
     picture: Image.Image | None = None
     address: str = ""
-    lost: tuple[tuple[str, str], ...] = ()
+    lost: tuple[Lost, ...] = ()
 
     @property
     def present(self) -> list[Thing]:
@@ -82,19 +99,83 @@ class Marked:
         return read_head(self.image).upright
 
 
-class MarkedSet(Protocol):
+class MarkedSet:
     """A data set of one form, as it is read. Goes to other processes by pickle.
 
     Attributes:
         name: What reports call it.
         labels: All that things may be called, in the order of their numbers if they have some.
+        names: Of each picture the path below the folder of all, with "/" between the parts: no two are equal, and none
+            leads out of that folder.
     """
 
-    name: str
-    labels: Sequence[str]
+    def __init__(
+        self, name: str, labels: Iterable[str], pictures: Sequence[Path | DataError], folder: Path | None = None
+    ) -> None:
+        """Takes the pictures as they are listed.
+
+        Args:
+            name: See above.
+            labels: See above.
+            pictures: Each, or what is wrong with it.
+            folder: Below which they are named, if they all lie there; otherwise below the innermost one of all.
+
+        Raises:
+            DataError: When a picture is listed twice, or things are marked, but nothing has an outline.
+        """
+        self.name, self.labels = name, list(dict.fromkeys(labels))
+        self._pictures = list(pictures)
+        self.names = self._named(folder)
+        self._refuse_boxes()
+
+    def _named(self, folder: Path | None) -> list[str]:
+        places = {
+            index: Path(os.path.normpath(path.absolute()))
+            for index, path in enumerate(self._pictures)
+            if isinstance(path, Path)
+        }
+        root = None if folder is None else Path(os.path.normpath(folder.absolute()))
+        if root is None or not all(place.is_relative_to(root) for place in places.values()):
+            try:
+                root = Path(os.path.commonpath([place.parent for place in places.values()] or [Path()]))
+            except ValueError as error:  # several drives
+                raise DataError(f"{self.name}: its pictures have no folder in common: {error}") from error
+        names = [f"picture {index}" for index in range(len(self))]
+        for index, place in places.items():
+            names[index] = place.relative_to(root).as_posix()
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(f"{self.name}: {twice[0]} is listed several times: make one entry of them")
+        return names
+
+    def _refuse_boxes(self) -> None:
+        marks = 0
+        for index in range(len(self)):
+            with suppress(DataError):  # which is told when that picture is read
+                marked = self[index]
+                if marked.things:
+                    return
+                marks += sum(bool(each.label) for each in marked.lost)
+        if marks:
+            raise DataError(f"{self.name}: none of its {marks:,} annotations has an outline. {DRAW_OUTLINES}")
 
     def __len__(self) -> int:
         """How many pictures there are."""
+        return len(self._pictures)
+
+    def image_path(self, index: int) -> Path:
+        """The picture, without reading anything else.
+
+        Raises:
+            DataError: When it is not known.
+        """
+        picture = self._pictures[index]
+        if isinstance(picture, DataError):
+            raise picture
+        return picture
+
+    def files(self) -> Iterator[Path]:
+        """What it is read from, always in the same order: pictures, and the files in which they are marked."""
+        yield from (picture for picture in self._pictures if isinstance(picture, Path))
 
     def __getitem__(self, index: int) -> Marked:
         """Reads what is marked in a picture, but not the picture.
@@ -102,12 +183,24 @@ class MarkedSet(Protocol):
         Raises:
             DataError: When that is broken.
         """
+        image = self.image_path(index)
+        things, lost = self._read(index, Canvas(image))
+        return Marked(self.names[index], tuple(things), image, lost=tuple(lost))
 
-    def image_path(self, index: int) -> Path:
-        """The picture, without reading anything else."""
+    def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
+        """What is marked on a picture, and what is not told of it. Raises DataError when that is broken."""
+        raise NotImplementedError
 
-    def files(self) -> Iterator[Path]:
-        """What it is read from, always in the same order: pictures, and the files in which they are marked."""
+
+def listed(image_path: Callable[[int], Path], count: int) -> list[Path | DataError]:
+    """The pictures of a source: for each number below `count` where it is, or why that is not known."""
+    found: list[Path | DataError] = []
+    for index in range(count):
+        try:
+            found.append(image_path(index))
+        except DataError as error:
+            found.append(error)
+    return found
 
 
 class Writer:
@@ -131,6 +224,14 @@ class Writer:
         self.labels = list(labels)
         self.tolerance = tolerance
         self.numbers = {label: number for number, label in enumerate(self.labels)}
+
+    def files(self, stem: str, image: Path) -> list[Path]:
+        """What `write` makes of a picture, in place of what is there.
+
+        Raises:
+            OSError: When something is there that it does not replace.
+        """
+        return [self.form.path(self.folder, stem)] if self.form.file else []
 
     def write(self, file: Path, marked: Marked) -> None:
         """Writes the file of a picture, if it has one of its own, in place of what is there. Its folder must exist.

@@ -5,14 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+from self1e.data.records import DataError
+
 
 def package(name: str) -> ModuleType:
     """The package.
 
     Raises:
-        ImportError: When it is not installed; the message says how to get it.
+        DataError: When it is not installed; the message says how to get it.
     """
     try:
         return import_module(name)
     except ImportError as error:
-        raise ImportError(f"this form needs another package, {name}: pip install 'self1e[forms]'") from error
+        raise DataError(f"this form needs another package, {name}: pip install 'self1e[forms]'") from error

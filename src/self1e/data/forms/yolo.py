@@ -9,7 +9,7 @@ Readers look for labels beside the folder `images`, so that nothing has to be wr
 
 from __future__ import annotations
 
-import os
+import filecmp
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -20,12 +20,11 @@ import numpy as np
 import yaml
 
 from self1e.data.forms import marked
-from self1e.data.forms.marked import Marked, Thing
+from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing
 from self1e.data.forms.needs import package
 from self1e.data.masks import MaskError
-from self1e.data.records import DataError
-from self1e.files import files_of_user, pictures_among, text_of, write_atomically
-from self1e.processing.images import read_head
+from self1e.data.records import Canvas, DataError
+from self1e.files import as_listed, expand_name, files_of_user, pictures_among, text_of, write_atomically
 from self1e.segment.contours import mask_to_polygons
 
 
@@ -42,7 +41,30 @@ class Writer(marked.Writer):
                 lines.append(" ".join([str(self.numbers[thing.label]), *(f"{share:.7f}" for share in shares)]))
         with write_atomically(file, overwrite=True) as out:
             out.write("".join(f"{line}\n" for line in lines).encode())
-        self._place_picture(marked)
+        if marked.image is None:
+            place = self._place(f"{marked.stem}.png")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            assert marked.picture is not None
+            with write_atomically(place, overwrite=True) as out:
+                marked.picture.save(out, "PNG")
+        else:
+            self._place_picture(marked.stem, marked.image)
+
+    def files(self, stem: str, image: Path) -> list[Path]:
+        """See `marked.Writer`: the labels, and a link to the picture.
+
+        Raises:
+            FileExistsError: When another picture is in its place.
+        """
+        place = self._place(f"{stem}{image.suffix}")
+        if place.exists() and not place.is_symlink():
+            if not place.samefile(image) and not filecmp.cmp(place, image, shallow=False):
+                raise FileExistsError(f"{place} is there already, and is another picture than {image}: write elsewhere")
+            return super().files(stem, image)
+        return [*super().files(stem, image), place]
+
+    def _place(self, name: str) -> Path:
+        return self.folder / "images" / name
 
     def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
         tree = {
@@ -53,33 +75,19 @@ class Writer(marked.Writer):
         with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
             out.write(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
 
-    def _place_picture(self, marked: Marked) -> None:
-        """Puts the picture where readers look for it.
-
-        Raises:
-            FileExistsError: When another one is there.
-        """
-        suffix = Path(marked.name).suffix if marked.image is not None else ".png"
-        place = self.folder / "images" / f"{marked.stem}{suffix}"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if marked.image is None:
-            assert marked.picture is not None
-            with write_atomically(place, overwrite=True) as out:
-                marked.picture.save(out, "PNG")
-            return
-        target = marked.image.absolute()
-        try:
-            place.symlink_to(target)
-        except FileExistsError:
-            if not place.samefile(target) and place.read_bytes() != target.read_bytes():
-                raise FileExistsError(
-                    f"{place} is there already, and is another picture than {target}: write elsewhere"
-                ) from None
-        except OSError:  # no links on this file system, or for this user
-            shutil.copyfile(target, place)
+    def _place_picture(self, stem: str, image: Path) -> None:
+        """Puts the picture where readers look for it; see `files`."""
+        for place in self.files(stem, image)[1:]:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.unlink(missing_ok=True)  # a link of an earlier run
+            try:
+                place.symlink_to(image.absolute())
+            except OSError:  # no links on this file system, or for this user
+                with write_atomically(place) as out, image.open("rb") as file:
+                    shutil.copyfileobj(file, out)
 
 
-class Yolo:
+class Reader(MarkedSet):
     """The pictures of a split, with the polygons of their labels; a picture without labels has nothing in it.
 
     Lines are read and filled by supervision. A box is no mask: its class is not asked for in that picture.
@@ -93,8 +101,8 @@ class Yolo:
             split: Which of its keys to read: "train", "val" or "test".
 
         Raises:
-            DataError: When it cannot be read, has no such split, or that has no pictures.
-            ImportError: Without supervision.
+            DataError: When it cannot be read, has no such split, or that has no pictures or no outlines; without
+                supervision.
         """
         package("supervision")
         try:
@@ -104,62 +112,49 @@ class Yolo:
         names = tree.get("names") if isinstance(tree, dict) else None
         if isinstance(names, list):
             names = dict(enumerate(names))
-        if not isinstance(names, dict) or not names:
-            raise DataError(f"{yolo} needs the `names` of classes")
+        if not isinstance(names, dict) or not names or not all(isinstance(number, int) for number in names):
+            raise DataError(f"{yolo} needs the `names` of classes, a list or `0: dog` and so on, not {names!r}")
         if "kpt_shape" in tree:
             raise DataError(f"{yolo} is about keypoints (`kpt_shape`), which are no masks")
         places = tree.get(split)
         if not places:
             raise DataError(f"{yolo} has no split {split!r}: it has {', '.join(map(str, tree))}")
-        self._names = {int(number): str(name) for number, name in names.items()}
-        self.labels = [self._names[number] for number in sorted(self._names)]
-        self.name, self._file = yolo.parent.name, yolo
-        base = yolo.parent / (tree.get("path") or "")
-        pictures = [
-            each for place in (places if isinstance(places, list) else [places]) for each in _listed(base, place)
-        ]
+        self._names, self._file = {number: str(name) for number, name in sorted(names.items())}, yolo
+        base = yolo.parent / expand_name(str(tree.get("path") or ""))
+        several = places if isinstance(places, list) else [places]
+        pictures = list(dict.fromkeys(each for place in several for each in _listed(base, str(place))))
         if not pictures:
             raise DataError(f"{yolo}: there are no pictures in {places} below {base}")
-        common = Path(os.path.commonpath([picture.parent for picture in pictures]))
-        self._pictures = [(picture, picture.relative_to(common).as_posix()) for picture in pictures]
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def image_path(self, index: int) -> Path:
-        return self._pictures[index][0]
+        super().__init__(yolo.resolve().parent.name, self._names.values(), pictures)
 
     def files(self) -> Iterator[Path]:
         yield self._file
-        for image, _ in self._pictures:
+        for image in super().files():
             yield from (image, labels_of(image))
 
-    def __getitem__(self, index: int) -> Marked:
-        image, name = self._pictures[index]
-        file = labels_of(image)
+    def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
+        file = labels_of(canvas.image)
         try:
-            lines = [line for line in file.read_text("utf-8").splitlines() if line.strip()] if file.exists() else []
+            lines = text_of(file.read_bytes()).splitlines() if file.exists() else []
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read {file}: {error}") from error
         things, lost = [], []
         for number, line in enumerate(lines, start=1):
-            values = line.split()
+            if not (values := line.split()):
+                continue
             try:
                 label = self._names[int(float(values[0]))]
-            except (ValueError, KeyError):
+            except (ValueError, OverflowError, KeyError):
                 raise DataError(f"{file}, line {number}: there is no class {values[0]}") from None
-            if len(values) in (5, 6):
-                lost.append((label, "a box"))
-            elif len(values) < 7:
-                lost.append(("", "a polygon of less than 3 points"))
+            if strange := [value for value in values[1:] if not _is_share(value)]:
+                lost.append(Lost(label, f"line {number}, where {strange[0]} is no share of a side,", gap=True))
+            elif len(values) in (5, 6):
+                lost.append(Lost(label, "a box", gap=True))
+            elif len(values) < 7 or len(values) % 2 == 0:
+                lost.append(Lost(label, f"line {number}, a polygon of {len(values) - 1} numbers,"))
             else:
-                things.append(Thing(label, partial(_pixels, line, image, f"{file}, line {number}")))
-        return Marked(name, tuple(things), image, lost=tuple(lost))
-
-
-def open_set(yolo: Path, split: str = "train") -> Yolo:
-    """See `Yolo`."""
-    return Yolo(yolo, split)
+                things.append(Thing(label, partial(_pixels, line, canvas, f"{file}, line {number}")))
+        return things, lost
 
 
 def labels_of(image: Path) -> Path:
@@ -176,24 +171,33 @@ def labels_of(image: Path) -> Path:
     return Path(*parts)
 
 
-def _listed(base: Path, place: Any) -> Iterator[Path]:
+def _listed(base: Path, place: str) -> Iterator[Path]:
     """The pictures of a folder and the folders in it, or of a list of paths, one a line."""
-    path = base / str(place)
+    path = base / as_listed(place, base)
+    if place.startswith("../") and not path.exists():  # as Roboflow writes it, and ultralytics reads it
+        path = base / place.removeprefix("../")
     if path.suffix == ".txt":
         try:
             lines = text_of(path.read_bytes()).splitlines()
         except (OSError, ValueError) as error:
             raise DataError(f"cannot read the list of pictures {path}: {error}") from error
-        yield from (path.parent / line.strip() for line in lines if line.strip())
+        yield from (path.parent / as_listed(line.strip(), path.parent) for line in lines if line.strip())
     else:
         yield from pictures_among(files_of_user(path, "**/*"))
 
 
-def _pixels(line: str, image: Path, where: str) -> np.ndarray:
+def _is_share(value: str) -> bool:
+    try:
+        return abs(float(value)) < 100
+    except ValueError:
+        return False
+
+
+def _pixels(line: str, canvas: Canvas, where: str) -> np.ndarray:
     """The inside of a polygon, bool[H, W]. Raises MaskError when it is none."""
     from supervision.dataset.formats.yolo import yolo_annotations_to_detections
 
     try:
-        return yolo_annotations_to_detections([line], read_head(image).upright[::-1], with_masks=True).mask[0]
+        return yolo_annotations_to_detections([line], canvas.head.upright[::-1], with_masks=True).mask[0]
     except (ValueError, OverflowError) as error:
         raise MaskError(f"{where}: {error}") from error
