@@ -298,3 +298,206 @@ def test_files_of_each_form_are_known(photos: Path, tmp_path: Path) -> None:
         ({"results": str(tmp_path), "images": str(photos)}, {photos / "a.png", tmp_path / "a.0.json"}),
     ):
         assert expected <= set(open_own(entry).files())
+
+
+def triangle(label: str = "dog") -> dict[str, Any]:
+    return shape(label, [[1, 1], [6, 1], [6, 4]])
+
+
+def test_what_has_no_mask_is_not_said_to_be_absent(photos: Path) -> None:
+    """A point, a box or a tag of a cat says that a cat is there."""
+    stubs = [shape("cat", [[1, 1], [2, 2]]), triangle()]
+    write_labelme(photos / "a.json", "a.png", stubs)
+    write_labelme(photos / "deep/b.json", "b.png", [triangle("cow"), triangle("cat")])
+    yolo = write_yolo(photos.parent / "yolo", f"{line(0, 1, 1, 3, 3)}\n2 0.1 0.1 0.2 0.2", names=["dog", "cow", "cat"])
+    shapes = '<polygon label="cat" points="1,1;2,2"/><polygon label="dog" points="1,1;4,1;4,4"/><tag label="cow"/>'
+    (photos.parent / "a.xml").write_text(CVAT.replace('<tag label="sunny"/>', f'{shapes}<tag label="unicorn"/>'))
+    for entry, absent in (
+        ({"labelme": str(photos)}, {"cow"}),
+        ({"yolo": str(yolo)}, {"cow"}),
+        ({"cvat": str(photos.parent / "a.xml"), "images": str(photos)}, set()),
+    ):
+        record = open_own(entry | {"absent_classes": 9})[0]
+        assert {query.text for query in record.queries if query.absent} == absent, entry
+        assert {query.text for query in record.queries if not query.absent} >= {"dog"}
+        assert any("cat" in each for each in record.dropped) or "cvat" in entry
+
+
+def test_sets_of_boxes_have_nothing_to_learn_from(photos: Path) -> None:
+    yolo = write_yolo(photos.parent / "yolo", "0 0.1 0.1 0.2 0.2\n1 0.1 0.1 0.2 0.2")
+    write_labelme(photos / "a.json", "a.png", [shape("dog", [[1, 1], [2, 2]], "circle")] * 2)
+    head, _, _ = CVAT.partition("<polygon")
+    (photos.parent / "a.xml").write_text(f'{head}<box label="dog"/><tag label="sunny"/></image></annotations>')
+    for entry in (
+        {"labelme": str(photos)},
+        {"yolo": str(yolo)},
+        {"cvat": str(photos.parent / "a.xml"), "images": str(photos)},
+    ):
+        with pytest.raises(DataError, match=r"none of its 2 annotations has an outline\. Masks are learnt from .*SAM"):
+            open_own(entry)
+    (yolo.parent / "labels/train/a.txt").unlink()
+    assert open_own({"yolo": str(yolo)})[0].queries == ()  # nothing is marked: nothing is missing
+
+
+def test_rectangles_are_told_of(photos: Path) -> None:
+    write_labelme(photos / "a.json", "a.png", [shape("dog", [[1, 1], [2, 2]], "rectangle"), triangle()])
+    with pytest.warns(UserWarning, match="1 of 2 shapes are rectangles, .* draw outlines"):
+        open_own({"labelme": str(photos)})
+
+
+@pytest.mark.parametrize(
+    ("tree", "what"),
+    [
+        ({"shapes": [None], "imagePath": "b.png"}, "a shape is None"),
+        ({"shapes": [], "imagePath": 5}, "`imagePath` should be the path of a picture, not 5"),
+        ({"shapes": [{"label": "dog", "points": 5}], "imagePath": "b.png"}, "the `points` of a shape is 5"),
+        ({"shapes": [triangle() | {"group_id": [1]}], "imagePath": "b.png"}, r"the `group_id` of a shape is \[1\]"),
+        ({"shapes": [triangle() | {"label": None}], "imagePath": "b.png"}, "the `label` of a shape is None"),
+        ("{", "cannot read"),
+    ],
+)
+def test_one_odd_file_of_labelme_is_one_broken_record(photos: Path, tree: Any, what: str) -> None:
+    write_labelme(photos / "a.json", "a.png", [triangle() | {"shape_type": None}])
+    (photos / "deep/b.json").write_text(tree if isinstance(tree, str) else json.dumps(tree))
+    for name in ("coco.json", "report.json"):
+        (photos / name).write_text('{"images": []}')
+    source = open_own({"labelme": str(photos)})
+    assert len(source) == 2 and [query.text for query in source[0].queries] == ["dog"]
+    with pytest.raises(DataError, match=rf"b\.json.*{what}|{what}.*b\.json"):
+        source[1]
+    assert set(source.files()) == {photos / "a.png", photos / "a.json", photos / "deep/b.json"} | (
+        {photos / "deep/b.png"} if isinstance(tree, dict) and tree["imagePath"] == "b.png" else set()
+    )
+
+
+def test_pictures_of_several_folders_keep_their_names_apart(tmp_path: Path) -> None:
+    """Also where they lie outside of the folder of what is marked in them, or in one whose name begins with dots."""
+    for number, folder in enumerate(("x", "..y")):
+        (tmp_path / folder).mkdir()
+        Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / folder / "1.png")
+        write_labelme(tmp_path / "labels" / f"{number}.json", f"../{folder}/1.png", [triangle()])
+    source = open_own({"labelme": str(tmp_path / "labels")})
+    assert [source[i].id for i in range(2)] == ["x/1.png", "..y/1.png"]
+    (tmp_path / "labels/2.json").write_text((tmp_path / "labels/0.json").read_text())
+    with pytest.raises(DataError, match=r"labels: x/1\.png is listed several times"):
+        open_own({"labelme": str(tmp_path / "labels")})
+
+
+def test_yolo_as_others_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Roboflow's `../` beside the file, the home folder, lists of Windows, and of absolute and relative paths."""
+    file = write_yolo(tmp_path / "yolo", line(0, 1, 1, 3, 3))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    names = {"names": ["dog"]}
+    (file.parent / "windows.txt").write_text("images\\train\\a.png\n")
+    (file.parent / "both.txt").write_text(f"{file.parent}/images/train/a.png\nimages/train/deep/b.png\n")
+    for tree, count in (
+        ({"train": "../images/train"}, 2),
+        ({"train": "images/train", "path": "~/yolo"}, 2),
+        ({"train": "windows.txt"}, 1),
+        ({"train": "both.txt"}, 2),
+        ({"train": ["images/train", "images/train/deep"]}, 2),  # a picture that is listed twice
+    ):
+        file.write_text(yaml.safe_dump(tree | names))
+        source = open_own({"yolo": str(file)})
+        assert len(source) == count and asked(source, 0) == {"dog": [1, 1, 3, 3]}, tree
+        assert source.name == "yolo"
+
+
+@pytest.mark.parametrize(
+    ("bad", "what"),
+    [
+        ("0 nan 0 1 0 1 1", "line 1, where nan is no share of a side, is no mask"),
+        ("0 0 x 1 0 1 1", "line 1, where x is no share of a side, is no mask"),
+        ("0 1e30 0 1 0 1 1", "line 1, where 1e30 is no share of a side, is no mask"),
+        ("0 0 0 1 0 1 1 0.5", "line 1, a polygon of 7 numbers, is no mask"),
+    ],
+)
+def test_a_bad_line_of_yolo_is_left_out_and_told(tmp_path: Path, bad: str, what: str) -> None:
+    file = write_yolo(tmp_path / "yolo", f"\ufeff{bad}\n{line(1, 1, 1, 3, 3)}\n")
+    source = open_own({"yolo": str(file), "absent_classes": 9})
+    assert asked(source, 0) == {"fire hydrant": [1, 1, 3, 3], "cat": []}
+    (dropped,) = source[0].dropped
+    assert dropped.startswith("'dog'") and what in dropped
+
+
+def test_names_of_cvat_as_they_are_written_on_windows(photos: Path) -> None:
+    (photos.parent / "a.xml").write_text(CVAT.replace("deep/b.png", "deep\\b.png").replace('"a.png"', '""'))
+    source = open_own({"cvat": str(photos.parent / "a.xml"), "images": str(photos)})
+    assert source[1].id == "deep/b.png" and source.image_path(1).is_file()
+    with pytest.raises(DataError, match=r"a\.xml: a picture has no name"):
+        source[0]
+
+
+def test_a_picture_that_was_resized_since_is_no_longer_the_one(photos: Path) -> None:
+    (photos.parent / "a.xml").write_text(CVAT)
+    Image.new("RGB", (2 * WIDTH, HEIGHT)).save(photos / "a.png")
+    record = open_own({"cvat": str(photos.parent / "a.xml"), "images": str(photos)})[0]
+    with pytest.raises(DataError, match=r"a\.png, '(dog|cat)': the mask is 12 x 8, the picture 24 x 8 pixels"):
+        to_example(record, np.random.default_rng(0))
+
+
+def write_result(file: Path, image: str, name: str, each: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps({"image": image, "file_name": name} | each))
+
+
+def test_results_of_one_file_name_are_of_their_own_pictures(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs, each of a folder of its own."""
+    monkeypatch.chdir(photos.parent)
+    for folder, column in (("one", 1), ("two", 7)):
+        Path(folder).mkdir()
+        Image.new("RGB", (WIDTH, HEIGHT)).save(f"{folder}/1.png")
+        write_result(Path("out", folder, "1.json"), f"{folder}/1.png", "1.png", result("a dog", 0.9, column, 1, 9, 2))
+    source = open_own({"results": "out"})
+    assert [source[i].id for i in range(2)] == ["one/1.png", "two/1.png"]
+    assert [asked(source, i) for i in range(2)] == [{"a dog": [1, 1, 9, 2]}, {"a dog": [7, 1, 9, 2]}]
+    with pytest.raises(DataError, match=r"one/1\.png and two/1\.png would both be photos/1\.png: leave `images` out"):
+        open_own({"results": "out", "images": "photos"})
+    monkeypatch.chdir("out")
+    assert open_own({"results": "."}).name == "out"
+
+
+def test_one_odd_result_is_one_broken_record(photos: Path) -> None:
+    out = photos.parent / "out"
+    write_result(out / "a.json", "a.png", "a.png", result("a dog", 0.9, 1, 1, 2, 2) | {"masks": [None]})
+    write_result(out / "b.json", "b.png", "deep/b.png", result("a dog", 0.9, 1, 1, 2, 2))
+    (out / "c.json").write_text("{")
+    source = open_own({"results": str(out), "images": str(photos)})
+    assert len(source) == 3 and asked(source, 1) == {"a dog": [1, 1, 2, 2]}
+    for index, what in ((0, r"a\.json: is no result that can be read"), (2, r"cannot read .*c\.json")):
+        with pytest.raises(DataError, match=what):
+            source[index]
+
+
+def test_scores_of_labelme_and_coco_count(photos: Path) -> None:
+    """What is not sure is neither asked for nor said to be absent, in every form that has scores."""
+    write_labelme(photos / "a.json", "a.png", [triangle() | {"score": 0.4}, triangle("cat") | {"score": 0.9}])
+    polygon = [1, 1, 6, 1, 6, 4, 1, 4]
+    scores = enumerate((0.4, 0.9, None), start=1)
+    tree = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [
+            {"image_id": 1, "category_id": number, "segmentation": [polygon], "score": score}
+            for number, score in scores
+        ],
+        "categories": [{"id": number, "name": name} for number, name in enumerate(("dog", "cat", "cow"), start=1)],
+    }
+    (photos.parent / "coco.json").write_text(json.dumps(tree))
+    for entry, texts in (
+        ({"labelme": str(photos)}, ["cat"]),
+        ({"coco": str(photos.parent / "coco.json"), "images": str(photos)}, ["cat", "cow"]),
+    ):
+        source = open_own(entry | {"min_score": 0.5, "absent_classes": 9})
+        assert [query.text for query in source[0].queries] == texts
+        assert source[0].dropped == ("'dog' is not asked for: its score is below min_score",)
+
+
+def test_the_head_of_a_picture_is_read_once(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import self1e.data.records as records
+
+    write_labelme(photos / "a.json", "a.png", [triangle(), triangle(), triangle("cat"), triangle("cow")])
+    read: list[Path] = []
+    monkeypatch.setattr(records, "read_head", lambda path, head=records.read_head: (read.append(path), head(path))[1])
+    for query in open_own({"labelme": str(photos)})[0].queries:
+        assert query.mask().any()
+    assert read == [photos / "a.png"]  # by the queries together

@@ -61,7 +61,7 @@ class AskedThings:
         """
         marked = self._things[index]
         image = self.image_path(index)
-        canvas = Canvas(image)
+        canvas = marked.canvas or Canvas(image)
         unclear = {same_class(each.label) for each in marked.lost if each.gap}
         dropped = [
             f"{each.label!r}{' is not asked for' if each.gap else ''}: {each.what} is no mask" for each in marked.lost

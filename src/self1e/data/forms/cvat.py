@@ -60,6 +60,7 @@ class Reader(MarkedSet):
             images / as_listed(name, images) if name else DataError(f"{cvat}: a picture has no name") for name in names
         ]
         super().__init__(cvat.stem, labels, pictures, images)
+        self.refuse_boxes()
 
     def files(self) -> Iterator[Path]:
         yield self._file

@@ -8,6 +8,7 @@ import os
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -91,19 +92,18 @@ class Reader(MarkedSet):
         for file in files_of_user(labelme, "**/*.json"):
             try:
                 tree = read_json(file, "cannot read {path}: {error}")
+            except DataError as error:
+                pictures.append(error)
+            else:
                 if not isinstance(tree, dict) or not isinstance(tree.get("shapes"), list):
                     continue
-                if not isinstance(name := tree.get("imagePath"), str) or not name:
-                    raise DataError(f"{file}: `imagePath` should be the path of a picture, not {name!r}")
-                path = Path(PureWindowsPath(name).as_posix())  # Windows' separators, too
                 pictures.append(
-                    file.parent / path if images is None else images / file.parent.relative_to(labelme) / path.name
+                    _picture(tree, file, None if images is None else images / file.parent.relative_to(labelme))
                 )
-                for shape in _shapes(tree, file):
-                    labels.add(shape["label"])
-                    kinds[shape["shape_type"]] += 1
-            except DataError as error:
-                pictures[len(self._files) :] = [error]
+                with suppress(DataError):  # which is told when the picture is read
+                    for shape in _shapes(tree, file):
+                        labels.add(shape["label"])
+                        kinds[shape["shape_type"]] += 1
             self._files.append(file)
         if not self._files:
             raise DataError(f"{labelme} has no files of LabelMe: give the folder of its .json files")
@@ -114,6 +114,7 @@ class Reader(MarkedSet):
                 stacklevel=2,
             )
         super().__init__(labelme.resolve().name, sorted(labels), pictures, images or labelme)
+        self.refuse_boxes()
 
     def files(self) -> Iterator[Path]:
         for file, image in zip(self._files, self._pictures, strict=True):
@@ -136,6 +137,14 @@ class Reader(MarkedSet):
             for (label, _), shapes in things.items()
         ]
         return made, lost
+
+
+def _picture(tree: dict[str, Any], file: Path, folder: Path | None) -> Path | DataError:
+    """The picture of a file: where that says, or in a folder."""
+    if not isinstance(name := tree.get("imagePath"), str) or not name:
+        return DataError(f"{file}: `imagePath` should be the path of a picture, not {name!r}")
+    path = Path(PureWindowsPath(name).as_posix())  # Windows' separators, too
+    return file.parent / path if folder is None else folder / path.name
 
 
 def _shapes(tree: dict[str, Any], file: Path) -> list[dict[str, Any]]:

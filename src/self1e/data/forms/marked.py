@@ -15,7 +15,6 @@ from PIL import Image
 
 from self1e.data.forms import Form
 from self1e.data.records import DRAW_OUTLINES, Canvas, DataError
-from self1e.processing.images import read_head
 
 
 @dataclass(frozen=True)
@@ -71,6 +70,7 @@ class Marked:
         picture: The picture itself, where there is no file.
         address: Where it was fetched from.
         lost: What its file says about it beside.
+        canvas: Of `image`, where it is read already.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Marked:
     picture: Image.Image | None = None
     address: str = ""
     lost: tuple[Lost, ...] = ()
+    canvas: Canvas | None = None
 
     @property
     def present(self) -> list[Thing]:
@@ -96,7 +97,7 @@ class Marked:
         if self.shape is not None:
             return self.shape
         assert self.image is not None  # or its shape is given
-        return read_head(self.image).upright
+        return (self.canvas or Canvas(self.image)).head.upright
 
 
 class MarkedSet:
@@ -121,12 +122,11 @@ class MarkedSet:
             folder: Below which they are named, if they all lie there; otherwise below the innermost one of all.
 
         Raises:
-            DataError: When a picture is listed twice, or things are marked, but nothing has an outline.
+            DataError: When a picture is listed twice.
         """
         self.name, self.labels = name, list(dict.fromkeys(labels))
         self._pictures = list(pictures)
         self.names = self._named(folder)
-        self._refuse_boxes()
 
     def _named(self, folder: Path | None) -> list[str]:
         places = {
@@ -147,7 +147,8 @@ class MarkedSet:
             raise DataError(f"{self.name}: {twice[0]} is listed several times: make one entry of them")
         return names
 
-    def _refuse_boxes(self) -> None:
+    def refuse_boxes(self) -> None:
+        """Raises DataError when things are marked, but nothing has an outline."""
         marks = 0
         for index in range(len(self)):
             with suppress(DataError):  # which is told when that picture is read
@@ -184,8 +185,9 @@ class MarkedSet:
             DataError: When that is broken.
         """
         image = self.image_path(index)
-        things, lost = self._read(index, Canvas(image))
-        return Marked(self.names[index], tuple(things), image, lost=tuple(lost))
+        canvas = Canvas(image)
+        things, lost = self._read(index, canvas)
+        return Marked(self.names[index], tuple(things), image, lost=tuple(lost), canvas=canvas)
 
     def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
         """What is marked on a picture, and what is not told of it. Raises DataError when that is broken."""

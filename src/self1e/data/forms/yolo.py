@@ -126,6 +126,7 @@ class Reader(MarkedSet):
         if not pictures:
             raise DataError(f"{yolo}: there are no pictures in {places} below {base}")
         super().__init__(yolo.resolve().parent.name, self._names.values(), pictures)
+        self.refuse_boxes()
 
     def files(self) -> Iterator[Path]:
         yield self._file
