@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +181,202 @@ def test_nothing_is_replaced_unless_asked(coco: str, cli: Cli) -> None:
         ("coco=instances.json,images=photos", "overlay=out", ["overlay=out", "forms are labelme"]),
         ("coco=instances.json,images=photos", "yolo", ["is no form and folder"]),
         ("results=photos,min_score=x", "yolo=out", ["`min_score` is a number from 0 to 1, not 'x'"]),
+        ("results=photos,min_score=80", "yolo=out", ["`min_score` is a number from 0 to 1, not 80.0"]),
+        ("results=photos,min_score=nan", "yolo=out", ["`min_score` is a number from 0 to 1, not nan"]),
+        ("labelme=a,labelme=b", "yolo=out", ["says labelme twice"]),
+        ("cvat=a.xml", "yolo=out", ["`cvat` needs `images` beside it"]),
     ],
 )
 def test_bad_usage(coco: str, cli: Cli, source: str, target: str, words: list[str]) -> None:
     assert_one_sentence(cli("data", "convert", source, target), *words)
+
+
+def instances(file: str, pictures: list[str], label: str = "dog", *others: str, **of_picture: Any) -> None:
+    """A COCO file in which each picture shows a box of the label, and others are categories, too."""
+    tree = {
+        "images": [{"id": n, "file_name": name} | of_picture for n, name in enumerate(pictures)],
+        "annotations": [
+            {"image_id": n, "category_id": 1, "segmentation": [box(0, 0, 9, 9)]} for n in range(len(pictures))
+        ],
+        "categories": [{"id": n, "name": name} for n, name in enumerate((label, *others), start=1)],
+    }
+    Path(file).write_text(json.dumps(tree))
+
+
+def content(folder: str) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def test_a_space_behind_a_comma_is_nothing(coco: str, cli: Cli) -> None:
+    assert cli("data", "convert", coco.replace(",", ", "), "labelme=out").code == 0
+
+
+@pytest.mark.parametrize("name", ["../photos/a.png", "..\\photos\\a.png"])
+@pytest.mark.parametrize("form", ["labelme", "yolo", "index", "coco", "jsonl"])
+def test_nothing_is_written_outside_of_the_folder(name: str, form: str, coco: str, cli: Cli) -> None:
+    Path("lists").mkdir()
+    instances("lists/c.json", [name])
+    before = content("photos")
+    assert cli("data", "convert", "coco=lists/c.json,images=lists", f"{form}=.", "--overwrite").code == 0
+    assert content("photos") == before
+    made = {"labelme": "labelme/a.json", "yolo": "labels/a.txt", "index": "masks/a.png"}
+    assert all(Path(file).is_file() for key, file in made.items() if key == form)
+    if form == "coco":
+        assert json.loads(Path("coco.json").read_text())["images"][0]["file_name"] == "a.png"
+
+
+def test_what_is_read_is_not_written_over(coco: str, cli: Cli) -> None:
+    assert cli("data", "convert", coco, "yolo=out").code == 0
+    before = content("out")
+    outcome = cli("data", "convert", "yolo=out/data.yaml", "yolo=out", "--overwrite")
+    assert_one_sentence(outcome, "is what is read: write elsewhere")
+    assert content("out") == before
+
+
+def test_pictures_in_place_stay_as_they_are(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_picture(Path("ds/images/a.png"), 1, (WIDTH, HEIGHT))
+    instances("c.json", ["a.png"])
+    for more in ([], ["--overwrite"]):
+        assert cli("data", "convert", "coco=c.json,images=ds/images", "yolo=ds", *more).code == 0
+        assert not Path("ds/images/a.png").is_symlink()
+    assert masks({"yolo": "ds/data.yaml"})["a.png"].keys() == {"dog"}
+
+
+@pytest.mark.parametrize("form", ["yolo", "labelme", "index"])
+def test_two_data_sets_do_not_mix(form: str, coco: str, cli: Cli) -> None:
+    """What is left of an earlier one would be read with the classes of this one."""
+    instances("one.json", ["a.png"], "dog", "boat")
+    instances("two.json", ["deep/b.png"], "cat", "horse")
+    assert cli("data", "convert", "coco=one.json,images=photos", f"{form}=out").code == 0
+    before = content("out")
+    for more in ([], ["--overwrite"]):
+        outcome = cli("data", "convert", "coco=two.json,images=photos", f"{form}=out", *more)
+        assert_one_sentence(outcome, "are of no picture of this data set", "remove what an earlier run wrote")
+    assert content("out") == before
+
+
+def test_a_picture_that_is_broken_now_leaves_no_older_labels(coco: str, cli: Cli) -> None:
+    assert cli("data", "convert", coco, "yolo=out").code == 0
+    assert Path("out/labels/a.txt").is_file() and Path("out/images/a.png").is_symlink()
+    Path("photos/a.png").write_bytes(b"")
+    assert cli("data", "convert", coco, "yolo=out", "--overwrite").code == 2
+    assert not Path("out/labels/a.txt").exists() and not Path("out/images/a.png").is_symlink()
+    assert Path("photos/a.png").exists()
+
+
+def test_pictures_of_one_stem_cannot_share_an_index_map(coco: str, cli: Cli) -> None:
+    save_picture(Path("photos/a.jpg"), 9, (WIDTH, HEIGHT))
+    instances("c.json", ["a.jpg", "a.png"])
+    assert_one_sentence(cli("data", "convert", "coco=c.json,images=photos", "index=out"), "a.png", "rename one of them")
+    assert not Path("out").exists()
+    assert cli("data", "convert", "coco=c.json,images=photos", "yolo=out").code == 0
+    assert Path("out/images/a.jpg").exists() and Path("out/images/a-2.png").exists()
+
+
+@pytest.mark.parametrize("label", ["Background", "void", "ignore", "unlabeled"])
+def test_classes_that_mean_no_class_in_index_maps(label: str, coco: str, cli: Cli) -> None:
+    instances("c.json", ["a.png"], label)
+    outcome = cli("data", "convert", "coco=c.json,images=photos", "index=out")
+    assert_one_sentence(outcome, repr(label), "choose another form or name")
+
+
+def test_pictures_that_are_not_there_are_told(coco: str, cli: Cli) -> None:
+    shapes = '<polygon label="dog" points="1,1;9,1;9,9"/>'
+    picture = f'<image name="a.png" width="{WIDTH}" height="{HEIGHT}">{shapes}</image>'
+    Path("a.xml").write_text(f"<annotations>{picture}</annotations>")
+    outcome = cli("data", "convert", "cvat=a.xml,images=nowhere", "yolo=out")
+    assert outcome.code == 2 and "a.png: [Errno 2] No such file" in outcome.err
+    assert not Path("out/images/a.png").is_symlink()
+    save_picture(Path("photos/a.png"), 1, (2 * WIDTH, HEIGHT))  # another size than when it was marked
+    outcome = cli("data", "convert", "cvat=a.xml,images=photos", "index=out2")
+    assert outcome.code == 2 and "the mask is 40 x 30, the picture 80 x 30 pixels" in outcome.err
+
+
+def test_coco_files_are_read_as_in_training(coco: str, cli: Cli) -> None:
+    """Ids as text in one place, no file name, sizes of 0 and far too large."""
+    instances("c.json", ["a.png", "deep/b.png", "deep/c.png"], height=0, width=0)
+    tree = json.loads(Path("c.json").read_text())
+    for image in tree["images"]:
+        image["id"] = str(image["id"])
+    tree["annotations"][0]["category_id"] = "1"
+    tree["annotations"].append({"image_id": 0, "category_id": 1, "segmentation": [[]], "bbox": [1, 1, 2, 2]})
+    del tree["images"][1]["file_name"]
+    tree["images"][2] |= {"height": 60_000, "width": 60_000}
+    Path("c.json").write_text(json.dumps(tree))
+    outcome = cli("data", "convert", "coco=c.json,images=photos", "jsonl=out")
+    assert outcome.code == 2 and "1 pictures with 1 things" in outcome.out and "1  a box" in outcome.out
+    assert "picture 1: has no `file_name`" in outcome.err and "60000 x 60000 pixels are more than" in outcome.err
+    (line,) = map(json.loads, Path("out/data.jsonl").read_text().splitlines())
+    assert (line["image"], line["prompt"]) == ("../photos/a.png", "dog")
+
+
+def test_a_package_that_is_missing_is_named(coco: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    assert_one_sentence(cli("data", "convert", "labelme=photos", "coco=out"), "pip install 'self1e[forms]'")
+
+
+def test_yolo_pictures_are_copied_whole_or_not_at_all(coco: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there can be no links."""
+
+    def no_links(*_: Any) -> None:
+        raise OSError("no links here")
+
+    def cut(file: Any, out: Any) -> None:
+        out.write(file.read(10))
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Path, "symlink_to", no_links)
+    with monkeypatch.context() as context:
+        context.setattr("shutil.copyfileobj", cut)
+        assert_one_sentence(cli("data", "convert", coco, "yolo=out"), "the disk is full")
+    assert not list(Path("out/images").rglob("*.png"))
+    for more in (["--overwrite"], ["--overwrite"]):
+        assert cli("data", "convert", coco, "yolo=out", *more).code == 0
+    assert Path("out/images/a.png").read_bytes() == Path("photos/a.png").read_bytes()
+
+
+def test_another_picture_in_the_place_of_one_is_told_before_anything_is_written(coco: str, cli: Cli) -> None:
+    assert cli("data", "convert", coco, "yolo=out").code == 0
+    before = content("out")
+    save_picture(Path("other/deep/c.png"), 7, (WIDTH, HEIGHT))
+    for name in ("a.png", "deep/b.png"):
+        save_picture(Path("other") / name, 7, (WIDTH, HEIGHT))
+    assert_one_sentence(cli("data", "convert", coco.replace("photos", "other"), "yolo=out"), "exists already")
+    assert content("out") == before
+    assert cli("data", "convert", coco.replace("photos", "other"), "yolo=out", "--overwrite").code == 0
+    assert Path("out/images/a.png").samefile("other/a.png")  # a link that we made is made anew
+    Path("out/images/deep/c.png").unlink()
+    save_picture(Path("out/images/deep/c.png"), 8, (WIDTH, HEIGHT))
+    Path("out/labels/a.txt").write_text("mine")
+    outcome = cli("data", "convert", coco, "yolo=out", "--overwrite")
+    assert_one_sentence(outcome, "out/images/deep/c.png is there already, and is another picture than")
+    assert Path("out/labels/a.txt").read_text() == "mine"
+
+
+def test_pictures_of_one_name_in_several_folders(coco: str, cli: Cli) -> None:
+    Path("lists").mkdir()
+    lines = [
+        {"image": f"../photos/{folder}/1.png", "prompt": "dog", "masks": [box(0, 0, size, size)]}
+        for folder, size in (("x", 5), ("y", 20))
+    ]
+    for folder, seed in (("x", 1), ("y", 2)):
+        save_picture(Path("photos", folder, "1.png"), seed, (WIDTH, HEIGHT))
+    Path("lists/m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert cli("data", "convert", "jsonl=lists/m.jsonl", "coco=out").code == 0
+    source = open_own({"coco": "out/coco.json", "images": "photos"})
+    found = {str(source.image_path(i)): int(source[i].queries[0].mask().sum()) for i in range(2)}
+    assert found == {"photos/x/1.png": 25, "photos/y/1.png": 400}
+
+
+def test_each_map_is_read_twice_at_most(coco: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for what is in it, and once for its pixels, when the first ones have been looked at for black and white."""
+    import self1e.data.semantic as semantic
+
+    assert cli("data", "convert", coco, "index=out").code == 0
+    read: Counter[str] = Counter()
+    reader = semantic.read_index_map
+    monkeypatch.setattr(semantic, "read_index_map", lambda path: (read.update([path.name]), reader(path))[1])
+    entry = "masks=out/masks,images=photos,classes=out/classes.txt"
+    assert cli("data", "convert", entry, "labelme=out2").code == 0
+    assert read == {"a.png": 4, "b.png": 2, "c.png": 2}  # a.png has two classes
