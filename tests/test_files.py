@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from self1e.files import expand_user, folder_when_complete, remove_leftovers, write_atomically, write_json
+from self1e.files import (
+    expand_user,
+    files_of_user,
+    folder_when_complete,
+    remove_leftovers,
+    write_atomically,
+    write_json,
+)
 
 
 def test_appears_with_ordinary_permissions(tmp_path: Path) -> None:
@@ -17,6 +24,19 @@ def test_appears_with_ordinary_permissions(tmp_path: Path) -> None:
         assert not (tmp_path / "a.bin").exists()
     assert (tmp_path / "a.bin").read_bytes() == b"abc"
     assert stat.S_IMODE((tmp_path / "a.bin").stat().st_mode) == stat.S_IMODE(ordinary.stat().st_mode)
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    for name in ("photos/a.jpg", "elsewhere/deep/b.jpg", "photos/.hidden/c.jpg", "photos/._a.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    photos = tmp_path / "photos"
+    (photos / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/deep/back").symlink_to(photos)
+    (photos / "itself").symlink_to(photos)
+    assert files_of_user(photos, "**/*.jpg") == [photos / "a.jpg", photos / "more/deep/b.jpg"]
+    assert files_of_user(photos, "*.jpg") == [photos / "a.jpg"]
+    assert files_of_user(tmp_path / "nowhere", "**/*") == []
 
 
 def test_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

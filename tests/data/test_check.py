@@ -19,6 +19,7 @@ from self1e.data.check import CheckReport, SourceCheck, check, examine
 from self1e.data.contact_sheet import COLOURS, IGNORED, THUMB, choose, contact_sheet, wrapped
 from self1e.data.members import Member, list_records, members_of
 from self1e.data.own import OwnSource
+from self1e.data.own_entries import open_own
 from self1e.data.own_masks import IndexMapSource
 from self1e.data.records import DataError, Query, Record, Source, Talk
 from self1e.data.refer import held_out_pictures
@@ -359,6 +360,23 @@ def test_pictures_that_exif_turns_are_remarked_on(tmp_path: Path) -> None:
     (remark,) = (each for each in replace(source, stored=False).remarks if "EXIF" in each)
     assert "if yours fit the stored pixels, set `exif: stored`" in remark
     assert not any("EXIF" in each for each in replace(source, stored=True).remarks)
+
+
+@pytest.mark.parametrize(("stored", "told"), [("displayed", ["exif: stored"]), ("stored", []), (None, ["as they are"])])
+def test_exif_is_told_of_as_far_as_it_can_be_chosen(tmp_path: Path, stored: str | None, told: list[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", SIZE).save(tmp_path / "a.jpg", exif=exif)
+    if stored is None:
+        shape = {"label": "dog", "points": [[1, 1], [9, 1], [9, 9]], "shape_type": "polygon"}
+        (tmp_path / "a.json").write_text(json.dumps({"shapes": [shape], "imagePath": "a.jpg"}))
+        source = open_own({"labelme": str(tmp_path)})
+    else:
+        (tmp_path / "m.jsonl").write_text(json.dumps({"image": "a.jpg", "prompt": "dog", "masks": [BOX]}))
+        source = open_own({"jsonl": str(tmp_path / "m.jsonl"), "exif": stored})
+    remarks = list(check([member(source)]).sources[0].remarks)
+    assert len(remarks) == len(told) and all(words in remark for words, remark in zip(told, remarks, strict=True))
+    assert stored is not None or "exif:" not in remarks[0]
 
 
 def nothing() -> np.ndarray:

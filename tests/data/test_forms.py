@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +186,15 @@ def test_index_maps_are_read_by_ourselves(labels: list[str], pictures: list[Mark
     """The surer thing is on top; more classes than 8 bits can number are numbered in 16."""
     write("index", pictures, out, labels)
     boat, dog = masks()
+    upper, lower, whale = pictures[0].things
+    on_top = [replace(pictures[0], things=(upper, replace(lower, mask=dog & ~boat), whale)), pictures[1]]
     pixels = np.asarray(Image.open(out / "masks" / "a.png"))
     start = labels.index(LABELS[0]) + 1
     np.testing.assert_array_equal(pixels, np.where(boat, start, np.where(dog, start + 1, 0)))
     assert (out / "classes.txt").read_text("utf-8").splitlines() == ["background", *labels]
+    entry = {"masks": "out/masks", "images": "photos", "classes": "out/classes.txt"}
+    ours = open_own({key: str(out.parent / path) for key, path in entry.items()})
+    assert [same(asked(ours, index), marked) for index, marked in enumerate(on_top)] == [True, True]
 
 
 def test_lines_are_read_by_ourselves(pictures: list[Marked], out: Path) -> None:

@@ -140,6 +140,13 @@ def test_a_palette_is_read_by_its_colours(tmp_path: Path) -> None:
         assert (np.array(adaptive) != 0).mean() < 0.5  # by its numbers, it would be the complement
     for name in ("adaptive.png", "cmyk.tif"):
         assert np.array_equal(only_query(tmp_path, {"prompt": "it", "masks": [name]}).mask(), expected), name
+    for name, colours in (("none.png", None), ("black.png", [0] * 768)):  # written as numbers, without colours
+        palette = Image.fromarray(expected, "P")
+        if colours is not None:
+            palette.putpalette(colours)
+        palette.save(tmp_path / name)
+        with pytest.raises(DataError, match=rf"{name} has several numbers, but all are black in its palette"):
+            only_query(tmp_path, {"prompt": "it", "masks": [name]}).mask()
     palette = Image.fromarray(1 - expected, "P")
     palette.putpalette([255, 0, 0, 0, 0, 0])
     palette.save(tmp_path / "red.png", transparency=0)
@@ -155,6 +162,10 @@ def test_pieces_that_are_no_polygons_are_left_out_and_told(tmp_path: Path) -> No
         (record,) = OwnSource(write(tmp_path, {"image": "a.jpg", "prompt": "it", "masks": [mask]}))
         assert np.array_equal(record.queries[0].mask(), square())
         assert [text.split("jsonl, ")[1] for text in record.dropped] == [f"{told} {n} numbers" for n in (2, 4, 7)]
+    mask = [pairs, [[1, 1], [2, 2]], [[5, 5]]]  # as pairs, too
+    (record,) = OwnSource(write(tmp_path, {"image": "a.jpg", "prompt": "it", "masks": [mask]}))
+    assert np.array_equal(record.queries[0].mask(), square())
+    assert [text.split("jsonl, ")[1] for text in record.dropped] == [f"{told} {n} numbers" for n in (4, 2)]
     lines = [{"image": "a.jpg", "prompt": "a", "masks": [[1, 2]]}, {"image": "a.jpg", "prompt": "b", "masks": []}]
     (record,) = OwnSource(write(tmp_path, *lines))
     assert [query.text for query in record.queries] == ["b"] and len(record.dropped) == 1
@@ -340,7 +351,11 @@ def test_lines_without_a_picture_are_not_lost(tmp_path: Path) -> None:
     ("mask", "message"),
     [
         ("missing.png", "missing.png"),
-        ("a.jpg", "is a JPEG"),
+        ("a.jpg", "is a JPEG that may blur the rim"),
+        ("soft.webp", "is a WEBP that may blur the rim"),
+        ("soft.jp2", "is a JPEG2000 that may blur the rim"),
+        ("soft.tif", "is a TIFF that may blur the rim"),
+        ("nan.tif", "has pixels that are no number (NaN)"),
         ("clear.png", "has transparency"),
         ("small.png", "is 3 x 2 pixels, but the picture is 30 x 20"),
         ("mine.jsonl", "cannot identify image file"),
@@ -354,6 +369,9 @@ def test_lines_without_a_picture_are_not_lost(tmp_path: Path) -> None:
 def test_faulty_masks_name_file_line_and_mask(tmp_path: Path, mask: Any, message: str) -> None:
     Image.new("RGBA", (30, 20)).save(tmp_path / "clear.png")
     Image.new("L", (3, 2)).save(tmp_path / "small.png")
+    for name, options in (("soft.webp", {}), ("soft.jp2", {}), ("soft.tif", {"compression": "jpeg"})):
+        Image.fromarray(255 * square()).save(tmp_path / name, **options)
+    Image.fromarray(np.full((20, 30), np.nan, np.float32)).save(tmp_path / "nan.tif")
     source = OwnSource(write(tmp_path, "", {"image": "a.jpg", "prompt": "it", "masks": [[], mask]}))
     with pytest.raises(DataError, match=r"mine\.jsonl, line 2, mask 2") as fault:
         to_example(source[0], np.random.default_rng(0))

@@ -83,24 +83,36 @@ def test_several_are_one_after_the_other(forms: list[dict[str, Any]], tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "what"),
     [
-        {"images": "photos"},
-        {"absent_classes": 1},
-        {"absent_classes": "1"},
-        {"exif": "upright"},
-        {"exif": None},
-        {"jsonl": ["mine.jsonl"]},
-        {"rate": 2},
-        {"jsonl": None},
+        ({"images": "photos"}, "`images` cannot stand beside `jsonl`: keys there are `exif` and `jsonl`"),
+        ({"absent_classes": 1}, "`absent_classes` cannot stand beside `jsonl`"),
+        ({"rate": 2, "seed": 1}, "`rate` and `seed` cannot stand beside `jsonl`"),
+        ({"exif": "upright"}, "`exif` is displayed or stored, not 'upright'"),
+        ({"exif": None}, "`exif` is displayed or stored, not None"),
+        ({"jsonl": ["mine.jsonl"]}, "paths are text"),
+        ({"jsonl": None}, "paths are text"),
     ],
 )
-def test_what_is_no_entry(forms: list[dict[str, Any]], change: dict[str, Any]) -> None:
-    with pytest.raises(
-        DataError,
-        match=r"own: (give the paths .*or `jsonl`|.* cannot stand beside `|paths are text|`(absent_classes|exif)` is)",
-    ):
+def test_what_is_no_entry(forms: list[dict[str, Any]], change: dict[str, Any], what: str) -> None:
+    with pytest.raises(DataError, match=f"no data of one's own: {what}"):
         open_own(forms[0] | change)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what"),
+    [
+        ({}, "give the paths `results`, or `labelme`, or .*, or `cvat` and `images`; docs/forms.md"),
+        ({"coco": "a.json"}, "`coco` needs `images` beside it"),
+        ({"masks": "a", "exif": "stored"}, "`masks` needs `images` and `classes` beside it"),
+        ({"coco": "a.json", "images": "b", "absent_classes": "1"}, "`absent_classes` is a whole number, not '1'"),
+        ({"coco": "a.json", "images": "b", "min_score": 80}, "`min_score` is a number from 0 to 1, not 80"),
+        ({"coco": "a.json", "images": "b", "min_score": float("nan")}, "`min_score` is a number from 0 to 1, not nan"),
+    ],
+)
+def test_what_else_is_no_entry(entry: dict[str, Any], what: str) -> None:
+    with pytest.raises(DataError, match=f"no data of one's own: {what}"):
+        open_own(entry)
 
 
 def test_entries_of_a_file(tmp_path: Path) -> None:

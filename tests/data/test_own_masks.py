@@ -29,7 +29,7 @@ def write_map(path: Path, bands: list[int], mode: str = "L") -> None:
 
 
 def write_picture(path: Path, height: int = 5, mode: str = "RGB") -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, (4, height)).save(path)
 
 
@@ -137,6 +137,28 @@ def test_pictures_and_maps_in_one_folder(tmp_path: Path) -> None:
     write_map(tmp_path / "a.png", [1, 1, 1, 1, 0])
     source = IndexMapSource(tmp_path, tmp_path, ["", "dog"])
     assert len(source) == 1 and bands(source[0]) == {"dog": [1, 1, 1, 1, 0]}
+
+
+def test_maps_in_a_folder_of_the_pictures_are_no_pictures(tmp_path: Path) -> None:
+    """Neither are those in folders that have no maps."""
+    write_picture(tmp_path / "a.jpg")
+    for folder in ("masks", "deep", "rejected"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "masks/deep").mkdir()
+    write_picture(tmp_path / "deep/b.jpg")
+    write_picture(tmp_path / "rejected/c.jpg")
+    write_map(tmp_path / "masks/a.png", [1, 1, 1, 1, 0])
+    write_map(tmp_path / "masks/deep/b.png", [1, 0, 0, 0, 0])
+    source = IndexMapSource(tmp_path, tmp_path / "masks", ["", "dog"])
+    assert [bands(source[i]) for i in range(len(source))] == [{"dog": [1, 1, 1, 1, 0]}, {"dog": [1, 0, 0, 0, 0]}]
+    write_picture(tmp_path / "masks/images/a.jpg")  # and the other way round
+    assert len(IndexMapSource(tmp_path / "masks/images", tmp_path / "masks", ["", "dog"])) == 1
+
+
+def test_two_pictures_cannot_share_a_map(folders: tuple[Path, Path]) -> None:
+    write_picture(folders[0] / "a.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg and a\.png cannot share one index map: rename one of them"):
+        IndexMapSource(*folders, NAMES)
 
 
 def test_what_systems_leave_in_folders_is_not_data(folders: tuple[Path, Path]) -> None:
@@ -315,6 +337,13 @@ def test_stubs_beside_good_outlines_are_left_out_and_told(tmp_path: Path) -> Non
         "'fire hydrant': an annotation has no outline",
         "'dog': an annotation has no outline",
     )
+
+
+def test_a_pair_that_is_not_there_is_named_with_its_folder(tmp_path: Path) -> None:
+    write_picture(tmp_path / "images/deep/a.jpg")
+    (tmp_path / "masks/deep").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"\(deep/a\.jpg with deep/a\.png, \.\.\.\)"):
+        IndexMapSource(tmp_path / "images", tmp_path / "masks", NAMES)
 
 
 def test_boxes_alone_are_no_masks(tmp_path: Path) -> None:

@@ -58,7 +58,11 @@ def test_home_is_found_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyP
     class OfAPlugin(Settings):
         folder: Path
         name: str
+        all: tuple[Path, ...] = ()
+        by_name: dict[str, Path] = {}  # noqa: RUF012
 
+    several = OfAPlugin(folder=Path("~/e"), name="", all=(Path("~/f"),), by_name={"g": Path("~/g")})
+    assert several.all == (Path("/home/me/f"),) and several.by_name == {"g": Path("/home/me/g")}
     assert OfAPlugin(folder=Path("~/e"), name="~/f") == OfAPlugin(folder=Path("/home/me/e"), name="~/f")
 
 
