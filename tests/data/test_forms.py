@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +132,7 @@ def test_labelme_is_read_by_supervision(pictures: list[Marked], out: Path) -> No
 
 
 def test_labelme_files_are_of_the_published_form(pictures: list[Marked], out: Path) -> None:
-    """The checks of labelme 6.3.1's own reader, which is too large to be installed for them."""
+    """The checks of labelme 6.3.1's own reader, which is itself asked by a slow test."""
     write("labelme", pictures, out)
     for marked in pictures:
         file = FORMS["labelme"].path(out, marked.stem)
@@ -163,6 +167,62 @@ def test_yolo_is_read_by_supervision(pictures: list[Marked], out: Path) -> None:
             cut[label] = cut.get(label, False) | polygon_pixels(corners.astype(int), *SHAPE)
         assert same(cut, marked)
     assert sorted(path.name for path in (out.parent / "photos").rglob("*")) == ["a.png", "b.png", "deep"]
+
+
+#: For each form a program that writes the masks that it reads in argv[1] to argv[2], as STEM|LABEL.
+READERS = {
+    "labelme": """
+import sys
+from pathlib import Path
+import numpy as np
+from labelme._label_file import read_label_file
+from labelme.utils import img_data_to_arr, shape_to_mask
+found = {}
+for file in Path(sys.argv[1], "labelme").rglob("*.json"):
+    data = read_label_file(str(file))
+    shape = img_data_to_arr(data.image_data).shape[:2]
+    for each in data.shapes:
+        key = f"{file.relative_to(Path(sys.argv[1], 'labelme')).with_suffix('').as_posix()}|{each['label']}"
+        found[key] = found.get(key, False) | shape_to_mask(shape, each["points"], each["shape_type"])
+np.savez(sys.argv[2], **found)
+""",
+    "ultralytics": """
+import sys
+from pathlib import Path
+import numpy as np
+from ultralytics.cfg import get_cfg
+from ultralytics.data.dataset import YOLODataset
+from ultralytics.data.utils import check_det_dataset
+data = check_det_dataset(str(Path(sys.argv[1], "data.yaml")), autodownload=False)
+hyp = get_cfg(overrides={"mask_ratio": 1, "overlap_mask": False})
+found = {}
+for each in YOLODataset(img_path=data["train"], data=data, task="segment", imgsz=56, augment=False, hyp=hyp):
+    stem = Path(each["im_file"]).relative_to(data["train"]).with_suffix("").as_posix()
+    for mask, number in zip(each["masks"].numpy(), each["cls"].numpy().ravel()):
+        key = f"{stem}|{data['names'][int(number)]}"
+        found[key] = found.get(key, False) | (mask[8:48] == 1)  # without what makes the picture square
+np.savez(sys.argv[2], **found)
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("program", "form"), [("labelme", "labelme"), ("ultralytics", "yolo")])
+def test_the_programs_themselves_read_what_was_written(
+    program: str, form: str, pictures: list[Marked], out: Path, tmp_path: Path
+) -> None:
+    """With their own readers, pixel by pixel; ultralytics with all that it does to a picture in a training run."""
+    python = os.environ.get(f"SELF1E_{program.upper()}") or (sys.executable if find_spec(program) else "")
+    if not python:
+        pytest.skip(f"SELF1E_{program.upper()} names no Python that has {program} (docs/forms.md)")
+    write(form, pictures, out)
+    environment = os.environ | {"HOME": str(tmp_path), "YOLO_OFFLINE": "true", "QT_QPA_PLATFORM": "offscreen"}
+    command = [python, "-c", READERS[program], str(out), str(tmp_path / "found.npz")]
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=300)
+    found = dict(np.load(tmp_path / "found.npz"))
+    expected = {f"{each.stem}|{thing.label}": thing.pixels() for each in pictures for thing in each.present}
+    assert found.keys() == expected.keys()
+    assert all(np.array_equal(found[key], expected[key]) for key in expected)
 
 
 def test_yolo_takes_no_other_picture_for_this_one(pictures: list[Marked], out: Path) -> None:
