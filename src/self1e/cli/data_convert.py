@@ -58,16 +58,18 @@ def convert(
     out = expand_user(place)
 
     from self1e.data.forms.convert import convert as converted
-    from self1e.data.forms.convert import layout_of
+    from self1e.data.forms.convert import layout
 
     with busy("reading"):
-        todo = layout_of(read.open(), FORMS[name], out, tolerance)
-    for folder in {out, *(file.parent for file in todo.files)}:
+        marked = read.open()
+        writer = FORMS[name].writer(out, marked.labels, tolerance)
+        stems, files = layout(marked, writer)
+    for folder in {out, *(file.parent for file in files)}:
         make_folder(folder)
-    check_writable(todo.files, overwrite)
+    check_writable(files, overwrite)
     with progress_bar() as progress:
-        task = progress.add_task("converting", total=len(todo.stems))
-        done = converted(todo, min_score=read.min_score, on_picture=lambda: progress.advance(task))
+        task = progress.add_task("converting", total=len(stems))
+        done = converted(marked, writer, stems, min_score=read.min_score, on_picture=lambda: progress.advance(task))
     show(f"{done.pictures:,} pictures with {done.things:,} things: {out}")
     if lost := +done.lost:
         show("not carried over:\n" + "\n".join(f"{count:8,}  {what}" for what, count in lost.most_common()))

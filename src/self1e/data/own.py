@@ -32,6 +32,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -118,13 +119,14 @@ class OwnSource:
 
     def files(self) -> Iterator[Path]:
         """What its records are read from beside the list: pictures, and those of masks."""
+        base = self._file.parent
         for name, lines in self._pictures:
-            yield self._file.parent / name
-            for said in (each for line in lines for each in _objects(self._lines.read(line))):
+            yield base / name
+            for said in chain.from_iterable(_objects(self._lines.read(line)) for line in lines):
                 masks = said.get("masks")
-                for path in (each for mask in masks for each in _several(mask)) if isinstance(masks, list) else ():
+                for path in chain.from_iterable(map(_several, masks if isinstance(masks, list) else ())):
                     if isinstance(path, str):
-                        yield self._file.parent / as_listed(path, self._file.parent)
+                        yield base / as_listed(path, base)
 
     def _of(self, index: int) -> tuple[str, list[int]]:
         """Path and lines of a picture."""

@@ -119,13 +119,7 @@ FORMS = {
         Form("overlay", file="NAME.PROMPT.overlay.png", cannot_hold=("scores", "overlaps")),
         Form("mask", file="NAME.PROMPT.mask.png", cannot_hold=("scores", "instances")),
         Form("cutout", file="NAME.PROMPT.cutout.png", cannot_hold=("scores", "instances")),
-        Form(
-            "json",
-            file="NAME.PROMPT.json",
-            module="results",
-            entry=("results", "images?"),
-            options=("min_score",),
-        ),
+        Form("json", file="NAME.PROMPT.json", module="results", entry=("results", "images?"), options=("min_score",)),
         Form(
             "labelme",
             file="labelme/NAME.json",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from self1e.data.forms import LOSSES, Form
+from self1e.data.forms import LOSSES
 from self1e.data.forms.marked import Marked, MarkedSet, Thing, Writer
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError, misfit
@@ -35,38 +35,15 @@ class Conversion:
     broken: list[tuple[str, str]] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What a conversion writes: nothing is written yet.
-
-    Attributes:
-        source: What is marked.
-        writer: Of the form to be written.
-        stems: What the files of each picture are called, without suffixes.
-        files: All that are written.
-    """
-
-    source: MarkedSet
-    writer: Writer
-    stems: list[str]
-    files: list[Path]
-
-
-def layout_of(source: MarkedSet, form: Form, folder: Path, tolerance: float = 0.0) -> Layout:
-    """Decides what is written where.
-
-    Args:
-        source: What is marked.
-        form: One that has a `Writer`.
-        folder: Where to.
-        tolerance: How far outlines may be moved, see `mask_to_polygons`.
+def layout(source: MarkedSet, writer: Writer) -> tuple[list[str], list[Path]]:
+    """What the files of each picture are called, without suffixes, and all files that a conversion writes.
 
     Raises:
         DataError: When the form cannot tell two pictures apart or what is read would be written over, or files of other
             pictures are in the folders, which readers would take for those of this set.
         FileExistsError: When another picture is in the place of one.
     """
-    writer = form.writer(folder, source.labels, tolerance)
+    form, folder = writer.form, writer.folder
     plain = [str(PurePosixPath(name).with_suffix("")) for name in source.names]
     stems = distinct(plain)
     for name, wanted, stem in zip(source.names, plain, stems, strict=True):
@@ -95,7 +72,7 @@ def layout_of(source: MarkedSet, form: Form, folder: Path, tolerance: float = 0.
     sources = {_place(file) for file in source.files()}
     if lost := [file for file in files if _place(file) in sources]:
         raise DataError(f"{lost[0]} is what is read: write elsewhere")
-    return Layout(source, writer, stems, files)
+    return stems, files
 
 
 def _place(file: Path) -> Path:
@@ -103,11 +80,20 @@ def _place(file: Path) -> Path:
     return file.parent.resolve() / file.name
 
 
-def convert(todo: Layout, *, min_score: float = 0.0, on_picture: Callable[[], object] = lambda: None) -> Conversion:
+def convert(
+    source: MarkedSet,
+    writer: Writer,
+    stems: Sequence[str],
+    *,
+    min_score: float = 0.0,
+    on_picture: Callable[[], object] = lambda: None,
+) -> Conversion:
     """Writes a data set in another form, in place of what is there. The folders of its files must exist.
 
     Args:
-        todo: What to write.
+        source: What is marked.
+        writer: Of the other form.
+        stems: See `layout`.
         min_score: Things that have a score, and one below this, are left out.
         on_picture: Is called after each picture.
 
@@ -115,10 +101,9 @@ def convert(todo: Layout, *, min_score: float = 0.0, on_picture: Callable[[], ob
         OSError: When a file cannot be written.
     """
     done = Conversion()
-    source, writer = todo.source, todo.writer
     form = writer.form
     kept = []
-    for index, stem in enumerate(todo.stems):
+    for index, stem in enumerate(stems):
         try:
             marked = _made(source[index], stem, min_score, done.lost)
         except (OSError, ValueError) as error:
