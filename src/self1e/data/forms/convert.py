@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -49,35 +50,37 @@ def layout(source: MarkedSet, writer: Writer) -> tuple[list[str], list[Path]]:
     for name, wanted, stem in zip(source.names, plain, stems, strict=True):
         if form.by_name and stem != wanted:
             raise DataError(f"{form.name} cannot tell {name} from another picture of that name: rename one of them")
-    files, known = [], set()
+    resolved = cache(Path.resolve)
+
+    def place(file: Path) -> Path:
+        """The file itself, where it is a link, and not what that leads to."""
+        return resolved(file.parent) / file.name
+
+    tops, files, written = set(), set(), []
     for index, stem in enumerate(stems):
         with suppress(DataError):  # which is told when the picture is read
             image = source.image_path(index)
-            files += writer.files(stem, image)
-            known.add(_place(image))
-    of_pictures = {_place(file) for file in files}
+            for file in writer.files(stem, image):
+                tops.add(folder / file.relative_to(folder).parts[0])
+                files.add(place(file))
+                written += [] if writer.is_there(file, image) else [file]
     kinds = picture_suffixes() | {PurePosixPath(form.file).suffix}
     strangers = [
         path
-        for top in {file.relative_to(folder).parts[0] for file in files}
-        for path in files_of_user(folder / top, "**/*")
-        if path.suffix.lower() in kinds and _place(path) not in of_pictures | known
+        for top in tops
+        for path in files_of_user(top, "**/*")
+        if path.suffix.lower() in kinds and place(path) not in files
     ]
     if strangers:
         raise DataError(
             f"{len(strangers):,} files there, such as {strangers[0]}, are of no picture of this data set, and would be "
             "read as if they were: write elsewhere, or remove what an earlier run wrote"
         )
-    files += [folder / file for file in form.whole]
-    sources = {_place(file) for file in source.files()}
-    if lost := [file for file in files if _place(file) in sources]:
+    written += [folder / file for file in form.whole]
+    sources = {place(file) for file in source.files()}
+    if lost := [file for file in written if place(file) in sources]:
         raise DataError(f"{lost[0]} is what is read: write elsewhere")
-    return stems, files
-
-
-def _place(file: Path) -> Path:
-    """The file itself, where it is a link, and not what that leads to."""
-    return file.parent.resolve() / file.name
+    return stems, written
 
 
 def convert(
@@ -109,8 +112,10 @@ def convert(
         except (OSError, ValueError) as error:
             done.broken.append((source.names[index], str(error)))
             with suppress(DataError):
-                for file in writer.files(stem, source.image_path(index)):
-                    file.unlink(missing_ok=True)  # what an earlier run made of it has other classes
+                image = source.image_path(index)
+                for file in writer.files(stem, image):
+                    if not writer.is_there(file, image):
+                        file.unlink(missing_ok=True)  # what an earlier run made of it may have other classes
         else:
             if form.file:
                 writer.write(form.path(writer.folder, stem), marked)

@@ -235,6 +235,10 @@ class Writer:
         """
         return [self.form.path(self.folder, stem)] if self.form.file else []
 
+    def is_there(self, file: Path, image: Path) -> bool:
+        """Whether one of these files is as it is to be, and stays."""
+        return False
+
     def write(self, file: Path, marked: Marked) -> None:
         """Writes the file of a picture, if it has one of its own, in place of what is there. Its folder must exist.
 

@@ -57,11 +57,15 @@ class Writer(marked.Writer):
             FileExistsError: When another picture is in its place.
         """
         place = self._place(f"{stem}{image.suffix}")
-        if place.exists() and not place.is_symlink():
-            if not place.samefile(image) and not filecmp.cmp(place, image, shallow=False):
-                raise FileExistsError(f"{place} is there already, and is another picture than {image}: write elsewhere")
-            return super().files(stem, image)
+        if place.exists() and not place.is_symlink() and not self.is_there(place, image):
+            raise FileExistsError(f"{place} is there already, and is another picture than {image}: write elsewhere")
         return [*super().files(stem, image), place]
+
+    def is_there(self, file: Path, image: Path) -> bool:
+        """See `marked.Writer`: the picture itself, or a copy."""
+        if file.is_symlink() or not file.exists() or not image.exists():
+            return False
+        return file.samefile(image) or filecmp.cmp(file, image, shallow=False)
 
     def _place(self, name: str) -> Path:
         return self.folder / "images" / name
@@ -77,14 +81,16 @@ class Writer(marked.Writer):
 
     def _place_picture(self, stem: str, image: Path) -> None:
         """Puts the picture where readers look for it; see `files`."""
-        for place in self.files(stem, image)[1:]:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.unlink(missing_ok=True)  # a link of an earlier run
-            try:
-                place.symlink_to(image.absolute())
-            except OSError:  # no links on this file system, or for this user
-                with write_atomically(place) as out, image.open("rb") as file:
-                    shutil.copyfileobj(file, out)
+        _, place = self.files(stem, image)
+        if self.is_there(place, image):
+            return
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)  # a link of an earlier run
+        try:
+            place.symlink_to(image.absolute())
+        except OSError:  # no links on this file system, or for this user
+            with write_atomically(place) as out, image.open("rb") as file:
+                shutil.copyfileobj(file, out)
 
 
 class Reader(MarkedSet):
