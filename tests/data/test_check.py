@@ -26,6 +26,7 @@ from self1e.data.refer import held_out_pictures
 from self1e.data.registry import open_set
 from self1e.data.stats import Spread, statistics
 from self1e.processing.images import load_image
+from self1e.segment.results import Segmentation
 
 BOX = [5, 5, 25, 5, 25, 20, 5, 20]
 SIZE = (40, 30)
@@ -322,7 +323,7 @@ def test_pictures_without_objects_are_counted_apart(tmp_path: Path) -> None:
     assert report.broken_share == pytest.approx(0.25) and report.objections == []  # of what a run counts
     empty, bare, _ = source.remarks
     assert empty.startswith("listed: 1 of 6 pictures have no objects") and "absent_classes" in empty
-    assert bare.startswith("listed: 1 of 6 pictures have objects, but no mask that can be used")
+    assert bare.startswith("listed: 1 of 6 pictures are passed over by a run, as all that is marked")
     (objection,) = check([member(Listed(*silent))]).objections
     assert "none of its 2 records can be used (nothing can be asked about 2 of them)" in objection
     (counted,) = statistics([member(Listed(*silent, sound, KeyError("id")))], 10)
@@ -360,6 +361,16 @@ def test_pictures_that_exif_turns_are_remarked_on(tmp_path: Path) -> None:
     (remark,) = (each for each in replace(source, stored=False).remarks if "EXIF" in each)
     assert "if yours fit the stored pixels, set `exif: stored`" in remark
     assert not any("EXIF" in each for each in replace(source, stored=True).remarks)
+
+
+def test_results_that_are_not_sure_are_no_pictures_without_objects(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png", 1)
+    result = Segmentation(np.ones((1, *SIZE[::-1]), bool), [0.4], "a dog").to_dict()
+    (tmp_path / "a.json").write_text(json.dumps({"image": str(tmp_path / "a.png"), "file_name": "a.png", **result}))
+    (source,) = check([member(open_own({"results": str(tmp_path), "min_score": 0.5}))]).sources
+    (remark,) = source.remarks
+    assert "1 of 1 pictures are passed over by a run" in remark and "not sure enough" in remark
+    assert source.dropped == ["a.png, 'a dog' is not asked for: its score is below min_score"]
 
 
 @pytest.mark.parametrize(("stored", "told"), [("displayed", ["exif: stored"]), ("stored", []), (None, ["as they are"])])

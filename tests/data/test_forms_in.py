@@ -457,6 +457,14 @@ def test_results_of_one_file_name_are_of_their_own_pictures(photos: Path, monkey
     assert open_own({"results": "."}).name == "out"
 
 
+def test_sets_in_the_folder_of_the_program_have_a_name(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_labelme(photos / "a.json", "a.png", [triangle()])
+    monkeypatch.chdir(photos)
+    assert open_own({"labelme": "."}).name == "photos"
+    monkeypatch.chdir(write_yolo(photos.parent / "yolo", line(0, 1, 1, 3, 3)).parent)
+    assert open_own({"yolo": "data.yaml"}).name == "yolo"
+
+
 def test_one_odd_result_is_one_broken_record(photos: Path) -> None:
     out = photos.parent / "out"
     write_result(out / "a.json", "a.png", "a.png", result("a dog", 0.9, 1, 1, 2, 2) | {"masks": [None]})

@@ -108,7 +108,7 @@ class SourceCheck(SourceReport):
         empty_masks: Masks without a pixel, to be looked at.
         leaked: Ids of records that show pictures that are tested on, and are not left out.
         silent: How many records say nothing about their pictures. They are not broken, and a run passes them over.
-        bare: How many of these are about something all the same, of which no mask can be made.
+        bare: How many of these show something all the same, which has no mask or is not sure enough.
         dropped: What is left out as it is no mask or not sure enough, with its records.
         masks: How many masks have a pixel.
         covering: How many of these cover more than `MOST_OF_IT` of the picture.
@@ -150,8 +150,8 @@ class SourceCheck(SourceReport):
             )
         if self.bare:
             yield (
-                f"{self.name}: {self.bare:,} of {self.read:,} pictures have objects, but no mask that can be used, and "
-                "a run passes them over: see what was left out"
+                f"{self.name}: {self.bare:,} of {self.read:,} pictures are passed over by a run, as all that is marked in "
+                "them is left out: it has no mask, or is not sure enough"
             )
         if self.covering > NEARLY_ALL * self.masks:
             yield (
