@@ -150,8 +150,8 @@ class SourceCheck(SourceReport):
             )
         if self.bare:
             yield (
-                f"{self.name}: {self.bare:,} of {self.read:,} pictures are passed over by a run, as all that is marked in "
-                "them is left out: it has no mask, or is not sure enough"
+                f"{self.name}: {self.bare:,} of {self.read:,} pictures are passed over by a run, as all that is marked "
+                "in them is left out: it has no mask, or is not sure enough"
             )
         if self.covering > NEARLY_ALL * self.masks:
             yield (
