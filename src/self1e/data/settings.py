@@ -17,7 +17,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import (
@@ -66,12 +66,12 @@ class Settings(BaseModel):
         return _at_home(value)
 
 
-def _at_home(value: object) -> object:
+def _at_home(value: Any) -> Any:
     if isinstance(value, Path):
         return expand_user(value)
     if isinstance(value, dict):
         return {key: _at_home(each) for key, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields"):
+    if type(value) in (list, tuple, set, frozenset):
         return type(value)(map(_at_home, value))
     return value
 

@@ -183,10 +183,11 @@ def read_entry(given: Mapping[str, object]) -> Entry:
     Raises:
         ValueError: When it is of no form, or says something that cannot be.
     """
-    form = next((form for form in FORMS.values() if form.entry and form.entry[0] in given), None)
-    if form is None:
+    meant = [form for form in FORMS.values() if form.entry and form.entry[0] in given]
+    if not meant:
         ways = ", or ".join(_and(form.needed) for form in FORMS.values() if form.entry)
         raise ValueError(f"give the paths {ways}; docs/forms.md says what else may stand there")
+    form = next((form for form in meant if given.keys() >= {*form.needed}), meant[0])
     if missing := [key for key in form.needed if key not in given]:
         raise ValueError(f"`{form.entry[0]}` needs {_and(missing)} beside it")
     if strange := [key for key in given if key not in form.allowed]:
