@@ -184,7 +184,7 @@ async def _found(state: State, data: Mapping[str, Any], key: str, asks: Sequence
     parts = [prompts[start : start + most] for start in range(0, len(prompts), most)]
     for part in parts:
         check_texts(state, part)
-    answers = await asyncio.gather(*(state.engine.answer(SegmentJob(picture, part)) for part in parts))
+    answers = [await state.engine.answer(SegmentJob(picture, part)) for part in parts]
     results = dict(zip(prompts, (result for answer in answers for result in answer), strict=True))
     return await asyncio.to_thread(
         lambda: [region for ask in asks for region in regions_of(ask, Segmentation.from_dict(results[ask.prompt]))]
