@@ -49,12 +49,14 @@ TOOLS = {
 
 
 def python_with(package: str) -> str:
-    """The Python that has a tool, or else the test is skipped."""
-    if python := os.environ.get(TOOLS[package]):
-        return python
-    if find_spec(package) is None:
-        pytest.skip(f"{package} is not installed, nor is there {TOOLS[package]} (docs/integrations.md)")
-    return sys.executable
+    """The Python that has a tool; "" if there is none."""
+    return os.environ.get(TOOLS[package]) or (sys.executable if find_spec(package) else "")
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skips a test without a tool."""
+    reason = f"{package} is not installed, nor is there {TOOLS[package]} (docs/integrations.md)"
+    return pytest.mark.skipif(not python_with(package), reason=reason)
 
 
 def run(*command: str | Path, home: Path, **variables: str) -> str:
@@ -125,6 +127,7 @@ print("\\n" + json.dumps({"models": models, "mode": mode, "shapes": shapes, "tol
 """
 
 
+@needs("anylabeling")
 def test_x_anylabelings_own_client(tmp_path: Path, masks: dict[str, np.ndarray]) -> None:
     python = python_with("anylabeling")
     with serving(tmp_path) as client:
@@ -229,6 +232,7 @@ def made(answer: httpx2.Response) -> Any:
     return answer.json()
 
 
+@needs("label_studio")
 @pytest.mark.parametrize("token", ["legacy", "personal"])
 def test_a_real_label_studio(
     tmp_path: Path, label_studio: httpx2.Client, pictures: Path, masks: dict[str, np.ndarray], token: str
@@ -363,6 +367,7 @@ class OneTask(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
+@needs("cvat_cli")
 @pytest.mark.parametrize("as_polygons", [False, True])
 def test_cvats_own_command(tmp_path: Path, masks: dict[str, np.ndarray], as_polygons: bool) -> None:
     program = Path(python_with("cvat_cli")).with_name("cvat-cli")
@@ -416,6 +421,7 @@ print("\\n" + json.dumps({"found": found, "parts": len(sample.parts.detections)}
 """
 
 
+@needs("fiftyone")
 def test_fiftyone(tmp_path: Path, masks: dict[str, np.ndarray]) -> None:
     python = python_with("fiftyone")
     (tmp_path / "pictures").mkdir()

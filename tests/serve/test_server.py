@@ -25,6 +25,7 @@ from self1e import Segmenter
 from self1e.segment.results import Segmentation
 from self1e.serve import engine
 from self1e.serve.engine import AT_A_TIME
+from self1e.serve.problems import Problem
 
 LAKESIDE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
 PROMPTS = ["the red boat", "the largest tree", "the sun"]
@@ -292,3 +293,7 @@ def test_a_process_that_hangs_is_replaced(address: str, client: httpx2.Client, m
     assert client.post(SEGMENT, json=ask(LAKESIDE.read_bytes(), "the sun")).status_code == 200
     assert figure(client, "self1e_restarts_total") == restarts + 1
     assert time.monotonic() - start < NIGHT
+
+
+def test_who_has_left_is_answered_without_a_fault() -> None:
+    assert Problem(499, "gone").response.status_code == 499  # a status that HTTP itself does not have

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,13 +18,11 @@ import cv2
 import httpx2
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 from pycocotools import mask as coco_mask
+from serving import load_fragile, served
 
-from self1e.cli.options import load_in_process
 from self1e.data.forms.shapes import shapes_of
-from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
 from self1e.serve.app import make_app
 from self1e.serve.brush import brush_rle
@@ -96,16 +93,10 @@ def label_studio() -> Iterator[str]:
 def server(label_studio: str) -> Iterator[httpx2.Client]:
     """A client with the key, of a server in this process, its model in another."""
     limits = Limits(prompts=4, letters=200, pixels=1_000_000)
-    engine = Engine(partial(load_in_process, "nano", LoadOptions()), device="cpu", limits=limits)
+    engine = Engine(load_fragile, device="cpu", limits=limits)
     fetcher = Fetcher(limits=limits, trusted=label_studio, authorization=Access(label_studio, LEGACY))
-    app = make_app(engine, keys=Keys([KEY]), fetcher=fetcher, drain=1, model="nano")
-    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.01)
-    address = f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
-    with httpx2.Client(base_url=address, headers={"Token": KEY}, timeout=120, trust_env=False) as client:
+    app = make_app(engine, keys=Keys([KEY]), fetcher=fetcher, model="nano")
+    with served(app) as address, _client(address) as client:
         # While the model loads, Label Studio is answered within its three seconds.
         setup = client.post("/setup", json={"project": "1.1", "schema": CONFIG, "hostname": "", "access_token": "x"})
         assert client.get("/readyz").status_code == 503 and setup.status_code == 200
@@ -113,8 +104,10 @@ def server(label_studio: str) -> Iterator[httpx2.Client]:
         while client.get("/readyz").status_code == 503:
             time.sleep(0.05)
         yield client
-    running.should_exit = True
-    thread.join()
+
+
+def _client(address: str) -> httpx2.Client:
+    return httpx2.Client(base_url=address, headers={"Token": KEY}, timeout=120, trust_env=False)
 
 
 @pytest.fixture(scope="module")

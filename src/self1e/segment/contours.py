@@ -64,8 +64,8 @@ def mask_to_polygons(
         mask: bool[H, W].
         tolerance: How far, in pixels, the outline may be moved to spare corners (Douglas-Peucker). 0 is exact.
         centres: Whether coordinates are numbers of pixels in place of edges.
-        relative: Whether `tolerance` is a share of the length of each outline, in place of pixels. One of more than 0 is
-            at least a pixel, the height of the steps of an outline.
+        relative: Whether `tolerance` is a share of the length of each outline, in place of pixels. If it is more than
+            0 it is at least a pixel, the height of the steps of an outline.
 
     Returns:
         Polygons as flat lists [x0, y0, x1, y1, ...] without a closing repetition, in order of their top-left corner.
