@@ -361,6 +361,8 @@ HOSTILE = {
         ("<View>", "no XML"),
         ("", "no XML"),
         ("\0", "no XML"),
+        ("<a>" * 60_000, "no XML"),
+        (" " * 200_001, "more than 200,000 letters"),
         ("<View><Text name='t' value='$text'/></View>", "no <BrushLabels> or <PolygonLabels>"),
         ("<View><BrushLabels name='b' toName='i'><Label value='a'/></BrushLabels></View>", "toName of an <Image>"),
         (CONFIG.replace("$image", "https://a/b.png"), "toName of an <Image>"),
@@ -393,6 +395,11 @@ def test_labels_of_prompts() -> None:
         )
     )
     assert asks_of(only, {"prompt": "a bird; a boat"})[1].label == "duck"
+    chinese = read_config(CONFIG.replace('value="duck"', 'value="鸭子"'))
+    assert asks_of(chinese, {"prompt": "黄色的鸭子"})[0].label == "鸭子"
+    for many in (["duck"] * 65, "duck " * 500, [1]):
+        with pytest.raises(ConfigError, match=r"more than 64 texts|list of texts"):
+            asks_of(controls, {"prompt": many})
     assert [ask.prompt for ask in asks_of(controls, {"prompt": " "})] == ["the duck", "the pink kite", "person"]
 
 

@@ -17,6 +17,15 @@ from self1e.serve.typed import prompts_of
 PROMPT_KEYS = ("prompt", "text")
 """Fields of a task's data that say what to find in it; the first that is there."""
 
+LARGEST = 200_000
+"""Letters of a configuration."""
+
+MOST_TEXTS, LONGEST_TEXT = 64, 2000
+"""Of a task, or of a region, and letters of each."""
+
+# Chinese, Japanese and Korean words have no spaces between them.
+_UNSPACED = re.compile(r"[\u2e80-\uffef]")
+
 Box = tuple[float, float, float, float]
 
 
@@ -63,12 +72,18 @@ class Ask:
     place: Box | None = None
 
 
+Word = tuple[str, Control, str]
+"""What names a label, with spaces around it; and that label."""
+
+
 def read_config(text: str) -> list[Control]:
     """The tags of a configuration whose regions are masks.
 
     Raises:
         ConfigError: If it is no XML, not harmless, or has none.
     """
+    if len(text) > LARGEST:
+        raise ConfigError(f"the labelling configuration has more than {LARGEST:,} letters")
     try:
         root = fromstring(text, forbid_dtd=True)
     except DefusedXmlException:
@@ -95,11 +110,9 @@ def _control(tag: Element, pictures: Mapping[str, str]) -> Control:
     if not labels:
         raise ConfigError(f'<{tag.tag} name="{name}"> needs a <Label value="..."/>')
     threshold = tag.get("model_score_threshold", "0")
-    try:
-        least = float(threshold)
-    except ValueError:
-        raise ConfigError(f"model_score_threshold is a number in [0, 1], not {threshold!r}") from None
-    return Control(name, to_name, tag.tag.lower(), value[1:], labels, least)
+    if not re.fullmatch(r"0(\.\d+)?|1(\.0+)?", threshold):
+        raise ConfigError(f"model_score_threshold is a number in [0, 1], not {threshold!r}")
+    return Control(name, to_name, tag.tag.lower(), value[1:], labels, float(threshold))
 
 
 def asks_of(controls: Sequence[Control], data: Mapping[str, Any], drawn: Sequence[Any] = ()) -> list[Ask]:
@@ -116,15 +129,12 @@ def asks_of(controls: Sequence[Control], data: Mapping[str, Any], drawn: Sequenc
     Raises:
         ConfigError: If a prompt fits none of several labels, or a label is unknown.
     """
-    if asked := [ask for region in drawn for ask in _of_region(controls, region)]:
+    words = _words_of(controls)
+    if asked := [ask for region in drawn for ask in _of_region(controls, words, region)]:
         return asked
     for key in PROMPT_KEYS:
-        said = data.get(key) or []
-        texts = [said] if isinstance(said, str) else said
-        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-            raise ConfigError(f"the task's {key!r} is neither a text nor a list of texts")
-        if prompts := [prompt for text in texts for prompt in prompts_of(text)]:
-            return [_of_prompt(controls, prompt) for prompt in prompts]
+        if prompts := _prompts(data.get(key), f"the task's {key!r}"):
+            return [_of_prompt(words, prompt) for prompt in prompts]
     first: dict[str, Control] = {}
     for control in controls:
         for label in control.labels:
@@ -132,14 +142,14 @@ def asks_of(controls: Sequence[Control], data: Mapping[str, Any], drawn: Sequenc
     return [Ask(prompt, control, label) for label, control in first.items() for prompt in control.labels[label]]
 
 
-def _of_region(controls: Sequence[Control], region: Any) -> Iterator[Ask]:
+def _of_region(controls: Sequence[Control], words: Sequence[Word], region: Any) -> Iterator[Ask]:
     value = region.get("value") if isinstance(region, dict) else None
     if not isinstance(value, dict):
         return
-    texts, labels = value.get("text") or [], value.get(region.get("type", "")) or []
-    for text in [texts] if isinstance(texts, str) else texts:
-        yield from (_of_prompt(controls, prompt) for prompt in prompts_of(str(text)))
-    for label in labels if "labels" in str(region.get("type")) else []:
+    yield from (_of_prompt(words, prompt) for prompt in _prompts(value.get("text"), "what was typed"))
+    kind = str(region.get("type"))
+    labels = value.get(kind) if kind.endswith("labels") else None
+    for label in labels if isinstance(labels, list) else []:
         control = next((control for control in controls if label in control.labels), None)
         if control is None:
             raise ConfigError("what was drawn has a label that no <BrushLabels> or <PolygonLabels> has")
@@ -157,16 +167,28 @@ def _place(value: Mapping[str, Any]) -> Box | None:
         return None
 
 
-def _of_prompt(controls: Sequence[Control], prompt: str) -> Ask:
-    """The label of a prompt: the one that it is, or the longest that it names, or the only one."""
-    text = same_class(prompt)
-    known = [
-        (same_class(word), control, label)
+def _prompts(said: Any, what: str) -> list[str]:
+    texts = [said] if isinstance(said, str) else said or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ConfigError(f"{what} is neither a text nor a list of texts")
+    if len(texts) > MOST_TEXTS or any(len(text) > LONGEST_TEXT for text in texts):
+        raise ConfigError(f"{what} has more than {MOST_TEXTS} texts, or one of more than {LONGEST_TEXT:,} letters")
+    return [prompt for text in texts for prompt in prompts_of(text)]
+
+
+def _words_of(controls: Sequence[Control]) -> list[Word]:
+    return [
+        (_spaced(word), control, label)
         for control in controls
-        for label, words in control.labels.items()
-        for word in (label, *words)
+        for label, others in control.labels.items()
+        for word in (label, *others)
     ]
-    named = [each for each in known if re.search(rf"\b{re.escape(each[0])}(?:s|es)?\b", text)]
+
+
+def _of_prompt(known: Sequence[Word], prompt: str) -> Ask:
+    """The label of a prompt: the one that it is, or the longest that it names, or the only one."""
+    text = _spaced(prompt)
+    named = [each for each in known if _names(text, each[0])]
     if named:
         _, control, label = max(named, key=lambda each: len(each[0]))
     elif len({label for _, _, label in known}) == 1:
@@ -174,3 +196,14 @@ def _of_prompt(controls: Sequence[Control], prompt: str) -> Ask:
     else:
         raise ConfigError("a prompt names none of the labels: write the label's name in it, or have one label only")
     return Ask(prompt, control, label)
+
+
+def _spaced(text: str) -> str:
+    """Between single spaces, so that " dog " is in what names a dog."""
+    return " " + re.sub(r"[^\w+#]+", " ", same_class(text)).strip() + " "
+
+
+def _names(text: str, word: str) -> bool:
+    if _UNSPACED.search(word):
+        return word.strip() in text
+    return any(f"{word[:-1]}{plural} " in text for plural in ("", "s", "es"))

@@ -166,7 +166,7 @@ async def _predictions(
 
 async def _prediction(state: State, controls: Sequence[Control], task: Task, drawn: Sequence[Any]) -> dict[str, Any]:
     of_picture: defaultdict[str, list[Ask]] = defaultdict(list)
-    for ask in asks_of(controls, task.data, drawn):
+    for ask in await asyncio.to_thread(asks_of, controls, task.data, drawn):
         of_picture[ask.control.key].append(ask)
     found = await asyncio.gather(*(_found(state, task.data, key, asks) for key, asks in of_picture.items()))
     regions = [region for regions in found for region in regions]

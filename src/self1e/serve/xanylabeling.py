@@ -65,6 +65,7 @@ async def predict(asked: PredictRequest, request: Request) -> dict[str, Any]:
     name = _model(state)
     if asked.model != name:
         raise Problem(404, f"there is no model {asked.model[:80]!r} here: choose {name!r}")
+    check_texts(state, [asked.params.text_prompt])
     prompts = prompts_of(asked.params.text_prompt)
     check_texts(state, prompts)
     picture = await looked_at(from_base64(asked.image), state.limits)
