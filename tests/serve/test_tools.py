@@ -198,7 +198,7 @@ def test_x_anylabeling_is_told_what_was_wrong(server: httpx2.Client) -> None:
 def test_an_outline_does_not_pass_its_first_point_again() -> None:
     # These programs take a point like the first for the end, and leave it out.
     mask = np.zeros((9, 9), bool)
-    mask[1, 1:6] = mask[1:6, 3] = True  # lines one pixel wide, walked out and back
+    mask[1, 1:6] = mask[1:6, 1] = True  # lines one pixel wide, walked out and back from the corner
     mask[7, 7] = True  # a pixel
     shapes = shapes_of(mask, "T", None, number=0)
     for shape in shapes:
