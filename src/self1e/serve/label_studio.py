@@ -93,13 +93,13 @@ async def setup(asked: SetupRequest, request: Request) -> dict[str, str]:
     """Whether a labelling configuration can be served. Does not wait for the model."""
     if asked.schema_:
         _read(asked.schema_, asked.project)
-    return {"model_version": _version(state_of(request))}
+    return {"model_version": _model_version(state_of(request))}
 
 
 @router.get("/versions")
 async def versions(request: Request) -> dict[str, list[str]]:
     """The one that there is."""
-    return {"versions": [_version(state_of(request))]}
+    return {"versions": [_model_version(state_of(request))]}
 
 
 @router.post("/webhook")
@@ -117,10 +117,10 @@ async def predict(asked: PredictRequest, request: Request) -> dict[str, Any]:
     results = await unless_gone(request, _predictions(state, controls, asked.tasks, drawn))
     if drawn and (why := next((result["error"] for result in results if "error" in result), None)):
         raise Problem(422, why)  # somebody waits for it, and is shown that it failed
-    return {"results": results, "model_version": _version(state)}
+    return {"results": results, "model_version": _model_version(state)}
 
 
-def _version(state: State) -> str:
+def _model_version(state: State) -> str:
     """Under which Label Studio keeps predictions: with others it asks again."""
     return f"{state.model or 'self1e'} (self1e {__version__})"
 
@@ -173,7 +173,7 @@ async def _prediction(state: State, controls: Sequence[Control], task: Task, dra
     return {
         "result": regions,
         "score": fmean(region["score"] for region in regions) if regions else 0.0,
-        "model_version": _version(state),
+        "model_version": _model_version(state),
     }
 
 
