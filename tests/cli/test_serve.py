@@ -24,6 +24,8 @@ def test_what_is_not_started(cli: Cli, tmp_path: Path) -> None:
     keys.write_text("short")
     assert_one_sentence(cli("serve", "--api-keys", keys), "shorter than 16 characters")
     assert_one_sentence(cli("serve", "--model", tmp_path / "none"), "none")
+    for address in ("127.0.0.1:8080", "http://me:secret@127.0.0.1:8080", "http://127.0.0.1:8080/projects/1"):
+        assert_one_sentence(cli("serve", "--label-studio", address), "an address like http://127.0.0.1:8080", address)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert_one_sentence(cli("serve", "--port", port), f"cannot listen at 127.0.0.1, port {port}")

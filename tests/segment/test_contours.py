@@ -115,3 +115,14 @@ def test_bad_arguments() -> None:
         mask_to_polygons(np.zeros((1, 2, 3), bool))
     with pytest.raises(ValueError, match="tolerance"):
         mask_to_polygons(np.zeros((2, 3), bool), tolerance=-1)
+
+
+def test_a_relative_tolerance_is_a_share_of_each_outline() -> None:
+    rows, columns = np.ogrid[:200, :400]
+    large = (rows - 100) ** 2 + (columns - 100) ** 2 < 90**2
+    small = (rows - 100) ** 2 + (columns - 300) ** 2 < 9**2
+    x, y = np.reshape(mask_to_polygons(large)[0], (-1, 2)).T
+    length = float(np.abs(np.diff(x, append=x[0])).sum() + np.abs(np.diff(y, append=y[0])).sum())
+    alone = mask_to_polygons(large, 0.01 * length) + mask_to_polygons(small, 1.0)  # a pixel at least
+    assert mask_to_polygons(large | small, 0.01, relative=True) == alone
+    assert mask_to_polygons(large, 0.0, relative=True) == mask_to_polygons(large)

@@ -186,10 +186,14 @@ def test_a_named_host_that_leads_inside(names: dict[str, list[str]], address: st
         fetched("https://pictures.example/a.png", Fetcher(["pictures.example"]))
 
 
+async def abc() -> str:
+    return "Token abc"
+
+
 def test_the_server_named_at_start(site: int, names: dict[str, list[str]]) -> None:
     url = f"http://studio.example:{site}"
     names["studio.example"] = ["127.0.0.1", "203.0.113.9"]  # checked, and then led elsewhere
-    fetcher = Fetcher(trusted=url, token="Token abc", limits=Limits(body_bytes=20_000))
+    fetcher = Fetcher(trusted=url, authorization=abc, limits=Limits(body_bytes=20_000))
     Site.seen.clear()
     assert fetched(f"{url}/a.png", fetcher) == b"picture"
     assert Site.seen == [("/a.png", f"studio.example:{site}", "Token abc")]  # the address that was looked up
@@ -206,7 +210,7 @@ def test_the_server_named_at_start(site: int, names: dict[str, list[str]]) -> No
 
 def test_the_token_is_for_one_server_only(site: int, monkeypatch: pytest.MonkeyPatch) -> None:
     Site.seen.clear()
-    fetcher = Fetcher(trusted=f"http://127.0.0.1:{site}", token="Token abc")
+    fetcher = Fetcher(trusted=f"http://127.0.0.1:{site}", authorization=abc)
     other = Fetcher(trusted=f"http://localhost:{site}")
     fetched(f"http://localhost:{site}/a.png", other)
     with pytest.raises(Problem):

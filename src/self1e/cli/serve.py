@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import socket
 from contextlib import suppress
 from functools import partial
@@ -30,6 +32,8 @@ EXAMPLES = """[dim]Examples:[/]
   curl -F image=@street.jpg -F prompt='the red car' http://127.0.0.1:8000/api/v1/segment
 
 docs/serving.md has the rest: annotation tools, limits, safety."""
+
+TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 
 DRAIN = 30
 """Seconds for which what was taken is finished when the server is told to stop."""
@@ -67,7 +71,7 @@ def command(
         typer.Option(
             metavar="URL",
             show_default=False,
-            help="The Label Studio whose pictures are fetched, with its token in LABEL_STUDIO_API_KEY.",
+            help=f"The Label Studio whose pictures are fetched, with its token in {TOKEN_VARIABLE}.",
         ),
     ] = None,
 ) -> None:
@@ -82,6 +86,7 @@ def command(
         from self1e.serve.engine import Engine
         from self1e.serve.fetch import Fetcher
         from self1e.serve.guard import KEYS_VARIABLE, Keys, is_loopback, read_keys
+        from self1e.serve.label_studio import Access
         from self1e.serve.limits import Limits
         from self1e.serve.metrics import Metrics
     except ImportError as error:
@@ -93,6 +98,15 @@ def command(
         raise CliError(
             f"{host} is open to a network: give --api-keys FILE or set {KEYS_VARIABLE}, or --open to let anybody ask"
         )
+    access = None
+    if label_studio is not None:
+        if not re.fullmatch(r"https?://[^/@\s]+/?", label_studio):
+            raise CliError(f"--label-studio takes an address like http://127.0.0.1:8080, not {label_studio!r}")
+        token = os.environ.get(TOKEN_VARIABLE, "").strip()
+        if token:
+            access = Access(label_studio, token)
+        else:
+            notice(f"pictures that are in Label Studio need its token in {TOKEN_VARIABLE}")
     limits = Limits(seconds=timeout, waiting=queue, body_bytes=int(max_mb * 1e6), pixels=max_pixels)
     opened = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
     with _listening(host, port) as listener:
@@ -104,8 +118,8 @@ def command(
             limits=limits,
             watch=metrics.event,
         )
-        fetcher = Fetcher(allow_host or [], limits=limits)
-        app = make_app(engine, keys=keys, host=host, fetcher=fetcher, metrics=metrics, drain=DRAIN)
+        fetcher = Fetcher(allow_host or [], limits=limits, trusted=label_studio, authorization=access)
+        app = make_app(engine, keys=keys, host=host, fetcher=fetcher, metrics=metrics, drain=DRAIN, model=opened.name)
         config = uvicorn.Config(
             app,
             log_level="warning",

@@ -46,7 +46,9 @@ class _Ring:
         return path
 
 
-def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0, *, centres: bool = False) -> list[list[int]]:
+def mask_to_polygons(
+    mask: np.ndarray, tolerance: float = 0.0, *, centres: bool = False, relative: bool = False
+) -> list[list[int]]:
     """Traces a mask into polygons, one for each 4-connected region.
 
     Coordinates are those of COCO: pixel edges, x to the right, y down, so that a single pixel at (x, y) becomes
@@ -62,6 +64,8 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0, *, centres: bool 
         mask: bool[H, W].
         tolerance: How far, in pixels, the outline may be moved to spare corners (Douglas-Peucker). 0 is exact.
         centres: Whether coordinates are numbers of pixels in place of edges.
+        relative: Whether `tolerance` is a share of the length of each outline, in place of pixels. If it is more than
+            0 it is at least a pixel, the height of the steps of an outline.
 
     Returns:
         Polygons as flat lists [x0, y0, x1, y1, ...] without a closing repetition, in order of their top-left corner.
@@ -90,7 +94,8 @@ def mask_to_polygons(mask: np.ndarray, tolerance: float = 0.0, *, centres: bool 
     polygons = []
     for ring in _join_holes(mask, rings, edges, centres):
         path = ring.path(ring.points[ring.start])
-        points = clean(_simplify(path, tolerance)) if tolerance else []
+        reach = max(1.0, tolerance * _length(path)) if relative and tolerance else tolerance
+        points = clean(_simplify(path, reach)) if reach else []
         if len(points) < 3:
             points = clean([point for point, _ in path])
         points += [points[-1]] * (3 - len(points))
@@ -201,6 +206,11 @@ def _join_holes(mask: np.ndarray, rings: list[_Ring], edges: _Edges, centres: bo
         path = hole.path((x - 1, y) if centres else (x, y))
         parent.cuts.append((edge, abs(y - parent.corners[edge][1]), (left, y), path))
     return [ring for ring in rings if not ring.is_hole]
+
+
+def _length(path: list[tuple[Point, bool]]) -> float:
+    """Of a path, in pixels."""
+    return float(np.linalg.norm(np.diff([point for point, _ in path], axis=0), axis=1).sum())
 
 
 def _simplify(path: list[tuple[Point, bool]], tolerance: float) -> list[Point]:

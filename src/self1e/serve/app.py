@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from self1e.serve import native
+from self1e.serve import label_studio, native, xanylabeling
 from self1e.serve.engine import Engine
 from self1e.serve.fetch import Fetcher
 from self1e.serve.guard import Guard, Keys
@@ -30,6 +30,7 @@ def make_app(
     fetcher: Fetcher | None = None,
     metrics: Metrics | None = None,
     drain: float = 30.0,
+    model: str = "",
 ) -> FastAPI:
     """The app of a server, which starts and stops its engine.
 
@@ -40,9 +41,10 @@ def make_app(
         fetcher: Of pictures at addresses; None: none are fetched.
         metrics: To which the engine tells what happens.
         drain: Seconds for which what was taken is finished when the server stops.
+        model: Name of what it serves.
     """
     limits, metrics = engine.limits, metrics or Metrics()
-    state = State(engine, limits, KeptPictures(limits), metrics, fetcher or Fetcher(limits=limits))
+    state = State(engine, limits, KeptPictures(limits), metrics, fetcher or Fetcher(limits=limits), model)
     metrics.watch("self1e_waiting", "Requests that no process has yet", lambda: len(engine.waiting))
     metrics.watch("self1e_in_work", "Requests that processes have", lambda: engine.in_work)
     metrics.watch("self1e_images", "Pictures that are kept", lambda: len(state.kept))
@@ -60,8 +62,8 @@ def make_app(
     app.state.of_server = state
     app.add_middleware(Guard, keys=keys or Keys([]), limits=limits, host=host, metrics=metrics)
     answer_with_problems(app)
-    app.include_router(native.router)
-    app.include_router(_well_being())
+    for router in (native.router, xanylabeling.router, label_studio.router, _well_being()):
+        app.include_router(router)
     return app
 
 

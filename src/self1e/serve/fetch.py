@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import httpx2
@@ -32,16 +32,21 @@ class Fetcher:
         limits: Of a picture's bytes, and of the time for it.
         trusted: "http://host:port" of a server that was named at start, which may be in a private network, and be asked
             without TLS.
-        token: The header `Authorization` for that one, and for no other.
+        authorization: Gives the header `Authorization` for that one, and for no other. It may raise a ValueError.
     """
 
     def __init__(
-        self, hosts: Iterable[str] = (), *, limits: Limits | None = None, trusted: str | None = None, token: str = ""
+        self,
+        hosts: Iterable[str] = (),
+        *,
+        limits: Limits | None = None,
+        trusted: str | None = None,
+        authorization: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self.hosts = frozenset(host.lower().strip() for host in hosts)
         self.limits = limits or Limits()
         self.trusted = origin(trusted) if trusted else None
-        self.token = token
+        self.authorization = authorization
 
     async def fetch(self, url: str) -> bytes:
         """The file at an address.
@@ -67,7 +72,9 @@ class Fetcher:
                         url = urljoin(url, answer.headers.get("location", ""))
                         continue
                     if answer.status_code != 200:
-                        raise ValueError(f"its server answers {answer.status_code}")
+                        unknown = answer.status_code in (401, 403) and self._is_trusted(url)
+                        hint = ": is its token in LABEL_STUDIO_API_KEY?" if unknown else ""
+                        raise ValueError(f"its server answers {answer.status_code}{hint}")
                     content = bytearray()
                     async for part in answer.aiter_bytes():
                         content += part
@@ -78,19 +85,23 @@ class Fetcher:
                     await answer.aclose()
         raise ValueError(f"it is redirected more than {MOST_REDIRECTS} times")
 
+    def _is_trusted(self, url: str) -> bool:
+        return origin(url) == self.trusted
+
     async def _ask(self, client: httpx2.AsyncClient, url: str) -> httpx2.Response:
         parts = urlsplit(url)
-        host, is_trusted = (parts.hostname or "").lower(), origin(url) == self.trusted
+        host, is_trusted = (parts.hostname or "").lower(), self._is_trusted(url)
         if not is_trusted and (parts.scheme != "https" or host not in self.hosts or parts.port not in (None, 443)):
             raise Problem(
-                403, f"pictures are not fetched from {origin(url)}: start the server with --allow-host {host}"
+                403,
+                f"pictures are not fetched from {origin(url)}: start the server with --allow-host {host}, for https",
             )
         if parts.username is not None:
             raise Problem(403, "an address with a name or password in it is not fetched")
         address = await _address(host, parts.port or (443 if parts.scheme == "https" else 80), is_trusted)
         headers = {"Host": parts.netloc, "User-Agent": f"self1e/{__version__}"}
-        if is_trusted and self.token:
-            headers["Authorization"] = self.token
+        if is_trusted and self.authorization is not None:
+            headers["Authorization"] = await self.authorization()
         there = f"[{address}]" if ":" in address else address
         netloc = there if parts.port is None else f"{there}:{parts.port}"
         to = urlunsplit((parts.scheme, netloc, parts.path, parts.query, ""))

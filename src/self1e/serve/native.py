@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from time import perf_counter
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -181,7 +181,7 @@ async def segment(request: Request) -> Any:
     """One mask for each prompt. One picture, any number of prompts: they cost little more than one."""
     start, state = perf_counter(), state_of(request)
     asked, content = await _read(request, SegmentRequest)
-    _check_texts(state, asked.prompts)
+    check_texts(state, asked.prompts)
     picture = await _picture(state, asked, content)
     job = SegmentJob(picture, asked.prompts, asked.template, asked.forms)
     results = await unless_gone(request, state.engine.answer(job, asked.timeout))
@@ -203,7 +203,7 @@ async def chat(request: Request) -> Any:
     state = state_of(request)
     asked, content = await _read(request, ChatRequest)
     said = [text for turn in asked.history for text in turn]
-    _check_texts(state, [asked.question], said)
+    check_texts(state, [asked.question], said)
     if asked.max_new_tokens > state.limits.tokens:
         raise Problem(422, f"max_new_tokens: at most {state.limits.tokens}, not {asked.max_new_tokens}")
     picture = await _picture(state, asked, content)
@@ -305,7 +305,7 @@ async def _picture(state: State, asked: About, content: bytes | None) -> SentPic
     return await looked_at(content, state.limits)
 
 
-def _check_texts(state: State, asked: tuple[str, ...] | list[str], said: list[str] | None = None) -> None:
+def check_texts(state: State, asked: Sequence[str], said: list[str] | None = None) -> None:
     """Raises a Problem if there are too many prompts, or too long ones."""
     if not asked:
         raise Problem(422, "prompt: there is none")

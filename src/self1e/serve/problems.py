@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -55,7 +55,7 @@ class Problem(Exception):
         """As JSON."""
         return {
             "type": "about:blank",
-            "title": HTTPStatus(self.status).phrase,
+            "title": responses.get(self.status, "Client Closed Request"),  # 499 is nginx's
             "status": self.status,
             "detail": self.detail,
         }

@@ -15,13 +15,14 @@ from self1e.serve.pictures import KeptPictures
 
 @dataclass(frozen=True)
 class State:
-    """Of a server."""
+    """Of a server. `model` is the name of what it serves, also while that is being loaded."""
 
     engine: Engine
     limits: Limits
     kept: KeptPictures
     metrics: Metrics
     fetcher: Fetcher
+    model: str
 
 
 def state_of(request: Request) -> State:

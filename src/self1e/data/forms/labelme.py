@@ -19,11 +19,11 @@ from PIL import Image
 from self1e.data.forms import marked
 from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing
 from self1e.data.forms.needs import package
+from self1e.data.forms.shapes import shapes_of
 from self1e.data.json_records import read_json
 from self1e.data.masks import MaskError
 from self1e.data.records import Canvas, DataError
 from self1e.files import files_of_user, write_json
-from self1e.segment.contours import mask_to_polygons
 
 VERSION = "6.3.1"
 """Of the program whose files these are."""
@@ -34,19 +34,11 @@ class Writer(marked.Writer):
 
     def write(self, file: Path, marked: Marked) -> None:
         height, width = marked.height_and_width()
-        shapes: list[dict[str, Any]] = []
-        for number, thing in enumerate(marked.present):
-            polygons = mask_to_polygons(thing.pixels(), self.tolerance, centres=True)
-            for polygon in polygons:
-                shape: dict[str, Any] = {
-                    "label": thing.label,
-                    "points": np.reshape(polygon, (-1, 2)).tolist(),
-                    "group_id": number if len(polygons) > 1 else None,
-                    "shape_type": "polygon",
-                    "flags": {},
-                    "description": "",
-                }
-                shapes.append(shape if thing.score is None else shape | {"score": thing.score})
+        shapes = [
+            shape
+            for number, thing in enumerate(marked.present)
+            for shape in shapes_of(thing.pixels(), thing.label, thing.score, number=number, tolerance=self.tolerance)
+        ]
         tree: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
