@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from self1e.data.masks import IGNORE
 from self1e.data.records import Query, Record
-from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, mean_class_iou
+from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, boundary_f, mean_class_iou
 from self1e.photos.dataset import companions
 from self1e.photos.index import photographs
 from self1e.photos.language import View
@@ -26,9 +25,6 @@ Masks = Callable[[Record], Sequence[np.ndarray]]
 
 SIZES = {"small": (0.0, 0.02), "middle": (0.02, 0.1), "large": (0.1, 1.0)}
 """Share of the picture that all of what is asked for fills."""
-
-TOLERANCE = 0.008
-"""How far an edge may be off, in diagonals of the picture, as DAVIS has it (Perazzi et al. 2016)."""
 
 TEACHER_ALONE = "cocopeople"
 ENOUGH = 10
@@ -89,49 +85,3 @@ def photo_figures(masks: Masks, folder: Path, count: int) -> dict[str, Any]:
         figures["boundary"] = float(np.mean(edges))
     figures |= {name: scores.compute()["giou"] for name, scores in by_size.items() if len(scores)}
     return figures | {"questions": len(everything)}
-
-
-def boundary_f(predicted: np.ndarray, truth: np.ndarray) -> float | None:
-    """How well edges agree: the harmonic mean of the shares of either edge that lie near the other.
-
-    Args:
-        predicted: bool[H, W].
-        truth: uint8[H, W] as `Query.mask`. Edges within reach of ignored pixels do not count.
-
-    Returns:
-        0 to 1; None where no edge of the truth counts.
-
-    >>> mask = np.zeros((100, 100), bool)
-    >>> mask[20:60, 20:60] = True
-    >>> boundary_f(mask, mask.astype(np.uint8)), boundary_f(np.roll(mask, 30, 1), mask.astype(np.uint8)) < 0.3
-    (1.0, True)
-    """
-    reach = int(np.ceil(TOLERANCE * np.hypot(*truth.shape)))
-    counted = ~_grown(truth == IGNORE, reach)
-    ours, theirs = _edge(predicted), _edge(truth == 1)
-    if not (theirs & counted).any():
-        return None
-    if not (ours & counted).any():
-        return 0.0
-    precision = (_grown(theirs, reach) & ours & counted).sum() / (ours & counted).sum()
-    recall = (_grown(ours, reach) & theirs & counted).sum() / (theirs & counted).sum()
-    return float(2 * precision * recall / max(precision + recall, 1e-9))
-
-
-def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
-    """All pixels that are not farther than `reach` from the mask."""
-    height, width = mask.shape
-    padded, grown = np.pad(mask, reach), np.zeros_like(mask)
-    for down in range(-reach, reach + 1):
-        across = int((reach**2 - down**2) ** 0.5)
-        for right in range(-across, across + 1):
-            top, left = reach + down, reach + right
-            grown |= padded[top : top + height, left : left + width]
-    return grown
-
-
-def _edge(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask next to others; where the picture ends is no edge."""
-    inside = np.pad(mask, 1, mode="edge")
-    around = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    return mask & ~around

@@ -18,6 +18,9 @@ GREFCOCO_MIN_AREA = 50
 
 PRECISION_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 
+EDGE_TOLERANCE = 0.008
+"""How far an edge may be off, in diagonals of the picture, as DAVIS has it (Perazzi et al. 2016)."""
+
 
 def intersection_and_union(pred: Any, target: Any, ignore: int | None = 255) -> tuple[int, int]:
     """Pixels that two masks share, and pixels that either has.
@@ -217,3 +220,54 @@ class MaskScores:
             for threshold in PRECISION_THRESHOLDS:
                 figures[f"pr@{threshold}"] = float(np.mean(self.ious[has_target] >= threshold))
         return figures
+
+
+def boundary_f(pred: Any, target: Any, ignore: int | None = 255) -> float | None:
+    """How well edges agree (DAVIS's F): the harmonic mean of the shares of either edge that lie near the other.
+
+    Args:
+        pred: See `intersection_and_union`.
+        target: See `intersection_and_union`. Edges within reach of ignored pixels do not count.
+        ignore: See `intersection_and_union`.
+
+    Returns:
+        0 to 1; None where no edge of the target counts.
+
+    >>> mask = np.zeros((100, 100), bool)
+    >>> mask[20:60, 20:60] = True
+    >>> boundary_f(mask, mask), boundary_f(np.roll(mask, 30, 1), mask) < 0.3
+    (1.0, True)
+    """
+    _, true = _masks(pred, target, ignore)
+    target = np.asarray(target)
+    reach = int(np.ceil(EDGE_TOLERANCE * np.hypot(*true.shape)))
+    unknown = target == ignore if ignore is not None and target.dtype != bool else np.zeros_like(true)
+    counted = ~_grown(unknown, reach) if unknown.any() else ~unknown
+    ours, theirs = _edge(np.asarray(pred) != 0), _edge(true)  # ignored pixels make no edges of ours
+    if not (theirs & counted).any():
+        return None
+    if not (ours & counted).any():
+        return 0.0
+    precision = np.count_nonzero(_grown(theirs, reach) & ours & counted) / np.count_nonzero(ours & counted)
+    recall = np.count_nonzero(_grown(ours, reach) & theirs & counted) / np.count_nonzero(theirs & counted)
+    return float(2 * precision * recall / max(precision + recall, 1e-9))
+
+
+def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
+    """All pixels that are not farther than `reach` from the mask: bool[H, W]."""
+    height, width = mask.shape
+    sums = np.pad(mask, ((0, 0), (reach + 1, reach))).cumsum(axis=1, dtype=np.int32)
+    grown = np.zeros_like(mask)
+    for down in range(min(reach, height - 1) + 1):
+        across = int((reach**2 - down**2) ** 0.5)
+        row = sums[:, reach + 1 + across :][:, :width] > sums[:, reach - across :][:, :width]
+        grown[down:] |= row[: height - down]
+        grown[: height - down] |= row[down:]
+    return grown
+
+
+def _edge(mask: np.ndarray) -> np.ndarray:
+    """Pixels of a mask next to others; where the picture ends is no edge."""
+    inside = np.pad(mask, 1, mode="edge")
+    around = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
+    return mask & ~around

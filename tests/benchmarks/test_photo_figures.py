@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.class_heads import ClassHead, Labelled, class_loss, head_masks, normalised, train_head
-from benchmarks.photo_figures import boundary_f, photo_figures, records_of_test
+from benchmarks.photo_figures import photo_figures, records_of_test
+from self1e.metrics import boundary_f
 from self1e.model.stem import EfficientNetLite2
 from self1e.photos.dataset import PhotoData
 from self1e.photos.nouns import nouns

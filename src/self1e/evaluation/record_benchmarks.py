@@ -15,7 +15,7 @@ import numpy as np
 from self1e.data.records import DataError, Query, Record, Source, evaluation_turn, fitting_mask
 from self1e.data.vqa import Question
 from self1e.evaluation.base import Answer, Shown
-from self1e.evaluation.samples import RecordDone, Sample, mask_figures, measured_mask, word_figures
+from self1e.evaluation.samples import MEASURED, RecordDone, Sample, mask_figures, measured_mask, word_figures
 from self1e.evaluation.vqa import exact_score, vqa_score
 from self1e.processing.images import ImageError, load_image
 from self1e.processing.prompts import PromptError
@@ -57,7 +57,7 @@ class RecordBenchmark:
 
     def summary(self, figures: Mapping[str, Any]) -> str:
         """One line, in percent."""
-        shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "accuracy")
+        shown = ("miou", "ciou", "giou", "n_acc", "t_acc", "pr@0.5", "boundary", "accuracy")
         cells = [f"{figure} {100 * figures[figure]:.1f}" for figure in shown if figure in figures]
         return f"{self.name}: {', '.join(cells) or 'nothing measured'} ({figures['samples']:,} samples)"
 
@@ -80,7 +80,7 @@ class MaskBenchmark(RecordBenchmark):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"data": self.data, "min_area": self.min_area, "longest_answer": LONGEST_ANSWER}
+        return {"data": self.data, "min_area": self.min_area, "longest_answer": LONGEST_ANSWER, **MEASURED}
 
     def __len__(self) -> int:
         return len(self.source)

@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 
 from self1e.data.classes import same_class
-from self1e.metrics import MaskScores, mean_class_iou
+from self1e.metrics import EDGE_TOLERANCE, MaskScores, boundary_f, mean_class_iou
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Sample:
         given: The right answer, or answers of people joined by " | "; "" where words do not count.
         absent: Whether the data say that what was asked for is not there.
         confidence: The model's score of the mask; None where there is no mask, or more than it counts.
+        boundary: How well its edge agrees, see `boundary_f`; None where there is no edge to agree with.
     """
 
     record: int
@@ -54,6 +55,11 @@ class Sample:
     given: str = ""
     absent: bool = False
     confidence: float | None = None
+    boundary: float | None = None
+
+
+MEASURED = {"edges": EDGE_TOLERANCE}
+"""Settings of all benchmarks of masks: samples that were measured otherwise, or less, are not gone on with."""
 
 
 class MeasuredMask(TypedDict):
@@ -64,6 +70,7 @@ class MeasuredMask(TypedDict):
     union: int
     predicted: int
     target: int
+    boundary: float | None
 
 
 def measured_mask(predicted: np.ndarray, target: np.ndarray, min_area: int) -> MeasuredMask:
@@ -85,6 +92,7 @@ def measured_mask(predicted: np.ndarray, target: np.ndarray, min_area: int) -> M
         "union": raw.unions[0],
         "predicted": raw.predicted[0],
         "target": raw.targets[0],
+        "boundary": boundary_f(predicted, target),
     }
 
 
@@ -138,7 +146,7 @@ def write_csv(path: Path, samples: Iterable[Sample]) -> None:
 
 
 def mask_figures(samples: Sequence[Sample], *, classes: bool, min_area: int) -> dict[str, Any]:
-    """The figures of `MaskScores`.
+    """The figures of `MaskScores`, and "boundary": the mean `boundary_f` of what is there.
 
     With `classes` also mIoU: the mean over all that was asked for of the sum of intersections over the sum of unions.
     With a `min_area` also N-acc and T-acc without it ("n_acc_raw", "t_acc_raw").
@@ -152,6 +160,8 @@ def mask_figures(samples: Sequence[Sample], *, classes: bool, min_area: int) -> 
         figures["classes"] = len(set(names))
         if any(unions):
             figures["miou"] = mean_class_iou(names, [sample.intersection for sample in samples], unions)
+    if edges := [sample.boundary for sample in samples if sample.boundary is not None]:
+        figures["boundary"] = float(np.mean(edges))
     return figures | {"samples": len(samples)}
 
 

@@ -78,9 +78,14 @@ def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[torch
         raise ValueError(f"tiles are cut from RGB pictures, not from mode {image.mode!r}: read it with load_image")
     columns, rows = tile_grid(*image.size, max_tiles, image_size)
     resized = image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC)
-    pixels = torch.from_numpy(np.array(resized, dtype=np.float32) / 255)  # [H, W, 3]
+    pixels = as_tensor(resized).permute(1, 2, 0)
     pixels = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     tiles = pixels.reshape(rows, image_size, columns, image_size, 3)
     tiles = tiles.permute(0, 2, 4, 1, 3)  # [rows, columns, 3, S, S]
     tiles = tiles.reshape(rows * columns, 3, image_size, image_size)
     return tiles, (columns, rows)
+
+
+def as_tensor(image: Image.Image) -> torch.Tensor:
+    """An RGB picture as float32[3, height, width] from 0 to 1."""
+    return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)

@@ -29,7 +29,7 @@ from self1e.fast import drop_hooks, prepare
 from self1e.fast.transfers import pinned
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageSource, load_image
-from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
+from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
@@ -49,6 +49,7 @@ from self1e.segment.passes import (
     write_answer,
 )
 from self1e.segment.quantise import CheckPictures, Quantization
+from self1e.segment.refine import Refinement, to_picture
 from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
 from self1e.segment.results import Segmentation
 
@@ -62,6 +63,7 @@ class SegmentOptions(TypedDict, total=False):
     template: Template
     logits: bool
     batch_size: int | None
+    refine: Refinement
 
 
 class Segmenter:
@@ -268,6 +270,7 @@ class Segmenter:
         template: Template = "auto",
         logits: bool = False,
         batch_size: int | None = None,
+        refine: Refinement = "none",
     ) -> Any:
         """Segments what prompts name, each with one mask: where its logits are above 0.
 
@@ -280,6 +283,8 @@ class Segmenter:
             logits: Keep the mask logits, float32 at the picture's size, in the results.
             batch_size: Most prompts of one forward pass; bounds the memory. None: 8, or 32 with a model that reads the
                 prompts of a picture in one row. Long prompts and many tiles make for smaller batches by themselves.
+            refine: How masks get to the picture's size: "none" resizes bilinearly, as the published figures are
+                measured; "guided" follows the picture's own edges, see `self1e.segment.refine`.
 
         Returns:
             A `Segmentation` for one prompt, a list for a list of prompts, and for a list of pairs a list with one or
@@ -291,7 +296,7 @@ class Segmenter:
             ValueError: If an argument does not fit.
         """
         requests = self._requests(image, prompt, template)  # all prompts are looked at before any work is done
-        answers = self._answers(requests, logits, batch_size)
+        answers = self._answers(requests, logits, batch_size, refine)
         results = [of if request.as_list else of[0] for request, of in zip(requests, answers, strict=True)]
         return results if isinstance(image, list | tuple) else results[0]
 
@@ -330,7 +335,9 @@ class Segmenter:
             warnings.warn(remark, stacklevel=4)
 
     @torch.inference_mode()
-    def _answers(self, requests: Sequence[Request], logits: bool, batch_size: int | None) -> list[list[Segmentation]]:
+    def _answers(
+        self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement
+    ) -> list[list[Segmentation]]:
         """The results for each request, in the order of its prompts."""
         packed = not self.model.config.image_to_segmentation  # else the picture is read anew for each prompt
         answers: list[list[Segmentation]] = [[] for _ in requests]
@@ -340,7 +347,7 @@ class Segmenter:
             rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
             masks = [mask for row in mask_pass(self.fast, self.processor, pictures, rows) for mask in row.split(1)]
             for job, mask in zip(jobs, masks, strict=True):
-                answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits))
+                answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits, refine))
         return answers
 
     def _jobs(self, requests: Sequence[Request]) -> Iterator[Job]:
@@ -354,10 +361,12 @@ class Segmenter:
                 words = given_answer(self.model, self.processor, prefix, question)
                 yield Job(number, picture, prompt, prefix, words)
 
-    def _result(self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
+    def _result(
+        self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool, refine: Refinement
+    ) -> Segmentation:
         """float[K, h, w] mask logits as the model gives them, on the CPU -> the result at the picture's size."""
         return Segmentation.from_logits(
-            mask_logits_to_picture(masks, picture.image.size).numpy(),
+            to_picture(masks, picture.image, refine).numpy(),
             prompt=prompt,
             text=text,
             image=picture.image,
@@ -412,6 +421,7 @@ class Segmenter:
         temperature: float = 0.0,
         logits: bool = False,
         on_text: OnText | None = None,
+        refine: Refinement = "none",
     ) -> Segmentation:
         """Answers a question about a picture in words, and with a mask for every `[SEG]` among them.
 
@@ -424,6 +434,7 @@ class Segmenter:
                 `torch.manual_seed` makes that repeatable.
             logits: Keep the mask logits, float32 at the picture's size, in the result.
             on_text: Is given the answer piece by piece, as it is written. What it raises ends the answer.
+            refine: See `segment`.
 
         Returns:
             `text` is the answer; `masks` are as many as it has `[SEG]`, none when it is in words only.
@@ -451,7 +462,7 @@ class Segmenter:
             on_text=on_text,
         )
         masks = answer_masks(self.fast, self.processor, picture, reply) if reply.marks else torch.zeros(0, 1, 1)
-        return self._result(masks, picture, question, reply.text, logits)
+        return self._result(masks, picture, question, reply.text, logits, refine)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""

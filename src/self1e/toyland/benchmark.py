@@ -23,7 +23,7 @@ from self1e.data.records import DataError
 from self1e.data.wording import EXPLAIN_SUFFIX
 from self1e.evaluation.base import Answer, Shown
 from self1e.evaluation.run import ask_record
-from self1e.evaluation.samples import RecordDone, Sample, mask_figures, measured_mask
+from self1e.evaluation.samples import MEASURED, RecordDone, Sample, mask_figures, measured_mask
 from self1e.evaluation.vqa import exact_score
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.processing.prompts import PromptError
@@ -48,7 +48,7 @@ SCORED_IN_WORDS = tuple(kind for kind in TEXTUAL if kind in WEIGHTS)
 CHAT, SECOND_TURN = "chat", "second_turn"
 """Kinds of samples beside those of queries: a reasoning question asked freely, and one in words behind another."""
 
-MASK_FIGURES = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5")
+MASK_FIGURES = ("ciou", "giou", "n_acc", "t_acc", "pr@0.5", "boundary")
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class Toyland:
             "kind_weights": dict(self.weights),
             "min_area": GREFCOCO_MIN_AREA,
             "longest_answer": LONGEST_ANSWER,
+            **MEASURED,
         }
 
     def __len__(self) -> int:
