@@ -71,7 +71,8 @@ OUT = {
 def test_each_form_gives_back_what_went_in(form: str, coco: str, cli: Cli) -> None:
     outcome = cli("data", "convert", coco, f"{form}=out")
     assert outcome.code == 0 and outcome.err == ""
-    assert "3 pictures with 3 things: out" in outcome.out
+    counts = {"jsonl": "1 picture with 2 things", "index": "3 pictures with 2 things"}
+    assert f"{counts.get(form, '3 pictures with 3 things')}: out" in outcome.out
     told = [line.strip().partition("  ") for line in outcome.out.partition("not carried over:\n")[2].splitlines()]
     lost = {what: count for count, _, what in told}
     always = {"a box": "1", "the mark of a crowd": "1"}
@@ -149,7 +150,7 @@ def test_words_are_counted(coco: str, cli: Cli) -> None:
     ]
     Path("mine.jsonl").write_text("\n".join(map(json.dumps, lines)))
     outcome = cli("data", "convert", "jsonl=mine.jsonl", "coco=out")
-    assert outcome.code == 0 and "1 pictures with 2 things" in outcome.out
+    assert outcome.code == 0 and "1 picture with 1 thing:" in outcome.out
     for what in ("an explanation in words", "a conversation", "what is said not to be there"):
         assert f"1  {what}" in outcome.out
 
@@ -185,6 +186,7 @@ def test_nothing_is_replaced_unless_asked(coco: str, cli: Cli) -> None:
         ("results=photos,min_score=nan", "yolo=out", ["`min_score` is a number from 0 to 1, not nan"]),
         ("labelme=a,labelme=b", "yolo=out", ["says labelme twice"]),
         ("cvat=a.xml", "yolo=out", ["`cvat` needs `images` beside it"]),
+        ("coco=instances.json,image=photos", "yolo=out", ["says image=: did you mean images=?"]),
     ],
 )
 def test_bad_usage(coco: str, cli: Cli, source: str, target: str, words: list[str]) -> None:
@@ -205,6 +207,28 @@ def instances(file: str, pictures: list[str], label: str = "dog", *others: str, 
 
 def content(folder: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def test_what_lies_outside_of_the_picture_is_told(coco: str, cli: Cli) -> None:
+    instances("c.json", ["a.png", "deep/b.png"])
+    tree = json.loads(Path("c.json").read_text())
+    tree["annotations"][0]["segmentation"] = [box(100, 100, 120, 120)]
+    Path("c.json").write_text(json.dumps(tree))
+    outcome = cli("data", "convert", "coco=c.json,images=photos", "coco=out")
+    assert "2 pictures with 1 thing:" in outcome.out and "1  a thing that has no pixel in the picture" in outcome.out
+    (annotation,) = json.loads(Path("out/coco.json").read_text())["annotations"]
+    assert annotation["area"] == 81
+
+
+def test_a_data_set_is_not_written_into_the_folder_that_it_is_read_from(coco: str, cli: Cli) -> None:
+    """Where it would be read twice."""
+    assert cli("data", "convert", coco, "labelme=a").code == 0
+    before = content("a")
+    for source, target in (("a/labelme", "a/labelme"), ("a", "a/labelme/new")):
+        assert_one_sentence(cli("data", "convert", f"labelme={source}", f"labelme={target}"), "is in what is read")
+    for source in ("a", "a/labelme"):
+        assert_one_sentence(cli("data", "convert", f"labelme={source}", "labelme=a"), "is what is read")
+    assert content("a") == before
 
 
 def test_a_space_behind_a_comma_is_nothing(coco: str, cli: Cli) -> None:
@@ -307,7 +331,7 @@ def test_coco_files_are_read_as_in_training(coco: str, cli: Cli) -> None:
     tree["images"][2] |= {"height": 60_000, "width": 60_000}
     Path("c.json").write_text(json.dumps(tree))
     outcome = cli("data", "convert", "coco=c.json,images=photos", "jsonl=out")
-    assert outcome.code == 2 and "1 pictures with 1 things" in outcome.out and "1  a box" in outcome.out
+    assert outcome.code == 2 and "1 picture with 1 thing:" in outcome.out and "1  a box" in outcome.out
     assert "picture 1: has no `file_name`" in outcome.err and "60000 x 60000 pixels are more than" in outcome.err
     (line,) = map(json.loads, Path("out/data.jsonl").read_text().splitlines())
     assert (line["image"], line["prompt"]) == ("../photos/a.png", "dog")

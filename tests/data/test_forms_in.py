@@ -159,7 +159,7 @@ def test_yolo(tmp_path: Path) -> None:
         ({"names": None}, "train", "needs the `names` of classes"),
         ({"names": {"dog": 0}}, "train", "needs the `names` of classes, a list or .* not {'dog': 0}"),
         ({"kpt_shape": [17, 3]}, "train", "about keypoints"),
-        ({}, "test", "has no split 'test': it has"),
+        ({}, "test", "has no split 'test': it has train, val$"),
         ({"train": "nowhere"}, "train", "no pictures in nowhere"),
         ({"train": "nowhere.txt"}, "train", r"list of pictures .*nowhere\.txt"),
     ],
@@ -409,6 +409,7 @@ def test_yolo_as_others_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("0 nan 0 1 0 1 1", "line 1, where nan is no share of a side, is no mask"),
         ("0 0 x 1 0 1 1", "line 1, where x is no share of a side, is no mask"),
         ("0 1e30 0 1 0 1 1", "line 1, where 1e30 is no share of a side, is no mask"),
+        ("0 0 4 4 4 8 8", "line 1, where 4 is no share of a side, is no mask"),  # of pixels
         ("0 0 0 1 0 1 1 0.5", "line 1, a polygon of 7 numbers, is no mask"),
     ],
 )
@@ -418,6 +419,17 @@ def test_a_bad_line_of_yolo_is_left_out_and_told(tmp_path: Path, bad: str, what:
     assert asked(source, 0) == {"fire hydrant": [1, 1, 3, 3], "cat": []}
     (dropped,) = source[0].dropped
     assert dropped.startswith("'dog'") and what in dropped
+
+
+def test_a_mask_of_cvat_whose_runs_do_not_fit_its_box(photos: Path) -> None:
+    mask = '<mask label="dog" rle="0, 25" left="1" top="1" width="5" height="4"/>'
+    (photos.parent / "a.xml").write_text(
+        f'{CVAT.partition("<polygon")[0]}{mask}<ellipse label="cat"/></image></annotations>'
+    )
+    source = open_own({"cvat": str(photos.parent / "a.xml"), "images": str(photos)})
+    assert source[0].dropped == ("'cat' is not asked for: an ellipse is no mask",)
+    with pytest.raises(DataError, match="a mask of 'dog' cannot be read: its runs are 25 pixels, and its box is 5 x 4"):
+        to_example(source[0], np.random.default_rng(0))
 
 
 def test_names_of_cvat_as_they_are_written_on_windows(photos: Path) -> None:

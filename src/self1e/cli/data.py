@@ -14,7 +14,7 @@ import typer
 from self1e.cli import data_convert
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
-from self1e.cli.terminal import CliError, busy, notice, progress_bar, show
+from self1e.cli.terminal import CliError, busy, counted, notice, progress_bar, show
 from self1e.cli.train import need_training_extra, parse_override
 from self1e.files import write_atomically, write_json
 
@@ -362,7 +362,7 @@ def _show_faults(report: CheckReport) -> None:
             name = f"broken: {fault.sort}{', which would end the run' if fault.fatal else ''}"
             lists.setdefault(name, []).append(f"{source.name}, {fault.record}: {fault.reason}")
         for mask in source.empty_masks:
-            name = "empty masks, though nothing says that it is not there (no fault, but look at them)"
+            name = "empty masks, learnt as of what is not there (no fault, but look: are they outside of the picture?)"
             lists.setdefault(name, []).append(f"{source.name}, {mask.record}: {mask.text!r}")
         for piece in source.dropped:
             name = "left out (no fault, what else is in these pictures is used)"
@@ -430,7 +430,7 @@ def _frequent(phrases: Mapping[str, int]) -> str:
     first = list(phrases.items())[:TOP_PHRASES]
     shown = [f"{_cut(name)} {n:,}" for i, (name, n) in enumerate(first) if i < RARE_PHRASES or n > 1]
     if others := len(phrases) - len(shown):
-        shown.append(f"and {others:,} others")
+        shown.append(f"and {counted(others, 'other')}")
     return ", ".join(shown) or "-"
 
 

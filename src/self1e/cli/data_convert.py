@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from difflib import get_close_matches
 from typing import Annotated
 
 import typer
 
 from self1e.cli.options import Overwrite
 from self1e.cli.output import check_writable, make_folder
-from self1e.cli.terminal import CliError, busy, complain, progress_bar, show
+from self1e.cli.terminal import CliError, busy, complain, counted, progress_bar, show
 from self1e.data.forms import FORMS, read_entry
 from self1e.files import expand_user
 
@@ -64,13 +65,15 @@ def convert(
         marked = read.open()
         writer = FORMS[name].writer(out, marked.labels, tolerance)
         stems, files = layout(marked, writer)
+    if FORMS[name] is read.form and out.resolve().is_relative_to(read.paths[read.form.entry[0]].resolve()):
+        raise CliError(f"{out} is in what is read, and would be read with it the next time: write elsewhere")
     for folder in {out, *(file.parent for file in files)}:
         make_folder(folder)
     check_writable(files, overwrite)
     with progress_bar() as progress:
         task = progress.add_task("converting", total=len(stems))
         done = converted(marked, writer, stems, min_score=read.min_score, on_picture=lambda: progress.advance(task))
-    show(f"{done.pictures:,} pictures with {done.things:,} things: {out}")
+    show(f"{counted(done.pictures, 'picture')} with {counted(done.things, 'thing')}: {out}")
     if lost := +done.lost:
         show("not carried over:\n" + "\n".join(f"{count:8,}  {what}" for what, count in lost.most_common()))
     for picture, reason in done.broken:
@@ -95,6 +98,9 @@ def entry_of(text: str) -> dict[str, str | float]:
             raise CliError(f"{text!r} is no data set: give, for example, labelme=FOLDER or coco=FILE,images=FOLDER")
         if key in entry:
             raise CliError(f"{text!r} says {key} twice")
+        for word in re.findall(r",\s*(\w+)=", value):
+            if meant := get_close_matches(word, _KEYS, 1, 0.8):
+                raise CliError(f"{text!r} says {word}=: did you mean {meant[0]}=?")
         entry[key] = value
         with suppress(ValueError):
             entry[key] = {"min_score": float, "absent_classes": int}.get(key, str)(value)

@@ -66,6 +66,15 @@ def in_a_cell(text: str) -> str:
     return line if len(line) <= WIDEST_CELL else line[: WIDEST_CELL - 3] + "..."
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "picture"), counted(2000, "thing")
+    ('1 picture', '2,000 things')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def notice(message: str) -> None:
     """Prints a notice on stderr."""
     err().print(Text.assemble(("note: ", "yellow"), printable(message)), soft_wrap=True)

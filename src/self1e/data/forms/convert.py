@@ -24,8 +24,8 @@ class Conversion:
     """What became of a data set.
 
     Attributes:
-        pictures: How many were written.
-        things: How many things are marked in them, or are said not to be there.
+        pictures: How many the new form names.
+        things: How many things are marked in them there, or are said not to be there.
         lost: How often something could not be carried over, by what it is.
         broken: Names of pictures that could not be read, and why.
     """
@@ -120,9 +120,10 @@ def convert(
             if form.file:
                 writer.write(form.path(writer.folder, stem), marked)
             kept.append(writer.kept(marked))
-            done.pictures += 1
-            done.things += len(marked.things)
-            done.lost += Counter({LOSSES[each]: _COUNTS[each](marked) for each in form.cannot_hold})
+            lost = Counter({each: _COUNTS[each](marked) for each in form.cannot_hold})
+            done.pictures += 1 - lost["empty"]
+            done.things += len(marked.things) - lost["absent"] - lost["instances"]
+            done.lost += Counter({LOSSES[each]: count for each, count in lost.items()})
         on_picture()
     writer.finish(kept, {})
     return done
@@ -139,7 +140,10 @@ def _made(marked: Marked, stem: str, min_score: float, lost: Counter[str]) -> Ma
         pixels = thing.mask() if callable(thing.mask) else thing.mask
         if wrong := misfit(pixels, size):
             raise ValueError(wrong)
-        lost["pixels that count neither way, of a thing"] += bool((pixels == IGNORE).any())
+        lost["a thing with pixels that count neither way"] += bool((pixels == IGNORE).any())
+        if thing.there and not (pixels == 1).any():
+            lost["a thing that has no pixel in the picture"] += 1
+            continue
         found.append(replace(thing, mask=pixels == 1))
     lost.update(each.what for each in marked.lost)
     return replace(marked, things=tuple(found), stem=stem, shape=size, lost=())

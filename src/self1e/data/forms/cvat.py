@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from self1e.data.forms.marked import Lost, MarkedSet, Thing
+from self1e.data.forms.marked import Lost, MarkedSet, Thing, in_words
 from self1e.data.forms.needs import package
 from self1e.data.masks import MaskError, decode_segmentation
 from self1e.data.records import Canvas, DataError
@@ -83,7 +83,7 @@ class Reader(MarkedSet):
                 group = entry.get("group_id", "0")
                 things[label, number if group == "0" else ("group", group)].append((kind, entry))
             else:
-                lost.append(Lost(label, f"a {kind}", gap=kind != "tag"))
+                lost.append(Lost(label, in_words(kind), gap=kind != "tag"))
         return [Thing(label, partial(_pixels, each, shape, where)) for (label, _), each in things.items()], lost
 
 
@@ -103,6 +103,8 @@ def _pixels(shapes: Sequence[Shape], size: tuple[int, int], where: str) -> np.nd
                 left, top, width, height = (int(float(entry[side])) for side in ("left", "top", "width", "height"))
                 # How many pixels are outside, inside, outside, ... row by row.
                 runs = [int(run) for run in entry["rle"].split(",")]
+                if sum(runs) != width * height:
+                    raise ValueError(f"its runs are {sum(runs):,} pixels, and its box is {width} x {height}")
                 mask = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
                 inside[top : top + height, left : left + width] |= mask
         except (KeyError, ValueError) as error:

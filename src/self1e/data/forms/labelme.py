@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from self1e.data.forms import marked
-from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing
+from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing, in_words
 from self1e.data.forms.needs import package
 from self1e.data.forms.shapes import shapes_of
 from self1e.data.json_records import read_json
@@ -119,7 +119,7 @@ class Reader(MarkedSet):
         for number, shape in enumerate(_shapes(read_json(file), file)):
             label, kind, count, group = shape["label"], shape["shape_type"], len(shape["points"]), shape["group_id"]
             if kind not in ("polygon", "rectangle", "mask"):
-                lost.append(Lost(label, f"a {kind}", gap=True))
+                lost.append(Lost(label, in_words(kind), gap=True))
             elif count < (3 if kind == "polygon" else 2):
                 lost.append(Lost(label, f"a {kind} of {count} points"))
             else:

@@ -194,6 +194,16 @@ class MarkedSet:
         raise NotImplementedError
 
 
+def in_words(kind: str) -> str:
+    """A kind of shape, of which there is one.
+
+    >>> [in_words(kind) for kind in ("circle", "ellipse", "oriented_rectangle", "points")]
+    ['a circle', 'an ellipse', 'an oriented rectangle', 'points']
+    """
+    article = "" if kind == "points" else "an " if kind.startswith(tuple("aeiou")) else "a "
+    return article + kind.replace("_", " ")
+
+
 def listed(image_path: Callable[[int], Path], count: int) -> list[Path | DataError]:
     """The pictures of a source: for each number below `count` where it is, or why that is not known."""
     found: list[Path | DataError] = []

@@ -124,7 +124,8 @@ class Reader(MarkedSet):
             raise DataError(f"{yolo} is about keypoints (`kpt_shape`), which are no masks")
         places = tree.get(split)
         if not places:
-            raise DataError(f"{yolo} has no split {split!r}: it has {', '.join(map(str, tree))}")
+            there = ", ".join(each for each in ("train", "val", "test") if tree.get(each)) or "none"
+            raise DataError(f"{yolo} has no split {split!r}: it has {there}")
         self._names, self._file = {number: str(name) for number, name in sorted(names.items())}, yolo
         base = yolo.parent / expand_name(str(tree.get("path") or ""))
         several = places if isinstance(places, list) else [places]
@@ -194,8 +195,9 @@ def _listed(base: Path, place: str) -> Iterator[Path]:
 
 
 def _is_share(value: str) -> bool:
+    """Whether it may be one, of an outline that leaves the picture, too. Others are pixels, most likely."""
     try:
-        return abs(float(value)) < 100
+        return -1 <= float(value) <= 2
     except ValueError:
         return False
 
