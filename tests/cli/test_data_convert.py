@@ -70,7 +70,8 @@ OUT = {
 @pytest.mark.parametrize("form", [*OUT, "index"])
 def test_each_form_gives_back_what_went_in(form: str, coco: str, cli: Cli) -> None:
     outcome = cli("data", "convert", coco, f"{form}=out")
-    assert outcome.code == 0 and outcome.err == ""
+    shared = "masks: several classes share 16 pixels, of which a map holds one class: that of the smallest"
+    assert outcome.code == 0 and (shared in outcome.err if form == "index" else outcome.err == "")
     counts = {"jsonl": "1 picture with 2 things", "index": "3 pictures with 2 things"}
     assert f"{counts.get(form, '3 pictures with 3 things')}: out" in outcome.out
     told = [line.strip().partition("  ") for line in outcome.out.partition("not carried over:\n")[2].splitlines()]
@@ -93,17 +94,13 @@ def test_each_form_gives_back_what_went_in(form: str, coco: str, cli: Cli) -> No
             "index": {
                 "scores": "1",
                 "which of several things of a class a pixel belongs to": "1",
-                "pixels that two classes share": "2",
             },
         }[form]
     )
     before = masks({"coco": "instances.json", "images": "photos"})
     if form == "index":
-        dog = before["a.png"]["dog"]
-        before["a.png"]["dog"] = [pixel for pixel in dog if pixel not in before["a.png"]["cat"]]
-        # The one that has a score is on top.
-        first = [[y, x] for y in range(2, 12) for x in range(2, 12)]
-        before["a.png"] = {"dog": dog, "cat": [pixel for pixel in before["a.png"]["cat"] if pixel not in first]}
+        cat = before["a.png"]["cat"]  # 97 pixels, and the dog 100
+        before["a.png"]["dog"] = [pixel for pixel in before["a.png"]["dog"] if pixel not in cat]
     entry = OUT.get(form, {"masks": "out/masks", "images": "photos", "classes": "out/classes.txt"})
     found = masks(entry)
     if form == "jsonl":  # which names no picture without anything

@@ -243,18 +243,32 @@ def test_yolo_of_a_picture_without_a_file(out: Path) -> None:
 
 @pytest.mark.parametrize("labels", [LABELS, [*(f"class {number}" for number in range(300)), *LABELS]])
 def test_index_maps_are_read_by_ourselves(labels: list[str], pictures: list[Marked], out: Path) -> None:
-    """The surer thing is on top; more classes than 8 bits can number are numbered in 16."""
-    write("index", pictures, out, labels)
+    """The smaller thing has what two share; more classes than 8 bits can number are numbered in 16."""
     boat, dog = masks()
-    upper, lower, whale = pictures[0].things
-    on_top = [replace(pictures[0], things=(upper, replace(lower, mask=dog & ~boat), whale)), pictures[1]]
+    assert 0 < dog.sum() < boat.sum()
+    with pytest.warns(UserWarning, match=rf"masks: several classes share {(boat & dog).sum()} pixels, "):
+        write("index", pictures, out, labels)
+    lower, upper, whale = pictures[0].things
+    on_top = [replace(pictures[0], things=(replace(lower, mask=boat & ~dog), upper, whale)), pictures[1]]
     pixels = np.asarray(Image.open(out / "masks" / "a.png"))
     start = labels.index(LABELS[0]) + 1
-    np.testing.assert_array_equal(pixels, np.where(boat, start, np.where(dog, start + 1, 0)))
+    np.testing.assert_array_equal(pixels, np.where(dog, start + 1, np.where(boat, start, 0)))
     assert (out / "classes.txt").read_text("utf-8").splitlines() == ["background", *labels]
     entry = {"masks": "out/masks", "images": "photos", "classes": "out/classes.txt"}
     ours = open_own({key: str(out.parent / path) for key, path in entry.items()})
     assert [same(asked(ours, index), marked) for index, marked in enumerate(on_top)] == [True, True]
+
+
+def test_what_is_marked_first_has_a_pixel_of_two_things_of_one_size(out: Path) -> None:
+    (out / "masks").mkdir()
+    writer = FORMS["index"].writer(out, LABELS)
+    left, right = np.zeros((2, 4, 8), bool)
+    left[:, :5], right[:, 3:] = True, True
+    for number, things in enumerate(((left, right), (right, left)), start=1):
+        labelled = [Thing(LABELS[index], mask) for index, mask in enumerate(things)]
+        writer.write(out / "masks" / "a.png", Marked("a.png", tuple(labelled), None, "a", (4, 8)))
+        pixels = np.asarray(Image.open(out / "masks" / "a.png"))
+        assert (pixels[:, 3:5] == 1).all() and set(pixels[0].tolist()) == {1, 2}, number
 
 
 def test_lines_are_read_by_ourselves(pictures: list[Marked], out: Path) -> None:

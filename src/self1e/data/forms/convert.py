@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
 from self1e.data.forms import LOSSES
-from self1e.data.forms.marked import Marked, MarkedSet, Thing, Writer
+from self1e.data.forms.marked import Marked, MarkedSet, Writer
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError, misfit
 from self1e.files import distinct, files_of_user, picture_suffixes
@@ -120,7 +118,7 @@ def convert(
             if form.file:
                 writer.write(form.path(writer.folder, stem), marked)
             kept.append(writer.kept(marked))
-            lost = Counter({each: _COUNTS[each](marked) for each in form.cannot_hold})
+            lost = Counter({each: _COUNTS[each](marked) for each in form.cannot_hold if each in _COUNTS})
             done.pictures += 1 - lost["empty"]
             done.things += len(marked.things) - lost["absent"] - lost["instances"]
             done.lost += Counter({LOSSES[each]: count for each, count in lost.items()})
@@ -149,27 +147,12 @@ def _made(marked: Marked, stem: str, min_score: float, lost: Counter[str]) -> Ma
     return replace(marked, things=tuple(found), stem=stem, shape=size, lost=())
 
 
-def _unions(marked: Marked) -> list[np.ndarray]:
-    """The mask of each label."""
-    labels: dict[str, list[Thing]] = {}
-    for thing in marked.present:
-        labels.setdefault(thing.label, []).append(thing)
-    return [np.logical_or.reduce([thing.pixels() for thing in things]) for things in labels.values()]
-
-
-def _overlaps(marked: Marked) -> int:
-    unions = _unions(marked)
-    shared = np.sum(unions, axis=0) > 1
-    return sum(bool(shared[mask].any()) for mask in unions)
-
-
-#: How often a form loses something of a picture, for each of `LOSSES`.
+#: How often a form loses something of a picture, for each of `LOSSES`; of overlaps the writer of index maps tells.
 _COUNTS: dict[str, Callable[[Marked], int]] = {
     "pixels": lambda marked: len(marked.present),
     "scores": lambda marked: sum(thing.score is not None for thing in marked.things),
     "absent": lambda marked: len(marked.things) - len(marked.present),
     "parts": lambda marked: sum(len(mask_to_polygons(thing.pixels())) > 1 for thing in marked.present),
     "instances": lambda marked: len(marked.present) - len({thing.label for thing in marked.present}),
-    "overlaps": _overlaps,
     "empty": lambda marked: not marked.things,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,11 @@ from self1e.files import write_atomically
 
 
 class Writer(marked.Writer):
-    """Value 0 is the background, the first class is 1. Where things overlap, the surer one is on top.
+    """Value 0 is the background, the first class is 1. Maps have 8 bits for up to 254 classes, and 16 for more.
 
-    Maps have 8 bits for up to 254 classes, and 16 for more.
+    Where things overlap, the smallest one has the pixel, as a small thing is most often a part of the larger one, or in
+    front of it: below, little or nothing of it would be left, and the larger one loses little. Of two of one size it is
+    the one that was marked first. A warning counts pixels that other classes lose.
     """
 
     def __init__(self, form: Form, folder: Path, labels: Sequence[str], tolerance: float = 0.0) -> None:
@@ -38,15 +41,29 @@ class Writer(marked.Writer):
 
     def write(self, file: Path, marked: Marked) -> None:
         pixels = np.zeros(marked.height_and_width(), np.uint8 if len(self.labels) < IGNORE else np.uint16)
-        for thing in sorted(marked.present, key=lambda thing: thing.score or 0.0):
-            pixels[thing.pixels()] = self.numbers[thing.label] + 1
+        masks = [(thing.pixels(), self.numbers[thing.label] + 1) for thing in marked.present]
+        for mask, number in sorted(masks, key=lambda each: each[0].sum()):
+            pixels[mask & (pixels == 0)] = number
         with write_atomically(file, overwrite=True) as out:
             Image.fromarray(pixels).save(out, "PNG")
+
+    def kept(self, marked: Marked) -> Any:
+        """How many pixels several classes share."""
+        classes: dict[str, np.ndarray] = {}
+        for thing in marked.present:
+            classes[thing.label] = classes.get(thing.label, False) | thing.pixels()
+        return int((np.sum([*classes.values()], axis=0) > 1).sum())
 
     def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
         names = ["background", *(" ".join(label.split()) for label in self.labels)]
         with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
             out.write("".join(f"{name}\n" for name in names).encode("utf-8", "backslashreplace"))
+        if shared := sum(pixels or 0 for pixels in kept):  # None by earlier versions
+            warnings.warn(
+                f"{self.folder / 'masks'}: several classes share {shared:,} pixels, of which a map holds one class: "
+                "that of the smallest thing there",
+                stacklevel=2,
+            )
 
 
 class Reader(FromSource):
