@@ -120,7 +120,8 @@ def test_every_kind_of_outline(tmp_path: Path) -> None:
         outline(9, 207, []),
         outline(12345, 207, [box(2, 2, 3, 3)]),  # of a picture that is not listed
     ]
-    source = PacoSource(write(tmp_path, [picture(9), picture(7), picture(10)], annotations))
+    with pytest.warns(UserWarning, match="not list the pictures of 1 of its 11 annotations, such as picture 12345: "):
+        source = PacoSource(write(tmp_path, [picture(9), picture(7), picture(10)], annotations))
     assert source.name == "paco" and len(source) == 3
     assert [source[i].id for i in range(3)] == ["7", "9", "10"]
     record = source[0]

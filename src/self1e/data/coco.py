@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,7 +44,8 @@ class Outlined(NamedTuple):
 class CocoFile:
     """A COCO-style JSON.
 
-    Annotations of pictures that are not listed are left aside, as a shortened list of pictures is common.
+    Annotations of pictures that are not listed are left aside, as a shortened list of pictures is common, and a warning
+    counts them.
 
     The file is parsed once, which for PACO's takes some gigabytes for a moment. What stays is one compressed byte
     string a picture, a fraction of the file, which worker processes share or copy cheaply.
@@ -88,6 +90,13 @@ class CocoFile:
         self._packed = [_pack([entries[key], annotated.pop(key, [])]) for key in self.ids]
         if not self.ids:
             raise DataError(f"{path} lists no pictures")
+        if annotated:
+            count, total = sum(map(len, annotated.values())), len(tree["annotations"])
+            warnings.warn(
+                f"{path} does not list the pictures of {count:,} of its {total:,} annotations, such as picture "
+                f"{next(iter(annotated))}: these are left aside",
+                stacklevel=2,
+            )
 
     def where(self, index: int) -> str:
         """The picture, for messages."""

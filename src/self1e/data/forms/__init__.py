@@ -25,6 +25,7 @@ LOSSES = {
     "absent": "what is said not to be there",
     "parts": "that several parts are one thing",
     "instances": "which of several things of a class a pixel belongs to",
+    "crowds": "that something is a crowd",
     "overlaps": "pixels that two classes share",
     "empty": "pictures of which nothing is said",
 }
@@ -126,7 +127,7 @@ FORMS = {
             module="labelme",
             entry=("labelme", "images?"),
             options=("absent_classes", "min_score"),
-            cannot_hold=("absent",),
+            cannot_hold=("absent", "crowds"),
         ),
         Form(
             "yolo",
@@ -135,7 +136,7 @@ FORMS = {
             module="yolo",
             entry=("yolo",),
             options=("absent_classes", "split"),
-            cannot_hold=("scores", "absent", "parts"),
+            cannot_hold=("scores", "absent", "parts", "crowds"),
         ),
         Form(
             "index",
@@ -144,7 +145,7 @@ FORMS = {
             module="index",
             entry=("masks", "images", "classes"),
             options=("absent_classes", "exif"),
-            cannot_hold=("scores", "absent", "instances", "overlaps"),
+            cannot_hold=("scores", "absent", "instances", "crowds", "overlaps"),
             by_name=True,
         ),
         Form(
@@ -162,9 +163,9 @@ FORMS = {
             module="jsonl",
             entry=("jsonl",),
             options=("exif",),
-            cannot_hold=("scores", "instances", "empty"),
+            cannot_hold=("scores", "instances", "crowds", "empty"),
         ),
-        Form("csv", whole=("results.csv",), module="table", cannot_hold=("pixels", "empty")),
+        Form("csv", whole=("results.csv",), module="table", cannot_hold=("pixels", "crowds", "empty")),
         Form("cvat", module="cvat", entry=("cvat", "images"), options=("absent_classes",)),
     )
 }

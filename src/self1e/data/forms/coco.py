@@ -25,9 +25,11 @@ class Writer(marked.Writer):
         annotations = []
         for thing in marked.present:
             result = Segmentation(thing.pixels()[None], np.zeros(1))
-            masks: Literal["rle", "polygons"] = "polygons" if self.form.name == "coco-polygons" else "rle"
+            outlines = self.form.name == "coco-polygons" and not thing.crowd  # which COCO wants as run lengths
+            masks: Literal["rle", "polygons"] = "polygons" if outlines else "rle"
             entry = result.to_coco_annotation(0, self.numbers[thing.label] + 1, 0, masks, self.tolerance)
             del entry["score"]
+            entry["iscrowd"] = int(thing.crowd)
             annotations.append(entry if thing.score is None else entry | {"score": thing.score})
         picture = {"file_name": marked.name, "width": width, "height": height}
         return {
@@ -77,9 +79,8 @@ class Reader(MarkedSet):
         for each in annotations:
             lost += [Lost(each.name, stub) for stub in each.stubs]
             if each.outline:
-                lost += [Lost(each.name, "the mark of a crowd")] if each.crowd else []
                 pixels = partial(outlined_mask, [each.outline], size, canvas, self._stored)
-                things.append(Thing(each.name, pixels, each.score))
+                things.append(Thing(each.name, pixels, each.score, crowd=each.crowd))
             elif not each.stubs:
                 lost.append(Lost(each.name, "a box", gap=True))
         return things, lost

@@ -154,5 +154,6 @@ _COUNTS: dict[str, Callable[[Marked], int]] = {
     "absent": lambda marked: len(marked.things) - len(marked.present),
     "parts": lambda marked: sum(len(mask_to_polygons(thing.pixels())) > 1 for thing in marked.present),
     "instances": lambda marked: len(marked.present) - len({thing.label for thing in marked.present}),
+    "crowds": lambda marked: sum(thing.crowd for thing in marked.present),
     "empty": lambda marked: not marked.things,
 }

@@ -26,12 +26,14 @@ class Thing:
         mask: bool or uint8[H, W] of the picture's size, inside where it is 1; or what makes that.
         score: How sure it is, in [0, 1]; None if nobody says.
         there: False says that there is none in the picture.
+        crowd: Whether it is marked as several that are not told apart.
     """
 
     label: str
     mask: np.ndarray | Callable[[], np.ndarray]
     score: float | None = None
     there: bool = True
+    crowd: bool = False
 
     def pixels(self) -> np.ndarray:
         """bool[H, W].
