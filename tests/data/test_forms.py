@@ -234,11 +234,15 @@ def test_yolo_takes_no_other_picture_for_this_one(pictures: list[Marked], out: P
         write("yolo", pictures, out)
 
 
-def test_yolo_of_a_picture_without_a_file(out: Path) -> None:
+@pytest.mark.parametrize("form", ["yolo", "labelme", "jsonl"])
+def test_a_picture_without_a_file_is_written_where_files_are_named(form: str, out: Path) -> None:
     picture = Image.new("RGB", (8, 6), "red")
-    write("yolo", [Marked("x.jpg", (), None, "x", (6, 8), picture)], out)
+    things = (Thing("dog", np.ones((6, 8), bool)),)
+    write(form, [Marked("x.jpg", things, None, "x", (6, 8), picture)], out, ["dog"])
     assert Image.open(out / "images" / "x.png").tobytes() == picture.tobytes()
-    assert (out / "labels" / "x.txt").read_bytes() == b""
+    entry = {"yolo": {"yolo": "data.yaml"}, "labelme": {"labelme": "labelme"}, "jsonl": {"jsonl": "data.jsonl"}}[form]
+    source = open_own({key: str(out / path) for key, path in entry.items()})
+    assert source.image_path(0).samefile(out / "images" / "x.png") and asked(source, 0)["dog"].all()
 
 
 @pytest.mark.parametrize("labels", [LABELS, [*(f"class {number}" for number in range(300)), *LABELS]])

@@ -333,10 +333,35 @@ def test_sets_of_boxes_have_nothing_to_learn_from(photos: Path) -> None:
         {"yolo": str(yolo)},
         {"cvat": str(photos.parent / "a.xml"), "images": str(photos)},
     ):
-        with pytest.raises(DataError, match=r"none of its 2 annotations has an outline\. Masks are learnt from .*SAM"):
+        with pytest.raises(
+            DataError,
+            match=r"none of its 2 annotations has an outline: the first is a \w+\. Masks are learnt from .*SAM",
+        ):
             open_own(entry)
     (yolo.parent / "labels/train/a.txt").unlink()
     assert open_own({"yolo": str(yolo)})[0].queries == ()  # nothing is marked: nothing is missing
+
+
+def test_labelme_of_another_size_than_its_picture(photos: Path) -> None:
+    """Which says that the picture was resized since."""
+    write_labelme(photos / "a.json", "a.png", [triangle()])
+    tree = json.loads((photos / "a.json").read_text())
+    (photos / "a.json").write_text(json.dumps(tree | {"imageWidth": 2 * WIDTH, "imageHeight": 2 * HEIGHT}))
+    with pytest.raises(DataError, match=r"a\.json is about a picture of 24 x 16 pixels, and .*a\.png has 12 x 8"):
+        to_example(open_own({"labelme": str(photos)})[0], np.random.default_rng(0))
+    (photos / "a.json").write_text(json.dumps(tree | {"imageWidth": None, "imageHeight": 0}))
+    assert len(to_example(open_own({"labelme": str(photos)})[0], np.random.default_rng(0)).conversations) == 1
+
+
+def test_a_picture_that_only_labelme_has(photos: Path) -> None:
+    write_labelme(photos / "a.json", "a.png", [triangle()])
+    write_labelme(photos / "gone.json", "gone.png", [triangle()])
+    tree = json.loads((photos / "gone.json").read_text())
+    (photos / "gone.json").write_text(
+        json.dumps(tree | {"imageData": base64.b64encode((photos / "a.png").read_bytes()).decode()})
+    )
+    with pytest.raises(DataError, match=r"gone\.png is missing; the copy in .*gone\.json \(`imageData`\) is not read"):
+        open_own({"labelme": str(photos)})[1]
 
 
 def test_rectangles_are_told_of(photos: Path) -> None:

@@ -25,7 +25,7 @@ class Writer(marked.Writer):
             of_label = masks.setdefault(thing.label, [])
             if thing.there:
                 of_label += Segmentation(thing.pixels()[None], [0]).to_coco_rle()  # type: ignore[arg-type]
-        image = marked.name if marked.image is None else beside(marked.image, self.folder)
+        image = beside(self.picture_file(marked), self.folder)
         return [{"image": image, "prompt": label, "masks": of_label} for label, of_label in masks.items()]
 
     def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:

@@ -43,7 +43,7 @@ class Writer(marked.Writer):
             "version": VERSION,
             "flags": {},
             "shapes": shapes,
-            "imagePath": marked.name if marked.image is None else beside(marked.image, file.parent),
+            "imagePath": beside(self.picture_file(marked), file.parent),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
@@ -116,7 +116,9 @@ class Reader(MarkedSet):
         file = self._files[index]
         things: defaultdict[tuple[str, Any], list[dict[str, Any]]] = defaultdict(list)
         lost = []
-        for number, shape in enumerate(_shapes(read_json(file), file)):
+        tree = read_json(file)
+        stated = tree.get("imageHeight"), tree.get("imageWidth")
+        for number, shape in enumerate(_shapes(tree, file)):
             label, kind, count, group = shape["label"], shape["shape_type"], len(shape["points"]), shape["group_id"]
             if kind not in ("polygon", "rectangle", "mask"):
                 lost.append(Lost(label, in_words(kind), gap=True))
@@ -125,7 +127,7 @@ class Reader(MarkedSet):
             else:
                 things[label, number if group is None else ("group", group)].append(shape)
         made = [
-            Thing(label, partial(_pixels, shapes, canvas, str(file)), _score(shapes))
+            Thing(label, partial(_pixels, shapes, canvas, str(file), stated), _score(shapes))
             for (label, _), shapes in things.items()
         ]
         return made, lost
@@ -136,7 +138,12 @@ def _picture(tree: dict[str, Any], file: Path, folder: Path | None) -> Path | Da
     if not isinstance(name := tree.get("imagePath"), str) or not name:
         return DataError(f"{file}: `imagePath` should be the path of a picture, not {name!r}")
     path = Path(PureWindowsPath(name).as_posix())  # Windows' separators, too
-    return file.parent / path if folder is None else folder / path.name
+    place = file.parent / path if folder is None else folder / path.name
+    if tree.get("imageData") and not place.exists():
+        return DataError(
+            f"{place} is missing; the copy in {file} (`imageData`) is not read: save it there as a picture"
+        )
+    return place
 
 
 def _shapes(tree: dict[str, Any], file: Path) -> list[dict[str, Any]]:
@@ -161,15 +168,18 @@ def _score(shapes: Sequence[dict[str, Any]]) -> float | None:
     return float(score) if isinstance(score, int | float) else None
 
 
-def _pixels(shapes: Sequence[dict[str, Any]], canvas: Canvas, where: str) -> np.ndarray:
+def _pixels(shapes: Sequence[dict[str, Any]], canvas: Canvas, where: str, stated: tuple[Any, Any]) -> np.ndarray:
     """The union of shapes, bool[H, W].
 
     Raises:
-        MaskError: When a shape cannot be filled.
+        MaskError: When a shape cannot be filled, or the picture is not of the height and width that the file states.
     """
     from supervision.dataset.formats.labelme import labelme_shapes_to_detections
 
     height, width = canvas.head.upright
+    if all(stated) and stated != (height, width):
+        size = f"{stated[1]} x {stated[0]} pixels, and {canvas.image} has {width} x {height}"
+        raise MaskError(f"{where} is about a picture of {size}")
     inside = np.zeros((height, width), bool)
     for shape in shapes:
         try:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from self1e.data.forms import Form
 from self1e.data.records import DRAW_OUTLINES, Canvas, DataError
+from self1e.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -151,15 +152,16 @@ class MarkedSet:
 
     def refuse_boxes(self) -> None:
         """Raises DataError when things are marked, but nothing has an outline."""
-        marks = 0
+        marks: list[Lost] = []
         for index in range(len(self)):
             with suppress(DataError):  # which is told when that picture is read
                 marked = self[index]
                 if marked.things:
                     return
-                marks += sum(bool(each.label) for each in marked.lost)
+                marks += [each for each in marked.lost if each.label]
         if marks:
-            raise DataError(f"{self.name}: none of its {marks:,} annotations has an outline. {DRAW_OUTLINES}")
+            what = f"none of its {len(marks):,} annotations has an outline: the first is {marks[0].what.rstrip(',')}"
+            raise DataError(f"{self.name}: {what}. {DRAW_OUTLINES}")
 
     def __len__(self) -> int:
         """How many pictures there are."""
@@ -246,6 +248,21 @@ class Writer:
             OSError: When something is there that it does not replace.
         """
         return [self.form.path(self.folder, stem)] if self.form.file else []
+
+    def picture_file(self, marked: Marked) -> Path:
+        """The file of a picture. One that has none (it came from an address, say) is written into the folder `images`.
+
+        Raises:
+            OSError: When that cannot be done.
+        """
+        if marked.image is not None:
+            return marked.image
+        place = self.folder / "images" / f"{marked.stem}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        assert marked.picture is not None  # or it has a file
+        with write_atomically(place, overwrite=True) as out:
+            marked.picture.save(out, "PNG")
+        return place
 
     def is_there(self, file: Path, image: Path) -> bool:
         """Whether one of these files is as it is to be, and stays."""

@@ -41,14 +41,9 @@ class Writer(marked.Writer):
                 lines.append(" ".join([str(self.numbers[thing.label]), *(f"{share:.7f}" for share in shares)]))
         with write_atomically(file, overwrite=True) as out:
             out.write("".join(f"{line}\n" for line in lines).encode())
-        if marked.image is None:
-            place = self._place(f"{marked.stem}.png")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            assert marked.picture is not None
-            with write_atomically(place, overwrite=True) as out:
-                marked.picture.save(out, "PNG")
-        else:
-            self._place_picture(marked.stem, marked.image)
+        image = self.picture_file(marked)
+        if marked.image is not None:
+            self._place_picture(marked.stem, image)
 
     def files(self, stem: str, image: Path) -> list[Path]:
         """See `marked.Writer`: the labels, and a link to the picture.
