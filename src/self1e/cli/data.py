@@ -362,7 +362,7 @@ def _show_faults(report: CheckReport) -> None:
             name = f"broken: {fault.sort}{', which would end the run' if fault.fatal else ''}"
             lists.setdefault(name, []).append(f"{source.name}, {fault.record}: {fault.reason}")
         for mask in source.empty_masks:
-            name = "empty masks, learnt as of what is not there (no fault, but look: are they outside of the picture?)"
+            name = "empty masks, learnt as if nothing were there (no fault, but look: are they outside of the picture?)"
             lists.setdefault(name, []).append(f"{source.name}, {mask.record}: {mask.text!r}")
         for piece in source.dropped:
             name = "left out (no fault, what else is in these pictures is used)"
