@@ -16,11 +16,10 @@ import torch
 import transformers
 
 import self1e
+from self1e.cli import machine
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-"""What decides how fast matrix products are, of the flags of an x86 CPU."""
 
 
 def device_name(device: torch.device) -> str:
@@ -30,9 +29,6 @@ def device_name(device: torch.device) -> str:
 
 def machine_facts(device: torch.device = CPU) -> dict[str, object]:
     """What a reader needs to judge a figure; "load" is the number of busy processes just before."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    cpu = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    flags = cpu.get("flags", "").split()
     gpu: dict[str, object] = {}
     if device.type == "cuda":
         memory = torch.cuda.get_device_properties(device).total_memory
@@ -42,8 +38,8 @@ def machine_facts(device: torch.device = CPU) -> dict[str, object]:
         memory = torch.mps.recommended_max_memory()  # it shares the memory of the CPU
         gpu = {"gpu": "Apple GPU", "gpu_gib": round(memory / 2**30, 1), "gpu_runtime": "MPS"}
     return gpu | {
-        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
-        "instructions": [name for name in INSTRUCTIONS if name in flags],
+        "cpu": machine.cpu_name(),
+        "instructions": machine.instructions(),
         "threads": torch.get_num_threads(),
         "load": round(os.getloadavg()[0], 1),
         "python": platform.python_version(),

@@ -31,6 +31,7 @@ COMMANDS = (
     ["data", "check"],
     ["data", "stats"],
     ["export"],
+    ["doctor"],
     ["toyland"],
     ["toyland", "draw"],
 )

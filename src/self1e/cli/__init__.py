@@ -21,7 +21,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from self1e.cli import chat, convert, data, evaluate, export, info, merge, segment, serve, train
+from self1e.cli import chat, convert, data, doctor, evaluate, export, info, merge, segment, serve, train
 from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
 from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
@@ -96,7 +96,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (segment, chat, serve, info, convert, train, merge, evaluate, export):
+for module in (segment, chat, serve, info, convert, train, merge, evaluate, export, doctor):
     app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 app.add_typer(data.app, name="data")
 expand_paths(app)
@@ -167,5 +167,5 @@ def _report(error: Exception) -> int:
     elif isinstance(error, MemoryError) or any(each in str(error).lower() for each in NO_MEMORY):
         complain("there is not enough memory: try fewer --max-tiles, --dtype bfloat16, another --device or model")
     else:
-        complain(f"unexpected {type(error).__name__}: {error} (a bug; {DEBUG} shows where)")
+        complain(f"unexpected {type(error).__name__}: {error} ({DEBUG} shows where; self1e doctor looks for the cause)")
     return 2

@@ -32,9 +32,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         ValueError: If there is no such device here.
     """
     if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return automatic_device()[0]
     try:
         chosen = torch.device(device)
     except RuntimeError:
@@ -45,6 +43,16 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
         reason = str(error).split("\n")[0].rstrip(".")
         raise ValueError(f"device {str(chosen)!r} cannot be used here ({reason}): use 'auto' or 'cpu'") from None
     return chosen
+
+
+def automatic_device() -> tuple[torch.device, str]:
+    """What "auto" stands for, and why."""
+    if torch.cuda.is_available():
+        return torch.device("cuda"), "torch finds a GPU"
+    if torch.backends.mps.is_available():
+        return torch.device("mps"), "torch finds Apple's GPU"
+    for_gpus = torch.version.cuda or torch.version.hip or torch.backends.mps.is_built()
+    return torch.device("cpu"), "torch finds no GPU" if for_gpus else "this torch is built for CPUs only"
 
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.dtype, parameters: int) -> torch.dtype:
@@ -64,18 +72,27 @@ def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.d
         if chosen is None or chosen not in DTYPES.values():
             raise ValueError(f"unknown dtype {str(dtype)!r}: use 'auto', {', '.join(map(repr, DTYPES))}")
         return chosen
+    return automatic_dtype(device, stored, parameters)[0]
+
+
+def automatic_dtype(device: torch.device, stored: torch.dtype, parameters: int) -> tuple[torch.dtype, str]:
+    """What "auto" stands for, and why; see `choose_dtype`."""
     large = parameters >= LARGE
     if device.type == "cpu":
-        return torch.bfloat16 if large and (cpu_has("amx_tile") or cpu_has("avx512_bf16")) else torch.float32
+        if not large:
+            return torch.float32, "it is small"
+        if cpu_has("amx_tile") or cpu_has("avx512_bf16"):
+            return torch.bfloat16, "it is large, and this CPU has instructions for bfloat16"
+        return torch.float32, "this CPU would only emulate bfloat16"
     if device.type == "mps":
-        return torch.float16 if large else torch.float32
+        return (torch.float16, "it is large") if large else (torch.float32, "it is small")
     if stored == torch.float16:
-        return stored
+        return stored, "it is stored so"
     if stored != torch.bfloat16 and not large:
-        return torch.float32
+        return torch.float32, "it is small, and stored so"
     if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    return torch.float16 if large else torch.float32
+        return torch.bfloat16, "it is stored so" if stored == torch.bfloat16 else "it is large"
+    return (torch.float16 if large else torch.float32), "this GPU has no bfloat16"
 
 
 def cpu_has(instructions: str) -> bool:
