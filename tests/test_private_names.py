@@ -82,7 +82,9 @@ TOUCHED = (
 
 GUARDED = {
     "_wandb": "src/self1e/training/trackers.py: looked for with a default; without it, runs have no picture of curves",
-    "_forward_hooks": "src/self1e/fast/prepare.py: without it, a segmenter that was used may not pickle",
+    "_forward_hooks": "src/self1e/fast/prepare.py: without it, a segmenter that was used may not pickle; "
+    "src/self1e/training/zero3.py: without it, ZeRO-3 fails in tests/training/test_deepspeed.py",
+    "_forward_pre_hooks": "src/self1e/training/zero3.py: likewise",
     "_output_capturing_hooks_installed": "src/self1e/fast/prepare.py: without it, there is nothing to take out",
     "_getframe": "benchmarks/simulated_gpu.py: of CPython itself",
 }

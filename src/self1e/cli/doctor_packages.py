@@ -30,10 +30,11 @@ EXTRAS = {
 }
 """What each extra of this package is for."""
 
-BESIDE = "torchvision"
-"""Required by none of these, but transformers imports it where it is installed."""
+TORCHVISION = "torchvision"
+BESIDE = (TORCHVISION, "deepspeed")
+"""Required by none of these: transformers imports the one where it is installed, the other is an engine of training."""
 
-WITHOUT = f"pip uninstall {BESIDE}: self1e needs none. Or install the one that was made for your torch."
+WITHOUT = f"pip uninstall {TORCHVISION}: self1e needs none. Or install the one that was made for your torch."
 """What to do about one that does not suit torch. (To upgrade it would replace torch.)"""
 
 
@@ -49,9 +50,8 @@ def look_at_packages(report: Report) -> None:
         return
     core = requirements(OURS)
     report.tell("versions", {each.name: _state(each) for each in core})
-    names = {OURS, BESIDE, *(each.name for each in core)}
-    if version := version_of(BESIDE):
-        report.tell("versions", {BESIDE: version})
+    report.tell("versions", {name: version for name in BESIDE if (version := version_of(name))})
+    names = {OURS, *BESIDE, *(each.name for each in core)}
     for extra in metadata.metadata(OURS).get_all("Provides-Extra", []):
         needed = [each for each in requirements(OURS, extra) if each.name != OURS]
         names |= {each.name for each in needed}
@@ -65,7 +65,7 @@ def look_at_packages(report: Report) -> None:
                 upgrade = f"pip install --upgrade {name}" if name != OURS and each.name in names else ""
                 report.complain(
                     f"{name} {version_of(name)} needs {wanted}, and there is {version_of(each.name) or 'none'}.",
-                    WITHOUT if name == BESIDE else upgrade or f"pip install '{wanted}'",
+                    WITHOUT if name == TORCHVISION else upgrade or f"pip install '{wanted}'",
                 )
 
 

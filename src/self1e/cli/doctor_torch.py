@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from self1e.cli import machine
-from self1e.cli.doctor_packages import BESIDE, WITHOUT
+from self1e.cli.doctor_packages import TORCHVISION, WITHOUT
 from self1e.cli.doctor_report import Report, gib
 
 PICTURE, PROMPT = "toyland-7000003", "the sky"
@@ -66,8 +66,8 @@ def look_at_torch(report: Report) -> None:
 
 def look_at_torchvision(report: Report) -> None:
     """Whether it fits torch, where there is one: transformers imports it."""
-    if find_spec(BESIDE) is not None:
-        import_module(BESIDE)
+    if find_spec(TORCHVISION) is not None:
+        import_module(TORCHVISION)
 
 
 def look_at_transformers(report: Report) -> None:
@@ -157,7 +157,7 @@ STEPS = (
         "Install it again: pip install --force-reinstall torch, or as https://pytorch.org/get-started/locally says.",
         vital=True,
     ),
-    Step(BESIDE, look_at_torchvision, WITHOUT, vital=True),
+    Step(TORCHVISION, look_at_torchvision, WITHOUT, vital=True),
     Step(
         "transformers",
         look_at_transformers,

@@ -33,7 +33,7 @@ OPTIMISER, SCHEDULE, STATE = "optimizer.pt", "scheduler.pt", "trainer_state.json
 
 #: Files of a checkpoint that are of use to the run alone.
 STATE_OF_RUN = ("optimizer*", SCHEDULE, "scaler.pt", "rng_state*", STATE, AVERAGE)
-STATE_OF_ENGINES = ("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_fp32.py")
+STATE_OF_ENGINES = ("pytorch_model_fsdp*", "global_step*", "latest", "zero_to_*.py")
 
 SETTINGS, RUN = "config.yaml", "run.json"
 RESULTS = ("model", "best", "adapter", "best-adapter")

@@ -8,6 +8,7 @@ ours to see to is that all processes build the same, and one writes.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from accelerate import PartialState
 from torch import nn
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainerCallback, TrainingArguments
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from self1e.checkpoints.adapters import merge
 from self1e.checkpoints.hub import open_checkpoint
@@ -140,6 +142,7 @@ def make_trainer(
         train_dataset=training,
         validation_set=data.validation,
     )
+    unset_hf_deepspeed_config()  # which making the trainer has set again
     _check_engine(settings, trainer)
     return trainer
 
@@ -160,7 +163,19 @@ def with_adapters(model: SELF1EForSegmentation, settings: TrainConfig) -> nn.Mod
 
 def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
     """Refuses what would fail late, or silently do something else, and sets what engines leave open."""
-    several = trainer.accelerator.num_processes > 1
+    state = trainer.accelerator.state
+    for engine, works in (("FSDP", trainer.is_fsdp_enabled), ("DEEPSPEED", trainer.is_deepspeed_enabled)):
+        if os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true" and not works:  # accelerate goes on without
+            raise ConfigError(
+                f"the launcher asks for {engine}, and accelerate has set up {state.distributed_type.value} on "
+                f"{state.device.type}: start it for what is there"
+            )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if state.num_processes != started:
+        raise ConfigError(
+            f"{started} processes were started, and this one works with {state.num_processes}: each would train alone"
+        )
+    several = state.num_processes > 1
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     if settings.losses and (several or sharded):
         raise ConfigError(
@@ -178,9 +193,6 @@ def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
         # Autocast sees to the precision of products, as in one process. accelerate's policy would cut down outputs,
         # losses and gradients as well.
         plugin.mixed_precision_policy = MixedPrecisionPolicy()
-    several_tiles = (settings.max_tiles or trainer.collator.processor.max_tiles) > 1
-    if several_tiles and trainer.is_deepspeed_enabled and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3:
-        raise ConfigError("ZeRO-3 needs every process to do the same, and grids of tiles differ: set max_tiles: 1")
 
 
 def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
@@ -289,6 +301,9 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         logging_nan_inf_filter=False,  # or a loss that is no number would be logged as the mean of those before
         dataloader_pin_memory=False,  # batches are put together behind the loader
     )
+    # With it, transformers would cut weights up while it builds or reads a model, also where one process does so alone.
+    # DeepSpeed cuts them up when training begins.
+    unset_hf_deepspeed_config()
     if (there := super(OneGpuArguments, arguments).n_gpu) > 1:
         logger.warning("one of %d GPUs is used: start the run with torchrun to use all", there)
     return arguments

@@ -43,6 +43,7 @@ from self1e.training.running import RunningFigures
 from self1e.training.trackers import show_picture
 from self1e.training.validation import validate
 from self1e.training.watch import DivergedError, Watch
+from self1e.training.zero3 import put_together
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +145,17 @@ class SELF1ETrainer(Trainer):
             f"more warmup_steps (they are {chosen.warmup_steps}){precision}."
         )
 
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """As in `Trainer`, under ZeRO-3 with a mask head that is whole."""
+        with self._whole_head():
+            return super().training_step(*args, **kwargs)
+
+    def _whole_head(self) -> AbstractContextManager[None]:
+        plugin = self.accelerator.state.deepspeed_plugin
+        if plugin is None or plugin.zero_stage != 3:
+            return nullcontext()
+        return put_together(self.model.refilling_head)
+
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Not estimated: `Trainer` would count tokens, and the vision tower and the head do most of the work."""
         return 0
@@ -207,7 +219,7 @@ class SELF1ETrainer(Trainer):
         assert self.settings.validation is not None and self.eval_dataset is not None
         model = self.model_wrapped if self.is_deepspeed_enabled else self.model
         model.eval()
-        with self._averaged(), self.accelerator.autocast():
+        with self._averaged(), self._whole_head(), self.accelerator.autocast():
             figures, sheet = validate(
                 model,
                 self.eval_dataset if eval_dataset is None else eval_dataset,
@@ -308,7 +320,8 @@ class SELF1ETrainer(Trainer):
         if isinstance(model, PeftModel):
             save_adapter(model, folder, state_dict)
         else:
-            state = dict(state_dict or model.state_dict())
+            once = dict(model.named_parameters()) | dict(model.named_buffers())  # without second names of a weight
+            state = {name: value for name, value in (state_dict or model.state_dict()).items() if name in once}
             of_losses = {name: state.pop(name) for name in list(state) if name.startswith(LOSSES_PREFIX)}
             model.save_pretrained(folder, state_dict=state)
             if of_losses:
@@ -364,8 +377,8 @@ class SELF1ETrainer(Trainer):
 
 
 def local(weight: Tensor) -> Tensor:
-    """The part of a weight that this process has."""
-    return weight.to_local() if isinstance(weight, DTensor) else weight.detach()
+    """The part of a weight that this process has; ZeRO-3 keeps it in `ds_tensor`."""
+    return weight.to_local() if isinstance(weight, DTensor) else getattr(weight, "ds_tensor", weight).detach()
 
 
 def whole(weight: Tensor) -> Tensor:
