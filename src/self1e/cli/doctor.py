@@ -45,7 +45,7 @@ VARIABLES = (
 """Of the environment: what changes the behaviour of self1e, and holds no secret."""
 
 SECRETS = (
-    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "HF_ENDPOINT"),
+    *("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY", "SELF1E_API_KEYS", "LABEL_STUDIO_API_KEY", "HF_ENDPOINT"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"),
 )
 """Likewise, with values that are keys, or addresses with passwords: that they are set is all that is told."""
