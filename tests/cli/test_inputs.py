@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from importlib.util import find_spec
@@ -12,6 +13,7 @@ from command_line import Cli, assert_one_sentence, save_picture
 from PIL import Image
 
 from self1e.cli.inputs import LONGEST_PROMPT, check_prompts, distinct, find_pictures, name_pictures, output_stems, slug
+from self1e.cli.lists import read_list
 from self1e.cli.terminal import CliError
 from self1e.processing.images import ImageError, load_image
 
@@ -144,6 +146,39 @@ def test_what_systems_leave_in_folders_is_no_picture(folder: Path) -> None:
         (folder / name).write_bytes(b"\0\5\26\7\0")
     assert names(find_pictures([str(folder)], False)) == ["a.JPG", "b.png"]
     assert names(find_pictures([str(folder)], True)) == ["a.JPG", "b.png", "c.png"]
+
+
+def test_patterns_pass_over_what_systems_leave(folder: Path) -> None:
+    save_picture(folder / "@eaDir" / "b.png" / "SYNO_THUMB.png")
+    save_picture(folder / "__MACOSX" / "c.png")
+    assert names(find_pictures([f"{folder}/**/*.png"], False)) == ["b.png", "c.png"]
+    assert names(find_pictures([f"{folder}/*"], True)) == ["a.JPG", "b.png", "c.png"]
+    hidden = save_picture(folder / ".cache" / "d.png").parent  # which somebody named
+    assert names(find_pictures([f"{hidden}/*.png"], False)) == ["d.png"]
+
+
+def test_lists_hold_paths_and_no_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / "scans [2024]"
+    save_picture(folder / "a.png")
+    (folder / "list.csv").write_text("image,prompt\na.png,the dog\nmissing.png,the dog\n")
+    _, pictures = name_pictures([str(folder / "list.csv")], [], False)
+    assert [picture.source for picture in pictures] == [folder / "a.png", folder / "missing.png"]
+
+
+def test_lists_of_json(tmp_path: Path) -> None:
+    lines = [
+        {"image": "a.png", "prompts": "boat"},
+        {"image": "b.png", "prompts": ["boat", {"prompt": "sail"}]},
+        {"image": "c.png", "conversations": [{"question": "Where?", "answer": "Here [SEG]."}], "masks": [[]]},
+        {"image": "a.png", "prompt": "sea", "masks": []},
+    ]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with pytest.warns(UserWarning, match=r"list\.jsonl: passed over 1 lines of conversations"):
+        assert read_list(tmp_path / "list.jsonl") == {"a.png": ["boat", "sea"], "b.png": ["boat", "sail"]}
+    for wrong in ({"image": "a.png"}, {"image": "a.png", "prompts": [1]}, {"image": "a.png", "prompt": None}, []):
+        (tmp_path / "list.jsonl").write_text(json.dumps(wrong))
+        with pytest.raises(CliError, match="line 1"):
+            read_list(tmp_path / "list.jsonl")
 
 
 def test_all_that_pillow_reads_is_a_picture_and_the_rest_is_named(folder: Path) -> None:

@@ -1,5 +1,6 @@
 import io
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -126,15 +127,28 @@ def test_values_of_no_known_scale_are_refused(mode, values, told, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_colours_of_12_bits_in_16_are_refused(channels, tmp_path):
-    def deep(highest):
-        pixels = np.full((4, 4, channels), highest, np.uint16)
-        assert cv2.imwrite(str(tmp_path / "deep.png"), pixels)
-        return tmp_path / "deep.png"
+@pytest.mark.parametrize("ending", ["png", "tiff", "ppm", "jp2"])
+def test_colours_of_8_and_12_bits_in_16_are_refused(channels, ending, tmp_path):
+    def written(pixels):
+        assert cv2.imwrite(str(tmp_path / f"deep.{ending}"), pixels[..., : 3 if ending == "ppm" else 4])
+        return tmp_path / f"deep.{ending}"
 
-    with pytest.raises(ImageError, match=r"deep\.png has 16 bits a channel, and values up to 4095 at most"):
-        load_image(deep(4095))
-    assert load_image(deep(0)) and load_image(deep(4096))
+    def deep(highest):
+        return written(np.full((64, 64, channels), highest, np.uint16))
+
+    for highest in (1, 200, 255, 256, 4095):
+        with pytest.raises(ImageError, match=rf"deep\.{ending} has 16 bits a channel, and values up to \d+ at most"):
+            load_image(deep(highest))
+        with Image.open(deep(highest)) as opened, pytest.raises(ImageError, match="the picture has 16 bits a channel"):
+            load_image(opened)
+    assert load_image(deep(5632)) and load_image(written(np.zeros((64, 64, channels), np.uint8)))
+
+
+def test_numbers_as_text_of_16_bits_are_refused(tmp_path):
+    for white, refused in ((65535, True), (255, False)):
+        (tmp_path / "deep.ppm").write_text(f"P3 1 1 {white} 200 9 9")
+        with pytest.raises(ImageError, match="16 bits a channel") if refused else nullcontext():
+            assert pixel(load_image(tmp_path / "deep.ppm")) == (200, 9, 9)
 
 
 def test_palette_with_and_without_transparency(tmp_path):
@@ -326,6 +340,22 @@ def test_the_limit_is_the_module_s(monkeypatch):
     for source in (png(10, 10), Image.new("L", (10, 10)), np.zeros((10, 10), np.uint8)):
         with pytest.raises(ImageError, match="10x10 pixels, more than 99"):
             load_image(source)
+
+
+def test_heads_are_refused_as_pictures_are(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(png(20_000, 20_000))
+    with pytest.raises(ImageError, match=r"a\.png has more than \d+ pixels"):
+        read_head(path)
+    path.write_bytes(b"no picture")
+    with pytest.raises(ImageError, match=r"a\.png is no picture"):
+        read_head(path)
+    path.write_bytes(png(10, 10))
+    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    with pytest.raises(ImageError, match="10x10 pixels, more than 99"):
+        read_head(path)
+    with pytest.raises(FileNotFoundError):
+        read_head(tmp_path / "b.png")
 
 
 # Tiling

@@ -23,11 +23,15 @@ def png() -> bytes:
     return content.getvalue()
 
 
+asked: list[str] = []
+
+
 class Handler(BaseHTTPRequestHandler):
     """What each path gives."""
 
     def do_GET(self) -> None:
         moved = {"/moved.png": "/a.png", "/file": "file:///etc/passwd", "/ftp": "ftp://127.0.0.1/a", "/s": "https://x/"}
+        asked.append(self.path)
         if self.path in moved:
             self.send_response(302)
             self.send_header("Location", moved[self.path])
@@ -58,9 +62,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         running.shutdown()
 
 
-@pytest.mark.parametrize("path", ["/a.png", "/moved.png"])
+@pytest.mark.parametrize("path", ["/a.png", "/moved.png", "/my bücher.png?q=é a%20b"])
 def test_a_picture_is_fetched(server: str, path: str) -> None:
     assert load_image(pickle.loads(pickle.dumps(Address(server + path)))).size == (7, 5)
+    assert asked[-1] in ("/a.png", "/my%20b%C3%BCcher.png?q=%C3%A9%20a%20b")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,15 @@ def test_what_is_not_fetched(server: str, path: str, what: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1/a.png", "file:///etc/passwd", "https://127.0.0.1:1/a.png", "https://["]
+    "url",
+    [
+        "http://127.0.0.1/a.png",
+        "file:///etc/passwd",
+        "https://127.0.0.1:1/a.png",
+        "https://[",
+        "https://\udcff/",
+        "https://x/\udcff",
+    ],
 )
 def test_only_https_is_fetched(url: str) -> None:
     with pytest.raises(ImageError, match="cannot fetch"):

@@ -244,6 +244,8 @@ def test_coco_annotation_is_read_by_pycocotools(form: Literal["rle", "polygons"]
         assert np.array_equal(coco.annToMask(annotation), mask)
         assert annotation["area"] == mask.sum()
         assert annotation["bbox"] == coco_mask.toBbox(coco.annToRLE(annotation)).tolist()
+    with pytest.raises(ValueError, match=r"must be 'rle' or 'polygons', not 'polygon'"):
+        result().to_coco_annotation(7, 3, 1, "polygon")  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore:OpenCV")

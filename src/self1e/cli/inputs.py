@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from self1e.cli.lists import LISTS, read_list
 from self1e.cli.terminal import CliError
 from self1e.data.forms import FORMS
-from self1e.files import address_of, distinct, expand_user, files_of_user, pictures_among
+from self1e.files import address_of, distinct, expand_user, files_of_user, is_of_user, pictures_among
 from self1e.processing.sources import SCHEME, Address, Given
 from self1e.segment.journal import stamp_of
 
@@ -93,8 +93,9 @@ def name_pictures(
             others[source] = "stdin"
         else:
             path = expand_user(name)
-            for key, place in _found([name if base is None else str(base / path)], recursive, out).items():
-                found.setdefault(key, place if base is None else (place[0], base))
+            listed = name if base is None else str(base / path)
+            for key, place in _found([listed], recursive, out, patterns=base is None).items():
+                found.setdefault(key, (place[0], base) if base else place)
                 asked.setdefault(key, []).extend(of_picture)
             return
         asked.setdefault(source, []).extend(of_picture)
@@ -151,7 +152,9 @@ def _beside(taken: Iterable[str], names: Iterable[str]) -> list[str]:
     return [f"{stem}{path.suffix}" for stem, path in zip(stems, paths, strict=True)]
 
 
-def _found(names: Sequence[str], recursive: bool, out: Path | None = None) -> dict[Path, tuple[Path, Path]]:
+def _found(
+    names: Sequence[str], recursive: bool, out: Path | None = None, patterns: bool = True
+) -> dict[Path, tuple[Path, Path]]:
     """Each picture once, in order, with the folder that was named, by its path without links."""
     found: dict[Path, tuple[Path, Path]] = {}
     for name in names:
@@ -160,7 +163,7 @@ def _found(names: Sequence[str], recursive: bool, out: Path | None = None) -> di
         path = expand_user(name)
         if path.is_dir():
             paths, base = _in_folder(path, recursive, out), path
-        elif has_magic(name) and not path.exists():
+        elif patterns and has_magic(name) and not path.exists():
             paths, base = _matching(name, recursive, out), _before_magic(path)
         else:
             paths, base = [path], path.parent
@@ -182,7 +185,8 @@ def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
 def _matching(pattern: str, recursive: bool, out: Path | None) -> list[Path]:
     # Path.glob takes no absolute patterns.
     names = sorted(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
-    matches = [Path(name) for name in names]
+    base = _before_magic(expand_user(pattern))
+    matches = [path for path in map(Path, names) if all(map(is_of_user, path.relative_to(base).parts))]
     paths = _inputs(matches)
     for folder in matches:
         if folder.is_dir() and recursive:

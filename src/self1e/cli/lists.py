@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def read_list(file: Path) -> dict[str, list[str]]:
     """Pictures as they stand in a list, each once, with their prompts. Paths are relative to the list.
 
     A CSV file has columns `image` and `prompt`; a line of JSON has `image`, and `prompt` or `prompts`, so that data for
-    training (`self1e.data.own`) are a list, too. What else is there is left aside.
+    training (`self1e.data.own`) are a list, too: a warning says how many of their lines are conversations, which are
+    passed over. What else is there is left aside.
 
     Raises:
         CliError: When it cannot be read, is empty, or lacks something.
@@ -51,12 +53,19 @@ def _of_table(lines: Any, file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
 
 
 def _of_json(lines: Any, file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
+    conversations = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             tree = json.loads(line)
-            several = tree["prompts"] if "prompts" in tree else [tree["prompt"]]
+            if "conversations" in tree and "prompt" not in tree:
+                conversations += 1
+                continue
+            given = tree["prompts"] if "prompts" in tree else tree["prompt"]
+            several = given if isinstance(given, list) else [given]
             yield number, tree["image"], [each["prompt"] if isinstance(each, dict) else each for each in several]
         except (ValueError, TypeError, KeyError) as error:
             raise CliError(f"{file}, line {number}: is no object with `image` and `prompt` ({error!r})") from None
+    if conversations:
+        warnings.warn(f"{file}: passed over {conversations:,} lines of conversations", stacklevel=2)

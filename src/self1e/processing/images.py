@@ -91,14 +91,18 @@ def read_head(path: Path) -> Head:
     """Size and orientation of a picture, most of which stays unread.
 
     Raises:
-        OSError: When there is no such picture.
+        OSError: When there is no such file.
+        ImageError: When it is no picture, or too large, as for `load_image`.
     """
-    register_heif()
     # A file, as for `load_image`: of a path, Pillow maps some TIFFs into memory, and turns those wrongly.
-    with path.open("rb") as file, Image.open(file) as image:
+    with path.open("rb") as file, _opened(file, str(path)) as image:
+        _check_size(*image.size, str(path))
         orientation = _orientation(image)
         if image.format == "TIFF" and orientation in _LYING:  # which Pillow turns by itself, some versions when loaded
-            image.load()
+            try:
+                image.load()
+            except Exception as error:
+                raise _broken(str(path), error) from error
             return Head((image.height, image.width), orientation)
         return Head((image.width, image.height) if orientation in _LYING else (image.height, image.width), orientation)
 
@@ -142,6 +146,14 @@ def _decode_stream(stream: IO[bytes]) -> Image.Image:
 
 
 def _decode(file: IO[bytes], name: str) -> Image.Image:
+    with _opened(file, name) as image:
+        if image.format == "EPS":
+            raise ImageError(f"{name} is PostScript, a program that would have to be run: convert it to PNG or JPEG")
+        return _to_rgb(image, name)
+
+
+def _opened(file: IO[bytes], name: str) -> Image.Image:
+    """The picture in a file, of which Pillow has read the head."""
     if not file.read(1):
         raise ImageError(f"{name} is empty: give a picture file")
     file.seek(0)
@@ -149,7 +161,7 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
     try:
         with _filtering_warnings, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is the limit here
-            image = Image.open(file)
+            return Image.open(file)
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has more than {MAX_PIXELS} pixels: scale it down first") from error
     except UnidentifiedImageError as error:
@@ -158,31 +170,48 @@ def _decode(file: IO[bytes], name: str) -> Image.Image:
         raise ImageError(f"{name} is no picture that Pillow can read: {heif}convert it to PNG or JPEG") from error
     except Exception as error:  # Pillow's decoders let all kinds of errors through for broken headers
         raise ImageError(f"{name} is a broken picture ({error}): save it again") from error
-    with image:
-        if image.format == "EPS":
-            raise ImageError(f"{name} is PostScript, a program that would have to be run: convert it to PNG or JPEG")
-        return _to_rgb(image, name)
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} has {width}x{height} pixels, more than {MAX_PIXELS}: scale it down first")
+
+
+def _broken(name: str, error: Exception) -> ImageError:
+    return ImageError(f"{name} is broken or cut short ({error}): save or download it again")
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
     if width * height == 0:
         raise ImageError(f"{name} is {width}x{height} pixels: give a picture that is not empty")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{name} has {width}x{height} pixels, more than {MAX_PIXELS}: scale it down first")
-    sixteen_bits = any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+    _check_size(width, height, name)
     try:
+        deep = _has_16_bits(image)
         image.load()
         image = _upright(image)
         if image.mode.startswith("I") or image.mode == "F":
             image = _from_array(np.asarray(image), name, of_pillow=True)
-        elif sixteen_bits:
+        elif deep:
             _refuse_low_bits(image, name)
         return _on_white(image)
     except ImageError:
         raise
     except Exception as error:  # as above: no list of what a broken file can raise would be complete
-        raise ImageError(f"{name} is broken or cut short ({error}): save or download it again") from error
+        raise _broken(name, error) from error
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether a file that is not decoded yet has 16 bits a channel, of which Pillow keeps the upper 8 of colours."""
+    if image.format == "JPEG2000" and image.fp is not None:
+        image.fp.seek(0)
+        content = image.fp.read()
+        start = content.find(b"\xff\x4f\xff\x51")  # of the code stream, whose first segment says it
+        return content[start + 42] & 0x7F == 15
+    tiles = getattr(image, "tile", ())
+    if image.format == "PPM":  # args: mode and the value of white, if there are two
+        return any(isinstance(args, tuple) and args[-1] == 65535 for *_, args in tiles)
+    return any(";16" in str(args) for *_, args in tiles)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -211,9 +240,12 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _refuse_low_bits(image: Image.Image, name: str) -> None:
-    """Raises ImageError for colours of 12 bits or fewer in 16, of which Pillow has kept the upper 8 bits."""
+    """Raises ImageError for colours of 12 or 8 bits in 16, of which Pillow has kept the upper 8 bits: next to nothing.
+
+    Black cannot be told from values up to 255 any more, nor 12 bits after a lossy compression from a little more.
+    """
     highest = int(np.asarray(image.convert("RGB")).max())
-    if 0 < highest < 16:
+    if highest < 20:
         raise ImageError(
             f"{name} has 16 bits a channel, and values up to {256 * highest + 255} at most, which is nearly black: "
             "scale them to 0..65535, or to 8 bits"
@@ -228,8 +260,7 @@ def _from_array(array: np.ndarray, name: str, of_pillow: bool = False) -> Image.
         raise ImageError(f"{name} has shape {shape}, not [H, W] or [H, W, 1|3|4]{hint}")
     if array.size == 0:
         raise ImageError(f"{name} has shape {shape}: give a picture that is not empty")
-    if shape[0] * shape[1] > MAX_PIXELS:
-        raise ImageError(f"{name} has {shape[1]}x{shape[0]} pixels, more than {MAX_PIXELS}: scale it down first")
+    _check_size(shape[1], shape[0], name)
     if array.ndim == 3 and shape[2] == 1:
         array = array[:, :, 0]
     return Image.fromarray(_to_uint8(array, name, of_pillow))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import string
 import time
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from self1e.version import __version__
@@ -29,7 +30,7 @@ class Address:
     """A picture at an address, which is fetched when it is read, and each time that it is.
 
     Attributes:
-        url: It begins with https://.
+        url: It begins with https://. Spaces and letters beyond ASCII may stand in it as they are.
     """
 
     url: str
@@ -54,7 +55,7 @@ class Address:
         """
         try:
             _check(self.url)
-            request = Request(self.url, headers={"User-Agent": f"self1e/{__version__}"})
+            request = Request(_in_ascii(self.url), headers={"User-Agent": f"self1e/{__version__}"})
             with build_opener(_Redirects).open(request, timeout=PATIENCE) as answer:
                 return _content(answer)
         except (OSError, HTTPException, ValueError) as error:  # ValueError: what is no address at all
@@ -86,6 +87,17 @@ class _Redirects(HTTPRedirectHandler):
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
         _check(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _in_ascii(url: str) -> str:
+    """An address as it is sent.
+
+    >>> _in_ascii("https://bücher.org/a b%20é.png?q=ü")
+    'https://xn--bcher-kva.org/a%20b%20%C3%A9.png?q=%C3%BC'
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.encode("idna").decode("ascii")
+    return quote(parts._replace(netloc=host).geturl(), safe=string.punctuation)
 
 
 def _check(url: str) -> None:

@@ -6,6 +6,7 @@ called under `torch.inference_mode`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,7 @@ def write_answer(
         on_text: Is given the answer piece by piece, as it is written. What it raises ends the answer.
 
     Raises:
+        ModelError: If the weights are not finite.
         ValueError: If the conversation is longer than the model can read, or numbers overflowed on the way.
     """
     model, tokenizer = fast.network, processor.tokenizer
@@ -230,14 +232,17 @@ class _Pieces(BaseStreamer):
 
 
 class _NumbersOnly(LogitsProcessor):
-    """Sees whether logits are NaN, of which generation would make a word like any. The host does not wait for that."""
+    """Sees whether logits are no numbers, of which generation would make a word like any, or fail to draw one.
+
+    The host does not wait for that.
+    """
 
     def __init__(self) -> None:
         self.lost: list[Tensor] = []
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.lost.append(scores.isnan().any())
-        return scores
+        self.lost.append((scores.isnan() | scores.isposinf()).any())
+        return scores.nan_to_num(0.0, 0.0, -math.inf)
 
 
 def _not_finite(network: SELF1EForSegmentation) -> ValueError:

@@ -352,7 +352,12 @@ class Segmentation:
         The segmentation is given as run lengths, which pycocotools reads in ground truth and detections alike, or as
         polygons of `tolerance`, see `to_polygons`, but never as an empty list of them, at which pycocotools fails.
         `iscrowd` is 0, `bbox` is [x, y, width, height], all 0 for an empty mask.
+
+        Raises:
+            ValueError: `masks` is neither, or `tolerance` is negative.
         """
+        if masks not in ("rle", "polygons"):
+            raise ValueError(f"masks must be 'rle' or 'polygons', not {masks!r}")
         as_polygons = masks == "polygons" and self.area
         x0, y0, x1, y1 = self.box or (0, 0, 0, 0)
         return {
