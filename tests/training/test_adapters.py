@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_runs import config, history, own_data
 from torch import nn
 
@@ -120,12 +121,56 @@ def test_resumed_adapters_equal_uninterrupted_ones(tmp_path: Path, tiny_model_fo
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_adapters_do_not_go_on_with_another_base(tmp_path: Path, tiny_model_folder: Path) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "base")
+    train(settings_for(tmp_path, tmp_path / "base", save_every=2), device="cpu")
+    spoil(tmp_path / "base", 0.5)
+    shutil.rmtree(tmp_path / "run" / "checkpoint-3")
+    with pytest.raises(ConfigError, match="base has other weights than when this run began"):
+        train(settings_for(tmp_path, tmp_path / "base", save_every=2), device="cpu")
+
+
 def test_adapters_find_a_bundled_model_again(tmp_path: Path) -> None:
     settings = settings_for(tmp_path, Path("nano"))
     save_adapter(with_adapters(build(settings)[0], settings), tmp_path / "adapter")
     assert json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["base_model_name_or_path"] == "nano"
     merged, nano = merge(tmp_path / "adapter"), build(settings)[0]
     assert all(torch.equal(a.float(), b.float()) for a, b in zip(merged.parameters(), nano.parameters(), strict=True))
+
+
+def test_adapters_take_no_other_model_of_the_name_of_their_base(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_model_folder, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    settings = settings_for(tmp_path, Path("./base"))
+    model, processor = build(settings)
+    save_adapter(with_adapters(model, settings), tmp_path / "adapter")
+    processor.save_pretrained(tmp_path / "adapter")
+    expected = merge(tmp_path / "adapter")
+    (tmp_path / "other").mkdir()
+    shutil.copytree(tiny_model_folder, tmp_path / "other" / "base")
+    monkeypatch.chdir(tmp_path / "other")  # where there is another of that name
+    spoil(tmp_path / "other" / "base", 0.5)
+    found = merge(tmp_path / "adapter")
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), found.parameters(), strict=True))
+    assert run(["info", str(tmp_path / "adapter")]) == 0
+    assert open_checkpoint(tmp_path / "adapter").sha256() in capsys.readouterr().out
+
+    spoil(tmp_path / "base", 0.5)
+    with pytest.raises(ModelError, match=rf"{tmp_path}/base has other weights than .*/adapter adapts: .* --base MODEL"):
+        Segmenter.from_pretrained(tmp_path / "adapter")
+    assert merge(tmp_path / "adapter", str(tmp_path / "base"))
+    spoil(tmp_path / "base", float("nan"))
+    assert run(["info", str(tmp_path / "adapter")]) == 1
+    assert "1 tensors hold NaN or infinity" in capsys.readouterr().out
+
+
+def spoil(folder: Path, value: float) -> None:
+    """Changes a number of a model."""
+    weights = load_file(folder / "model.safetensors")
+    next(iter(weights.values())).flatten()[-1] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def test_faults_are_named(tmp_path: Path, tiny_model_folder: Path) -> None:

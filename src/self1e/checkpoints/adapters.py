@@ -9,7 +9,7 @@ import torch
 from peft import PeftModel
 from torch import nn
 
-from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.hub import BASE_SHA256, open_checkpoint
 from self1e.checkpoints.load import SELF1EForSegmentation, load_network
 from self1e.checkpoints.weights import ADAPTERS, TRAINED, ModelError, load_finite
 from self1e.model.config import SELF1EConfig
@@ -26,12 +26,18 @@ def merge(
         dtype: Of the result. "auto": that of the base. Merged in float32 whatever it is.
 
     Raises:
-        ModelError: When the folder is no adapter folder, there is no such base, or they do not fit.
+        ModelError: When the folder is no adapter folder, there is no such base, they do not fit, or the weights where
+            the base was are not those that it had any more.
     """
     adapters = open_checkpoint(folder)
     if adapters.base is None:
         raise ModelError(f"{folder} is no adapter folder: it lacks {ADAPTERS}")
     checkpoint = open_checkpoint(base) if base else adapters.open_base()
+    if not base and adapters.settings.get(BASE_SHA256) not in (None, checkpoint.sha256()):
+        raise ModelError(
+            f"{adapters.base} has other weights than the model that {folder} adapts: if that is elsewhere, or this one "
+            f"will do: self1e merge {folder} DST --base MODEL"
+        )
     trained_as = SELF1EConfig.from_pretrained(folder)
     # The head of a base that has none came with the run.
     options = {} if checkpoint.can_segment else {"refilling": trained_as.refilling}

@@ -23,6 +23,9 @@ BUNDLED = {name: Path(__file__).parents[1] / "assets" / name for name in ("mini"
 
 PATTERNS = ("*.json", "*.safetensors", "*.txt", "*.jinja")  # settings, weights, tokenizer; no code, no pickles
 ADAPTER_CONFIG = "adapter_config.json"
+BASE_SHA256 = "base_sha256"
+"""In the settings of adapters: what `Checkpoint.sha256` of their base was when they were trained."""
+
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -76,15 +79,22 @@ class Checkpoint:
                 f"name: self1e merge {self.folder} DST --base MODEL"
             ) from None
 
+    def parts(self) -> list[Checkpoint]:
+        """This one; behind adapters, the model that they were trained on, of which they are a part."""
+        return [self] if self.base is None else [self, *self.open_base().parts()]
+
     def numbers(self) -> Counter[torch.dtype]:
         """How many numbers are stored in each type; see `WeightFiles.numbers`. Adapters come on top of their base."""
-        own = self.weights.numbers()
-        return own if self.base is None else own + self.open_base().numbers()
+        return sum((part.weights.numbers() for part in self.parts()), Counter())
 
     def sha256(self) -> str:
         """Of all weights, as `WeightFiles.sha256`; of adapters together with their base."""
-        own = self.weights.sha256()
-        return own if self.base is None else hashlib.sha256(f"{own} {self.open_base().sha256()}".encode()).hexdigest()
+        own, *others = (part.weights.sha256() for part in self.parts())
+        return hashlib.sha256(" ".join((own, *others)).encode()).hexdigest() if others else own
+
+    def not_finite(self) -> list[str]:
+        """Names of the tensors that hold NaN or infinity; with adapters, those of their base as well."""
+        return [name for part in self.parts() for name in part.weights.not_finite()]
 
     def __str__(self) -> str:
         """What kind of model it is."""

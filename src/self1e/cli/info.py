@@ -50,7 +50,7 @@ def command(
     with busy(f"looking at {model}"):
         checkpoint = open_checkpoint(model, revision=revision, subfolder=subfolder)
         files = checkpoint.weights
-        whole = checkpoint.open_base().weights  # beside which adapters are small
+        whole = checkpoint.parts()[-1].weights  # beside which adapters are small
         rows = describe(network_config(checkpoint), whole) | {"kind": str(checkpoint)}
         if not checkpoint.can_segment:
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
@@ -58,11 +58,11 @@ def command(
             rows["nouns"] = f"{len(nouns)}: {', '.join(nouns)}"
         size = sum(path.stat().st_size for path in files.paths)
         rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {checkpoint.folder}"
-        lost = files.not_finite() if hashing else []
+        lost = checkpoint.not_finite() if hashing else []
         if lost:
             rows["not finite"] = f"{len(lost)} tensors hold NaN or infinity, {lost[0]} the first"
         if hashing:
-            rows["sha256"] = files.sha256()
+            rows["sha256"] = checkpoint.sha256()
     table = Table(box=None, show_header=False, title=model, title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from self1e.files import address_of, expand_name, register_heif
 
@@ -203,15 +203,16 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 def _has_16_bits(image: Image.Image) -> bool:
     """Whether a file that is not decoded yet has 16 bits a channel, of which Pillow keeps the upper 8 of colours."""
-    if image.format == "JPEG2000" and image.fp is not None:
+    if not isinstance(image, ImageFile.ImageFile) or not image.tile or image.fp is None:
+        return False
+    if image.format == "JPEG2000":
         image.fp.seek(0)
         content = image.fp.read()
         start = content.find(b"\xff\x4f\xff\x51")  # of the code stream, whose first segment says it
         return content[start + 42] & 0x7F == 15
-    tiles = getattr(image, "tile", ())
     if image.format == "PPM":  # args: mode and the value of white, if there are two
-        return any(isinstance(args, tuple) and args[-1] == 65535 for *_, args in tiles)
-    return any(";16" in str(args) for *_, args in tiles)
+        return any(isinstance(args, tuple) and args[-1] == 65535 for *_, args in image.tile)
+    return any(";16" in str(args) for *_, args in image.tile)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -39,7 +39,7 @@ def add_adapters(model: SELF1EForSegmentation, lora: Lora, seed: int, base: str)
         model: Its linear layers inside the transformer layers of `lora.targets` are replaced in place.
         lora: Rank, scale, dropout, and groups.
         seed: Of the adapters' weights.
-        base: Name of the model, as its user gave it, for `self1e merge`.
+        base: Name of the model, or where it lies, with which it is found again.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     config = LoraConfig(

@@ -21,7 +21,7 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from self1e.checkpoints.adapters import merge
-from self1e.checkpoints.hub import open_checkpoint
+from self1e.checkpoints.hub import BASE_SHA256, open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.data.broken import Examples, Tolerant
 from self1e.data.readable import Readable, Reader
@@ -158,7 +158,8 @@ def with_adapters(model: SELF1EForSegmentation, settings: TrainConfig) -> nn.Mod
     untrained = getattr(torch, settings.optimisation.precision)
     for weight in model.parameters():
         weight.data = weight.data.to(torch.float32 if weight.requires_grad else untrained)
-    return add_adapters(model, settings.lora, settings.seed, settings.init or "")
+    init = local_folder(settings.init)
+    return add_adapters(model, settings.lora, settings.seed, str(init.absolute() if init else settings.init))
 
 
 def _check_engine(settings: TrainConfig, trainer: SELF1ETrainer) -> None:
@@ -227,6 +228,8 @@ def build(settings: TrainConfig) -> tuple[SELF1EForSegmentation, SELF1EProcessor
         options = {} if start.can_segment else {"refilling": settings.refilling, "seed": settings.seed}
         # Weights to be trained are float32, whatever they are stored in; for adapters, `with_adapters` sees to it.
         model = load_network(start, "auto" if settings.lora else torch.float32, **options)
+        if settings.lora:
+            setattr(model.config, BASE_SHA256, start.sha256())  # is saved with the adapters
         processor = SELF1EProcessor.from_pretrained(start.folder)
         if settings.max_tiles is not None:
             processor.max_tiles = settings.max_tiles

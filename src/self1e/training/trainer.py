@@ -25,8 +25,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerControl
 from transformers.trainer_utils import rotate_checkpoints
+from transformers.utils import CONFIG_NAME
 
-from self1e.checkpoints.weights import not_finite
+from self1e.checkpoints.hub import BASE_SHA256
+from self1e.checkpoints.weights import not_finite, read_json
 from self1e.data.broken import Examples
 from self1e.fast.transfers import moved, to_device
 from self1e.files import write_json
@@ -36,7 +38,7 @@ from self1e.training.adapters import adapter_state, save_adapter
 from self1e.training.averaging import Averaging
 from self1e.training.checkpoints import AVERAGE, OPTIMISER, SCHEDULE, STATE, UNFINISHED, last_checkpoint, publish
 from self1e.training.collate import MEAN_OVER, Collator, Encoded, dealt
-from self1e.training.config import TrainConfig
+from self1e.training.config import ConfigError, TrainConfig
 from self1e.training.losses import EXTRA_LOSSES, LOSSES_PREFIX, ExtraLoss, LossInputs
 from self1e.training.optimisers import group_of, make_optimiser
 from self1e.training.running import RunningFigures
@@ -340,6 +342,11 @@ class SELF1ETrainer(Trainer):
         model = self.model
         if isinstance(model, PeftModel):
             state: dict[str, Any] = adapter_state(folder)
+            base = read_json(folder / CONFIG_NAME).get(BASE_SHA256)
+            if base not in (None, getattr(model.get_base_model().config, BASE_SHA256, None)):
+                raise ConfigError(
+                    f"{self.settings.init} has other weights than when this run began: choose another output"
+                )
         else:
             state = SELF1EForSegmentation.from_pretrained(folder, dtype=model.dtype).state_dict()
         if (of_losses := folder / EXTRA_LOSSES).exists():
