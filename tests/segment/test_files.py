@@ -95,6 +95,9 @@ def test_prompts_of_each_picture(segmenter: Segmenter, pictures: list[Path]) -> 
     first, second = segmenter.segment_files(pairs, None)
     assert [result.prompt for result in first.value] == ["blue", PROMPT] and second.value.prompt == PROMPT
     assert (first.source, second.source) == (pictures[0], pictures[1])
+    triples = [(pictures[0], "blue", "what finish is told"), (pictures[1], PROMPT)]
+    told = segmenter.segment_files(triples, None, finish=lambda about, result: (about, result.prompt))
+    assert [(done.index, done.value) for done in told] == [(0, ("what finish is told", "blue")), (1, (1, PROMPT))]
     for sources, prompts in ((pictures[:1], None), (pairs, PROMPT)):
         with pytest.raises(ValueError, match="give prompts for all pictures, or None and pairs"):
             list(segmenter.segment_files(sources, prompts))

@@ -7,7 +7,7 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -39,11 +39,13 @@ class Picture:
         source: Its file, or what else it is read from.
         name: What it is called in results: its path below the folder of all pictures, with "/" between the parts.
         prompts: What to segment there, each once.
+        stem: What its files are called below the folder of results, without suffixes.
     """
 
     source: Path | Address | Given
     name: str
     prompts: tuple[str, ...] = ()
+    stem: str = ""
 
     def stamp(self) -> list[Any]:
         """What tells whether it, or what is asked about it, has changed."""
@@ -260,3 +262,9 @@ def output_stems(pictures: Sequence[str], known: Mapping[str, str] = MappingProx
     new = [str(path.with_name(shortened(path.stem, LONGEST_STEM))) for path in paths.values()]
     stems = {**known, **dict(zip(paths, distinct([*known.values(), *new])[len(known) :], strict=True))}
     return [stems[picture] for picture in pictures]
+
+
+def with_stems(pictures: Sequence[Picture], known: Mapping[str, str] = MappingProxyType({})) -> list[Picture]:
+    """The pictures with what their files are called; see `output_stems`."""
+    stems = output_stems([picture.name for picture in pictures], known)
+    return [replace(picture, stem=stem) for picture, stem in zip(pictures, stems, strict=True)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from self1e.cli.inputs import check_prompts, distinct, name_pictures, output_stems, slug
+from self1e.cli.inputs import check_prompts, distinct, name_pictures, slug, with_stems
 from self1e.cli.options import (
     DEFAULT_MODEL,
     Model,
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from self1e.segment.files import Done
-    from self1e.segment.results import Segmentation
 
 NAME = "segment"
 EXAMPLES = """[dim]Examples:[/]
@@ -205,9 +204,8 @@ def make_plan(
     asked = list(dict.fromkeys(prompt for picture in pictures for prompt in picture.prompts))
     return Plan(
         folder,
-        pictures,
+        with_stems(pictures),
         asked,
-        output_stems([picture.name for picture in pictures]),
         dict(zip(asked, distinct([slug(prompt) for prompt in asked]), strict=True)),
         [FORMS[each] for each in chosen],
         out,
@@ -254,19 +252,19 @@ def outcomes(
         if not numbers:
             return
         # An address is read like an open file.
-        rest: list[Any] = [(plan.pictures[number].source, list(plan.pictures[number].prompts)) for number in numbers]
+        pictures = [plan.pictures[number] for number in numbers]
+        rest: list[Any] = [(picture.source, list(picture.prompts), picture) for picture in pictures]
         several = min(processes, len(rest)) > 1
         if not several:
             with above(progress):
                 segmenter = load_segmenter(model, loading)
     if several:
-        finish = partial(keep, plan, numbers)
         load = partial(load_in_process, model, loading)
         work = segment_in_processes(
-            load, rest, None, processes=processes, device=str(loading.device), finish=finish, **settings
+            load, rest, None, processes=processes, device=str(loading.device), finish=plan.common.keep, **settings
         )
     else:
-        work = segmenter.segment_files(rest, None, finish=partial(keep, plan, numbers), **settings)
+        work = segmenter.segment_files(rest, None, finish=plan.common.keep, **settings)
     if journal is not None:
         journal.begin()
     try:
@@ -275,8 +273,3 @@ def outcomes(
                 yield replace(done, index=numbers[done.index])
     except ProcessError as error:
         raise CliError(str(error)) from None
-
-
-def keep(plan: Plan, numbers: list[int], index: int, results: list[Segmentation]) -> Kept:
-    """`Plan.keep` of the picture with that place among those of these numbers."""
-    return plan.keep(numbers[index], results)

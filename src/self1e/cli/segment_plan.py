@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from self1e.cli.terminal import in_a_cell, printable
 from self1e.data.forms import FORMS, Form
 from self1e.files import write_atomically, write_json
 from self1e.processing.sources import Address
+from self1e.segment.journal import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from self1e.data.forms.marked import Marked, Writer
@@ -27,25 +28,27 @@ class Kept:
     Attributes:
         found: Whether there is something, for each prompt.
         model: Its name.
-        lines: What to print, for each prompt.
+        lines: What to print, for each prompt: the cells of a row, or one of JSON.
         whole: What files of the whole set need of the picture, by form.
+        files: The picture's own files, and their stamps. Who writes a file takes its stamp: another machine may not see
+            it at once.
     """
 
     found: list[bool]
     model: str
-    lines: list[str]
+    lines: list[tuple[str, ...]]
     whole: dict[str, Any]
+    files: dict[Path, Stamp | None]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made of each picture. Goes to other processes by pickle.
+    """What is to be made of each picture. Goes to other processes by pickle, without the pictures: see `common`.
 
     Attributes:
         folder: Below which pictures are named.
         pictures: What to segment.
         prompts: All that is to be segmented in any of them.
-        stems: For each picture what its files are called below `out`, without suffixes.
         slugs: What stands for each prompt in names of files.
         forms: What to write.
         out: Folder for the files. None: JSON lines on stdout, and no files.
@@ -58,7 +61,6 @@ class Plan:
     folder: Path
     pictures: list[Picture]
     prompts: list[str]
-    stems: list[str]
     slugs: dict[str, str]
     forms: list[Form]
     out: Path | None
@@ -66,6 +68,11 @@ class Plan:
     tolerance: float
     todo: Sequence[int] = ()
     spared: frozenset[Path] = frozenset()
+
+    @property
+    def common(self) -> Plan:
+        """What `keep` needs to know but the picture: a million of them do not go to every process."""
+        return replace(self, pictures=[], todo=())
 
     @cached_property
     def writers(self) -> dict[str, Writer]:
@@ -75,7 +82,7 @@ class Plan:
             each.name: each.writer(self.out, self.prompts, self.tolerance) for each in self.forms if not each.suffix
         }
 
-    def files(self, picture: int) -> list[Path]:
+    def files(self, picture: Picture) -> list[Path]:
         """The files of a picture."""
         return [file for form in self.forms for file in self._files(form, picture)]
 
@@ -84,12 +91,12 @@ class Plan:
         """The files of the whole set."""
         return [] if self.out is None else [self.out / file for form in self.forms for file in form.whole]
 
-    def _files(self, form: Form, picture: int) -> list[Path]:
+    def _files(self, form: Form, picture: Picture) -> list[Path]:
         """One for each result, or one for the picture, or none."""
         if self.out is None or not form.file:
             return []
-        slugs = [self.slugs[prompt] for prompt in self.pictures[picture].prompts] if form.suffix else [""]
-        return [form.path(self.out, self.stems[picture], slug) for slug in slugs]
+        slugs = [self.slugs[prompt] for prompt in picture.prompts] if form.suffix else [""]
+        return [form.path(self.out, picture.stem, slug) for slug in slugs]
 
     @cached_property
     def columns(self) -> list[str]:
@@ -102,30 +109,32 @@ class Plan:
         """A row of the table of results: picture, prompt, verdict, score, area, file."""
         return printable("  ".join(map(format, cells, self.columns))).rstrip()
 
-    def keep(self, index: int, results: list[Segmentation]) -> Kept:
+    def keep(self, picture: Picture, results: list[Segmentation]) -> Kept:
         """Writes the files of a picture. Runs in a thread, or in another process."""
-        picture = self.pictures[index]
         parts = [self._parts(result) for result in results]
         as_json = self.out is None or FORMS["json"] in self.forms
         about = {"image": str(picture.source), "file_name": picture.name}
         records = [about | part.to_dict() if as_json else about for part in parts]
+        lines: list[tuple[str, ...]]
+        whole: dict[str, Any] = {}
         if self.out is None:
-            lines, whole = list(map(json.dumps, records)), {}  # in ASCII, whatever stdout can take
+            lines = [(json.dumps(record),) for record in records]  # in ASCII, whatever stdout can take
         else:
             for form in self.forms:
                 if form.suffix:
-                    for file, part, record in zip(self._files(form, index), parts, records, strict=True):
+                    for file, part, record in zip(self._files(form, picture), parts, records, strict=True):
                         if file not in self.spared:
                             write(form.name, file, part, record)
-            lines, whole = list(self._rows(index, results)), self._written(index, results, parts)
-        return Kept([result.found for result in results], results[0].model, lines, whole)
+            lines, whole = list(self._rows(picture, results)), self._written(picture, results, parts)
+        files = {file: stamp_of(file) for file in self.files(picture)}
+        return Kept([result.found for result in results], results[0].model, lines, whole, files)
 
-    def _written(self, index: int, results: list[Segmentation], parts: list[Segmentation]) -> dict[str, Any]:
+    def _written(self, picture: Picture, results: list[Segmentation], parts: list[Segmentation]) -> dict[str, Any]:
         """Writes what results do not draw themselves; what files of the whole set need, by form."""
         whole = {}
-        marked = self._marked(index, results, parts)
+        marked = self._marked(picture, results, parts)
         for name, writer in self.writers.items():
-            for file in self._files(writer.form, index):
+            for file in self._files(writer.form, picture):
                 if file not in self.spared:
                     writer.write(file, marked)
             whole[name] = writer.kept(marked)
@@ -138,7 +147,7 @@ class Plan:
         parts = result.instances()
         return parts if len(parts) else result
 
-    def _marked(self, index: int, results: list[Segmentation], parts: list[Segmentation]) -> Marked:
+    def _marked(self, picture: Picture, results: list[Segmentation], parts: list[Segmentation]) -> Marked:
         from self1e.data.forms.marked import Marked, Thing
 
         things: list[Thing] = []
@@ -149,22 +158,22 @@ class Plan:
                 things += [Thing(part.prompt, part.mask, part.score) for part in of_result]
             else:
                 things.append(Thing(result.prompt, result.mask, result.score))
-        picture, (height, width) = self.pictures[index], results[0].mask.shape
+        height, width = results[0].mask.shape
         return Marked(
             picture.name,
             tuple(things),
             picture.source if isinstance(picture.source, Path) else None,
-            self.stems[index],
+            picture.stem,
             (height, width),
             results[0].image,
             str(picture.source) if isinstance(picture.source, Address) else "",
         )
 
-    def _rows(self, index: int, results: list[Segmentation]) -> Iterator[str]:
+    def _rows(self, picture: Picture, results: list[Segmentation]) -> Iterator[tuple[str, ...]]:
         for number, result in enumerate(results):
-            per_form = [files[number % len(files)] for form in self.forms if (files := self._files(form, index))]
-            yield self.row(
-                in_a_cell(self.pictures[index].name),
+            per_form = [files[number % len(files)] for form in self.forms if (files := self._files(form, picture))]
+            yield (
+                in_a_cell(picture.name),
                 in_a_cell(result.prompt),
                 "found" if result.found else "not found",
                 f"{result.score:.2f}",

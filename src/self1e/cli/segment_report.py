@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -55,17 +54,16 @@ class Report:
             return
         self._count(kept.model, kept.found)
         if self.journal is None:
-            for line in kept.lines:
+            for (line,) in kept.lines:
                 print(line, flush=True)
             return
-        about = {key: value for key, value in asdict(kept).items() if key != "lines"}
-        about["stem"] = self.plan.stems[done.index]
-        self.journal.add_done(picture.name, picture.stamp(), self.plan.files(done.index), about)
+        about = {"found": kept.found, "model": kept.model, "whole": kept.whole, "stem": picture.stem}
+        self.journal.add_done(picture.name, picture.stamp(), kept.files, about)
         if not self._headed:
             show(Text(self.plan.row("picture", "prompt", "", "score", "area", ""), "dim"))
             self._headed = True
-        for line, found in zip(kept.lines, kept.found, strict=True):
-            show(Text(line, "" if found else "dim"))
+        for cells, found in zip(kept.lines, kept.found, strict=True):
+            show(Text(self.plan.row(*cells), "" if found else "dim"))
 
     def _count(self, model: str, found: list[bool]) -> None:
         self.model_name = model

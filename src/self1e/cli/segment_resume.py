@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from self1e.cli.inputs import output_stems
+from self1e.cli.inputs import with_stems
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.segment_plan import Plan
 from self1e.cli.segment_report import FAILED_NAME
@@ -39,11 +39,11 @@ def going_on(plan: Plan, journal: Journal, overwrite: bool) -> Plan:
         CliError: When there is a file that was not written by this command.
     """
     known = {name: entry["stem"] for name, entry in journal.done.items()}
-    plan = replace(plan, stems=output_stems([picture.name for picture in plan.pictures], known))
+    plan = replace(plan, pictures=with_stems(plan.pictures, known))
     todo = [i for i, picture in enumerate(plan.pictures) if not journal.stands(picture.name, picture.stamp())]
-    changed = (file for i in todo for file in plan.files(i) if not overwrite and journal.changed(file))
-    plan = replace(plan, todo=todo, spared=frozenset(changed))
-    files = [file for i in plan.todo for file in plan.files(i)] + (plan.whole_files if plan.todo else [])
+    own = [file for i in todo for file in plan.files(plan.pictures[i])]
+    plan = replace(plan, todo=todo, spared=frozenset(file for file in own if not overwrite and journal.changed(file)))
+    files = own + (plan.whole_files if todo else [])
     assert plan.out is not None
     for folder in {plan.out, *(file.parent for file in files)}:
         make_folder(folder)

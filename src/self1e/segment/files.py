@@ -43,9 +43,10 @@ CHUNK = 16
 """Most pictures that a process is given at a time; a batch, if that is more."""
 
 T = TypeVar("T")
-Finish = Callable[[int, Any], T]
-Asked = ImageSource | tuple[ImageSource, str | list[str]]
-"""A picture, or a picture and what is to be segmented in it."""
+Finish = Callable[[Any, Any], T]
+Asked = ImageSource | tuple[ImageSource, str | list[str]] | tuple[ImageSource, str | list[str], Any]
+"""A picture; or a picture and what is to be segmented in it; or these two, and what `finish` is told in place of the
+picture's place among all: what it needs to know of this picture, so that it need not hold a list of them all."""
 
 Numbered = tuple[int, Asked]
 """A source with its place among all."""
@@ -101,34 +102,34 @@ def _segment_numbered(
     options: dict[str, Any],
 ) -> Generator[Done[T], None, None]:
     ahead = max(batch, AHEAD)
-    reading: deque[tuple[Done[T], str | list[str], Future[TiledPicture]]] = deque()
+    reading: deque[tuple[Done[T], str | list[str], Any, Future[TiledPicture]]] = deque()
     finishing: deque[Future[Done[T]]] = deque()
 
-    def finished(done: Done[T], results: Any) -> Done[T]:
+    def finished(done: Done[T], about: Any, results: Any) -> Done[T]:
         if done.error is not None:
             return done
-        return replace(done, value=results if finish is None else finish(done.index, results))
+        return replace(done, value=results if finish is None else finish(about, results))
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="self1e")
     try:
         while True:
             for index, source in islice(sources, batch + ahead - len(reading)):
-                picture, asked = _picture_and_prompts(source, prompts)
-                reading.append((Done(index, picture), asked, pool.submit(segmenter.read, picture)))
+                picture, asked, about = _parts_of(index, source, prompts)
+                reading.append((Done(index, picture), asked, about, pool.submit(segmenter.read, picture)))
             if not reading:
                 break
-            group: list[Done[T]] = []
+            group: list[tuple[Done[T], Any]] = []
             requests: dict[int, Any] = {}  # (picture, prompts) by place
             for _ in range(min(batch, len(reading))):
-                done, asked, tiled = reading.popleft()
+                done, asked, about, tiled = reading.popleft()
                 try:
                     requests[done.index] = tiled.result(), asked
                 except ImageError as error:
                     done = replace(done, error=error)
-                group.append(done)
+                group.append((done, about))
             answers = segmenter.segment(list(requests.values()), **options)
             results = dict(zip(requests, answers, strict=True))
-            finishing += [pool.submit(finished, done, results.get(done.index)) for done in group]
+            finishing += [pool.submit(finished, done, about, results.get(done.index)) for done, about in group]
             while finishing and (len(finishing) > ahead or finishing[0].done()):
                 yield finishing.popleft().result()
         while finishing:
@@ -138,13 +139,13 @@ def _segment_numbered(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _picture_and_prompts(source: Asked, prompts: str | list[str] | None) -> tuple[ImageSource, str | list[str]]:
+def _parts_of(index: int, source: Asked, prompts: str | list[str] | None) -> tuple[ImageSource, str | list[str], Any]:
     """Raises ValueError if there are no prompts, or both the pictures' own and others."""
-    if prompts is None and isinstance(source, tuple) and len(source) == 2:
-        return source
+    if prompts is None and isinstance(source, tuple) and len(source) in (2, 3):
+        return source if len(source) == 3 else (*source, index)
     if prompts is None or isinstance(source, tuple):
         raise ValueError("give prompts for all pictures, or None and pairs (picture, prompts)")
-    return source, prompts
+    return source, prompts, index
 
 
 # ------------------------------------------------------------------------------------------------- several processes

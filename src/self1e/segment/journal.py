@@ -136,9 +136,12 @@ class Journal:
             self._to_begin = False
             self._add({"settings": self._settings})
 
-    def add_done(self, picture: str, stamp: Stamp | None, files: Iterable[Path], about: Mapping[str, Any]) -> None:
-        """Writes down that a picture is done. Its files are written."""
-        self._add({"picture": picture, "stamp": stamp, "files": self._stamps(files), **about})
+    def add_done(
+        self, picture: str, stamp: Stamp | None, files: Mapping[Path, Stamp | None], about: Mapping[str, Any]
+    ) -> None:
+        """Writes down that a picture is done. Its files are written, and have these stamps."""
+        own = {self._key(file): of_file for file, of_file in files.items()}
+        self._add({"picture": picture, "stamp": stamp, "files": own, **about})
 
     def add_failed(self, picture: str, reason: str) -> None:
         """Writes down why a picture could not be done."""
@@ -146,16 +149,13 @@ class Journal:
 
     def add_whole(self, files: Iterable[Path]) -> None:
         """Writes down that files of all pictures together are written."""
-        self._add({"files": self._stamps(files)})
+        self._add({"files": {self._key(file): stamp_of(file) for file in files}})
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keeps other runs from writing files of all pictures together at the same time."""
         with self._path.open("ab") as file, locked(file):
             yield
-
-    def _stamps(self, files: Iterable[Path]) -> dict[str, Stamp | None]:
-        return {self._key(file): stamp_of(file) for file in files}
 
     def _add(self, entry: dict[str, Any]) -> None:
         self.begin()

@@ -393,7 +393,8 @@ class Segmenter:
 
         Args:
             sources: Paths, or anything else that `load_image` reads.
-            prompts: See `segment`; the same for all pictures. None: each source is a pair (picture, prompts).
+            prompts: See `segment`; the same for all pictures. None: each source is a pair (picture, prompts), or has a
+                third part, which `finish` is told in place of the picture's index.
             finish: Is called in a thread with the index of a picture and its results, to draw and write files, say.
                 What it returns takes their place.
             batch: Pictures that share forward passes. More use a GPU better and take more memory; on a CPU, 1 does.
