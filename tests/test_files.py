@@ -13,6 +13,7 @@ from self1e.files import (
     remove_leftovers,
     write_atomically,
     write_json,
+    write_json_as_it_comes,
 )
 
 
@@ -133,3 +134,11 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Pa
         file.write(b"whole")
         remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.tmp", "a.png", "b.png"]
+
+
+def test_json_as_it_comes_is_the_same(tmp_path: Path) -> None:
+    tree: dict[str, object] = {"a": 1, "none": [], "some": [{"b": "é\udcff"}, 2], "c": {"d": [3]}}
+    write_json(tmp_path / "whole.json", tree)
+    write_json_as_it_comes(tmp_path / "parts.json", {**tree, "none": iter([]), "some": iter(tree["some"])})  # type: ignore[call-overload]
+    assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert json.loads((tmp_path / "parts.json").read_bytes()) == tree

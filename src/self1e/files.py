@@ -9,7 +9,7 @@ import re
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -245,9 +245,29 @@ def write_json(path: str | os.PathLike[str], tree: Any, *, overwrite: bool = Fal
     File names and arguments that are no UTF-8 reach Python as halves of surrogate pairs, which UTF-8 cannot hold: those
     are escaped, as JSON allows.
     """
-    text = json.dumps(tree, ensure_ascii=False, indent=indent)
     with write_atomically(path, overwrite) as file:
-        file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        file.write(_as_json(tree, indent) + b"\n")
+
+
+def write_json_as_it_comes(path: str | os.PathLike[str], tree: Mapping[str, Any]) -> None:
+    """As `write_json`, in place of what is there; of members that are iterators one value at a time is in memory."""
+    with write_atomically(path, overwrite=True) as file:
+        before = b"{"
+        for key, member in tree.items():
+            file.write(before + _as_json(key) + b": ")
+            before = b", "
+            if not isinstance(member, Iterator):
+                file.write(_as_json(member))
+                continue
+            file.write(b"[")
+            for number, value in enumerate(member):
+                file.write((b", " if number else b"") + _as_json(value))
+            file.write(b"]")
+        file.write(b"}\n")
+
+
+def _as_json(tree: Any, indent: int | None = None) -> bytes:
+    return json.dumps(tree, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 
-from self1e.segment.journal import JOURNAL_NAME
+from self1e.segment.journal import JOURNAL_NAME, Journal, is_whole
 from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
@@ -141,6 +141,28 @@ def test_files_that_are_missing_or_cut_short_are_made_again(run: Run, model: Mod
     assert run().code == 0
     assert sorted(model.seen) == [0, 1, 2, 4]
     assert contents("out") == contents("whole")
+
+
+def test_of_a_large_file_only_the_end_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("self1e.segment.journal.LARGEST_PARSED", 20)
+    for name, content, whole in (
+        ("coco.json", b'{"a": [' + b"1, " * 9 + b"1]}\n", True),
+        ("coco.json", b'{"a": [' + b"1, " * 9 + b"1]}", True),
+        ("coco.json", b'{"a": [' + b"1, " * 9, False),
+        ("coco.json", b'{"a": 1', False),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert is_whole(tmp_path / name) is whole
+
+
+def test_what_files_of_all_pictures_need_is_not_kept_in_memory(run: Run, model: Model) -> None:
+    run()
+    settings = json.loads((Path("out") / JOURNAL_NAME).read_text().splitlines()[0])["settings"]
+    journal = Journal(Path("out"), settings)
+    assert len(journal.done) == 10 and not any("whole" in entry for entry in journal.done.values())
+    (whole,) = journal.whole(["deep/3.png"])
+    assert whole.keys() == {"labelme", "yolo", "index", "coco", "csv"}
+    assert whole["coco"]["picture"]["file_name"] == "deep/3.png"
 
 
 def test_a_picture_that_has_changed_is_done_again(run: Run, model: Model, photos: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,18 @@ if TYPE_CHECKING:
     from self1e.segment.journal import Journal
 
 FAILED_NAME = "failed.csv"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What a form needs of all pictures, read from the journal each time that it is gone through: it may be many GB."""
+
+    journal: Journal
+    names: list[str]
+    form: str
+
+    def __iter__(self) -> Iterator[Any]:
+        return (whole[self.form] for whole in self.journal.whole(self.names))
 
 
 class Report:
@@ -76,21 +90,21 @@ class Report:
             return
         with self.journal.alone():
             self.journal.read()
-            entries = [entry["whole"] for entry in self._in_order(self.journal.done)]
-            if entries:
+            names = self._in_order(self.journal.done)
+            if names:
                 info = {"model": self.model_name, "images": str(self.plan.folder)}
                 for form, writer in self.plan.writers.items():
-                    writer.finish([entry[form] for entry in entries], info)
+                    writer.finish(_Kept(self.journal, names, form), info)
                 self.journal.add_whole(self.plan.whole_files)
             self._write_failed()
-        for file in self.plan.whole_files if entries else ():
+        for file in self.plan.whole_files if names else ():
             show(f"{file.name}: {file}")
 
-    def _in_order(self, done: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
-        """What is known of the plan's pictures and of others, of earlier runs, that are still there; by name."""
+    def _in_order(self, done: Iterable[str]) -> list[str]:
+        """Names of what is done of the plan, and of other pictures, of earlier runs, that are still there."""
         planned = {picture.name for picture in self.plan.pictures}
         names = [name for name in done if name in planned or (self.plan.folder / name).exists()]
-        return [done[name] for name in sorted(names, key=PurePosixPath)]
+        return sorted(names, key=PurePosixPath)
 
     def _write_failed(self) -> None:
         """Lists what failed, of all runs into the folder; there is no list when nothing did."""

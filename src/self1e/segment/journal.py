@@ -16,14 +16,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from self1e.files import locked
 
 JOURNAL_NAME = "done.jsonl"
+
+ENDS = {".json": b"}", ".png": b"\0\0\0\0IEND\xaeB`\x82"}
+"""How files end that are not cut short."""
+
+LARGEST_PARSED = 2**26
+"""Bytes. Of a larger JSON file only the end is looked at: what is read of it takes several times its size in memory."""
 
 Stamp = list[Any]
 
@@ -34,7 +41,7 @@ class Journal:
     Attributes:
         run: Its id, made of its settings.
         begun: Whether it was started before.
-        done: What is known of pictures that are done, by name.
+        done: What is known of pictures that are done, by name; what is large of it, `whole` reads again.
         failed: Why others could not be done, by run and name: of all runs.
         prompts: What each run asked for.
     """
@@ -67,12 +74,13 @@ class Journal:
         self.failed: dict[tuple[str, str], str] = {}
         self.prompts: dict[str, list[str]] = {}
         self._owners: dict[str, tuple[str, Stamp]] = {}
-        for number, line in enumerate(self._lines()):
+        self._places: dict[str, int] = {}
+        for place, line in self._lines():
             try:
                 entry = json.loads(line)
-                run = entry["run"]
+                run = sys.intern(entry["run"])
             except (ValueError, TypeError, KeyError):
-                if not number:
+                if not place:
                     raise ValueError(f"{self._path} is no list of what self1e has done: move it away") from None
                 continue  # cut short when the power failed
             if "settings" in entry:
@@ -84,21 +92,35 @@ class Journal:
             if "failed" in entry:
                 self.failed[run, entry["picture"]] = entry["failed"]
             if run == self.run:
-                self._take(entry)
+                self._take(entry, place)
 
-    def _lines(self) -> list[bytes]:
-        return self._path.read_bytes().splitlines() if self._path.exists() else []
+    def _lines(self) -> Iterator[tuple[int, bytes]]:
+        """Each line, and where it begins. There may be a million, and more of them than the memory holds."""
+        place = 0
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            for line in file:
+                yield place, line
+                place += len(line)
 
-    def _take(self, entry: dict[str, Any]) -> None:
+    def _take(self, entry: dict[str, Any], place: int) -> None:
         if "settings" in entry:
             self.begun = True
             self.done.clear()
         elif "picture" in entry:
             self.done.pop(entry["picture"], None)
             if "failed" not in entry:
-                self.done[entry["picture"]] = entry
+                self._places[entry["picture"]] = place
+                small = entry.keys() - {"run", "picture", "whole"}
+                self.done[entry["picture"]] = {sys.intern(key): entry[key] for key in small}
 
     # --------------------------------------------------------------------------------------------------- looking
+
+    def whole(self, pictures: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """What files of the whole set need of pictures that are done, one after the other, by form."""
+        with self._path.open("rb") as file:
+            for picture in pictures:
+                file.seek(self._places[picture])
+                yield json.loads(file.readline())["whole"]
 
     def stands(self, picture: str, stamp: Stamp | None) -> bool:
         """Whether a picture is done: it has not changed, and neither is one of its files missing nor cut short."""
@@ -180,12 +202,12 @@ def stamp_of(file: Path) -> Stamp | None:
 def is_whole(file: Path) -> bool:
     """Whether a file is there and not cut short, as far as its form tells."""
     try:
-        if file.suffix == ".json":
+        if file.suffix == ".json" and file.stat().st_size <= LARGEST_PARSED:
             json.loads(file.read_bytes())
-        if file.suffix == ".png":
+        elif end := ENDS.get(file.suffix):
             with file.open("rb") as content:
-                content.seek(-12, os.SEEK_END)
-                return content.read() == b"\0\0\0\0IEND\xaeB`\x82"  # the last chunk
+                content.seek(-len(end) - 1, os.SEEK_END)
+                return content.read().rstrip(b"\n").endswith(end)
         return file.is_file()
     except (OSError, ValueError):
         return False

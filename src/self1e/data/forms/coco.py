@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from self1e.data.coco import CocoFile, outlined_mask
 from self1e.data.forms import marked
 from self1e.data.forms.marked import Lost, Marked, MarkedSet, Thing, listed
 from self1e.data.records import Canvas
-from self1e.files import write_json
+from self1e.files import write_json_as_it_comes
 from self1e.segment.results import Segmentation
 
 
@@ -37,18 +37,17 @@ class Writer(marked.Writer):
             "annotations": annotations,
         }
 
-    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
-        annotations: list[dict[str, Any]] = []
-        for image_id, picture in enumerate(kept, start=1):
-            for each in picture["annotations"]:
-                annotations.append(each | {"id": len(annotations) + 1, "image_id": image_id})
+    def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
+        pairs = ((image_id, each) for image_id, picture in enumerate(kept, start=1) for each in picture["annotations"])
         tree = {
             "info": {"description": "segmented by self1e", **info},
-            "images": [{"id": image_id, **each["picture"]} for image_id, each in enumerate(kept, start=1)],
-            "annotations": annotations,
+            "images": ({"id": image_id, **each["picture"]} for image_id, each in enumerate(kept, start=1)),
+            "annotations": (
+                each | {"id": number, "image_id": image_id} for number, (image_id, each) in enumerate(pairs, start=1)
+            ),
             "categories": [{"id": number, "name": label} for number, label in enumerate(self.labels, start=1)],
         }
-        write_json(self.folder / self.form.whole[0], tree, overwrite=True)
+        write_json_as_it_comes(self.folder / self.form.whole[0], tree)
 
 
 class Reader(MarkedSet):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Writer(marked.Writer):
             classes[thing.label] = classes.get(thing.label, False) | thing.pixels()
         return int((np.sum([*classes.values()], axis=0) > 1).sum())
 
-    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
+    def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
         names = ["background", *(" ".join(label.split()) for label in self.labels)]
         with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
             out.write("".join(f"{name}\n" for name in names).encode("utf-8", "backslashreplace"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Writer(marked.Writer):
         image = beside(self.picture_file(marked), self.folder)
         return [{"image": image, "prompt": label, "masks": of_label} for label, of_label in masks.items()]
 
-    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
+    def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
         with write_atomically(self.folder / self.form.whole[0], overwrite=True) as out:
             for lines in kept:
                 out.writelines(json.dumps(line).encode() + b"\n" for line in lines)

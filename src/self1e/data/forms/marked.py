@@ -279,11 +279,11 @@ class Writer:
         """What `finish` needs of a picture."""
         return None
 
-    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
+    def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
         """Writes the files of the whole set in place of what is there.
 
         Args:
-            kept: Of each picture.
+            kept: Of each picture; can be gone through more than once. There may be more of it than the memory holds.
             info: What to say about the set, where the form can: the "model", the folder of "images".
 
         Raises:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -31,17 +32,17 @@ class Writer(marked.Writer):
             rows.append([marked.name, thing.label, "yes" if thing.there else "no", score, *figures])
         return rows
 
-    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
-        write_table(self.folder / self.form.whole[0], COLUMNS, [row for rows in kept for row in rows])
+    def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
+        write_table(self.folder / self.form.whole[0], COLUMNS, (row for rows in kept for row in rows))
 
 
-def write_table(file: Any, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_table(file: Any, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Writes a CSV file in place of what is there. It begins with a mark by which Excel knows that it is UTF-8.
 
     Raises:
         OSError: When that cannot be done.
     """
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows([columns, *rows])
     with write_atomically(file, overwrite=True) as out:
-        out.write(text.getvalue().encode("utf-8-sig", "backslashreplace"))
+        text = io.TextIOWrapper(out, "utf-8-sig", "backslashreplace", newline="")
+        csv.writer(text).writerows(chain([columns], rows))
+        text.detach()  # which writes what is left, and leaves the file open

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Writer(marked.Writer):
     def _place(self, name: str) -> Path:
         return self.folder / "images" / name
 
-    def finish(self, kept: Sequence[Any], info: dict[str, str]) -> None:
+    def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
         tree = {
             "train": "images",
             "val": "images",  # ultralytics wants one; split them before you believe its figures
