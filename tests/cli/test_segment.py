@@ -208,6 +208,68 @@ def test_lists_that_cannot_be_used(segment: Segment, name: str, content: str | b
     assert_one_sentence(segment(name), name if "prompt is empty" not in what else "", what)
 
 
+def write_table(file: Path, **columns: Any) -> Path:
+    """A Parquet file with two rows in a group."""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow (self1e[parquet])")
+    from pyarrow.parquet import write_table as write
+
+    write(pyarrow.table(columns), file, row_group_size=2)
+    return file
+
+
+def test_a_table_of_paths(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
+    for name in ("lists/a.png", "lists/deep/b.png"):
+        save_picture(tmp_path / name)
+    images = ["a.png", "deep/b.png", "a.png"]
+    table = write_table(Path("lists/all.parquet"), image=images, prompt=["a dog", "a cat", "a cow"], id=[1, 2, 3])
+    assert segment(table, "--format", "mask,coco", "--out", "out").code == 0
+    masks = sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*.png"))
+    assert masks == ["a.a-cow.mask.png", "a.a-dog.mask.png", "deep/b.a-cat.mask.png"]
+    assert json.loads(Path("out/coco.json").read_text())["info"]["images"] == str(tmp_path / "lists")
+    table = write_table(Path("lists/none.parquet"), image=images)
+    assert_one_sentence(segment(table), "there is no prompt")
+    assert segment(table, "-p", "a bird", "--format", "json").out.count('"a bird"') == 2
+
+
+@pytest.mark.parametrize("kind", ["bytes", "as Hugging Face"])
+def test_a_table_of_pictures(segment: Segment, finds: dict[str, bool], tmp_path: Path, kind: str) -> None:
+    """Read when they are needed, a row group at a time; one of them is broken, one is missing."""
+    contents: list[Any] = [save_picture(tmp_path / f"{n}.png", n, (40 + n, 30)).read_bytes() for n in range(5)]
+    contents[3:] = [b"broken", None]
+    if kind == "as Hugging Face":
+        contents = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(contents)]
+    table = write_table(Path("some.photos.parquet"), image=contents, prompt=[["a dog"], ["a dog", "a cat"], [], [], []])
+    outcome = segment(table, "-p", "a bird", "--format", "json,mask", "--out", "out")
+    assert outcome.code == 2 and outcome.err.count("error: ") == 2
+    assert "some.photos.parquet, row 3 is no picture" in outcome.err
+    assert "some.photos.parquet, row 4 holds no picture" in outcome.err
+    records = [json.loads(path.read_text()) for path in sorted(Path("out").glob("*.json"))]
+    assert [(each["file_name"], each["prompt"], each["width"]) for each in records] == [
+        ("some-photos-0000000", "a bird", 40),
+        ("some-photos-0000000", "a dog", 40),
+        ("some-photos-0000001", "a bird", 41),
+        ("some-photos-0000001", "a cat", 41),
+        ("some-photos-0000001", "a dog", 41),
+        ("some-photos-0000002", "a bird", 42),
+    ]
+    assert (
+        "note: 3 of 5 pictures were done before"
+        in segment(table, "-p", "a bird", "--format", "json,mask", "--out", "out").err
+    )
+
+
+def test_tables_that_cannot_be_used(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_one_sentence(
+        segment(write_table(Path("a.parquet"), picture=["a.png"])), "needs a column called image", "picture"
+    )
+    assert_one_sentence(segment(write_table(Path("b.parquet"), image=[""])), "b.parquet, line 0: needs an `image`")
+    Path("c.parquet").write_bytes(b"PAR1")
+    assert_one_sentence(segment("c.parquet"), "cannot read the list c.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert_one_sentence(segment("b.parquet", "-p", "x"), "b.parquet needs another package, pyarrow: pip install")
+    assert_one_sentence(segment("b.png", "-p", "x", "--format", "parquet"), "this form needs another package, pyarrow")
+
+
 def test_something_has_to_be_asked(segment: Segment, picture: Path) -> None:
     assert_one_sentence(segment(picture), "there is no prompt", "-p")
 

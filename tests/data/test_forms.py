@@ -21,9 +21,12 @@ from pycocotools.coco import COCO
 
 from self1e.data.forms import FORMS, LOSSES
 from self1e.data.forms.marked import Marked, Thing
+from self1e.data.forms.needs import MissingPackage
 from self1e.data.masks import polygon_pixels
 from self1e.data.own_entries import open_own
 from self1e.data.records import Source
+from self1e.segment.journal import is_whole
+from self1e.segment.results import Segmentation
 
 pytestmark = pytest.mark.filterwarnings("ignore:OpenCV")
 
@@ -297,6 +300,39 @@ def test_table(pictures: list[Marked], out: Path) -> None:
         **dict(zip(("x", "y", "width", "height"), ("10", "5", "30", "25"), strict=True)),
     }
     assert int(rows[1]["area"]) == masks()[1].sum() and rows[2]["area"] == ""
+
+
+@pytest.mark.parametrize("rows", [2, 10_000])
+def test_parquet_is_read_by_pandas(
+    rows: int, pictures: list[Marked], out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each mask comes back; a file may have several row groups."""
+    pytest.importorskip("pyarrow", reason="needs pyarrow (self1e[parquet])")
+    import pandas
+    from pycocotools import mask as coco_mask
+
+    monkeypatch.setattr("self1e.data.forms.parquet.ROWS", rows)
+    write("parquet", pictures, out)
+    table = pandas.read_parquet(out / "results.parquet")
+    assert is_whole(out / "results.parquet")
+    assert set(table.model) == {"tiny"}
+    told = [(marked.name, thing) for marked in pictures for thing in marked.things]
+    assert len(table) == len(told) == 4
+    for row, (name, thing) in zip(table.itertuples(), told, strict=True):
+        assert (row.image, row.prompt, row.found, row.score) == (name, thing.label, thing.there, thing.score)
+        mask = coco_mask.decode({"size": [row.height, row.width], "counts": row.rle}) == 1
+        np.testing.assert_array_equal(mask, thing.pixels())
+        result = Segmentation(thing.pixels()[None], [0.0])  # type: ignore[arg-type]
+        assert row.area == result.area and (row.box is None if result.box is None else tuple(row.box) == result.box)
+    content = (out / "results.parquet").read_bytes()
+    (out / "results.parquet").write_bytes(content[:-3])
+    assert not is_whole(out / "results.parquet")
+
+
+def test_a_form_says_what_it_needs_before_any_work(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingPackage, match=r"needs another package, pyarrow: pip install 'self1e\[parquet\]'"):
+        FORMS["parquet"].check()
 
 
 def test_the_page_has_a_row_for_each_form() -> None:

@@ -18,7 +18,7 @@ from self1e.cli.lists import LISTS, read_list
 from self1e.cli.terminal import CliError
 from self1e.data.forms import FORMS
 from self1e.files import address_of, distinct, expand_user, files_of_user, is_of_user, pictures_among
-from self1e.processing.sources import SCHEME, Address, Given
+from self1e.processing.sources import SCHEME, Address, Given, Row
 from self1e.segment.journal import stamp_of
 
 #: What earlier runs left in a folder is not taken for pictures to segment.
@@ -42,7 +42,7 @@ class Picture:
         stem: What its files are called below the folder of results, without suffixes.
     """
 
-    source: Path | Address | Given
+    source: Path | Address | Given | Row
     name: str
     prompts: tuple[str, ...] = ()
     stem: str = ""
@@ -83,12 +83,16 @@ def name_pictures(
             not be read, or no folder holds all files.
     """
     found: dict[Path, tuple[Path, Path]] = {}
-    others: dict[Address | Given, str] = {}
-    asked: dict[Path | Address | Given, list[str]] = {}
+    others: dict[Address | Given | Row, str] = {}
+    asked: dict[Path | Address | Given | Row, list[str]] = {}
 
-    def take(name: str, of_picture: Sequence[str], base: Path | None = None) -> None:
-        if address := address_of(name):
-            source: Address | Given = _address(address, allow_urls)
+    def take(name: str | Row, of_picture: Sequence[str], base: Path | None = None) -> None:
+        source: Address | Given | Row
+        if isinstance(name, Row):
+            source = name
+            others[source] = f"{name.file.stem.replace('.', '-')}-{name.number:07}"
+        elif address := address_of(name):
+            source = _address(address, allow_urls)
             others[source] = PurePosixPath(urlsplit(address).path).name
         elif name == "-":
             source = Given(_standard_input())
@@ -116,7 +120,7 @@ def name_pictures(
         raise CliError("the pictures are on several drives: start the command once for each") from None
     local = {key: Path(os.path.relpath(path, folder)).as_posix() for key, (path, _) in found.items()}
     named = [*local.values(), *_beside(local.values(), others.values())]
-    sources: list[tuple[Path | Address | Given, Any]] = [(path, key) for key, (path, _) in found.items()]
+    sources: list[tuple[Path | Address | Given | Row, Any]] = [(path, key) for key, (path, _) in found.items()]
     sources += [(other, other) for other in others]
     pictures = [
         Picture(source, name, tuple(dict.fromkeys(asked[key])))

@@ -1,4 +1,4 @@
-"""Lists of pictures with what to segment in each: a CSV file, or lines of JSON."""
+"""Lists of pictures with what to segment in each: a CSV file, lines of JSON, or a Parquet table."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from pathlib import Path
 from typing import Any
 
 from self1e.cli.terminal import CliError
+from self1e.data.forms.needs import package
 from self1e.files import as_listed, text_of
-
-LISTS = (".csv", ".jsonl")
-"""How names of such files end; no picture is called so."""
+from self1e.processing.sources import Row
 
 
-def read_list(file: Path) -> dict[str, list[str]]:
+def read_list(file: Path) -> dict[str | Row, list[str]]:
     """Pictures as they stand in a list, each once, with their prompts. Paths are relative to the list.
 
     A CSV file has columns `image` and `prompt`; a line of JSON has `image`, and `prompt` or `prompts`, so that data for
     training (`self1e.data.own`) are a list, too: a warning says how many of their lines are conversations, which are
-    passed over. What else is there is left aside.
+    passed over. A Parquet table has a column `image` of paths, or of pictures (bytes, alone or as in data sets of
+    Hugging Face), and may have `prompt`, of text or lists of it. What else is there is left aside.
 
     Raises:
         CliError: When it cannot be read, is empty, or lacks something.
+        MissingPackage: Without pyarrow for a Parquet table.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str | Row, list[str]] = {}
     try:
-        lines = io.StringIO(text_of(file.read_bytes()), newline="")
-        rows = _of_table(lines, file) if file.suffix.lower() == ".csv" else _of_json(lines, file)
-        for number, image, prompts in rows:
-            if not isinstance(image, str) or not image.strip() or not all(isinstance(each, str) for each in prompts):
+        for number, image, prompts in _ROWS_OF[file.suffix.lower()](file):
+            if isinstance(image, str):
+                image = as_listed(image.strip(), file.parent)
+            if not isinstance(image, str | Row) or not image or not all(isinstance(each, str) for each in prompts):
                 raise CliError(f"{file}, line {number}: needs an `image` and its `prompt`, both text")
-            found.setdefault(as_listed(image.strip(), file.parent), []).extend(prompts)
+            found.setdefault(image, []).extend(prompts)
     except (OSError, ValueError, csv.Error) as error:
         raise CliError(f"cannot read the list {file}: {error}") from None
     if not found:
@@ -42,8 +43,12 @@ def read_list(file: Path) -> dict[str, list[str]]:
     return found
 
 
-def _of_table(lines: Any, file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
-    rows = csv.DictReader(lines)
+def _lines(file: Path) -> io.StringIO:
+    return io.StringIO(text_of(file.read_bytes()), newline="")
+
+
+def _of_table(file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
+    rows = csv.DictReader(_lines(file))
     missing = {"image", "prompt"} - {*(rows.fieldnames or ())}
     if missing:
         there = ", ".join(rows.fieldnames or ()) or "nothing"
@@ -52,9 +57,9 @@ def _of_table(lines: Any, file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
         yield rows.line_num, row["image"], [row["prompt"]]
 
 
-def _of_json(lines: Any, file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
+def _of_json(file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
     conversations = 0
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_lines(file), start=1):
         if not line.strip():
             continue
         try:
@@ -69,3 +74,31 @@ def _of_json(lines: Any, file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
             raise CliError(f"{file}, line {number}: is no object with `image` and `prompt` ({error!r})") from None
     if conversations:
         warnings.warn(f"{file}: passed over {conversations:,} lines of conversations", stacklevel=2)
+
+
+def _of_parquet(file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
+    """Rows count from 0. Of pictures only the places are read."""
+    package("pyarrow", extra="parquet", what=str(file))
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(file) as table:
+        columns = {field.name: field.type for field in table.schema_arrow}
+        if "image" not in columns:
+            raise CliError(f"{file} needs a column called image; there is {', '.join(columns) or 'nothing'}")
+        of_pictures = "binary" in str(columns["image"])
+        read = [each for each in ("image", "prompt") if each in columns and not (each == "image" and of_pictures)]
+        number = 0
+        for group in range(table.num_row_groups):
+            count = table.metadata.row_group(group).num_rows
+            rows = table.read_row_group(group, read).to_pylist() if read else [{}] * count
+            for place, row in enumerate(rows):
+                prompt = row.get("prompt")
+                several = prompt if isinstance(prompt, list) else [] if prompt is None else [prompt]
+                yield number, Row(file, number, group, place) if of_pictures else row["image"], several
+                number += 1
+
+
+_ROWS_OF = {".csv": _of_table, ".jsonl": _of_json, ".parquet": _of_parquet}
+
+LISTS = tuple(_ROWS_OF)
+"""How names of such files end; no picture is called so."""

@@ -77,8 +77,8 @@ def command(
         typer.Argument(
             metavar="IMAGE",
             show_default=False,
-            help="Picture files, folders, quoted patterns, lists (.csv or .jsonl, with image and prompt), addresses "
-            "(with --allow-urls), or - for standard input.",
+            help="Picture files, folders, quoted patterns, lists (.csv, .jsonl or .parquet, with image and prompt), "
+            "addresses (with --allow-urls), or - for standard input.",
         ),
     ],
     prompts: Annotated[
@@ -193,11 +193,14 @@ def make_plan(
 
     Raises:
         CliError: When it names no picture, an empty prompt, or an unknown format.
+        MissingPackage: When a format needs something that is not installed.
     """
     chosen = list(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
     unknown = [each for each in chosen if each not in WRITTEN]
     if unknown or not chosen:
         raise CliError(f"unknown format {', '.join(unknown) or repr(formats)}: use any of {', '.join(WRITTEN)}")
+    for each in chosen:
+        FORMS[each].check()
     if out is None and chosen != ["json"]:
         out = DEFAULT_OUT
     folder, pictures = name_pictures(images, check_prompts(prompts), recursive, out, allow_urls)

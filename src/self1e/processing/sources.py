@@ -1,4 +1,4 @@
-"""Pictures that are no files: at an address, or bytes that came from somewhere. `load_image` reads both."""
+"""Pictures that are no files: at an address, in a table, or bytes from somewhere. `load_image` reads all of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import hashlib
 import string
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.client import HTTPException
+from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import quote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -81,6 +84,65 @@ class Given:
     def read(self) -> bytes:
         """The bytes."""
         return self.content
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture in the column `image` of a Parquet table: bytes, alone or with others' names for them.
+
+    Attributes:
+        file: The table.
+        number: Of its row, from 0.
+        group: The row group that it is in.
+        place: Its place there.
+    """
+
+    file: Path
+    number: int
+    group: int
+    place: int
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return str(self)
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.number}"
+
+    def stamp(self) -> list[Any]:
+        """What tells it from others, and the table from what it was."""
+        status = self.file.stat()
+        return [status.st_size, status.st_mtime_ns, self.number]
+
+    def read(self) -> bytes:
+        """The bytes. Its row group stays in memory until another one is read.
+
+        Raises:
+            ImageError: When the table cannot be read, or holds none there.
+        """
+        from self1e.processing.images import ImageError
+
+        try:
+            with _reading:
+                content = _pictures(self.file, self.group)[self.place].as_py()
+        except (OSError, ValueError, IndexError) as error:
+            raise ImageError(f"cannot read {self}: {error}") from error
+        content = content.get("bytes") if isinstance(content, dict) else content
+        if not content:
+            raise ImageError(f"{self} holds no picture")
+        return content
+
+
+_reading = Lock()  # threads that read ahead want the same row group
+
+
+@lru_cache(maxsize=1)
+def _pictures(file: Path, group: int) -> Any:
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(file) as table:
+        return table.read_row_group(group, ["image"]).column(0)
 
 
 class _Redirects(HTTPRedirectHandler):

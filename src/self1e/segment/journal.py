@@ -26,7 +26,7 @@ from self1e.files import locked
 
 JOURNAL_NAME = "done.jsonl"
 
-ENDS = {".json": b"}", ".png": b"\0\0\0\0IEND\xaeB`\x82"}
+ENDS = {".json": b"}", ".parquet": b"PAR1", ".png": b"\0\0\0\0IEND\xaeB`\x82"}
 """How files end that are not cut short."""
 
 LARGEST_PARSED = 2**26

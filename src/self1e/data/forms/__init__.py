@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from self1e.data.forms.needs import package
 from self1e.files import expand_user
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Form:
         options: What else may stand in such an entry.
         cannot_hold: Some of `LOSSES`.
         by_name: Whether readers find the file of a picture by its name, which two pictures must not share then.
+        needs: A package without which it cannot be written; the extra of ours that brings it is called as the form.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Form:
     options: tuple[str, ...] = ()
     cannot_hold: tuple[str, ...] = ()
     by_name: bool = False
+    needs: str = ""
 
     @property
     def written(self) -> bool:
@@ -71,8 +74,22 @@ class Form:
         """The file of a picture or result; see `file`."""
         return folder / self.file.replace("PROMPT", prompt).replace("NAME", stem)
 
+    def check(self) -> None:
+        """Makes sure that it can be written here.
+
+        Raises:
+            MissingPackage: When it `needs` something that is not installed.
+        """
+        if self.needs:
+            package(self.needs, extra=self.name)
+
     def writer(self, folder: Path, labels: Sequence[str], tolerance: float = 0.0) -> Writer:
-        """What writes it into a folder; see `self1e.data.forms.marked.Writer`."""
+        """What writes it into a folder; see `self1e.data.forms.marked.Writer`.
+
+        Raises:
+            MissingPackage: As `check`.
+        """
+        self.check()
         return import_module(f"{__name__}.{self.module}").Writer(self, folder, labels, tolerance)
 
     @property
@@ -166,6 +183,7 @@ FORMS = {
             cannot_hold=("scores", "instances", "crowds", "empty"),
         ),
         Form("csv", whole=("results.csv",), module="table", cannot_hold=("pixels", "crowds", "empty")),
+        Form("parquet", whole=("results.parquet",), module="parquet", cannot_hold=("crowds",), needs="pyarrow"),
         Form("cvat", module="cvat", entry=("cvat", "images"), options=("absent_classes",)),
     )
 }
