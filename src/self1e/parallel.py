@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 MOST_DEATHS = 10
 """So many processes that end before their work is done are replaced."""
@@ -46,6 +47,10 @@ class Lost:
 
     index: int
     error: ProcessError
+
+
+_Warned = tuple[str, type[Warning], str, int]
+"""Words, category, file and line."""
 
 
 @dataclass
@@ -81,7 +86,7 @@ def in_processes(
         multiple: Items are given out in multiples of this, as long as there are enough.
 
     Yields:
-        For each item, in order, its result, or `Lost`.
+        For each item, in order, its result, or `Lost`. What processes warn of, this one does; of the same words, once.
 
     Raises:
         ProcessError: If a process ends before it is ready, or too many of them end.
@@ -93,6 +98,7 @@ def in_processes(
     farthest = 2 * processes * max(multiple, at_a_time)  # results that wait for an earlier one must not pile up
     next_index = deaths = 0
     done: dict[int, Result | Lost] = {}
+    heard: set[_Warned] = set()
     workers: dict[Connection, _Worker[Item]] = {}
     try:
         for number in range(processes):
@@ -107,7 +113,7 @@ def in_processes(
                 assert isinstance(pipe, Connection)
                 worker = workers[pipe]
                 try:
-                    message = pipe.recv()
+                    message, warned = pipe.recv()
                 except (EOFError, OSError):
                     del workers[pipe]
                     deaths += 1
@@ -123,6 +129,10 @@ def in_processes(
                     if todo:
                         _start(workers, worker.number, begin)
                     continue
+                for each in warned:
+                    if each not in heard:
+                        heard.add(each)
+                        warnings.warn_explicit(*each)
                 if isinstance(message, Exception):
                     raise message
                 if worker.pending is None:
@@ -198,17 +208,23 @@ def _stop(workers: Iterable[_Worker[Item]]) -> None:
 def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Result]]) -> None:
     """What a process does: says that it is ready, then answers for each item of each chunk."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: files that are being written become whole
+    warned: deque[_Warned] = deque()
+    warnings.showwarning = lambda message, *place: warned.append((str(message), *place[:3]))
+
+    def send(message: Any) -> None:
+        pipe.send((message, [warned.popleft() for _ in range(len(warned))]))
+
     try:
         work = begin(number)
-        pipe.send(None)
+        send(None)
         while True:
             for result in work(iter(pipe.recv())):
-                pipe.send(result)
+                send(result)
     except Exception as error:  # whatever it is, the parent raises it
         message = _portable(error)
         message.add_note("".join(traceback.format_exception(error)))
         with suppress(OSError):  # the parent has closed the pipe, or is gone: that was the error
-            pipe.send(message)
+            send(message)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending as it is
 

@@ -445,7 +445,7 @@ def dies(*_: object, **loading: object) -> None:
 
 def test_processes_that_die(segment: Segment, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_picture(picture.parent / "another.png")
-    monkeypatch.setattr("self1e.cli.segment.load_in_process", dies)
+    monkeypatch.setattr("self1e.cli.segment.load_on_device", dies)
     outcome = segment(picture.parent, "-p", "a dog", "--processes", 2)
     assert_one_sentence(outcome, "killed by signal 9 before it was ready", "use fewer processes")
 

@@ -202,6 +202,20 @@ def test_a_killed_process_costs_one_picture(
             assert done.value == area(done.index, segmenter.segment(done.source, PROMPT))
 
 
+def test_what_processes_warn_of(segmenter: Segmenter, tiny_model_folder: Path, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(6)]
+    for path in paths:
+        Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(path)
+    load = partial(Segmenter.from_pretrained, tiny_model_folder, max_tiles=1)
+    several = segment_in_processes(load, paths, PROMPT, processes=2, device="cpu", finish=area)
+    for done in (segmenter.segment_files(paths, PROMPT), several):
+        with pytest.warns(UserWarning, match="holds uint16") as told:
+            list(done)
+        assert sorted(str(each.message).split()[0] for each in told if "holds" in str(each.message)) == [
+            *map(str, paths)
+        ]
+
+
 def test_too_many_killed(pictures: list[Path], tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("self1e.parallel.MOST_DEATHS", 0)
     load = partial(Segmenter.from_pretrained, tiny_model_folder)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from self1e.cli.inputs import find_pictures
-from self1e.cli.terminal import CliError, notice
+from self1e.cli.terminal import CliError
 from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -130,26 +130,26 @@ def load_segmenter(model: str | Checkpoint, loading: LoadOptions) -> Segmenter:
     name = model if isinstance(model, str) else model.name
     checking = f", and comparing its masks in {loading.quantize}" if loading.quantize else ""
     with busy(f"loading {name}{checking}"):
-        return _load(model, loading)
+        return load_on_device(model, loading, loading.device)
 
 
 def load_in_process(model: str | Checkpoint, loading: LoadOptions, device: torch.device) -> Segmenter:
-    """`load_segmenter` in one of several processes, where a parent draws on the terminal."""
+    """`load_segmenter` in a process of its own, whose warnings nobody carries to this one."""
     from self1e.cli.terminal import show_own_warnings
 
     warnings.showwarning = show_own_warnings
-    return _load(model, replace(loading, device=device))
+    return load_on_device(model, loading, device)
 
 
-def _load(model: str | Checkpoint, loading: LoadOptions) -> Segmenter:
-    """The model, and a notice of how it was quantised, if it was."""
+def load_on_device(model: str | Checkpoint, loading: LoadOptions, device: str | torch.device) -> Segmenter:
+    """The model, and a warning of how it was quantised, if it was."""
     from self1e.cli.terminal import quiet_libraries
     from self1e.segment.segmenter import Segmenter
 
     quiet_libraries()
-    segmenter = Segmenter.load(model, loading)
+    segmenter = Segmenter.load(model, replace(loading, device=device))
     if segmenter.quantization is not None:
-        notice(str(segmenter.quantization))
+        warnings.warn(str(segmenter.quantization), stacklevel=2)
     return segmenter
 
 

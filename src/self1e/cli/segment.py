@@ -17,7 +17,7 @@ from self1e.cli.options import (
     DEFAULT_MODEL,
     Model,
     Overwrite,
-    load_in_process,
+    load_on_device,
     load_segmenter,
     no_garbage_collection,
     with_load_options,
@@ -262,7 +262,7 @@ def outcomes(
             with above(progress):
                 segmenter = load_segmenter(model, loading)
     if several:
-        load = partial(load_in_process, model, loading)
+        load = partial(load_on_device, model, loading)
         work = segment_in_processes(
             load, rest, None, processes=processes, device=str(loading.device), finish=plan.common.keep, **settings
         )

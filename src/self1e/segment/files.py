@@ -14,7 +14,6 @@ several processes, which share nothing but the list of what is to be done.
 
 from __future__ import annotations
 
-import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -216,8 +215,6 @@ def _begin(
     number: int,
 ) -> Work[Asked, Done[T]]:
     """What a process does first: loads the model."""
-    if number:
-        warnings.simplefilter("ignore")  # the first process says the same
     segmenter = load(device=share_of_machine(number, processes, device))
     return lambda sources: _segment_numbered(segmenter, sources, prompts, finish, batch, THREADS, options)
 
