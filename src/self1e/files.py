@@ -71,9 +71,8 @@ def pictures_among(paths: Iterable[Path]) -> list[Path]:
     """Those whose names say that they are pictures that can be read; a warning names the kinds that cannot."""
     found = list(paths)
     pictures = [path for path in found if path.suffix.lower() in picture_suffixes()]
-    others = Counter(
-        path.suffix.lower() for path in found if path.suffix.lower() in OTHER_PICTURES - picture_suffixes()
-    )
+    counts = Counter(path.suffix.lower() for path in found)
+    others = {suffix: counts[suffix] for suffix in counts.keys() & (OTHER_PICTURES - picture_suffixes())}
     if others:
         kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(others.items()))
         heif = ".heic: pip install 'self1e[heif]'; others: " if others.keys() & {".heic", ".heif", ".hif"} else ""

@@ -157,6 +157,22 @@ def test_patterns_pass_over_what_systems_leave(folder: Path) -> None:
     assert names(find_pictures([f"{hidden}/*.png"], False)) == ["d.png"]
 
 
+@pytest.mark.parametrize("absolute", [False, True])
+def test_pictures_outside_of_the_folder_of_their_list(tmp_path: Path, absolute: bool) -> None:
+    """Nothing is called so that its results would be written outside of theirs."""
+    inside, outside = save_picture(tmp_path / "lists" / "b.png"), save_picture(tmp_path / "photos" / "a.png")
+    listed = outside if absolute else "../photos/a.png"
+    (tmp_path / "lists" / "list.csv").write_text(f"image,prompt\n{listed},the dog\nb.png,the dog\n")
+    folder, pictures = name_pictures([str(tmp_path / "lists" / "list.csv")], [], False)
+    assert folder == tmp_path and [picture.name for picture in pictures] == ["photos/a.png", "lists/b.png"]
+    (tmp_path / "lists" / "list.csv").write_text(f"image,prompt\n{listed},the dog\n")
+    folder, pictures = name_pictures([str(tmp_path / "lists" / "list.csv")], [], False)
+    assert folder == outside.parent and [picture.name for picture in pictures] == ["a.png"]
+    (tmp_path / "lists" / "list.csv").write_text("image,prompt\n../lists/b.png,the dog\n")
+    folder, pictures = name_pictures([str(tmp_path / "lists" / "list.csv")], [], False)
+    assert folder == inside.parent and [picture.name for picture in pictures] == ["b.png"]
+
+
 def test_lists_hold_paths_and_no_patterns(tmp_path: Path) -> None:
     folder = tmp_path / "scans [2024]"
     save_picture(folder / "a.png")

@@ -18,6 +18,7 @@ import pytest
 from command_line import Cli, Outcome, assert_one_sentence, save_picture
 from PIL import Image
 
+from self1e.cli.segment_report import Report
 from self1e.segment.journal import JOURNAL_NAME, Journal, is_whole
 from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
@@ -183,8 +184,31 @@ def test_what_someone_corrected_is_left_as_it_is(run: Run, model: Model, photos:
     outcome = run()
     assert "note: out/labelme/4.json was changed after it was written, and is left as it is" in outcome.err
     assert json.loads(corrected.read_text()) == {"corrected": True}
+    grey(photos / "4.png", 45)
+    assert "out/labelme/4.json was changed" in run().err  # and so every time
+    assert json.loads(corrected.read_text()) == {"corrected": True}
     assert run("--overwrite").code == 0
     assert "shapes" in json.loads(corrected.read_text())
+
+
+def test_what_someone_put_there_is_not_replaced(run: Run, model: Model, photos: Path) -> None:
+    run()
+    theirs = [Path("out/labelme/new.json"), Path("out/new.a-dog.mask.png")]
+    for file in theirs:
+        file.write_text("mine")
+    grey(photos / "new.png", 7)
+    assert_one_sentence(run(), f"{theirs[0]} exists already (and 1 more)", "--overwrite")
+    assert [file.read_text() for file in theirs] == ["mine", "mine"]
+    assert run("--overwrite").code == 0 and "shapes" in theirs[0].read_text()
+
+
+def test_what_a_killed_run_wrote_is_ours(run: Run, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(Journal, "add_done", lambda *_: os.kill(os.getpid(), signal.SIGINT))  # after the first files
+        assert run().code == 130
+    assert Path("out/0.a-dog.mask.png").exists() and run().code == 0
+    run(out="whole")
+    assert contents("out") == contents("whole")
 
 
 def test_a_corrected_file_of_all_pictures_is_not_replaced(run: Run, model: Model, photos: Path) -> None:
@@ -194,6 +218,40 @@ def test_a_corrected_file_of_all_pictures_is_not_replaced(run: Run, model: Model
     grey(photos / "new.png", 7)
     assert_one_sentence(run()._replace(out=""), "out/coco.json exists already", "--overwrite")
     assert json.loads(Path("out/coco.json").read_text()) == {"corrected": True}
+    (photos / "new.png").unlink()
+    Path("out/results.csv").unlink()
+    assert_one_sentence(run()._replace(out=""), "out/coco.json exists already", "--overwrite")
+    assert json.loads(Path("out/coco.json").read_text()) == {"corrected": True}
+
+
+def test_files_of_all_pictures_become_whole(
+    run: Run, model: Model, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pictures() -> list[str]:
+        return [each["file_name"] for each in json.loads(Path("out/coco.json").read_text())["images"]]
+
+    run()
+    grey(photos / "a.png", 41)
+    with monkeypatch.context() as killed:  # when all pictures were done
+        killed.setattr(Report, "write_whole", lambda _: None)
+        run()
+    assert len(pictures()) == 10
+    model.seen.clear()
+    assert run().code == 0 and model.seen == []
+    assert len(pictures()) == 11 and "a.png" in pictures()
+
+    grey(photos / "a.png", 42)  # the same names, but not the same masks
+    with monkeypatch.context() as killed:
+        killed.setattr(Report, "write_whole", lambda _: None)
+        run()
+    before = Path("out/coco.json").read_bytes()
+    assert run().code == 0 and Path("out/coco.json").read_bytes() != before
+
+    (photos / "a.png").unlink()
+    (photos / "deep" / "1.png").unlink()
+    assert run().code == 0 and len(pictures()) == 9 and not {"a.png", "deep/1.png"} & {*pictures()}
+    rows = Path("out/results.csv").read_text("utf-8-sig").splitlines()
+    assert len(rows) == 10 and not any(row.startswith(("a.png", "deep/1.png")) for row in rows)
 
 
 def test_failed_pictures_are_listed_and_tried_again(run: Run, model: Model, photos: Path) -> None:
@@ -216,6 +274,99 @@ def test_failed_pictures_are_listed_and_tried_again(run: Run, model: Model, phot
     assert contents("out") == contents("whole")
 
 
+def test_failures_of_pictures_that_are_gone_are_forgotten(run: Run, model: Model, photos: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (photos / name).write_bytes(b"")
+    assert run().code == 2 and len(Path("out/failed.csv").read_text("utf-8-sig").splitlines()) == 3
+    (photos / "a.png").unlink()
+    assert run().code == 2
+    assert [row.split(",")[0] for row in Path("out/failed.csv").read_text("utf-8-sig").splitlines()[1:]] == ["b.png"]
+    (photos / "b.png").unlink()
+    assert run().code == 0 and not Path("out/failed.csv").exists()
+    (photos / "b.png").write_bytes(b"")
+    run()
+    assert run("--overwrite", pictures=("photos/[0-9].png",)).code == 0 and not Path("out/failed.csv").exists()
+
+
+def test_a_list_of_failures_that_is_not_ours_is_left_alone(run: Run, model: Model, photos: Path) -> None:
+    run()
+    theirs = Path("out/failed.csv")
+    theirs.write_text("mine")
+    assert run().code == 0 and theirs.read_text() == "mine"
+    (photos / "a.png").write_bytes(b"")
+    assert_one_sentence(run(), "out/failed.csv exists already")
+    assert theirs.read_text() == "mine"
+    assert run("--overwrite").code == 2 and "a.png" in theirs.read_text()
+    theirs.write_text(theirs.read_text() + "checked\n")
+    assert_one_sentence(run(), "out/failed.csv exists already")
+    assert theirs.read_text().endswith("checked\n")
+
+
+def test_what_a_picture_that_failed_did_not_write_is_not_ours(run: Run, model: Model, photos: Path) -> None:
+    (photos / "a.png").write_bytes(b"")
+    assert run().code == 2
+    theirs = Path("out/a.a-dog.mask.png")
+    theirs.write_text("mine")
+    grey(photos / "a.png", 41)
+    assert_one_sentence(run(), f"{theirs} exists already", "--overwrite")
+    assert theirs.read_text() == "mine"
+
+
+def test_a_file_of_all_pictures_that_is_corrected_during_a_run_is_left_alone(
+    run: Run, model: Model, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    coco, begin = Path("out/coco.json"), Journal.begin
+    monkeypatch.setattr(Journal, "begin", lambda self: (coco.write_text('{"corrected": true}'), begin(self)))
+    grey(photos / "a.png", 41)
+    assert "out/coco.json was changed by someone else, and is left as it is" in run().err
+    assert json.loads(coco.read_text()) == {"corrected": True}
+
+
+def test_a_list_that_grows_goes_on(run: Run, model: Model, photos: Path, cli: Cli, tiny_model_folder: Path) -> None:
+    """With a new prompt, too, whose number is the next one."""
+    rows = ["image,prompt", "0.png,sea", "1.png,boat"]
+    for number in range(3):
+        grey(photos / f"{number}.png", number + 1)
+
+    def segment(*rows: str) -> Outcome:
+        model.seen.clear()
+        (photos / "list.csv").write_text("\n".join(rows))
+        return cli("segment", photos / "list.csv", "-f", FORMATS, "-o", "out", "--model", tiny_model_folder)
+
+    assert segment(*rows).code == 0 and model.seen == [1, 2]
+    assert segment(rows[0], "2.png,air", *rows[1:]).code == 0 and model.seen == [3]
+    assert segment(rows[0], *rows[:0:-1], "2.png,air").code == 0 and model.seen == []
+    assert segment(rows[0], *rows[1:], "1.png,air", "2.png,air").code == 0 and model.seen == [2]
+    names = {each["id"]: each["name"] for each in json.loads(Path("out/coco.json").read_text())["categories"]}
+    assert names == {1: "sea", 2: "boat", 3: "air"}
+    assert Path("out/classes.txt").read_text().split() == ["background", "sea", "boat", "air"]
+    assert Path("out/labels/0.txt").read_text().startswith("0 ")
+    assert {line[0] for line in Path("out/labels/1.txt").read_text().splitlines()} == {"1", "2"}
+    (photos / "3.png").write_bytes(b"")
+    assert segment(*rows, "3.png,kite", "3.png,sea").code == 2
+    assert "3.png,kite; sea," in Path("out/failed.csv").read_text("utf-8-sig")
+
+
+def test_prompts_in_another_order_are_the_same(run: Run, model: Model, cli: Cli, tiny_model_folder: Path) -> None:
+    for order in (("sea", "boat"), ("boat", "sea")):
+        model.seen.clear()
+        prompts = [word for prompt in order for word in ("-p", prompt)]
+        assert cli("segment", "photos/0.png", *prompts, "-f", "coco", "--model", tiny_model_folder).code in (0, 1)
+    assert model.seen == []
+
+
+def test_a_folder_that_results_go_into_is_not_fed_on_them(run: Run, model: Model, photos: Path) -> None:
+    assert run(out="photos").code == 0
+    model.seen.clear()
+    assert run(out="photos").code == 0 and model.seen == []
+    assert run(out="photos/one").code == 0 and len(model.seen) == 10
+    model.seen.clear()
+    assert run(out="photos/two").code == 0 and len(model.seen) == 10
+    assert run(out="three", pictures=("photos/*",)).code == 0
+    assert len(json.loads(Path("three/coco.json").read_text())["images"]) == 5
+
+
 @pytest.mark.parametrize("change", [["-p", "a cat"], ["--instances"], ["--max-tiles", "2"], ["--template", "phrase"]])
 def test_another_command_does_not_go_on(run: Run, model: Model, change: list[str]) -> None:
     run()
@@ -228,8 +379,15 @@ def test_other_weights_are_another_command(run: Run, model: Model, tiny_model_fo
     folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
     assert run("--model", folder).code == 0
     assert run("--model", folder).code == 0
-    os.utime(folder / "model.safetensors", (1, 1))
+    for name in ("model.safetensors", "config.json"):
+        before = (folder / name).stat()
+        os.utime(folder / name, (1, 1))
+        assert_one_sentence(run("--model", folder), "exists already")
+        os.utime(folder / name, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "calibration.json").write_text('{"scale": 1.0, "shift": 0.0}')
     assert_one_sentence(run("--model", folder), "exists already")
+    (folder / "calibration.json").unlink()
+    assert run("--model", folder).code == 0
 
 
 def test_files_that_another_command_has_replaced_are_not_ours(run: Run, model: Model) -> None:
@@ -259,12 +417,28 @@ def test_a_line_that_was_cut_short(run: Run, model: Model) -> None:
     run()
     journal = Path("out") / JOURNAL_NAME
     lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(lines[:6]) + lines[6][:40])
+    of_pictures = [number for number, line in enumerate(lines) if b'"picture"' in line]
+    journal.write_bytes(b"".join(lines[: of_pictures[5]]) + lines[of_pictures[5]][:40])
+    for name in ("classes.txt", "coco.json", "data.yaml", "results.csv"):
+        (Path("out") / name).unlink()  # which were not there yet
     model.seen.clear()
     assert run().code == 0 and len(model.seen) == 5
     assert contents("out") == contents("whole")
     model.seen.clear()
     assert run().code == 0 and model.seen == []
+
+
+@pytest.mark.parametrize(
+    "line", ['{"run": "x", "picture": "q", "files": null}', '{"run": 1}', "[]", "2", '{"run": "x"']
+)
+def test_a_line_of_another_shape(run: Run, model: Model, line: str) -> None:
+    run()
+    journal = Path("out") / JOURNAL_NAME
+    journal.write_text(journal.read_text() + line + "\n")
+    model.seen.clear()
+    assert run().code == 0 and model.seen == []
+    journal.write_text(line + "\n" + journal.read_text())
+    assert_one_sentence(run(), JOURNAL_NAME, "move it away")
 
 
 def test_a_file_of_that_name_that_is_not_ours(run: Run, model: Model) -> None:
@@ -276,11 +450,33 @@ def test_a_file_of_that_name_that_is_not_ours(run: Run, model: Model) -> None:
     assert_one_sentence(run(), "out/failed.csv exists already")
 
 
-def test_runs_side_by_side_share_what_is_written_of_all_pictures(run: Run, model: Model) -> None:
-    run(out="whole", pictures=("photos",))
-    for part in ("photos/[0-4].png", "photos/[5-9].png"):
-        assert run(pictures=(part,)).code == 0
-    assert contents("out") == contents("whole")
+@pytest.mark.slow
+def test_runs_side_by_side_share_what_is_written_of_all_pictures(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """Two processes, each with every other picture, that write files of all pictures at the same time."""
+    for number in range(12):
+        save_picture(tmp_path / "photos" / f"{number % 2}-{number}.png", number)
+    command = [sys.executable, "-c", SLOW_WRITER, "segment", "-p", "a dog", "--format", FORMATS, "--device", "cpu"]
+    command += ["--model", str(tiny_model_folder), "--out"]
+    parts = [["out", "photos/0-*.png"], ["out", "photos/1-*.png"]]
+    running = [subprocess.Popen([*command, *part], cwd=tmp_path, stderr=subprocess.PIPE) for part in parts]
+    assert {process.wait() for process in running} <= {0, 1}, [process.communicate() for process in running]
+    assert subprocess.run([*command, "whole", "photos"], cwd=tmp_path).returncode in (0, 1)
+    assert contents(str(tmp_path / "out")) == contents(str(tmp_path / "whole"))
+
+
+SLOW_WRITER = """
+import sys, time
+from self1e.cli import run
+from self1e.cli.segment_report import Report
+from self1e.segment.journal import Journal
+
+def slow(self, *arguments):
+    time.sleep(1.5)  # both have read what is done; without the lock, the last one would write less
+    return add_whole(self, *arguments)
+
+add_whole, Journal.add_whole = Journal.add_whole, slow
+sys.exit(run(sys.argv[1:]))
+"""
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -293,14 +489,17 @@ def test_after_kill_9(processes: int, tiny_model_folder: Path, tmp_path: Path) -
     command += ["--model", tiny_model_folder, "--processes", str(processes), "--out"]
     process = subprocess.Popen([*command, tmp_path / "out"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     journal = tmp_path / "out" / JOURNAL_NAME
-    while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b"\n") < 6):
+    while process.poll() is None and (not journal.exists() or journal.read_bytes().count(b'"picture"') < 5):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert 6 <= journal.read_bytes().count(b"\n") < 25
+    assert 5 <= journal.read_bytes().count(b'"picture"') < 24
     assert not (tmp_path / "out" / "coco.json").exists()
+    leftover = tmp_path / "out" / "labels" / ".0123456789abcdef.tmp"
+    leftover.write_bytes(b"half of a file")
     again = subprocess.run([*command, tmp_path / "out"], capture_output=True, text=True)
     assert "of 24 pictures were done before" in again.stderr
     whole = subprocess.run([*command, tmp_path / "whole"], capture_output=True, text=True)
     assert again.returncode == whole.returncode in (0, 1)
+    assert not leftover.exists()
     assert contents(str(tmp_path / "out")) == contents(str(tmp_path / "whole"))

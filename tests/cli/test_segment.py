@@ -285,6 +285,48 @@ def test_a_picture_on_standard_input(
     assert json.loads(Path("segmented/stdin.a-dog.json").read_text())["image"] == "-"
 
 
+def test_another_picture_on_standard_input_has_files_of_its_own(
+    segment: Segment, finds: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def piped(content: bytes) -> Outcome:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        return segment("-", "-p", "a dog", "--format", "mask,coco,yolo", "--out", "out")
+
+    first, second = (save_picture(tmp_path / f"{n}.png", n, (80 + n, 60)).read_bytes() for n in range(2))
+    assert piped(first).code == 0
+    before = {path: path.read_bytes() for path in Path("out").rglob("stdin*")}
+    assert piped(second).code == 0
+    assert "1 of 1 pictures were done before" in piped(first).err and "1 of 1" in piped(second).err
+    assert len(before) == 3 and before == {path: path.read_bytes() for path in before}
+    images = json.loads(Path("out/coco.json").read_text())["images"]
+    assert {image["file_name"]: image["width"] for image in images} == {"stdin": 80, "stdin-2": 81}
+    assert Image.open("out/images/stdin-2.png").width == 81
+
+
+def test_addresses_of_one_file_name_are_several_pictures(
+    segment: Segment, finds: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = save_picture(tmp_path / "1.png").read_bytes()
+    monkeypatch.setattr(Address, "read", lambda self: content)
+    first, second, third = (f"https://x.org/{folder}/1.png" for folder in "abc")
+
+    def fetched(*names: object) -> list[tuple[str, str]]:
+        assert segment(*names, "-p", "a dog", "--allow-urls", "-f", "mask,coco", "-o", "out").code == 0
+        images = json.loads(Path("out/coco.json").read_text())["images"]
+        assert files_in("out") == sorted(
+            ["coco.json", *(f"{Path(image['file_name']).stem}.a-dog.mask.png" for image in images)]
+        )
+        return [(image["file_name"], image.get("coco_url", "")) for image in images]
+
+    assert fetched(first) == [("1.png", first)]
+    assert fetched(second) == [("1-2.png", second), ("1.png", first)]  # what was fetched before stays
+    assert fetched(third, second, first) == [("1-2.png", second), ("1-3.png", third), ("1.png", first)]
+    outcome = segment("1.png", "-p", "a dog", "-f", "mask,coco", "-o", "out")
+    assert_one_sentence(outcome, f"1.png in out came from {first}")
+    Path("out/1-3.a-dog.mask.png").unlink()
+    assert fetched("1.png", first, "--overwrite") == [("1-2.png", first), ("1.png", "")]
+
+
 def test_pictures_at_addresses(
     segment: Segment, finds: dict[str, bool], picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,11 @@ from self1e.checkpoints.adapters import merge
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.weights import ModelError
 from self1e.cli import run
+from self1e.cli.segment_plan import Plan, Wanted
+from self1e.cli.segment_resume import identity
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
+from self1e.segment.options import LoadOptions
 from self1e.training.adapters import adapter_state, add_adapters, save_adapter
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, Lora, Optimisation, TrainConfig
@@ -156,6 +159,10 @@ def test_adapters_take_no_other_model_of_the_name_of_their_base(
     assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), found.parameters(), strict=True))
     assert run(["info", str(tmp_path / "adapter")]) == 0
     assert open_checkpoint(tmp_path / "adapter").sha256() in capsys.readouterr().out
+
+    plan = Plan(Wanted([], [], False, 0.0, "auto"), tmp_path, [], [], tmp_path)
+    files = [Path(file) for file, _ in identity(plan, str(tmp_path / "adapter"), LoadOptions())["files"]]
+    assert {tmp_path / "adapter" / "trained.safetensors", tmp_path / "base" / "config.json"} < {*files}
 
     spoil(tmp_path / "base", 0.5)
     with pytest.raises(ModelError, match=rf"{tmp_path}/base has other weights than .*/adapter adapts: .* --base MODEL"):

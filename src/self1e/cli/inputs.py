@@ -8,6 +8,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from glob import glob, has_magic
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -19,13 +20,15 @@ from self1e.cli.terminal import CliError
 from self1e.data.forms import FORMS
 from self1e.files import address_of, distinct, expand_user, files_of_user, is_of_user, pictures_among
 from self1e.processing.sources import SCHEME, Address, Given, Row
-from self1e.segment.journal import stamp_of
+from self1e.segment.journal import stamp_of, written_in
 
 #: What earlier runs left in a folder is not taken for pictures to segment.
 OWN_OUTPUTS = tuple(form.suffix for form in FORMS.values() if form.suffix.endswith(".png"))
 
 LONGEST_PROMPT = 50_000
 """Characters. What a model can read is checked by the model, in tokens; this catches a file pasted by mistake."""
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 LONGEST_SLUG, LONGEST_STEM = 60, 120
 """Bytes. File systems take names of 255 bytes, and each of these may get a number and a suffix."""
@@ -47,9 +50,20 @@ class Picture:
     prompts: tuple[str, ...] = ()
     stem: str = ""
 
+    @property
+    def file(self) -> Path | None:
+        """Its own file, if it has one."""
+        return self.source if isinstance(self.source, Path) else None
+
+    @property
+    def origin(self) -> str:
+        """What it is read from where that is no file of its own; two of one name are not the same."""
+        return "" if isinstance(self.source, Path) else self.source.origin
+
     def stamp(self) -> list[Any]:
         """What tells whether it, or what is asked about it, has changed."""
-        return [stamp_of(self.source) if isinstance(self.source, Path) else self.source.stamp(), *self.prompts]
+        source = stamp_of(self.source) if isinstance(self.source, Path) else self.source.stamp()
+        return [source, *sorted(self.prompts)]
 
 
 def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
@@ -60,7 +74,11 @@ def find_pictures(names: Sequence[str], recursive: bool) -> list[Path]:
     Raises:
         CliError: When a folder or pattern holds no picture, or a name is an address.
     """
-    return [path for path, _ in _found(names, recursive).values()]
+    for name in names:
+        if address := address_of(name):
+            _address(address, False)
+    found = (path for name in names for path, _ in _found(name, recursive))
+    return list({path.resolve(): path for path in reversed(list(found))}.values())[::-1]
 
 
 def name_pictures(
@@ -68,8 +86,8 @@ def name_pictures(
 ) -> tuple[Path, list[Picture]]:
     """The pictures of files, folders, patterns, lists, addresses and "-"; and the folder below which they are named.
 
-    That is the folder that was given, the one that a file or the pattern of a name is in, or, of several, the deepest
-    that holds them all: there is one folder in which a reader of results finds every picture.
+    That is the folder that was given, the one that a list, a file or the pattern of a name is in, or, of several, the
+    deepest that holds them all: there is one folder in which a reader of results finds every picture.
 
     Args:
         names: See `find_pictures`, `read_list` and `Address`; "-" is a picture on standard input.
@@ -82,54 +100,47 @@ def name_pictures(
         CliError: As `find_pictures` and `read_list`; when there is nothing to segment in a picture, when addresses may
             not be read, or no folder holds all files.
     """
-    found: dict[Path, tuple[Path, Path]] = {}
-    others: dict[Address | Given | Row, str] = {}
-    asked: dict[Path | Address | Given | Row, list[str]] = {}
+    found: dict[Any, tuple[Path | Address | Given | Row, Path | str, list[str]]] = {}
 
-    def take(name: str | Row, of_picture: Sequence[str], base: Path | None = None) -> None:
-        source: Address | Given | Row
-        if isinstance(name, Row):
-            source = name
-            others[source] = f"{name.file.stem.replace('.', '-')}-{name.number:07}"
-        elif address := address_of(name):
-            source = _address(address, allow_urls)
-            others[source] = PurePosixPath(urlsplit(address).path).name
-        elif name == "-":
-            source = Given(_standard_input())
-            others[source] = "stdin"
-        else:
-            path = expand_user(name)
-            listed = name if base is None else str(base / path)
-            for key, place in _found([listed], recursive, out, patterns=base is None).items():
-                found.setdefault(key, (place[0], base) if base else place)
-                asked.setdefault(key, []).extend(of_picture)
-            return
-        asked.setdefault(source, []).extend(of_picture)
+    def take(source: Path | Address | Given | Row, place: Path | str, asked: Sequence[str]) -> None:
+        """`place` is the folder below which a file is named, or the name of anything else."""
+        key = source.resolve() if isinstance(source, Path) else source
+        found.setdefault(key, (source, place, []))[2].extend(asked)
 
     for name in names:
         path = expand_user(name)
-        if path.suffix.lower() in LISTS and path.is_file():
-            for image, of_picture in read_list(path).items():
-                take(image, [*prompts, *check_prompts(of_picture)], path.parent)
-        else:
-            take(name, prompts)
+        listed = path.suffix.lower() in LISTS and path.is_file()
+        for image, of_picture in read_list(path).items() if listed else [(name, [])]:
+            asked = [*prompts, *check_prompts(of_picture)]
+            if isinstance(image, Row):
+                take(image, f"{image.file.stem.replace('.', '-')}-{image.number:07}", asked)
+            elif address := address_of(image):
+                take(_address(address, allow_urls), PurePosixPath(urlsplit(address).path).name, asked)
+            elif image == "-":
+                take(Given(_standard_input()), "stdin", asked)
+            elif listed:
+                for file, base in _found(str(path.parent / expand_user(image)), recursive, out, patterns=False):
+                    take(file, path.parent if _absolute(file).is_relative_to(_absolute(path.parent)) else base, asked)
+            else:
+                for file, base in _found(image, recursive, out):
+                    take(file, base, asked)
     try:
-        bases = [os.path.abspath(base) for _, base in found.values()]  # noqa: PTH100  # which keeps links
+        bases = [_absolute(place) for _, place, _ in found.values() if isinstance(place, Path)]
         folder = Path(os.path.commonpath(bases)) if bases else Path.cwd()
     except ValueError:
         raise CliError("the pictures are on several drives: start the command once for each") from None
-    local = {key: Path(os.path.relpath(path, folder)).as_posix() for key, (path, _) in found.items()}
-    named = [*local.values(), *_beside(local.values(), others.values())]
-    sources: list[tuple[Path | Address | Given | Row, Any]] = [(path, key) for key, (path, _) in found.items()]
-    sources += [(other, other) for other in others]
-    pictures = [
-        Picture(source, name, tuple(dict.fromkeys(asked[key])))
-        for (source, key), name in zip(sources, named, strict=True)
-    ]
-    for picture in pictures:
-        if not picture.prompts:
+    pictures = []
+    for source, place, asked in found.values():
+        if not asked:
             raise CliError("there is no prompt: say what to segment by --prompt, for example -p 'the dog on the left'")
+        name = _absolute(source).relative_to(folder).as_posix() if isinstance(source, Path) else str(place)
+        pictures.append(Picture(source, name, tuple(dict.fromkeys(asked))))
     return folder, pictures
+
+
+def _absolute(path: Path) -> Path:
+    """Without ".." and with links."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _address(name: str, allowed: bool) -> Address:
@@ -158,29 +169,20 @@ def _beside(taken: Iterable[str], names: Iterable[str]) -> list[str]:
     return [f"{stem}{path.suffix}" for stem, path in zip(stems, paths, strict=True)]
 
 
-def _found(
-    names: Sequence[str], recursive: bool, out: Path | None = None, patterns: bool = True
-) -> dict[Path, tuple[Path, Path]]:
-    """Each picture once, in order, with the folder that was named, by its path without links."""
-    found: dict[Path, tuple[Path, Path]] = {}
-    for name in names:
-        if address := address_of(name):
-            raise CliError(f"{address} is an address: download the picture, and give its file")
-        path = expand_user(name)
-        if path.is_dir():
-            paths, base = _in_folder(path, recursive, out), path
-        elif patterns and has_magic(name) and not path.exists():
-            paths, base = _matching(name, recursive, out), _before_magic(path)
-        else:
-            paths, base = [path], path.parent
-        for each in paths:
-            found.setdefault(each.resolve(), (each, base))
-    return found
+def _found(name: str, recursive: bool, out: Path | None = None, patterns: bool = True) -> list[tuple[Path, Path]]:
+    """The pictures of a file, folder or pattern, each with the folder that was named."""
+    path = expand_user(name)
+    if path.is_dir():
+        return [(each, path) for each in _in_folder(path, recursive, out)]
+    if patterns and has_magic(name) and not path.exists():
+        base = next(folder for folder in path.parents if not has_magic(str(folder)))
+        return [(each, base) for each in _matching(path, base, recursive, out)]
+    return [(path, path.parent)]
 
 
 def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
     own = out.resolve() if out is not None and folder.resolve() in out.resolve().parents else None
-    inside = _inputs(files_of_user(folder, "**/*" if recursive else "*"))
+    inside = _inputs(files_of_user(folder, "**/*" if recursive else "*"), folder)
     paths = [path for path in inside if own is None or own not in path.resolve().parents]
     if not paths:
         hint = "" if recursive else ", or give --recursive to look into its subfolders"
@@ -188,12 +190,11 @@ def _in_folder(folder: Path, recursive: bool, out: Path | None) -> list[Path]:
     return paths
 
 
-def _matching(pattern: str, recursive: bool, out: Path | None) -> list[Path]:
+def _matching(pattern: Path, base: Path, recursive: bool, out: Path | None) -> list[Path]:
     # Path.glob takes no absolute patterns.
-    names = sorted(glob(str(expand_user(pattern)), recursive=True))  # noqa: PTH207
-    base = _before_magic(expand_user(pattern))
+    names = sorted(glob(str(pattern), recursive=True))  # noqa: PTH207
     matches = [path for path in map(Path, names) if all(map(is_of_user, path.relative_to(base).parts))]
-    paths = _inputs(matches)
+    paths = _inputs(matches, base)
     for folder in matches:
         if folder.is_dir() and recursive:
             paths += _in_folder(folder, recursive, out)
@@ -202,13 +203,19 @@ def _matching(pattern: str, recursive: bool, out: Path | None) -> list[Path]:
     return paths
 
 
-def _before_magic(pattern: Path) -> Path:
-    """The folder that all that matches is in."""
-    return next(folder for folder in pattern.parents if not has_magic(str(folder)))
-
-
-def _inputs(paths: Sequence[Path]) -> list[Path]:
-    return [path for path in pictures_among(paths) if not path.name.lower().endswith(OWN_OUTPUTS) and path.is_file()]
+def _inputs(paths: Sequence[Path], base: Path) -> list[Path]:
+    """The pictures among them that no run has written into a folder on the way from `base`."""
+    written = cache(written_in)
+    return [
+        path
+        for path in pictures_among(paths)
+        if not path.name.lower().endswith(OWN_OUTPUTS)
+        and path.is_file()
+        and not any(
+            path.relative_to(base / folder).as_posix() in written(base / folder)
+            for folder in path.relative_to(base).parents
+        )
+    ]
 
 
 def check_prompts(prompts: Sequence[str]) -> list[str]:
@@ -250,7 +257,7 @@ def shortened(name: str, most: int) -> str:
     return cut.decode(errors="ignore")
 
 
-def output_stems(pictures: Sequence[str], known: Mapping[str, str] = MappingProxyType({})) -> list[str]:
+def output_stems(pictures: Sequence[str], known: Mapping[str, str] = _NOTHING) -> list[str]:
     """What the files of each picture are called, without suffixes: its own name, numbered where two would be the same.
 
     Args:
@@ -268,7 +275,18 @@ def output_stems(pictures: Sequence[str], known: Mapping[str, str] = MappingProx
     return [stems[picture] for picture in pictures]
 
 
-def with_stems(pictures: Sequence[Picture], known: Mapping[str, str] = MappingProxyType({})) -> list[Picture]:
-    """The pictures with what their files are called; see `output_stems`."""
-    stems = output_stems([picture.name for picture in pictures], known)
-    return [replace(picture, stem=stem) for picture, stem in zip(pictures, stems, strict=True)]
+def with_names(pictures: Sequence[Picture], done: Mapping[str, Mapping[str, Any]] = _NOTHING) -> list[Picture]:
+    """The pictures with names that are theirs alone, and what their files are called; see `output_stems`.
+
+    Args:
+        pictures: As `name_pictures` gives them.
+        done: What is known of pictures that are done, by name: those keep what they are called.
+    """
+    known = {entry["source"]: name for name, entry in done.items()}
+    taken = [picture.name for picture in pictures if picture.file is not None]
+    new = [picture for picture in pictures if picture.file is None and picture.origin not in known]
+    known |= dict(zip([p.origin for p in new], _beside([*done, *taken], [p.name for p in new]), strict=True))
+    names = [picture.name if picture.file is not None else known[picture.origin] for picture in pictures]
+    stems = output_stems(names, {name: entry["stem"] for name, entry in done.items()})
+    each = zip(pictures, names, stems, strict=True)
+    return [replace(picture, name=name, stem=stem) for picture, name, stem in each]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from self1e.cli.inputs import check_prompts, distinct, name_pictures, slug, with_stems
+from self1e.cli.inputs import check_prompts, name_pictures, with_names
 from self1e.cli.options import (
     DEFAULT_MODEL,
     Model,
@@ -23,12 +24,12 @@ from self1e.cli.options import (
     with_load_options,
 )
 from self1e.cli.output import make_folder
-from self1e.cli.segment_plan import Kept, Plan
+from self1e.cli.segment_plan import Kept, Plan, Wanted
 from self1e.cli.segment_report import Report
 from self1e.cli.segment_resume import going_on, identity
 from self1e.cli.terminal import CliError, above, progress_bar
 from self1e.data.forms import FORMS, WRITTEN
-from self1e.segment.journal import Journal, is_whole
+from self1e.segment.journal import Journal
 from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
@@ -150,50 +151,39 @@ def command(
 
     The same command goes on where an earlier one was ended, with what is new, and with what failed (failed.csv).
     """
-    plan = make_plan(images, prompts or [], formats, out, recursive, instances, tolerance, allow_urls)
-    journal = None
+    wanted = Wanted(check_prompts(prompts or []), check_formats(formats), instances, tolerance, template.value)
+    plan = make_plan(images, wanted, out, recursive, allow_urls)
+    journal, before = None, list[str]()
     if plan.out is not None:
+        settings = identity(plan, model, loading)
         make_folder(plan.out)
-        journal = Journal(plan.out, identity(plan, model, template.value, loading), anew=overwrite)
-        plan = going_on(plan, journal, overwrite)
+        journal = Journal(plan.out, settings, anew=overwrite)
+        plan, before = going_on(plan, journal, overwrite)
     if loading.quantize_check is not None:
         loading = replace(
             loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
         )
-    settings = {"template": template.value, "batch": batch, "logits": instances}
-    report = Report(plan, journal)
-    with progress_bar() as progress:
-        task = progress.add_task("segmenting", total=len(plan.todo))
-        try:
-            with closing(outcomes(plan, model, loading, settings, processes, progress, journal)) as all_done:
+    options = {"template": template.value, "batch": batch, "logits": instances}
+    report = Report(plan, journal, before)
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task("segmenting", total=len(plan.pictures))
+            with closing(outcomes(plan, model, loading, options, processes, progress, journal)) as all_done:
                 for done in all_done:
                     with above(progress):
                         report.add(done)
                     progress.advance(task)
-        except BaseException:  # what was found before it stays found
-            with suppress(Exception):
-                report.write_whole()
-            raise
-    if plan.todo or not all(map(is_whole, plan.whole_files)):
-        report.write_whole()
+    finally:
+        report.write_whole()  # what was found before an error stays found
     return report.finish()
 
 
-def make_plan(
-    images: list[str],
-    prompts: list[str],
-    formats: str,
-    out: Path | None,
-    recursive: bool,
-    instances: bool,
-    tolerance: float,
-    allow_urls: bool,
-) -> Plan:
-    """What a command line asks for.
+def check_formats(formats: str) -> list[str]:
+    """The formats of a list, each once.
 
     Raises:
-        CliError: When it names no picture, an empty prompt, or an unknown format.
-        MissingPackage: When a format needs something that is not installed.
+        CliError: When one is unknown, or there is none.
+        MissingPackage: When one needs something that is not installed.
     """
     chosen = list(dict.fromkeys(each.strip() for each in formats.split(",") if each.strip()))
     unknown = [each for each in chosen if each not in WRITTEN]
@@ -201,21 +191,20 @@ def make_plan(
         raise CliError(f"unknown format {', '.join(unknown) or repr(formats)}: use any of {', '.join(WRITTEN)}")
     for each in chosen:
         FORMS[each].check()
-    if out is None and chosen != ["json"]:
+    return chosen
+
+
+def make_plan(images: list[str], wanted: Wanted, out: Path | None, recursive: bool, allow_urls: bool) -> Plan:
+    """What a command line asks for.
+
+    Raises:
+        CliError: When it names no picture, or there is nothing to segment in one.
+    """
+    if out is None and wanted.forms != ["json"]:
         out = DEFAULT_OUT
-    folder, pictures = name_pictures(images, check_prompts(prompts), recursive, out, allow_urls)
+    folder, pictures = name_pictures(images, wanted.prompts, recursive, out, allow_urls)
     asked = list(dict.fromkeys(prompt for picture in pictures for prompt in picture.prompts))
-    return Plan(
-        folder,
-        with_stems(pictures),
-        asked,
-        dict(zip(asked, distinct([slug(prompt) for prompt in asked]), strict=True)),
-        [FORMS[each] for each in chosen],
-        out,
-        instances,
-        tolerance,
-        todo=range(len(pictures)),
-    )
+    return Plan(wanted, folder, with_names(pictures), asked, out)
 
 
 def outcomes(
@@ -245,17 +234,21 @@ def outcomes(
         from self1e.processing.images import ImageError, load_image
         from self1e.segment.files import Done, ProcessError, segment_in_processes
 
-        numbers = list(plan.todo)
-        while numbers and isinstance(path := plan.pictures[numbers[0]].source, Path):
+        unread = 0
+        for picture in plan.pictures:
             try:
-                load_image(path)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of what is read again
+                    if isinstance(picture.source, Path):
+                        load_image(picture.source)
                 break
             except ImageError as error:
-                yield Done(numbers.pop(0), path, error=error)
-        if not numbers:
+                yield Done(unread, str(picture.source), error=error)
+                unread += 1
+        pictures = plan.pictures[unread:]
+        if not pictures:
             return
         # An address is read like an open file.
-        pictures = [plan.pictures[number] for number in numbers]
         rest: list[Any] = [(picture.source, list(picture.prompts), picture) for picture in pictures]
         several = min(processes, len(rest)) > 1
         if not several:
@@ -273,6 +266,6 @@ def outcomes(
     try:
         with closing(work):
             for done in work:
-                yield replace(done, index=numbers[done.index])
+                yield replace(done, index=unread + done.index)
     except ProcessError as error:
         raise CliError(str(error)) from None

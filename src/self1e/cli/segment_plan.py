@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from self1e.cli.inputs import Picture
+from self1e.cli.inputs import Picture, slug
 from self1e.cli.terminal import in_a_cell, printable
 from self1e.data.forms import FORMS, Form
-from self1e.files import write_atomically, write_json
+from self1e.files import distinct, write_atomically, write_json
 from self1e.processing.sources import Address
 from self1e.segment.journal import Stamp, stamp_of
 
@@ -30,8 +30,8 @@ class Kept:
         model: Its name.
         lines: What to print, for each prompt: the cells of a row, or one of JSON.
         whole: What files of the whole set need of the picture, by form.
-        files: The picture's own files, and their stamps. Who writes a file takes its stamp: another machine may not see
-            it at once.
+        files: The picture's own files, and their stamps; None for those that are spared. Who writes a file takes its
+            stamp: another machine may not see it at once.
     """
 
     found: list[bool]
@@ -42,49 +42,76 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is asked of every picture: what makes a command the same as an earlier one.
+
+    Attributes:
+        prompts: What to segment in all of them.
+        forms: What to write.
+        instances: Whether each connected part is a thing of its own.
+        tolerance: How far outlines of polygons may be moved, pixels.
+        template: How to ask, see `Segmenter.segment`.
+    """
+
+    prompts: list[str]
+    forms: list[str]
+    instances: bool
+    tolerance: float
+    template: str
+
+
+@dataclass(frozen=True)
 class Plan:
     """What is to be made of each picture. Goes to other processes by pickle, without the pictures: see `common`.
 
     Attributes:
+        wanted: What is asked of every picture.
         folder: Below which pictures are named.
-        pictures: What to segment.
-        prompts: All that is to be segmented in any of them.
-        slugs: What stands for each prompt in names of files.
-        forms: What to write.
+        pictures: What to segment: those that are not done yet.
+        prompts: All that is to be segmented in any of them, or ever was, in the order of their numbers.
         out: Folder for the files. None: JSON lines on stdout, and no files.
-        instances: Whether each connected part is a thing of its own.
-        tolerance: How far outlines of polygons may be moved, pixels.
-        todo: Which of the pictures are not done yet.
         spared: Files that are not written, as someone has changed them since they were.
     """
 
+    wanted: Wanted
     folder: Path
     pictures: list[Picture]
     prompts: list[str]
-    slugs: dict[str, str]
-    forms: list[Form]
     out: Path | None
-    instances: bool
-    tolerance: float
-    todo: Sequence[int] = ()
     spared: frozenset[Path] = frozenset()
 
     @property
     def common(self) -> Plan:
         """What `keep` needs to know but the picture: a million of them do not go to every process."""
-        return replace(self, pictures=[], todo=())
+        return replace(self, pictures=[])
+
+    @cached_property
+    def forms(self) -> list[Form]:
+        """What to write."""
+        return [FORMS[name] for name in self.wanted.forms]
+
+    @cached_property
+    def slugs(self) -> dict[str, str]:
+        """What stands for each prompt in names of files."""
+        return dict(zip(self.prompts, distinct([slug(prompt) for prompt in self.prompts]), strict=True))
 
     @cached_property
     def writers(self) -> dict[str, Writer]:
         """What writes the forms that are not drawn by results themselves."""
         assert self.out is not None
         return {
-            each.name: each.writer(self.out, self.prompts, self.tolerance) for each in self.forms if not each.suffix
+            each.name: each.writer(self.out, self.prompts, self.wanted.tolerance)
+            for each in self.forms
+            if not each.suffix
         }
 
     def files(self, picture: Picture) -> list[Path]:
         """The files of a picture."""
         return [file for form in self.forms for file in self._files(form, picture)]
+
+    def stamps(self, picture: Picture) -> dict[Path, Stamp | None]:
+        """Of its files; None for those that are spared."""
+        return {file: None if file in self.spared else stamp_of(file) or [] for file in self.files(picture)}
 
     @property
     def whole_files(self) -> list[Path]:
@@ -126,8 +153,7 @@ class Plan:
                         if file not in self.spared:
                             write(form.name, file, part, record)
             lines, whole = list(self._rows(picture, results)), self._written(picture, results, parts)
-        files = {file: stamp_of(file) for file in self.files(picture)}
-        return Kept([result.found for result in results], results[0].model, lines, whole, files)
+        return Kept([result.found for result in results], results[0].model, lines, whole, self.stamps(picture))
 
     def _written(self, picture: Picture, results: list[Segmentation], parts: list[Segmentation]) -> dict[str, Any]:
         """Writes what results do not draw themselves; what files of the whole set need, by form."""
@@ -142,7 +168,7 @@ class Plan:
 
     def _parts(self, result: Segmentation) -> Segmentation:
         """The masks that are to be told apart. Where all parts are small, together they may be found all the same."""
-        if not self.instances or not result.found:
+        if not self.wanted.instances or not result.found:
             return result
         parts = result.instances()
         return parts if len(parts) else result
@@ -154,7 +180,7 @@ class Plan:
         for result, of_result in zip(results, parts, strict=True):
             if not result.found:
                 things.append(Thing(result.prompt, result.mask, result.score, there=False))
-            elif self.instances:
+            elif self.wanted.instances:
                 things += [Thing(part.prompt, part.mask, part.score) for part in of_result]
             else:
                 things.append(Thing(result.prompt, result.mask, result.score))
@@ -162,7 +188,7 @@ class Plan:
         return Marked(
             picture.name,
             tuple(things),
-            picture.source if isinstance(picture.source, Path) else None,
+            picture.file,
             picture.stem,
             (height, width),
             results[0].image,

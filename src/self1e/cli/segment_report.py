@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import csv
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from self1e.cli.segment_plan import Kept, Plan
 from self1e.cli.terminal import complain, notice, show
+from self1e.segment.journal import is_whole
 
 if TYPE_CHECKING:
     from self1e.segment.files import Done
@@ -37,21 +40,22 @@ class Report:
     Args:
         plan: What to do.
         journal: Where it is written down; None if there are no files.
+        before: Names of pictures that were done before.
     """
 
-    def __init__(self, plan: Plan, journal: Journal | None) -> None:
+    def __init__(self, plan: Plan, journal: Journal | None, before: Sequence[str]) -> None:
         self.plan = plan
         self.journal = journal
+        self._planned = {*before, *(picture.name for picture in plan.pictures)}
         self.failures = self.results = self.found = 0
         self.model_name = ""
         self._headed = False
         if journal is None:
             return
-        before = [journal.done[each.name] for number, each in enumerate(plan.pictures) if number not in plan.todo]
-        for entry in before:
-            self._count(entry["model"], entry["found"])
+        for name in before:
+            self._count(journal.done[name]["model"], journal.done[name]["found"])
         if before:
-            notice(f"{len(before):,} of {len(plan.pictures):,} pictures were done before")
+            notice(f"{len(before):,} of {len(self._planned):,} pictures were done before")
         if plan.spared:
             first, *others = sorted(plan.spared)
             more = f" (and {len(others):,} more)" if others else ""
@@ -64,15 +68,17 @@ class Report:
             self.failures += 1
             complain(str(done.error))
             if self.journal is not None:
-                self.journal.add_failed(picture.name, str(done.error))
+                about = {"prompts": picture.prompts, "source": picture.origin}
+                self.journal.add_failed(picture.name, str(done.error), self.plan.stamps(picture), about)
             return
         self._count(kept.model, kept.found)
         if self.journal is None:
             for (line,) in kept.lines:
                 print(line, flush=True)
             return
-        about = {"found": kept.found, "model": kept.model, "whole": kept.whole, "stem": picture.stem}
-        self.journal.add_done(picture.name, picture.stamp(), kept.files, about)
+        of_picture = {"stem": picture.stem, "source": picture.origin}
+        of_results = {"found": kept.found, "model": kept.model, "whole": kept.whole}
+        self.journal.add_done(picture.name, picture.stamp(), kept.files, of_picture | of_results)
         if not self._headed:
             show(Text(self.plan.row("picture", "prompt", "", "score", "area", ""), "dim"))
             self._headed = True
@@ -85,41 +91,49 @@ class Report:
         self.found += sum(found)
 
     def write_whole(self) -> None:
-        """Writes the files of the whole set, with all that was done so far: before, now, and by runs side by side."""
+        """Writes the files of the whole set, with all that was done so far: before, now, and by runs side by side.
+
+        Those that hold it already, or are somebody else's, stay as they are.
+        """
         if self.journal is None or not self.journal.exists:
             return
+        files = self.plan.whole_files
         with self.journal.alone():
             self.journal.read()
-            names = self._in_order(self.journal.done)
-            if names:
+            names = self.journal.in_order(self._planned)
+            holds = self.journal.digest(names)
+            if names and (holds != self.journal.holds or not all(map(is_whole, files))) and self._claim(files):
                 info = {"model": self.model_name, "images": str(self.plan.folder)}
                 for form, writer in self.plan.writers.items():
                     writer.finish(_Kept(self.journal, names, form), info)
-                self.journal.add_whole(self.plan.whole_files)
+                self.journal.add_whole(files, holds)
+                for file in files:
+                    show(f"{file.name}: {file}")
             self._write_failed()
-        for file in self.plan.whole_files if names else ():
-            show(f"{file.name}: {file}")
-
-    def _in_order(self, done: Iterable[str]) -> list[str]:
-        """Names of what is done of the plan, and of other pictures, of earlier runs, that are still there."""
-        planned = {picture.name for picture in self.plan.pictures}
-        names = [name for name in done if name in planned or (self.plan.folder / name).exists()]
-        return sorted(names, key=PurePosixPath)
 
     def _write_failed(self) -> None:
         """Lists what failed, of all runs into the folder; there is no list when nothing did."""
         assert self.journal is not None and self.plan.out is not None
-        from self1e.data.forms.table import write_table
-
         file = self.plan.out / FAILED_NAME
-        rows = [
-            (name, "; ".join(self.journal.prompts.get(run, [])), reason)
-            for (run, name), reason in self.journal.failed.items()
-        ]
-        if rows:
+        rows = self.journal.failures(self._planned)
+        if not rows and self.journal.state(file, of_any=True) == "ours":
+            file.unlink()
+            self.journal.add_whole([file])
+        elif rows != _listed(file) and self._claim([file], of_any=True):
+            from self1e.data.forms.table import write_table
+
             write_table(file, ("picture", "prompts", "reason"), rows)
-        else:
-            file.unlink(missing_ok=True)
+            self.journal.add_whole([file])
+
+    def _claim(self, files: Sequence[Path], of_any: bool = False) -> bool:
+        """Whether files may be written; if so, it is written down that they are going to be."""
+        assert self.journal is not None
+        theirs = [file for file in files if self.journal.state(file, of_any) not in ("free", "ours")]
+        for file in theirs:
+            complain(f"{file} was changed by someone else, and is left as it is: give --overwrite to replace it")
+        if not theirs:
+            self.journal.add_plan(files)
+        return not theirs
 
     def finish(self) -> int:
         """Writes the last line, and returns the exit code of the command."""
@@ -129,3 +143,10 @@ class Report:
         if self.failures:
             return 2
         return 0 if self.found else 1
+
+
+def _listed(file: Path) -> list[tuple[str, ...]]:
+    """The rows of a table, if there is one."""
+    with suppress(OSError, ValueError, csv.Error), file.open(encoding="utf-8-sig", newline="") as lines:
+        return [tuple(row) for row in csv.reader(lines)][1:]
+    return []

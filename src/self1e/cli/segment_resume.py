@@ -2,54 +2,79 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
-from self1e.cli.inputs import with_stems
+from self1e.cli.inputs import with_names
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.segment_plan import Plan
 from self1e.cli.segment_report import FAILED_NAME
-from self1e.files import expand_user, remove_leftovers
-from self1e.segment.journal import Journal, stamp_of
+from self1e.cli.terminal import CliError
+from self1e.files import remove_leftovers
+from self1e.segment.journal import Journal, is_whole, stamp_of
 from self1e.segment.options import LoadOptions
 from self1e.version import __version__
 
 
-def identity(plan: Plan, model: str, template: str, loading: LoadOptions) -> dict[str, Any]:
-    """All that results depend on but the pictures: what makes a command the same as an earlier one."""
-    folder = expand_user(model) / (loading.subfolder or "")
+def identity(plan: Plan, model: str, loading: LoadOptions) -> dict[str, Any]:
+    """All that results depend on but the pictures, and what a list asks of each.
+
+    Raises:
+        ModelError: When there is no such model.
+    """
+    from self1e.checkpoints.hub import BUNDLED, PATTERNS, open_checkpoint
+
+    parts = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder).parts()
+    files = [
+        file
+        for part in parts
+        if part.folder not in BUNDLED.values()  # which the version tells
+        for file in sorted(file for pattern in PATTERNS for file in part.folder.glob(pattern))
+    ]
     return {
         "version": __version__,
         "folder": str(plan.folder),
-        "prompts": plan.prompts,
-        "forms": [form.name for form in plan.forms],
-        "instances": plan.instances,
-        "tolerance": plan.tolerance,
-        "template": template,
+        **asdict(plan.wanted),
+        "prompts": sorted(plan.wanted.prompts),
         "model": model,
-        "weights": [[file.name, stamp_of(file)] for file in sorted(folder.glob("*.safetensors"))],
+        "files": [[str(file), stamp_of(file)] for file in files],
         **{name: str(getattr(loading, name)) for name in ("dtype", "revision", "subfolder", "max_tiles", "quantize")},
     }
 
 
-def going_on(plan: Plan, journal: Journal, overwrite: bool) -> Plan:
-    """The plan without what is done; the folders of what is not are there, and its files can be written.
+def going_on(plan: Plan, journal: Journal, overwrite: bool) -> tuple[Plan, list[str]]:
+    """The plan without what is done, and the names of that; folders of its files are there, and these can be written.
 
     Raises:
-        CliError: When there is a file that was not written by this command.
+        CliError: When there is a file that was not written by this command, or another picture of a name.
     """
-    known = {name: entry["stem"] for name, entry in journal.done.items()}
-    plan = replace(plan, pictures=with_stems(plan.pictures, known))
-    todo = [i for i, picture in enumerate(plan.pictures) if not journal.stands(picture.name, picture.stamp())]
-    own = [file for i in todo for file in plan.files(plan.pictures[i])]
-    plan = replace(plan, todo=todo, spared=frozenset(file for file in own if not overwrite and journal.changed(file)))
-    files = own + (plan.whole_files if todo else [])
-    assert plan.out is not None
-    for folder in {plan.out, *(file.parent for file in files)}:
+    out = journal.folder
+    labels = [*journal.labels, *(prompt for prompt in plan.prompts if prompt not in journal.labels)]
+    plan = replace(plan, pictures=with_names(plan.pictures, journal.done), prompts=labels)
+    for picture in plan.pictures:
+        before = journal.done.get(picture.name)
+        if before and before["source"] != picture.origin:
+            raise CliError(f"{picture.name} in {out} came from {before['source']}: give another --out, or --overwrite")
+    todo, done = [], []
+    for picture in plan.pictures:
+        if journal.stands(picture.name, picture.stamp()):
+            done.append(picture.name)
+        else:
+            todo.append(picture)
+    plan = replace(plan, pictures=todo)
+    states = {file: journal.state(file) for picture in todo for file in plan.files(picture)}
+    plan = replace(plan, spared=frozenset(file for file, of in states.items() if of == "corrected" and not overwrite))
+    own = [[file for file in plan.files(picture) if file not in plan.spared] for picture in todo]
+    failed = out / FAILED_NAME
+    whole = {file: journal.state(file) for file in plan.whole_files}
+    if not todo and journal.holds == journal.digest(journal.in_order({*done})) and all(map(is_whole, whole)):
+        whole = {}
+    elif todo:
+        whole[failed] = journal.state(failed, of_any=True)
+    for folder in {out, *(file.parent for file in (*states, *whole))}:
         make_folder(folder)
         remove_leftovers(folder)
-    if plan.todo and not journal.prompts:  # nothing of ours is in the folder
-        files.append(plan.out / FAILED_NAME)
-    mine = [file for file in files if journal.is_ours(file) and not journal.changed(file)]
-    check_writable(sorted({*files} - plan.spared - {*mine}), overwrite)
-    return plan
+    others = [file for file, of in (states | whole).items() if of != "ours" and file not in plan.spared]
+    check_writable(sorted(others), overwrite)
+    journal.prepare(labels, (*own, [file for file, of in whole.items() if of not in ("free", "ours")]))
+    return plan, done

@@ -46,8 +46,13 @@ class Address:
     def __str__(self) -> str:
         return self.url
 
+    @property
+    def origin(self) -> str:
+        """What tells it from others."""
+        return self.url
+
     def stamp(self) -> list[Any]:
-        """What tells it from others; whether the picture behind it has changed is not known."""
+        """Whether the picture behind it has changed is not known."""
         return [self.url]
 
     def read(self) -> bytes:
@@ -77,9 +82,14 @@ class Given:
     def __str__(self) -> str:
         return "-"
 
-    def stamp(self) -> list[Any]:
+    @property
+    def origin(self) -> str:
         """What tells it from others."""
-        return [hashlib.blake2b(self.content, digest_size=16).hexdigest()]
+        return f"{self.name}, {hashlib.blake2b(self.content, digest_size=16).hexdigest()}"
+
+    def stamp(self) -> list[Any]:
+        """What tells whether it has changed."""
+        return [self.origin]
 
     def read(self) -> bytes:
         """The bytes."""
@@ -110,8 +120,13 @@ class Row:
     def __str__(self) -> str:
         return f"{self.file}, row {self.number}"
 
+    @property
+    def origin(self) -> str:
+        """What tells it from others."""
+        return f"{self.file.absolute()}, row {self.number}"
+
     def stamp(self) -> list[Any]:
-        """What tells it from others, and the table from what it was."""
+        """What tells the table from what it was."""
         status = self.file.stat()
         return [status.st_size, status.st_mtime_ns, self.number]
 
