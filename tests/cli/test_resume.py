@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shutil
@@ -66,6 +67,12 @@ def photos(tmp_path: Path) -> Path:
     for number in range(10):
         grey(tmp_path / "photos" / ("deep" if number % 2 else "") / f"{number}.png", number)
     return tmp_path / "photos"
+
+
+def grey_at(path: Path, value: int) -> bytes:
+    """Writes a picture of one value, and gives its bytes back."""
+    grey(path, value)
+    return path.read_bytes()
 
 
 def grey(path: Path, value: int) -> None:
@@ -365,6 +372,45 @@ def test_a_folder_that_results_go_into_is_not_fed_on_them(run: Run, model: Model
     assert run(out="photos/two").code == 0 and len(model.seen) == 10
     assert run(out="three", pictures=("photos/*",)).code == 0
     assert len(json.loads(Path("three/coco.json").read_text())["images"]) == 5
+
+
+def test_pictures_that_yolo_puts_in_place(run: Run, model: Model, photos: Path, cli: Cli, tmp_path: Path) -> None:
+    theirs = grey_at(tmp_path / "out" / "images" / "4.png", 99)
+    outcome = run()
+    assert outcome.code == 2 and "4.png is there already, and is another picture than" in outcome.err
+    assert theirs == Path("out/images/4.png").read_bytes()
+    Path("out/images/4.png").unlink()
+    assert run().code == 0
+    model.seen.clear()
+    grey(photos / "4.png", 44)
+    outcome = run()  # the link is as it was, though the picture is not
+    assert outcome.code == 0 and outcome.err == "note: 9 of 10 pictures were done before\n" and model.seen == [44]
+    with (photos / "4.png").open("ab") as file:
+        file.write(b"what some programs write behind a PNG")
+    assert run().code == 0 and len(model.seen) == 2 and run().code == 0 and len(model.seen) == 2
+
+    photos.rename("moved")
+    assert_one_sentence(run(pictures=("moved", "-r")), "exists already", "--overwrite")
+    assert run("--overwrite", pictures=("moved", "-r")).code == 0
+    assert Path("out/images/4.png").resolve() == tmp_path / "moved" / "4.png"
+
+
+def test_pictures_that_are_in_place_already(run: Run, model: Model, photos: Path) -> None:
+    """A folder `images` becomes a data set where it lies."""
+    photos.rename("images")
+    for _ in range(2):
+        assert run(out=".", pictures=("images", "-r")).code == 0
+        assert len(model.seen) == 10 and not Path("images/4.png").is_symlink()
+
+
+def test_a_picture_of_the_user_in_the_place_of_one_without_a_file(
+    run: Run, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    theirs = grey_at(tmp_path / "out" / "images" / "stdin.png", 99)
+    content = Path("photos/4.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert_one_sentence(run(pictures=("-",)), "out/images/stdin.png exists already")
+    assert Path("out/images/stdin.png").read_bytes() == theirs
 
 
 @pytest.mark.parametrize("change", [["-p", "a cat"], ["--instances"], ["--max-tiles", "2"], ["--template", "phrase"]])

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from self1e.checkpoints.weights import ModelError
 from self1e.processing.images import ImageError
+from self1e.processing.prompts import PromptError
 from self1e.segment import files as pipeline
 from self1e.segment.files import AHEAD, ProcessError, segment_in_processes
+from self1e.segment.passes import NumbersError
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
 
@@ -200,6 +203,22 @@ def test_a_killed_process_costs_one_picture(
     for done in outcomes:
         if done.error is None:
             assert done.value == area(done.index, segmenter.segment(done.source, PROMPT))
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_prompt_that_is_too_long_costs_one_picture(segmenter: Segmenter, pictures: list[Path], batch: int) -> None:
+    asked = [(pictures[0], PROMPT), (pictures[1], "a ball " * 5000), (pictures[2], PROMPT), (pictures[3], [PROMPT])]
+    fine, too_long, broken, several = segmenter.segment_files(asked, None, batch=batch)
+    assert isinstance(too_long.error, PromptError) and "too long" in str(too_long.error) and too_long.value is None
+    assert isinstance(broken.error, ImageError) and fine.value.prompt == PROMPT == several.value[0].prompt
+
+
+def test_numbers_that_overflow_cost_one_picture(tiny_model_folder: Path, pictures: list[Path]) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder)
+    with torch.no_grad():
+        segmenter.model.model.language_model.norm.weight.fill_(3e38)  # which is finite
+    for done in segmenter.segment_files(pictures[:2], PROMPT, batch=2):
+        assert isinstance(done.error, NumbersError) and "overflow in torch.float32" in str(done.error)
 
 
 def test_what_processes_warn_of(segmenter: Segmenter, tiny_model_folder: Path, tmp_path: Path) -> None:

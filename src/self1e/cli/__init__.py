@@ -23,7 +23,6 @@ from typer.core import TyperGroup
 
 from self1e.cli import chat, convert, data, doctor, evaluate, export, info, merge, segment, serve, train
 from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
-from self1e.data.forms.needs import MissingPackage
 from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
 
@@ -163,7 +162,7 @@ def _report(error: Exception) -> int:
         path = context.command_path if context else "self1e"
         if message := error.format_message():
             complain(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help")
-    elif isinstance(error, (CliError, MissingPackage, ValueError, OSError)):
+    elif isinstance(error, (CliError, ValueError, OSError)):
         complain(str(error) or type(error).__name__)
     elif isinstance(error, MemoryError) or any(each in str(error).lower() for each in NO_MEMORY):
         complain("there is not enough memory: try fewer --max-tiles, --dtype bfloat16, another --device or model")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from self1e.cli.terminal import CliError
-from self1e.data.forms.needs import package
 from self1e.files import as_listed, text_of
 from self1e.processing.sources import Row
 
@@ -78,6 +77,8 @@ def _of_json(file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
 
 def _of_parquet(file: Path) -> Iterator[tuple[int, Any, list[Any]]]:
     """Rows count from 0. Of pictures only the places are read."""
+    from self1e.data.forms.needs import package
+
     package("pyarrow", extra="parquet", what=str(file))
     from pyarrow.parquet import ParquetFile
 

@@ -111,7 +111,7 @@ class Plan:
 
     def stamps(self, picture: Picture) -> dict[Path, Stamp | None]:
         """Of its files; None for those that are spared."""
-        return {file: None if file in self.spared else stamp_of(file) or [] for file in self.files(picture)}
+        return {file: None if file in self.spared else stamp_of(file, link=True) or [] for file in self.files(picture)}
 
     @property
     def whole_files(self) -> list[Path]:
@@ -119,11 +119,13 @@ class Plan:
         return [] if self.out is None else [self.out / file for form in self.forms for file in form.whole]
 
     def _files(self, form: Form, picture: Picture) -> list[Path]:
-        """One for each result, or one for the picture, or none."""
-        if self.out is None or not form.file:
+        """One for each result, or those of the picture, or none."""
+        if self.out is None:
             return []
-        slugs = [self.slugs[prompt] for prompt in picture.prompts] if form.suffix else [""]
-        return [form.path(self.out, picture.stem, slug) for slug in slugs]
+        if form.suffix:
+            return [form.path(self.out, picture.stem, self.slugs[prompt]) for prompt in picture.prompts]
+        writer = self.writers[form.name]
+        return [file for file in writer.files(picture.stem, picture.file) if not writer.is_there(file, picture.file)]
 
     @cached_property
     def columns(self) -> list[str]:
@@ -160,9 +162,9 @@ class Plan:
         whole = {}
         marked = self._marked(picture, results, parts)
         for name, writer in self.writers.items():
-            for file in self._files(writer.form, picture):
-                if file not in self.spared:
-                    writer.write(file, marked)
+            file = writer.form.path(writer.folder, picture.stem)
+            if writer.form.file and file not in self.spared:
+                writer.write(file, marked)
             whole[name] = writer.kept(marked)
         return whole
 
@@ -196,8 +198,9 @@ class Plan:
         )
 
     def _rows(self, picture: Picture, results: list[Segmentation]) -> Iterator[tuple[str, ...]]:
+        of_forms = [(form, self._files(form, picture)) for form in self.forms]
         for number, result in enumerate(results):
-            per_form = [files[number % len(files)] for form in self.forms if (files := self._files(form, picture))]
+            per_form = [files[number if form.suffix else 0] for form, files in of_forms if files]
             yield (
                 in_a_cell(picture.name),
                 in_a_cell(result.prompt),

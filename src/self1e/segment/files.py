@@ -26,10 +26,11 @@ import torch
 
 from self1e.parallel import Lost, ProcessError, Work, in_processes
 from self1e.processing.images import ImageError, ImageSource
+from self1e.processing.prompts import PromptError
 from self1e.segment.devices import choose_device
+from self1e.segment.passes import NumbersError, TiledPicture
 
 if TYPE_CHECKING:
-    from self1e.segment.passes import TiledPicture
     from self1e.segment.segmenter import Segmenter
 
 AHEAD = 4
@@ -59,13 +60,14 @@ class Done(Generic[T]):
         index: Its place among the sources.
         source: The file, as it was given.
         value: What `Segmenter.segment` gives for the prompts, or what `finish` made of that. None after an error.
-        error: Why the file was passed over: it cannot be read, or it was lost with a process.
+        error: Why the file was passed over: it cannot be read, a prompt is longer than the model can read beside it,
+            numbers overflowed, or it was lost with a process.
     """
 
     index: int
     source: ImageSource
     value: T | None = None
-    error: ImageError | ProcessError | None = None
+    error: ImageError | PromptError | NumbersError | ProcessError | None = None
 
 
 def segment_files(
@@ -107,6 +109,8 @@ def _segment_numbered(
     def finished(done: Done[T], about: Any, results: Any) -> Done[T]:
         if done.error is not None:
             return done
+        if isinstance(results, PromptError | NumbersError):
+            return replace(done, error=results)
         return replace(done, value=results if finish is None else finish(about, results))
 
     pool = ThreadPoolExecutor(threads, thread_name_prefix="self1e")
@@ -126,8 +130,7 @@ def _segment_numbered(
                 except ImageError as error:
                     done = replace(done, error=error)
                 group.append((done, about))
-            answers = segmenter.segment(list(requests.values()), **options)
-            results = dict(zip(requests, answers, strict=True))
+            results = _results(segmenter, requests, options)
             finishing += [pool.submit(finished, done, about, results.get(done.index)) for done, about in group]
             while finishing and (len(finishing) > ahead or finishing[0].done()):
                 yield finishing.popleft().result()
@@ -136,6 +139,17 @@ def _segment_numbered(
     finally:
         # What is being written is written to its end; what waits is dropped.
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results(segmenter: Segmenter, requests: dict[int, Any], options: dict[str, Any]) -> dict[int, Any]:
+    """What `Segmenter.segment` gives for each request; an error that is only about one is its result."""
+    try:
+        return dict(zip(requests, segmenter.segment(list(requests.values()), **options), strict=True))
+    except (PromptError, NumbersError) as error:
+        if len(requests) == 1:
+            return dict.fromkeys(requests, error)
+    alone = ({index: request} for index, request in requests.items())
+    return {index: result for one in alone for index, result in _results(segmenter, one, options).items()}
 
 
 def _parts_of(index: int, source: Asked, prompts: str | list[str] | None) -> tuple[ImageSource, str | list[str], Any]:

@@ -155,7 +155,7 @@ class Journal:
             return "free"
         if not run or stamp == [] or not (of_any or run == self.run):
             return "foreign"
-        return "corrected" if stamp not in (None, stamp_of(file)) and is_whole(file) else "ours"
+        return "corrected" if stamp not in (None, stamp_of(file, link=True)) and is_whole(file) else "ours"
 
     def in_order(self, planned: Set[str]) -> list[str]:
         """Names of what is done of these pictures, and of others that are still there."""
@@ -234,7 +234,7 @@ class Journal:
 
     def add_whole(self, files: Iterable[Path], holds: str | None = None) -> None:
         """Writes down that files of all pictures together are written, or are gone; see `digest`."""
-        stamps = self._stamps({file: stamp_of(file) or [] for file in files})
+        stamps = self._stamps({file: stamp_of(file, link=True) or [] for file in files})
         self._add([{"files": stamps} | ({} if holds is None else {"holds": holds})])
 
     def _stamps(self, files: Mapping[Path, Stamp | None]) -> dict[str, Stamp | None]:
@@ -287,10 +287,10 @@ def _entries(path: Path, start: int = 0) -> Iterator[tuple[int, int, Any]]:
             start = end
 
 
-def stamp_of(file: Path) -> Stamp | None:
-    """Size and time of a file; None if there is none."""
+def stamp_of(file: Path, link: bool = False) -> Stamp | None:
+    """Size and time of a file, or of the `link` to it itself; None if there is none."""
     try:
-        status = file.stat()
+        status = file.stat(follow_symlinks=not link)
     except OSError:
         return None
     return [status.st_size, status.st_mtime_ns]
@@ -299,6 +299,8 @@ def stamp_of(file: Path) -> Stamp | None:
 def is_whole(file: Path) -> bool:
     """Whether a file is there and not cut short, as far as its form tells."""
     try:
+        if file.is_symlink():  # to what somebody else made
+            return file.exists()
         if file.suffix == ".json" and file.stat().st_size <= LARGEST_PARSED:
             json.loads(file.read_bytes())
         elif end := ENDS.get(file.suffix):

@@ -85,6 +85,10 @@ class EncodedPicture:
         return "EncodedPicture({}x{} pixels, {}x{} tiles)".format(*self.image.size, *self.grid)
 
 
+class NumbersError(ValueError):
+    """Numbers overflowed on the way to a result. The message says what to do."""
+
+
 @dataclass(frozen=True)
 class Reply:
     """What the model wrote.
@@ -126,7 +130,7 @@ def mask_pass(
 
     Raises:
         ModelError: If the weights are not finite.
-        ValueError: If numbers overflowed on the way.
+        NumbersError: If numbers overflowed on the way.
     """
     network = fast.network
     prefix = fast.prefix(rows)
@@ -166,7 +170,8 @@ def write_answer(
 
     Raises:
         ModelError: If the weights are not finite.
-        ValueError: If the conversation is longer than the model can read, or numbers overflowed on the way.
+        PromptError: If the conversation is longer than the model can read.
+        NumbersError: If numbers overflowed on the way.
     """
     model, tokenizer = fast.network, processor.tokenizer
     special = special_ids(tokenizer)
@@ -245,12 +250,12 @@ class _NumbersOnly(LogitsProcessor):
         return scores.nan_to_num(0.0, 0.0, -math.inf)
 
 
-def _not_finite(network: SELF1EForSegmentation) -> ValueError:
+def _not_finite(network: SELF1EForSegmentation) -> NumbersError:
     """Why results are not finite. Raises ModelError if that is by the weights."""
     plain = ((name, weight.data) for name, weight in network.named_parameters() if weight.is_floating_point())
     refuse_not_finite(not_finite((name, weight) for name, weight in plain if type(weight) is Tensor), "the model")
     instead = "" if network.dtype == torch.float32 else ": load it with dtype='float32'"
-    return ValueError(f"the model's numbers overflow in {network.dtype}{instead}")
+    return NumbersError(f"the model's numbers overflow in {network.dtype}{instead}")
 
 
 def up_to_last_seg(conversation: EncodedConversation, seg_token_id: int) -> EncodedConversation:

@@ -402,7 +402,8 @@ class Segmenter:
             options: See `segment`.
 
         Yields:
-            A `Done` for each source, in their order. A picture that cannot be read has its error there.
+            A `Done` for each source, in their order. A picture that cannot be read, or whose prompts cannot be, has its
+            error there.
 
         Raises:
             ValueError: If a number is less than 1, or as in `segment`.

@@ -11,7 +11,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from self1e.data.forms.needs import package
 from self1e.files import expand_user
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ class Form:
             MissingPackage: When it `needs` something that is not installed.
         """
         if self.needs:
+            from self1e.data.forms.needs import package  # with numpy, which the command line does not wait for
+
             package(self.needs, extra=self.name)
 
     def writer(self, folder: Path, labels: Sequence[str], tolerance: float = 0.0) -> Writer:

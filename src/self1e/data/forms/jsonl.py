@@ -19,6 +19,8 @@ from self1e.segment.results import Segmentation
 class Writer(marked.Writer):
     """The masks of a line are those of all its things, which are meant together; none say that there is none."""
 
+    names_pictures = True
+
     def kept(self, marked: Marked) -> Any:
         masks: dict[str, list[Any]] = {}
         for thing in marked.things:

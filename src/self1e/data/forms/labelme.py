@@ -32,6 +32,8 @@ VERSION = "6.3.1"
 class Writer(marked.Writer):
     """A shape for each part of a thing; parts of one thing share a `group_id`. A score is a key of its own."""
 
+    names_pictures = True
+
     def write(self, file: Path, marked: Marked) -> None:
         height, width = marked.height_and_width()
         shapes = [

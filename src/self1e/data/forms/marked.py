@@ -224,7 +224,12 @@ class Writer:
 
     Pictures may be written in any order, in threads and in other processes, to which it goes by pickle: it changes
     nothing of itself. What a file of the whole set needs of a picture is what `kept` returns, ready for JSON.
+
+    Attributes:
+        names_pictures: Whether readers find pictures through it, so that one without a file gets one: `picture_file`.
     """
+
+    names_pictures = False
 
     def __init__(self, form: Form, folder: Path, labels: Sequence[str], tolerance: float = 0.0) -> None:
         """Writes nothing yet.
@@ -241,13 +246,18 @@ class Writer:
         self.tolerance = tolerance
         self.numbers = {label: number for number, label in enumerate(self.labels)}
 
-    def files(self, stem: str, image: Path) -> list[Path]:
+    def files(self, stem: str, image: Path | None) -> list[Path]:
         """What `write` makes of a picture, in place of what is there.
+
+        Args:
+            stem: What its files are called.
+            image: Its own file, if it has one.
 
         Raises:
             OSError: When something is there that it does not replace.
         """
-        return [self.form.path(self.folder, stem)] if self.form.file else []
+        pictures = [self._place(stem)] if image is None and self.names_pictures else []
+        return [*([self.form.path(self.folder, stem)] if self.form.file else []), *pictures]
 
     def picture_file(self, marked: Marked) -> Path:
         """The file of a picture. One that has none (it came from an address, say) is written into the folder `images`.
@@ -257,14 +267,17 @@ class Writer:
         """
         if marked.image is not None:
             return marked.image
-        place = self.folder / "images" / f"{marked.stem}.png"
+        place = self._place(marked.stem)
         place.parent.mkdir(parents=True, exist_ok=True)
         assert marked.picture is not None  # or it has a file
         with write_atomically(place, overwrite=True) as out:
             marked.picture.save(out, "PNG")
         return place
 
-    def is_there(self, file: Path, image: Path) -> bool:
+    def _place(self, stem: str) -> Path:
+        return self.folder / "images" / f"{stem}.png"
+
+    def is_there(self, file: Path, image: Path | None) -> bool:
         """Whether one of these files is as it is to be, and stays."""
         return False
 

@@ -31,6 +31,8 @@ from self1e.segment.contours import mask_to_polygons
 class Writer(marked.Writer):
     """A line for each part of a thing, as no line can say that another one belongs to it."""
 
+    names_pictures = True
+
     def write(self, file: Path, marked: Marked) -> None:
         size = np.array(marked.height_and_width()[::-1])
         lines = []
@@ -45,25 +47,24 @@ class Writer(marked.Writer):
         if marked.image is not None:
             self._place_picture(marked.stem, image)
 
-    def files(self, stem: str, image: Path) -> list[Path]:
+    def files(self, stem: str, image: Path | None) -> list[Path]:
         """See `marked.Writer`: the labels, and a link to the picture.
 
         Raises:
             FileExistsError: When another picture is in its place.
         """
-        place = self._place(f"{stem}{image.suffix}")
+        if image is None:
+            return super().files(stem, image)
+        place = self.folder / "images" / f"{stem}{image.suffix}"
         if place.exists() and not place.is_symlink() and not self.is_there(place, image):
             raise FileExistsError(f"{place} is there already, and is another picture than {image}: write elsewhere")
         return [*super().files(stem, image), place]
 
-    def is_there(self, file: Path, image: Path) -> bool:
+    def is_there(self, file: Path, image: Path | None) -> bool:
         """See `marked.Writer`: the picture itself, or a copy."""
-        if file.is_symlink() or not file.exists() or not image.exists():
+        if image is None or file.is_symlink() or not file.exists() or not image.exists():
             return False
         return file.samefile(image) or filecmp.cmp(file, image, shallow=False)
-
-    def _place(self, name: str) -> Path:
-        return self.folder / "images" / name
 
     def finish(self, kept: Iterable[Any], info: dict[str, str]) -> None:
         tree = {
