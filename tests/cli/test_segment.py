@@ -485,6 +485,25 @@ def dies(*_: object, **loading: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_told_of_a_picture_is_told_once(segment: Segment, tmp_path: Path, processes: int) -> None:
+    for number in range(3):
+        Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(tmp_path / f"{number}.png")
+    outcome = segment(*(f"{number}.png" for number in range(3)), "-p", "a dog", "--processes", processes)
+    assert sorted(outcome.err.splitlines()) == [
+        f"note: {number}.png holds uint16 values from 4095 to 4095, and is read as 0 (black) to 4095 (white): scale it "
+        "yourself if that is not what they mean"
+        for number in range(3)
+    ]
+
+
+def test_a_prompt_that_is_too_long_does_not_end_the_run(segment: Segment, picture: Path) -> None:
+    Path("list.csv").write_text(f"image,prompt\n{picture},a dog\n{save_picture(Path('b.png'))},{'dog ' * 5000}\n")
+    outcome = segment("list.csv", "-f", "coco", "-o", "out")
+    assert outcome.code == 2 and "too long" in outcome.err and "1 failed, see out/failed.csv" in outcome.out
+    assert len(json.loads(Path("out/coco.json").read_text())["images"]) == 1
+
+
 def test_processes_that_die(segment: Segment, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_picture(picture.parent / "another.png")
     monkeypatch.setattr("self1e.cli.segment.load_on_device", dies)
