@@ -11,7 +11,7 @@ from http.client import HTTPException
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from self1e.version import __version__
@@ -174,7 +174,7 @@ def _in_ascii(url: str) -> str:
     """
     parts = urlsplit(url)
     host = parts.netloc.encode("idna").decode("ascii")
-    return quote(parts._replace(netloc=host).geturl(), safe=string.punctuation)
+    return quote(urlunsplit((parts.scheme, host, *parts[2:])), safe=string.punctuation)
 
 
 def _check(url: str) -> None:
