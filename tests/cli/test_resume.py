@@ -501,26 +501,40 @@ def test_runs_side_by_side_share_what_is_written_of_all_pictures(tiny_model_fold
     """Two processes, each with every other picture, that write files of all pictures at the same time."""
     for number in range(12):
         save_picture(tmp_path / "photos" / f"{number % 2}-{number}.png", number)
-    command = [sys.executable, "-c", SLOW_WRITER, "segment", "-p", "a dog", "--format", FORMATS, "--device", "cpu"]
+    command = [sys.executable, "-c", IN_TURN, "segment", "-p", "a dog", "--format", FORMATS, "--device", "cpu"]
     command += ["--model", str(tiny_model_folder), "--out"]
     parts = [["out", "photos/0-*.png"], ["out", "photos/1-*.png"]]
     running = [subprocess.Popen([*command, *part], cwd=tmp_path, stderr=subprocess.PIPE) for part in parts]
-    assert {process.wait() for process in running} <= {0, 1}, [process.communicate() for process in running]
+    assert [process.communicate()[1] for process in running] == [b"", b""]
+    assert {process.returncode for process in running} <= {0, 1}
     assert subprocess.run([*command, "whole", "photos"], cwd=tmp_path).returncode in (0, 1)
     assert contents(str(tmp_path / "out")) == contents(str(tmp_path / "whole"))
 
 
-SLOW_WRITER = """
+IN_TURN = """
 import sys, time
+from pathlib import Path
 from self1e.cli import run
-from self1e.cli.segment_report import Report
 from self1e.segment.journal import Journal
 
-def slow(self, *arguments):
-    time.sleep(1.5)  # both have read what is done; without the lock, the last one would write less
-    return add_whole(self, *arguments)
+digest, add_done = Journal.digest, Journal.add_done
 
-add_whole, Journal.add_whole = Journal.add_whole, slow
+def first(self, names):  # has read what is done, and lets the other one do its pictures; the lock lets it do no more
+    Path("has-read").touch()
+    ends = time.monotonic() + 3
+    while time.monotonic() < ends and b'"holds"' not in Path("out/done.jsonl").read_bytes():
+        time.sleep(0.02)
+    return digest(self, names)
+
+def second(self, *arguments):
+    while not Path("has-read").exists():
+        time.sleep(0.02)
+    add_done(self, *arguments)
+
+if sys.argv[-1].startswith("photos/0"):
+    Journal.digest = first
+else:
+    Journal.add_done = second
 sys.exit(run(sys.argv[1:]))
 """
 
