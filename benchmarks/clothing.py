@@ -225,7 +225,7 @@ def train_rival(
 
 def rival_masks(model: SegformerForSemanticSegmentation, classes: tuple[str, ...]) -> Masks:
     """Of each garment that is asked for, and of one of a pair, the pixels of its class."""
-    numbers = {spoken_name(name)[0]: number for number, name in enumerate(classes)}
+    numbers = {spoken_name(name): number for number, name in enumerate(classes)}
     numbers |= {
         prompt: numbers[f"the {name}"]
         for name in WORN_IN_PAIRS

@@ -274,6 +274,7 @@ def test_answers_in_words_are_generated_ones(cli: Cli, tiny_model_folder: Path, 
     assert (file.parent / "worst" / "0-0-picture.png").is_file()
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     for number in range(3):
         save_picture(tmp_path / f"{number}.png", number)

@@ -539,7 +539,7 @@ sys.exit(run(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_after_kill_9(processes: int, tiny_model_folder: Path, tmp_path: Path) -> None:
     """The real model in a real process, ended at once in the middle of its work."""
     photos = tmp_path / "photos"

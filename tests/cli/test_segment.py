@@ -485,7 +485,7 @@ def dies(*_: object, **loading: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_is_told_of_a_picture_is_told_once(segment: Segment, tmp_path: Path, processes: int) -> None:
     for number in range(3):
         Image.fromarray(np.full((40, 60), 4095, np.uint16)).save(tmp_path / f"{number}.png")

@@ -18,7 +18,7 @@ from self1e.model.stem import (
     on_grid,
 )
 from self1e.photos.build import stem_weights
-from self1e.processing import images
+from self1e.processing import tiles
 from self1e.segment.quantise import quantize
 
 SIZE, PATCH = 64, 8
@@ -114,4 +114,4 @@ def test_unknown_stems_are_refused() -> None:
 
 
 def test_pixels_are_normalised_as_they_are_read() -> None:
-    assert (IMAGENET_MEAN, IMAGENET_STD) == (images.IMAGENET_MEAN, images.IMAGENET_STD)
+    assert (IMAGENET_MEAN, IMAGENET_STD) == (tiles.IMAGENET_MEAN, tiles.IMAGENET_STD)

@@ -29,7 +29,10 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path) -> 
     return run(tmp_path_factory.mktemp("alone"), ONE, 1, tiny_model_folder)
 
 
-@pytest.mark.parametrize(("command", "engine"), [(TWO_DDP, {}), (TWO_FSDP, FSDP)], ids=["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    ("command", "engine"),
+    [pytest.param(TWO_DDP, {}, id="ddp"), pytest.param(TWO_FSDP, FSDP, id="fsdp", marks=pytest.mark.slow)],
+)
 def test_two_processes_do_what_one_does(
     tmp_path: Path, tiny_model_folder: Path, alone: Path, command: list[str], engine: dict[str, str]
 ) -> None:

@@ -26,6 +26,7 @@ EXTRAS = {
     "quantize": "--quantize on CUDA",
     "serve": "self1e serve, and self1e.client",
     "forms": "reading LabelMe, YOLO and CVAT, and to_supervision()",
+    "parquet": "tables of pictures and of results",
     "dev": "work on self1e itself",
 }
 """What each extra of this package is for."""
