@@ -326,7 +326,9 @@ def test_a_file_of_all_pictures_that_is_corrected_during_a_run_is_left_alone(
     coco, begin = Path("out/coco.json"), Journal.begin
     monkeypatch.setattr(Journal, "begin", lambda self: (coco.write_text('{"corrected": true}'), begin(self)))
     grey(photos / "a.png", 41)
-    assert "out/coco.json was changed by someone else, and is left as it is" in run().err
+    outcome = run()
+    assert outcome.code == 2  # not all that was asked for is there
+    assert "out/coco.json was changed by someone else, and is left as it is" in outcome.err
     assert json.loads(coco.read_text()) == {"corrected": True}
 
 

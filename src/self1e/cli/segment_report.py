@@ -49,7 +49,7 @@ class Report:
         self._planned = {*before, *(picture.name for picture in plan.pictures)}
         self.failures = self.results = self.found = 0
         self.model_name = ""
-        self._headed = False
+        self._headed = self._refused = False
         if journal is None:
             return
         for name in before:
@@ -131,7 +131,9 @@ class Report:
         theirs = [file for file in files if self.journal.state(file, of_any) not in ("free", "ours")]
         for file in theirs:
             complain(f"{file} was changed by someone else, and is left as it is: give --overwrite to replace it")
-        if not theirs:
+        if theirs:
+            self._refused = True
+        else:
             self.journal.add_plan(files)
         return not theirs
 
@@ -140,7 +142,7 @@ class Report:
         if self.results and self.plan.out is not None:
             failed = f"; {self.failures} failed, see {self.plan.out / FAILED_NAME}" if self.failures else ""
             show(f"{self.found} of {self.results} found by {self.model_name}{failed}")
-        if self.failures:
+        if self.failures or self._refused:
             return 2
         return 0 if self.found else 1
 
