@@ -94,7 +94,7 @@ def in_processes(
             where pickle cannot take it.
     """
     processes = min(processes, len(items))
-    todo = _chunks(list(enumerate(items)), processes, at_a_time, multiple)  # a heap: what is left behind is next
+    todo = chunks(list(enumerate(items)), processes, at_a_time, multiple)  # a heap: what is left behind is next
     farthest = 2 * processes * max(multiple, at_a_time)  # results that wait for an earlier one must not pile up
     next_index = deaths = 0
     done: dict[int, Result | Lost] = {}
@@ -147,16 +147,17 @@ def in_processes(
         _stop(workers.values())
 
 
-def _chunks(
+def chunks(
     items: list[tuple[int, Item]], processes: int, at_a_time: int, multiple: int
 ) -> list[list[tuple[int, Item]]]:
-    chunks, start = [], 0
+    """Items as they are given out, in order; see `in_processes`."""
+    found, start = [], 0
     while start < len(items):
         count = min(at_a_time, (len(items) - start) // (2 * processes))
         end = start + max(1, count // multiple) * multiple
-        chunks.append(items[start:end])
+        found.append(items[start:end])
         start = end
-    return chunks
+    return found
 
 
 def _start(workers: dict[Connection, _Worker[Item]], number: int, begin: Callable[[int], Work[Item, Result]]) -> None:
@@ -221,18 +222,18 @@ def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Resul
             for result in work(iter(pipe.recv())):
                 send(result)
     except Exception as error:  # whatever it is, the parent raises it
-        message = _portable(error)
-        message.add_note("".join(traceback.format_exception(error)))
         with suppress(OSError):  # the parent has closed the pipe, or is gone: that was the error
-            send(message)
+            send(portable(error))
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending as it is
 
 
-def _portable(error: Exception) -> Exception:
-    """The error, or one of the same words where pickle cannot carry it to another process."""
+def portable(error: Exception) -> Exception:
+    """The error, or one of the same words where pickle cannot carry it to another process; its traceback is a note."""
     try:
         pickle.loads(pickle.dumps(error))
+        message = error
     except Exception:  # an error may refuse in any way
-        return ProcessError(f"{type(error).__name__}: {error}")
-    return error
+        message = ProcessError(f"{type(error).__name__}: {error}")
+    message.add_note("".join(traceback.format_exception(error)))
+    return message

@@ -27,6 +27,7 @@ EXTRAS = {
     "serve": "self1e serve, and self1e.client",
     "forms": "reading LabelMe, YOLO and CVAT, and to_supervision()",
     "parquet": "tables of pictures and of results",
+    "ray": "self1e segment --ray",
     "dev": "work on self1e itself",
 }
 """What each extra of this package is for."""

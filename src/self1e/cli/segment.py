@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator
-from contextlib import closing
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -26,7 +26,8 @@ from self1e.cli.options import (
 from self1e.cli.output import make_folder
 from self1e.cli.segment_plan import Kept, Plan, Wanted
 from self1e.cli.segment_report import Report
-from self1e.cli.segment_resume import going_on, identity
+from self1e.cli.segment_resume import going_on, identity, model_here
+from self1e.cli.segment_server import connected, model_of, outcomes_of_server
 from self1e.cli.terminal import CliError, above, progress_bar
 from self1e.data.forms import FORMS, WRITTEN
 from self1e.segment.journal import Journal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from self1e.segment.files import Done
+    from self1e.segment.segmenter import Segmenter
 
 NAME = "segment"
 EXAMPLES = """[dim]Examples:[/]
@@ -51,6 +53,8 @@ EXAMPLES = """[dim]Examples:[/]
   self1e segment street.jpg -p 'the red car' --model OWNER/NAME
 
   self1e segment photos/ -p 'the dog' --format coco --processes 2
+
+  self1e segment photos/ -p 'the dog' --format parquet --ray auto
 
   self1e segment photos/ -p boats --instances --format yolo,labelme
 
@@ -137,13 +141,32 @@ def command(
         int, typer.Option(min=1, metavar="N", help="Pictures in one forward pass: a GPU is used better by several.")
     ] = 1,
     processes: Annotated[
-        int,
+        int | None,
         typer.Option(
             min=1,
             metavar="N",
-            help="Processes to share the pictures: each has a model, and a GPU where there are some.",
+            show_default=False,
+            help="Processes to share the pictures: each has a model, and a GPU where there are some. 1 by default; "
+            "with --ray one for each GPU, or for each machine.",
         ),
-    ] = 1,
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            show_default=False,
+            help="Share the pictures among the machines of a Ray cluster: auto where this is one of them, or "
+            "HOST:PORT. docs/big-jobs.md says what they need.",
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="Have `self1e serve` on another machine segment them, with its model; a key goes into SELF1E_API_KEY.",
+        ),
+    ] = None,
 ) -> int:
     """Segment pictures by text.
 
@@ -151,11 +174,16 @@ def command(
 
     The same command goes on where an earlier one was ended, with what is new, and with what failed (failed.csv).
     """
+    client = None
+    if server is not None:
+        if model != DEFAULT_MODEL or loading != LoadOptions() or processes is not None or ray is not None:
+            raise CliError("--server has a model of its own: leave out --model, --ray, --processes and how to load it")
+        client = connected(server)
     wanted = Wanted(check_prompts(prompts or []), check_formats(formats), instances, tolerance, template.value)
     plan = make_plan(images, wanted, out, recursive, allow_urls)
     journal, before = None, list[str]()
     if plan.out is not None:
-        settings = identity(plan, model, loading)
+        settings = identity(plan, model_here(model, loading) if client is None else {"server": model_of(client)})
         make_folder(plan.out)
         journal = Journal(plan.out, settings, anew=overwrite)
         plan, before = going_on(plan, journal, overwrite)
@@ -168,7 +196,11 @@ def command(
     try:
         with progress_bar() as progress:
             task = progress.add_task("segmenting", total=len(plan.pictures))
-            with closing(outcomes(plan, model, loading, options, processes, progress, journal)) as all_done:
+            if client is None:
+                outcome = outcomes(plan, model, loading, options, processes, ray, progress, journal)
+            else:
+                outcome = outcomes_of_server(plan, client)
+            with closing(outcome) as all_done:
                 for done in all_done:
                     with above(progress):
                         report.add(done)
@@ -212,7 +244,8 @@ def outcomes(
     model: str,
     loading: LoadOptions,
     settings: dict[str, Any],
-    processes: int,
+    processes: int | None,
+    ray: str | None,
     progress: Progress,
     journal: Journal | None,
 ) -> Generator[Done[Kept], None, None]:
@@ -223,12 +256,13 @@ def outcomes(
         model: Its name.
         loading: How to load it.
         settings: Of `Segmenter.segment_files`.
-        processes: How many processes share the pictures.
+        processes: How many processes share the pictures; None if nobody says.
+        ray: Address of the cluster that they are on, if they are on one.
         progress: Is taken off the terminal while the model loads.
         journal: Is told when files are going to be written.
 
     Raises:
-        CliError: When processes die.
+        CliError: When processes die, or a cluster cannot be used.
     """
     with no_garbage_collection():
         from self1e.processing.images import ImageError, load_image
@@ -250,22 +284,29 @@ def outcomes(
             return
         # An address is read like an open file.
         rest: list[Any] = [(picture.source, list(picture.prompts), picture) for picture in pictures]
-        several = min(processes, len(rest)) > 1
-        if not several:
+        settings = {**settings, "finish": plan.common.keep}
+        alone = ray is None and min(processes or 1, len(rest)) == 1
+        if alone:
             with above(progress):
                 segmenter = load_segmenter(model, loading)
-    if several:
-        load = partial(load_on_device, model, loading)
-        work = segment_in_processes(
-            load, rest, None, processes=processes, device=str(loading.device), finish=plan.common.keep, **settings
-        )
-    else:
-        work = segmenter.segment_files(rest, None, finish=plan.common.keep, **settings)
-    if journal is not None:
-        journal.begin()
-    try:
-        with closing(work):
-            for done in work:
+    with ExitStack() as stack:
+        if alone:
+            work = segmenter.segment_files(rest, None, **settings)
+        elif ray is None:
+            load: Callable[..., Segmenter] = partial(load_on_device, model, loading)
+            settings |= {"processes": processes, "device": str(loading.device)}
+            work = segment_in_processes(load, rest, None, **settings)
+        else:
+            from self1e.cli.segment_ray import on_cluster
+            from self1e.segment.on_ray import segment_on_ray
+
+            load = stack.enter_context(on_cluster(ray, plan, pictures, model, loading))
+            settings |= {"processes": processes, "device": str(loading.device)}
+            work = segment_on_ray(load, rest, None, **settings)
+        if journal is not None:
+            journal.begin()
+        try:
+            for done in stack.enter_context(closing(work)):
                 yield replace(done, index=unread + done.index)
-    except ProcessError as error:
-        raise CliError(str(error)) from None
+        except ProcessError as error:
+            raise CliError(str(error)) from None

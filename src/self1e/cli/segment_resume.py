@@ -16,8 +16,19 @@ from self1e.segment.options import LoadOptions
 from self1e.version import __version__
 
 
-def identity(plan: Plan, model: str, loading: LoadOptions) -> dict[str, Any]:
-    """All that results depend on but the pictures, and what a list asks of each.
+def identity(plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
+    """All that results depend on but the pictures, and what a list asks of each; `model`: see `model_here`."""
+    return {
+        "version": __version__,
+        "folder": str(plan.folder),
+        **asdict(plan.wanted),
+        "prompts": sorted(plan.wanted.prompts),
+        **model,
+    }
+
+
+def model_here(model: str, loading: LoadOptions) -> dict[str, Any]:
+    """What results depend on of a model, and how it is loaded.
 
     Raises:
         ModelError: When there is no such model.
@@ -32,10 +43,6 @@ def identity(plan: Plan, model: str, loading: LoadOptions) -> dict[str, Any]:
         for file in sorted(file for pattern in PATTERNS for file in part.folder.glob(pattern))
     ]
     return {
-        "version": __version__,
-        "folder": str(plan.folder),
-        **asdict(plan.wanted),
-        "prompts": sorted(plan.wanted.prompts),
         "model": model,
         "files": [[str(file), stamp_of(file)] for file in files],
         **{name: str(getattr(loading, name)) for name in ("dtype", "revision", "subfolder", "max_tiles", "quantize")},

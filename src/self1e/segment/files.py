@@ -22,15 +22,14 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import torch
-
 from self1e.parallel import Lost, ProcessError, Work, in_processes
 from self1e.processing.images import ImageError, ImageSource
 from self1e.processing.prompts import PromptError
-from self1e.segment.devices import choose_device
 from self1e.segment.passes import NumbersError, TiledPicture
 
 if TYPE_CHECKING:
+    import torch
+
     from self1e.segment.segmenter import Segmenter
 
 AHEAD = 4
@@ -81,11 +80,12 @@ def segment_files(
     **options: Any,
 ) -> Generator[Done[T], None, None]:
     """Segments pictures one after the other; see `Segmenter.segment_files`."""
-    _check(sources, batch=batch, threads=threads)
+    check_arguments(sources, batch=batch, threads=threads)
     return _segment_numbered(segmenter, enumerate(sources), prompts, finish, batch, threads, options)
 
 
-def _check(sources: object, **numbers: object) -> None:
+def check_arguments(sources: object, **numbers: object) -> None:
+    """Raises ValueError if sources are one text, or a number is less than 1."""
     if isinstance(sources, str | bytes):
         raise ValueError(f"sources are a list of pictures, not one: give [{sources!r}]")
     wrong = [f"{name}={value!r}" for name, value in numbers.items() if not isinstance(value, int) or value < 1]
@@ -202,10 +202,10 @@ def segment_in_processes(
         Exception: Whatever `load`, `Segmenter.segment` or `finish` raised, with the traceback as a note; as a
             `ProcessError` of the same words where pickle cannot take it.
     """
-    _check(sources, processes=processes, batch=batch)
+    check_arguments(sources, processes=processes, batch=batch)
     pictures = list(sources)
     processes = min(processes, len(pictures))
-    begin = partial(_begin, processes, device, load, prompts, finish, batch, options)
+    begin = partial(begin_work, processes, device, load, prompts, finish, batch, options)
     return _answered(pictures, in_processes(begin, pictures, processes, at_a_time=CHUNK, multiple=batch))
 
 
@@ -218,7 +218,7 @@ def _answered(pictures: list[Asked], results: Iterator[Done[T] | Lost]) -> Gener
             yield result
 
 
-def _begin(
+def begin_work(
     processes: int,
     device: str,
     load: Callable[..., Segmenter],
@@ -235,6 +235,10 @@ def _begin(
 
 def share_of_machine(number: int, processes: int, device: str) -> torch.device:
     """The part of the machine that is for one of several processes."""
+    import torch
+
+    from self1e.segment.devices import choose_device
+
     if device in ("auto", "cuda") and torch.cuda.is_available():  # before anything else touches the first GPU
         return torch.device("cuda", number % torch.cuda.device_count())
     chosen = choose_device(device)
