@@ -93,6 +93,9 @@ def command(
         raise CliError(f"serving needs more packages ({error.name} is missing): pip install 'self1e[serve]'") from None
     from self1e.checkpoints.hub import open_checkpoint
 
+    # Threads of the model that spin while they wait take the cores from the server, its clients and whatever else runs,
+    # which then keep these threads waiting: passes took ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keys = Keys(read_keys(api_keys))
     if not keys and not is_loopback(host) and not open_to_all:
         raise CliError(
