@@ -153,7 +153,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def begun(process: subprocess.Popen[str], out: Path, pictures: int) -> None:
     """Comes back when so many pictures are done and the work still goes on."""
-    while not (out / JOURNAL_NAME).exists() or (out / JOURNAL_NAME).read_bytes().count(b"\n") <= pictures:
+    journal = out / JOURNAL_NAME
+    while not journal.exists() or journal.read_bytes().count(b'"stem"') < pictures:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
 
