@@ -18,8 +18,7 @@ from self1e.checkpoints.adapters import merge
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.weights import ModelError
 from self1e.cli import run
-from self1e.cli.segment_plan import Plan, Wanted
-from self1e.cli.segment_resume import identity
+from self1e.cli.segment_resume import model_here
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.processor import SELF1EProcessor
 from self1e.segment.options import LoadOptions
@@ -160,8 +159,7 @@ def test_adapters_take_no_other_model_of_the_name_of_their_base(
     assert run(["info", str(tmp_path / "adapter")]) == 0
     assert open_checkpoint(tmp_path / "adapter").sha256() in capsys.readouterr().out
 
-    plan = Plan(Wanted([], [], False, 0.0, "auto"), tmp_path, [], [], tmp_path)
-    files = [Path(file) for file, _ in identity(plan, str(tmp_path / "adapter"), LoadOptions())["files"]]
+    files = [Path(file) for file, _ in model_here(str(tmp_path / "adapter"), LoadOptions())["files"]]
     assert {tmp_path / "adapter" / "trained.safetensors", tmp_path / "base" / "config.json"} < {*files}
 
     spoil(tmp_path / "base", 0.5)
