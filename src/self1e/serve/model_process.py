@@ -227,6 +227,8 @@ class ModelProcess:
 
     def _picture(self, asked: Asked) -> EncodedPicture | None:
         """The picture of a job, encoded. None if that fails or nobody waits for it, which the server is told."""
+        # Whatever becomes of the job: what nobody takes from there would stay in memory.
+        reading = self.reading.pop(asked.job.picture.key, None)
         if asked.number in self.cancelled:
             self.cancelled.discard(asked.number)
             self.send(Failure(asked.number, "cancelled", "nobody waits for it"))
@@ -235,8 +237,8 @@ class ModelProcess:
         picture = self.known.get(sent.key)
         if picture is not None:
             return picture
-        reading = self.reading.pop(sent.key, None)  # none where it was known when the job came
         try:
+            # None is there if the picture was known when the job came, or another job for it was cancelled.
             tiled = self.segmenter.read(SentFile(sent.content)) if reading is None else reading.result()
             picture = self.segmenter.encode(tiled)
         except Exception as error:  # whatever it is, the other jobs are done
