@@ -105,7 +105,13 @@ def untrained(folder: Path, config: Path = RANDOM) -> Path:
 
 
 def train_ours(
-    data: Path, steps: int | None, output: Path, config: Path = CONFIG, start: Path | None = None
+    data: Path,
+    steps: int | None,
+    output: Path,
+    config: Path = CONFIG,
+    start: Path | None = None,
+    *,
+    pairs: bool = True,
 ) -> tuple[Path, dict[str, Any]]:
     """The model's folder, and what its training took. Goes on with an earlier run; one that is finished is kept.
 
@@ -115,15 +121,17 @@ def train_ours(
         output: Of the run.
         config: The settings.
         start: Folder of the model to start from, instead of theirs.
+        pairs: Whether one of a pair is asked for, too.
     """
     folder = data / "train"
     maps = {name: str(folder / name) for name in ("images", "masks")} | {"classes": str(folder / "classes.txt")}
-    changes: dict[str, Any] = {
-        "output": str(output),
-        "data.parts.clothing.own": [maps | {"absent_classes": ABSENT}],
-        "data.parts.pairs.own": [{"jsonl": str(folder / "pairs.jsonl")}],
-        "validation": None,
-    }
+    garments = [maps | {"absent_classes": ABSENT}]
+    changes: dict[str, Any] = {"output": str(output), "validation": None}
+    if pairs:
+        changes["data.parts.clothing.own"] = garments
+        changes["data.parts.pairs.own"] = [{"jsonl": str(folder / "pairs.jsonl")}]
+    else:
+        changes["data.parts"] = {"clothing": {"rate": 1, "own": garments}}
     if steps is not None:
         changes["optimisation.steps"] = steps
     if start is not None:

@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Makes a model to give away of one that was trained.")
     parser.add_argument("model", type=Path, help="model folder")
     parser.add_argument("--folders", nargs="+", required=True, help="folders of photographs it was trained on")
+    parser.add_argument("--leave-out", nargs="+", default=[], help="nouns that it was not taught (`leave_out`)")
     parser.add_argument("--examples", type=int, default=3000, help="of which the words are looked at")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     options = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
     checkpoint = open_checkpoint(options.model)
     model = load_network(checkpoint, torch.float32)
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
-    taught = taught_tokens(processor, options.folders, options.examples)
+    taught = taught_tokens(processor, options.folders, options.leave_out, options.examples)
     with sentence_encoder() as folder:
         meanings = word_vectors(processor.tokenizer, folder)
     table = model.get_input_embeddings().weight
@@ -51,14 +52,15 @@ def main() -> None:
         table.copy_(settled_vectors(table, meanings, taught))
     model.save_pretrained(options.out)
     processor.save_pretrained(options.out)
-    known = taught_nouns(options.folders)
+    known = taught_nouns(options.folders, options.leave_out)
     known.write(options.out)
     print(f"{options.out}: {int(taught.sum())} of {len(table)} tokens were taught, {len(known)} nouns")
 
 
-def taught_tokens(processor: SELF1EProcessor, folders: list[str], examples: int) -> torch.Tensor:
+def taught_tokens(processor: SELF1EProcessor, folders: list[str], leave_out: list[str], examples: int) -> torch.Tensor:
     """bool[tokens]: those that texts of the training hold."""
-    data = PhotoData(folders=folders, size=32, textual_share=1.0).examples(examples, training=True)
+    settings = PhotoData(folders=folders, leave_out=leave_out, size=32, textual_share=1.0)
+    data = settings.examples(examples, training=True)
     counts: Counter[int] = Counter()
     for index in range(examples):
         for talk in data[index].conversations:
@@ -68,8 +70,8 @@ def taught_tokens(processor: SELF1EProcessor, folders: list[str], examples: int)
     return found
 
 
-def taught_nouns(folders: list[str]) -> TaughtNouns:
-    """The nouns of at least `ENOUGH` photographs."""
+def taught_nouns(folders: list[str], leave_out: list[str]) -> TaughtNouns:
+    """The nouns of at least `ENOUGH` photographs, but for those left out."""
     train = [photo for folder in folders for photo in photographs(Path(folder), ("train",)) if photo.split == "train"]
     counts = Counter(name for photo in train for name in photo.present)
     return TaughtNouns(
@@ -83,7 +85,7 @@ def taught_nouns(folders: list[str]) -> TaughtNouns:
                 )
             )
             for noun in nouns()
-            if counts[noun.name] >= ENOUGH
+            if counts[noun.name] >= ENOUGH and noun.name not in leave_out
         }
     )
 
