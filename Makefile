@@ -16,7 +16,7 @@ DEMO_PROMPT := the cat
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format wheel clean
+.PHONY: help demo test test-slow test-all lint format docs wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ format: $(INSTALLED)  ## Put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(INSTALLED)  ## Build the site into site/, without the network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
+	@echo "Look at site/index.html (its search needs a server: python3 -m http.server -d site)"
+
 # build/ is left over from the last wheel, and files deleted since would be packed again.
 wheel: $(INSTALLED)  ## Build a wheel into dist/
 	rm -rf build
@@ -51,7 +55,7 @@ wheel: $(INSTALLED)  ## Build a wheel into dist/
 	@ls dist/*.whl
 
 clean:  ## Remove what builds, tests and the demo leave behind (not .venv)
-	rm -rf build dist $(DEMO_OUTPUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site $(DEMO_OUTPUT) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again when the dependencies change. An interrupted installation leaves no stamp and is taken up again.
