@@ -60,6 +60,7 @@ for options in "" --optimiser; do
         run benchmarks.training "${model[@]}" --memory ${options:+"$options"}
     done
 done
+run benchmarks.attention --dtype bfloat16 --device "$device"
 run benchmarks.inference --cold-start --device "$device" --passes 10
 run benchmarks.performance
 

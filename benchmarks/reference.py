@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from self1e import SELF1EProcessor
 from self1e.conversation import IGNORED_LABEL, Turn
-from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.model.attention_mask import DualPerception, as_attention_bias
 from self1e.model.batch import Batch, Grid
 from self1e.model.losses import mask_losses
 from self1e.model.network import ImageFeatures, SELF1EForSegmentation, SELF1EOutput
@@ -85,7 +85,7 @@ class Reference:
             compressed, uncompressed = self._image_features(batch.pixel_values.to(self.lm_head.weight.dtype))
             embeddings = self.language_model.get_input_embeddings()(batch.input_ids)
             embeddings = embeddings.masked_scatter(batch.image_tokens[..., None], compressed)
-            visible = dual_perception_mask(
+            rule = DualPerception(
                 batch.attention_mask,
                 batch.image_tokens,
                 batch.seg_tokens,
@@ -94,7 +94,7 @@ class Reference:
             )
             states = self.language_model(
                 inputs_embeds=embeddings,
-                attention_mask=as_attention_bias(visible, embeddings.dtype),
+                attention_mask=as_attention_bias(rule.mask(), embeddings.dtype),
                 position_ids=batch.position_ids,
                 use_cache=False,
             ).last_hidden_state

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.model.attention_mask import DualPerception, as_attention_bias
 
 
 def drawn(picture: str) -> torch.Tensor:
@@ -17,7 +17,7 @@ def mask_of(kinds: str, **options) -> torch.Tensor:
     """The mask of one row of `t`ext, `I`mage, `S`eg and `_` padding tokens."""
     kinds = kinds.replace(" ", "")
     real, image, seg = (torch.tensor([[test(kind) for kind in kinds]]) for test in ("_".__ne__, "I".__eq__, "S".__eq__))
-    return dual_perception_mask(real, image, seg, **options)[0, 0]
+    return DualPerception(real, image, seg, **options).mask()[0, 0]
 
 
 def test_with_seg():
@@ -95,14 +95,14 @@ def test_against_the_rules(image_to_image, image_to_segmentation, packed):
     kinds = torch.randint(0, 5, (6, 12), generator=generator)  # 0 padding, 1 image, 2 [SEG], others text
     kinds[3][kinds[3] == 2] = 3  # a row without [SEG]
     ids = torch.randint(0, 3, (6, 12), generator=generator) if packed else torch.zeros(6, 12, dtype=torch.long)
-    mask = dual_perception_mask(
+    mask = DualPerception(
         kinds != 0,
         kinds == 1,
         kinds == 2,
         image_to_image=image_to_image,
         image_to_segmentation=image_to_segmentation,
         conversation_ids=ids if packed else None,
-    )
+    ).mask()
     for row, query, key in itertools.product(range(6), range(12), range(12)):
         has_seg = 2 in kinds[row].tolist()
         from_kind, to_kind = int(kinds[row, query]), int(kinds[row, key])
@@ -120,3 +120,15 @@ def test_bias():
     bias = as_attention_bias(mask, torch.bfloat16)
     assert torch.equal(bias == 0, mask)
     assert (bias[~mask] == torch.finfo(torch.bfloat16).min).all()
+
+
+def test_blocks_see_the_same():
+    """Behind three tokens of a cache, which everyone sees."""
+    kinds = torch.randint(0, 5, (2, 300), generator=torch.Generator().manual_seed(4))
+    ids = torch.randint(0, 3, (2, 300), generator=torch.Generator().manual_seed(5))
+    rule = DualPerception(kinds != 0, kinds == 1, kinds == 2, conversation_ids=ids)
+    blocks = rule.block_mask(3)
+    assert blocks.shape == (2, 1, 300, 303)
+    row, query, key = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, (2, 300, 303)), indexing="ij"))
+    seen = blocks.mask_mod(row, torch.zeros_like(row), query, key).view(2, 300, 303)
+    assert seen[:, :, :3].all() and torch.equal(seen[:, :, 3:], rule.mask()[:, 0])

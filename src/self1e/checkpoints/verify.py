@@ -21,7 +21,7 @@ from torch import Tensor
 from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import our_names
 from self1e.checkpoints.weights import ModelError, read_json
-from self1e.model.attention_mask import dual_perception_mask
+from self1e.model.attention_mask import DualPerception
 from self1e.model.batch import Batch, Row, build_batch
 from self1e.model.network import LOSS_FIELDS, SELF1EOutput
 
@@ -179,7 +179,7 @@ def _compare_tensors(
     assert features is not None and output.mask_logits is not None and output.last_hidden_state is not None
     ours, theirs = batch.attention_mask, real  # the same tokens, whatever padding is behind them
     if "additive_attention_mask" in tensors:
-        visible = dual_perception_mask(ours, batch.image_tokens, batch.seg_tokens)[:, 0]
+        visible = DualPerception(ours, batch.image_tokens, batch.seg_tokens).mask()[:, 0]
         length = visible.shape[-1]
         recorded = tensors["additive_attention_mask"][:, 0] == 0
         yield _compare("attention_mask", visible[ours].float(), recorded[theirs][:, :length].float())

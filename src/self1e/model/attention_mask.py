@@ -1,22 +1,17 @@
-"""The dual perception pathways: one boolean mask that says which token may look at which (method, section 3)."""
+"""The dual perception pathways: one rule that says which token may look at which (method, section 3).
+
+It is a function of places; SDPA and eager attention take it written out for all of them, FlexAttention as it is.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 
-def dual_perception_mask(
-    attention_mask: Tensor,
-    image_tokens: Tensor,
-    segmentation_tokens: Tensor,
-    *,
-    image_to_image: bool = True,
-    image_to_segmentation: bool = True,
-    conversation_ids: Tensor | None = None,
-    bidirectional: Tensor | None = None,
-) -> Tensor:
-    """Builds the attention mask of every layer of the language model.
+class DualPerception:
+    """The attention mask of every layer of the language model.
 
     A row of `t`ext, `I`mage and `S` ([SEG]) tokens; queries go down, keys to the right; `#` causal, `i` image-to-image,
     `s` image-to-segmentation:
@@ -50,30 +45,67 @@ def dual_perception_mask(
         conversation_ids: int[B, N], 0 for what is shared. None: each row is one conversation.
         bidirectional: bool[B], the rows in which the two pathways are open. Default: those that hold a `[SEG]`.
             Generation is causal, so training rows that rehearse it switch them off here.
-
-    Returns:
-        bool[B, 1, N, N], True where the query (third axis) may attend to the key (fourth axis). Every query sees at
-        least itself, so no softmax is ever taken over nothing.
     """
-    real = attention_mask.bool()
-    image = image_tokens & real
-    segmentation = segmentation_tokens & real
-    if bidirectional is None:
-        bidirectional = segmentation.any(dim=1)
-    length = real.shape[1]
-    image = image & bidirectional[:, None]
 
-    visible = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()[None]
-    if image_to_image:
-        visible = visible | (image[:, :, None] & image[:, None, :])
-    if image_to_segmentation:
-        visible = visible | (image[:, :, None] & segmentation[:, None, :])
-    if conversation_ids is not None:
-        same = conversation_ids[:, :, None] == conversation_ids[:, None, :]
-        visible = visible & (same | (conversation_ids == 0)[:, None, :])
-    visible = visible & real[:, None, :]
-    itself = torch.eye(length, dtype=torch.bool, device=real.device)
-    return (visible | itself)[:, None]
+    def __init__(
+        self,
+        attention_mask: Tensor,
+        image_tokens: Tensor,
+        segmentation_tokens: Tensor,
+        *,
+        image_to_image: bool = True,
+        image_to_segmentation: bool = True,
+        conversation_ids: Tensor | None = None,
+        bidirectional: Tensor | None = None,
+    ) -> None:
+        self.real = attention_mask.bool()
+        self.segmentation = segmentation_tokens & self.real
+        if bidirectional is None:
+            bidirectional = self.segmentation.any(dim=1)
+        self.image = image_tokens & self.real & bidirectional[:, None]
+        self.image_to_image, self.image_to_segmentation = image_to_image, image_to_segmentation
+        self.conversation_ids = conversation_ids
+
+    def visible(self, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        """Whether the token at `query` may attend to the one at `key`.
+
+        Every token sees at least itself, so no softmax is ever taken over nothing.
+
+        Args:
+            row: long, and so are the places `query` and `key`; they are broadcast.
+
+        Returns:
+            bool of the shape that they have together.
+        """
+        allowed = query >= key
+        if self.image_to_image:
+            allowed = allowed | (self.image[row, query] & self.image[row, key])
+        if self.image_to_segmentation:
+            allowed = allowed | (self.image[row, query] & self.segmentation[row, key])
+        if self.conversation_ids is not None:
+            asked = self.conversation_ids[row, key]
+            allowed = allowed & ((asked == 0) | (asked == self.conversation_ids[row, query]))
+        return (allowed & self.real[row, key]) | (query == key)
+
+    def mask(self) -> Tensor:
+        """bool[B, 1, N, N], True where the query (third axis) may attend to the key (fourth axis)."""
+        rows, length = self.real.shape
+        row = torch.arange(rows, device=self.real.device)
+        places = torch.arange(length, device=self.real.device)
+        return self.visible(row[:, None, None], places[:, None], places[None, :])[:, None]
+
+    def block_mask(self, before: int = 0) -> BlockMask:
+        """For FlexAttention, which leaves out the blocks of tokens that do not see each other.
+
+        Args:
+            before: Tokens that stand before each row, in a cache, and that everyone sees.
+        """
+        rows, length = self.real.shape
+
+        def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (key < before) | self.visible(row, query, (key - before).clamp(min=0))
+
+        return create_block_mask(visible, rows, None, length, before + length, device=self.real.device)
 
 
 def as_attention_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:

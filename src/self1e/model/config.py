@@ -35,7 +35,7 @@ class SELF1EConfig(InternVLConfig):
     Args:
         seg_token_id: Id of `[SEG]` in the tokenizer.
         refilling: What the mask is read from, one of `RUNGS`, the rungs of the paper's ablation; `rfa` is the method.
-        image_to_image: The first perception pathway; see `dual_perception_mask`.
+        image_to_image: The first perception pathway; see `DualPerception`.
         image_to_segmentation: The second perception pathway.
         ce_weight: Weight of the language loss; `bce_weight` and `dice_weight` are those of the losses of masks.
         mask_loss_side: Ground truth larger than this on its short side (pixels) is shrunk to it for the losses.

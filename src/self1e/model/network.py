@@ -22,11 +22,12 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AutoModelForImageTextToText, InternVLForConditionalGeneration
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
-from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.model.attention_mask import DualPerception, as_attention_bias
 from self1e.model.batch import Batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.losses import mask_losses
@@ -241,7 +242,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
 
     def read(self, batch: Batch, embeddings: Tensor, prefix: Cache | None = None) -> Tensor:
         """The language model under the dual perception mask: float[B, N, D], states after its final norm."""
-        visible = dual_perception_mask(
+        rule = DualPerception(
             batch.attention_mask,
             batch.image_tokens,
             batch.seg_tokens,
@@ -250,27 +251,27 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
             conversation_ids=batch.conversation_ids,
             bidirectional=batch.bidirectional,
         )
-        if prefix is not None:  # which everyone sees
-            visible = F.pad(visible, (prefix.get_seq_length(), 0), value=True)
+        before = 0 if prefix is None else prefix.get_seq_length()
         return self.model.language_model(
             inputs_embeds=embeddings,
-            attention_mask=self._attention_input(visible, embeddings.dtype),
+            attention_mask=self._attention_input(rule, before, embeddings.dtype),
             position_ids=batch.position_ids,
             past_key_values=prefix,
             use_cache=False,
         ).last_hidden_state
 
-    def _attention_input(self, visible: Tensor, dtype: torch.dtype) -> Tensor:
-        """The mask in the form which the attention of the language model takes."""
+    def _attention_input(self, rule: DualPerception, before: int, dtype: torch.dtype) -> Tensor | BlockMask:
+        """The rule in the form which the attention of the language model takes; everyone sees the tokens `before`."""
         implementation = self.config.text_config._attn_implementation
-        if implementation == "sdpa":
-            return visible
+        if implementation == "flex_attention":
+            return rule.block_mask(before)
         if any(kernel in implementation for kernel in ("flash", "flex", "paged")):
             raise ValueError(
                 f"attention implementation {implementation!r} cannot take the dual perception mask; "
-                "use 'sdpa' or 'eager'"
+                "use 'sdpa', 'flex_attention' or 'eager'"
             )
-        return as_attention_bias(visible, dtype)
+        visible = F.pad(rule.mask(), (before, 0), value=True)
+        return visible if implementation == "sdpa" else as_attention_bias(visible, dtype)
 
     def mask_maps(
         self, batch: Batch, states: Tensor, image_features: ImageFeatures, head: MaskHead
