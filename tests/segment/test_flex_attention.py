@@ -28,7 +28,7 @@ def test_masks_and_words_are_those_of_sdpa(tiny_model_folder: Path, device: str,
         segmenter.fast.forget()
         encoded = segmenter.encode(PICTURE)
         with torch.compiler.set_stance("force_eager" if device == "cpu" else "default"):
-            masks = [segmenter.segment(encoded, PROMPTS, logits=True) for _ in range(2)]  # with the prefix read, and kept
+            masks = [segmenter.segment(encoded, PROMPTS, logits=True) for _ in range(2)]
             found.append(([each.logits for of_call in masks for each in of_call], segmenter.chat(encoded, "A cat?")))
     (sdpa, words), (flex, same_words) = found
     assert segmenter.model.config.text_config._attn_implementation == "flex_attention"
