@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, overload
@@ -306,7 +308,7 @@ class AsyncClient:
 
     async def send(self, image: ImageSource) -> SentPicture:
         """See `Client.send`."""
-        asked = _asked("/images", image, {})
+        asked = await asyncio.to_thread(_asked, "/images", image, {})
         return SentPicture((await self._get("POST", asked.path, asked.data))["image_id"], asked.image)
 
     @overload
@@ -321,8 +323,9 @@ class AsyncClient:
         self, image: Picture, prompt: str | Prompts, *, template: Template = "auto", logits: bool = False
     ) -> Segmentation | list[Segmentation]:
         """See `Client.segment`."""
-        asked = _segment(image, prompt, template, logits)
-        results = [asked.read(result) for result in (await self._get("POST", asked.path, asked.data))["results"]]
+        asked = await asyncio.to_thread(_segment, image, prompt, template, logits)
+        answer = await self._get("POST", asked.path, asked.data)
+        results = await asyncio.to_thread(lambda: [asked.read(result) for result in answer["results"]])
         return results[0] if isinstance(prompt, str) else results
 
     async def chat(
@@ -337,11 +340,12 @@ class AsyncClient:
         on_text: OnText | None = None,
     ) -> Segmentation:
         """See `Client.chat`."""
-        asked = _chat(image, question, history, max_new_tokens, temperature, seed)
+        asked = await asyncio.to_thread(_chat, image, question, history, max_new_tokens, temperature, seed)
         events = _Events(on_text)
-        async for line in self._lines(asked):
-            events.line(line)
-        return asked.read(events.whole())
+        async with aclosing(self._lines(asked)) as lines:
+            async for line in lines:
+                events.line(line)
+        return await asyncio.to_thread(asked.read, events.whole())
 
     async def _get(self, method: str, path: str, data: dict[str, Any] | None = None) -> Any:
         try:
@@ -350,7 +354,7 @@ class AsyncClient:
             raise _unreachable(self.url, error) from error
         return _checked(answer, answer.content)
 
-    async def _lines(self, asked: _Asked) -> AsyncIterator[str]:
+    async def _lines(self, asked: _Asked) -> AsyncGenerator[str, None]:
         try:
             async with self._http.stream("POST", asked.path, json=asked.data) as answer:
                 if answer.status_code != 200:

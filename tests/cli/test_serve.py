@@ -36,10 +36,12 @@ def test_what_is_not_started(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_it_finishes_what_it_took_and_keeps_prompts_to_itself(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    command = [sys.executable, "-m", "self1e", "serve", "--port", "0"]
+    command = [sys.executable, "-m", "self1e", "serve", "--port", "0", "--queue", "1"]
     environment = os.environ | {"SELF1E_API_KEYS": "k" * 24, "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as file:
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, env=environment, text=True)
+        server = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=file, env=environment, text=True, start_new_session=True
+        )
     assert server.stdout is not None
     said = server.stdout.readline()
     address = re.search(r"mini answers at (http://127\.0\.0\.1:\d+)", said)
@@ -57,7 +59,7 @@ def test_it_finishes_what_it_took_and_keeps_prompts_to_itself(tmp_path: Path) ->
             thread.start()
         while "self1e_in_work 8" not in client.get("/metrics").text and not answers:
             pass
-        server.send_signal(signal.SIGTERM)
+        os.killpg(server.pid, signal.SIGTERM)  # all of its processes are told, as systemd does
         for thread in asking:
             thread.join()
         assert [answer.status_code for answer in answers] == [200] * 8

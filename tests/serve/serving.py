@@ -21,14 +21,24 @@ from self1e.segment.passes import EncodedPicture, TiledPicture
 from self1e.segment.segmenter import Segmenter
 from self1e.serve.limits import Limits
 
-KILLER, SLOW, ENDLESS = (13, 11), (17, 11), (19, 11)
-"""Sizes of pictures at which `Fragile` dies, or sleeps for `NAP` or `NIGHT` seconds."""
+KILLER, SLOW, ENDLESS, STRANGE = (13, 11), (17, 11), (19, 11), (23, 11)
+"""Sizes of pictures at which `Fragile` dies, sleeps for `NAP` or `NIGHT` seconds, or meets what nobody thought of."""
 
 NAP, NIGHT = 0.7, 600
+SECRET = "the secret zebra"
 
 
 LIMITS = Limits(
-    body_bytes=2_000_000, body_seconds=1, pixels=1_000_000, prompts=8, letters=300, seconds=60, waiting=8, images=3
+    body_bytes=2_000_000,
+    bodies_bytes=20_000_000,
+    job_bytes=30_000_000,
+    pixels=1_000_000,
+    body_seconds=1,
+    seconds=60,
+    prompts=8,
+    letters=300,
+    waiting=8,
+    images=3,
 )
 
 
@@ -43,6 +53,8 @@ class Fragile(Segmenter):
 
     def encode(self, image: Any) -> EncodedPicture:
         time.sleep({SLOW: NAP, ENDLESS: NIGHT}.get(image.image.size, 0))
+        if image.image.size == STRANGE:
+            raise KeyError(SECRET)
         return super().encode(image)
 
 

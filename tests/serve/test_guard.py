@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from self1e.serve.metrics import Metrics
 from self1e.serve.problems import Problem
 
 KEY, OTHER = "a" * 24, "b" * 24
+PACKED = gzip.compress(bytes(2**24))
 
 
 def basic(password: str) -> str:
@@ -78,10 +80,48 @@ def test_keys(headers: dict[str, str], expected: int) -> None:
         ({"Origin": "http://127.0.0.1:8000"}, "127.0.0.1", 200),
         ({"Origin": "http://evil.example"}, "127.0.0.1", 403),
         ({"Origin": "null"}, "0.0.0.0", 403),
+        ({"Host": "[evil.example"}, "127.0.0.1", 400),
+        ({"Origin": "http://[evil.example"}, "0.0.0.0", 400),
     ],
 )
 def test_other_peoples_pages(headers: dict[str, str], host: str, expected: int) -> None:
     assert status(headers, host=host) == expected
+
+
+def test_bodies_of_all_requests_together() -> None:
+    """What is being answered is held in memory."""
+
+    async def ask() -> None:
+        reached, go_on = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            while (await receive()).get("more_body"):
+                pass
+            reached.set()
+            await go_on.wait()
+            await PlainTextResponse("fine")(scope, receive, send)
+
+        limits = Limits(body_bytes=1000, bodies_bytes=1500)
+        guarded = Guard(app, keys=Keys([]), limits=limits, host="127.0.0.1", metrics=Metrics())
+        transport = httpx2.ASGITransport(guarded)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            first = asyncio.create_task(client.post("/x", content=b" " * 900))
+            await reached.wait()
+            announced = await client.post("/x", content=b" " * 601)
+            counted = await client.post("/x", content=_parts(601))
+            for refused in (announced, counted):
+                assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+                assert "bytes are being answered: ask again later" in refused.json()["detail"]
+            go_on.set()
+            assert (await first).status_code == (await client.post("/x", content=b" " * 601)).status_code == 200
+        assert guarded.held == 0
+
+    asyncio.run(ask())
+
+
+async def _parts(size: int) -> AsyncIterator[bytes]:
+    yield b" " * (size - 1)
+    yield b" "
 
 
 def test_where_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,10 +158,14 @@ class Site(BaseHTTPRequestHandler):
         self.send_response(404 if self.path == "/none" else 302 if where else 200)
         if where:
             self.send_header("Location", where)
+        if self.path == "/packed":
+            self.send_header("Content-Encoding", "gzip")
         self.end_headers()
         if self.path == "/large":
             for _ in range(40):
                 self.wfile.write(b"x" * 1000)
+        elif self.path == "/packed":
+            self.wfile.write(PACKED)
         elif not where:
             self.wfile.write(b"picture")
 
@@ -166,19 +210,24 @@ def test_only_named_hosts(names: dict[str, list[str]]) -> None:
         "https://pictures.example.evil.example/a.png",
         "https://evil.example/?pictures.example",
         "https://pictures.example@evil.example/a.png",
-        "file:///etc/passwd",
-        "",
     ):
         with pytest.raises(Problem, match="not fetched from") as refused:
             fetched(url, fetcher)
         assert refused.value.status == 403
+    for url in ("file:///etc/passwd", "/etc/passwd", "photo.jpg", "https:///a.png", ""):
+        with pytest.raises(Problem, match="is no address like https://"):
+            fetched(url, fetcher)
     with pytest.raises(Problem, match="name or password"):
         fetched("https://me:secret@pictures.example/a.png", fetcher)
 
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "::1", "fd00::1", "::ffff:10.0.0.1", "0.0.0.0"],
+    [
+        *("127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1"),
+        *("::1", "fd00::1", "fec0::1", "fe80::1", "ff0e::1", "::ffff:10.0.0.1", "::10.0.0.1"),
+        *("64:ff9b::10.0.0.1", "64:ff9b:1::1", "2002:a00:1::1"),
+    ],
 )
 def test_a_named_host_that_leads_inside(names: dict[str, list[str]], address: str) -> None:
     names["pictures.example"] = [address]
@@ -202,6 +251,7 @@ def test_the_server_named_at_start(site: int, names: dict[str, list[str]]) -> No
     for path, words in {"large": "more than 20,000 bytes", "none": "answers 404", "loop": "more than 3 times"}.items():
         with pytest.raises(Problem, match=words):
             fetched(f"{url}/{path}", fetcher)
+    assert fetched(f"{url}/packed", fetcher) == PACKED  # 16 MiB of nothing stay packed
     with pytest.raises(Problem, match=r"not fetched from http://169\.254\.169\.254"):
         fetched(f"{url}/away", fetcher)
     with pytest.raises(Problem, match="not fetched from"):

@@ -25,6 +25,7 @@ from self1e import Segmenter
 from self1e.segment.results import Segmentation
 from self1e.serve import engine
 from self1e.serve.engine import AT_A_TIME
+from self1e.serve.native import Result, SegmentAnswer
 from self1e.serve.problems import Problem
 
 LAKESIDE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
@@ -156,6 +157,17 @@ def test_what_a_small_model_was_not_taught_is_remarked(client: httpx2.Client) ->
     assert "was not taught 'the sextant'" in strange["remark"] and "remark" not in known
 
 
+def test_answers_are_what_openapi_says_and_as_results_are_saved(client: httpx2.Client, segmenter: Segmenter) -> None:
+    content, prompts = LAKESIDE.read_bytes(), ["the red boat", "the elephant"]
+    masks = ["rle", "polygons", "png", "logits"]
+    answer = client.post(SEGMENT, json=ask(content, prompts, masks=masks)).json()
+    SegmentAnswer.model_validate(answer)
+    (no_box,) = (result for result in answer["results"] if not result["found"])
+    assert no_box.keys() - {"remark", "logits"} == segmenter.segment(LAKESIDE, "the elephant").to_dict().keys()
+    asked = {"image": ask(content, "")["image"], "question": "Where is the sun?", "stream": False}
+    Result.model_validate(client.post(CHAT, json=asked).json())
+
+
 def test_models_and_openapi(client: httpx2.Client) -> None:
     (model,) = client.get("/api/v1/models").json()["models"]
     assert (model["name"], model["device"]) == ("nano", "cpu")
@@ -257,32 +269,69 @@ def test_more_than_may_wait(address: str) -> None:
         (ask(picture((20, 20)), "the sun", colour="red"), 422, "colour: extra inputs"),
         (ask(picture((20, 20))[:60], "the sun"), 422, "picture"),
         ([], 422, "dictionary"),
+        ({"image": "/etc/passwd", "prompt": "the sun"}, 422, "no base64"),
+        ({"image_url": "/etc/passwd", "prompt": "the sun"}, 422, "'/etc/passwd' is no address like https://"),
+        (ask(picture((20, 20)), "\ud800"), 422, r"prompt: '\\ud800' is half of a character"),
+        (ask(picture((1000, 1000)), ["the sun"] * 8, masks=["logits"]), 413, "43,000,000 bytes of memory, more than"),
+        ({str(number): 1 for number in range(100_000)}, 422, "has 100000 fields, and there are image, image_id"),
+        ({"image": "", "prompt": [1] * 100_000}, 422, "prompt"),
+        (ask(picture((20, 20)), "the sun", masks=[1] * 100_000), 422, "masks"),
     ],
 )
 def test_what_does_not_fit(client: httpx2.Client, body: Any, status: int, words: str) -> None:
-    problem(client.post(SEGMENT, json=body), status, words)
+    start = time.monotonic()
+    answer = client.post(SEGMENT, content=json.dumps(body), headers={"content-type": "application/json"})
+    problem(answer, status, words)
+    assert len(answer.content) < 1000 and time.monotonic() - start < 5
+
+
+def test_a_history_that_is_too_long(client: httpx2.Client) -> None:
+    asked = {"image": "", "question": "What?"}
+    turns = client.post(CHAT, json=asked | {"history": [["", ""]] * 9})
+    problem(turns, 413, "9 turns are more than 8: send the last ones")
+    problem(client.post(CHAT, json=asked | {"history": [["x" * 3000, "y"]]}), 414, "3,001 letters are more than 3,000")
 
 
 def test_bodies_that_are_too_large_or_strange(client: httpx2.Client) -> None:
     problem(client.post(SEGMENT, content=b" " * 2_000_001), 413, "2,000,001 bytes or more")
-    parts = (b" " * 100_000 for _ in range(30))  # of no announced length
     headers = {"content-type": "application/json"}
-    problem(client.post(SEGMENT, content=parts, headers=headers), 413, "may have 2,000,000")
     problem(client.post(SEGMENT, content=b"a: 1", headers={"content-type": "text/yaml"}), 415, "text/yaml")
     problem(client.post(SEGMENT, content=b"{", headers=headers), 422, "no JSON")
+    problem(client.post(SEGMENT, content=b"[" * 100_000, headers=headers), 422, "no JSON")
+    problem(client.post("/v1/predict", content=b"{", headers=headers), 422, "^the body is no JSON: Expecting property")
     problem(client.post(SEGMENT, files={"photo": picture((20, 20))}, data={"prompt": "a"}), 422, "field 'image'")
     problem(client.get("/api/v2/segment"), 404, "/openapi.json lists")
-    problem(client.get(SEGMENT), 405, "Not Allowed")
+    problem(client.get(SEGMENT), 405, "^GET is not for /api/v1/segment: use POST$")
 
 
-def test_a_request_that_never_comes_whole(address: str) -> None:
+@pytest.mark.parametrize("path", [SEGMENT, "/v1/predict", "/predict"])
+def test_bodies_are_limited_as_they_come(client: httpx2.Client, address: str, path: str) -> None:
+    parts = (b" " * 100_000 for _ in range(30))  # of no announced length
+    headers = {"content-type": "application/json"}
+    problem(client.post(path, content=parts, headers=headers), 413, "may have 2,000,000")
     place = urlsplit(address)
     with socket.create_connection((place.hostname, place.port)) as connection:
-        lines = [f"POST {SEGMENT} HTTP/1.1", f"Host: {place.netloc}", "Content-Type: application/json"]
+        lines = [f"POST {path} HTTP/1.1", f"Host: {place.netloc}", "Content-Type: application/json"]
         connection.sendall("\r\n".join([*lines, "Content-Length: 999", "", '{"image"']).encode())
         connection.settimeout(10)
-        answer = connection.recv(4096).decode()
+        answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode()  # to the end: the connection is closed
     assert answer.startswith("HTTP/1.1 408") and "did not arrive in 1 seconds" in answer
+
+
+def test_an_answer_that_nobody_takes_is_not_held(address: str) -> None:
+    place = urlsplit(address)
+    body = json.dumps(ask(picture((1000, 1000)), ["the sun"] * 5, masks=["logits"]))
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        connection.settimeout(30)
+        connection.connect((place.hostname, place.port))
+        lines = [f"POST {SEGMENT} HTTP/1.1", f"Host: {place.netloc}", "Content-Type: application/json"]
+        connection.sendall("\r\n".join([*lines, f"Content-Length: {len(body)}", "", body]).encode())
+        head = connection.recv(1000).decode()
+        time.sleep(2)  # longer than it may take nothing
+        rest = b"".join(iter(lambda: connection.recv(2**20), b""))
+    announced = re.search(r"content-length: (\d+)", head)
+    assert announced and len(rest) < int(announced[1]) - 1_000_000
 
 
 @pytest.mark.slow
@@ -294,6 +343,23 @@ def test_a_process_that_hangs_is_replaced(address: str, client: httpx2.Client, m
     assert client.post(SEGMENT, json=ask(LAKESIDE.read_bytes(), "the sun")).status_code == 200
     assert figure(client, "self1e_restarts_total") == restarts + 1
     assert time.monotonic() - start < NIGHT
+
+
+def load_for_ever(device: Any) -> Segmenter:
+    time.sleep(NIGHT)
+    raise AssertionError
+
+
+def test_it_ends_at_once_while_it_loads() -> None:
+    async def start_and_stop() -> float:
+        loading = engine.Engine(load_for_ever)
+        await loading.start()
+        await asyncio.sleep(1)
+        start = time.monotonic()
+        await loading.stop()
+        return time.monotonic() - start
+
+    assert asyncio.run(start_and_stop()) < 5
 
 
 def test_who_has_left_is_answered_without_a_fault() -> None:

@@ -415,6 +415,8 @@ def test_what_else_label_studio_asks(server: httpx2.Client) -> None:
     assert server.post("/webhook", json={"action": "ANNOTATION_CREATED"}).json() == {"status": "ignored"}
     assert server.get("/versions").json()["versions"][0].startswith("nano")
     assert "tasks" in sentence(server.post("/predict", json={"label_config": CONFIG}), 422)
+    many = {"label_config": CONFIG, "tasks": [0] * 100_000}
+    assert len(sentence(server.post("/predict", json=many), 422)) < 200
 
 
 def test_a_personal_token_is_changed_once_and_kept(label_studio: str) -> None:

@@ -8,6 +8,7 @@ import re
 import socket
 from contextlib import suppress
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +19,11 @@ from self1e.cli.terminal import CliError, notice, show
 from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
-    import uvicorn
+    from fastapi import FastAPI
 
     from self1e.serve.engine import Engine
+    from self1e.serve.guard import Keys
+    from self1e.serve.label_studio import Access
 
 NAME = "serve"
 EXAMPLES = """[dim]Examples:[/]
@@ -34,9 +37,6 @@ EXAMPLES = """[dim]Examples:[/]
 docs/serving.md has the rest: annotation tools, limits, safety."""
 
 TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
-
-DRAIN = 30
-"""Seconds for which what was taken is finished when the server is told to stop."""
 
 
 @with_load_options
@@ -80,13 +80,9 @@ def command(
     Listens on this machine only, unless told otherwise. Ctrl-C finishes what was taken.
     """
     try:
-        import uvicorn
-
         from self1e.serve.app import make_app
         from self1e.serve.engine import Engine
         from self1e.serve.fetch import Fetcher
-        from self1e.serve.guard import KEYS_VARIABLE, Keys, is_loopback, read_keys
-        from self1e.serve.label_studio import Access
         from self1e.serve.limits import Limits
         from self1e.serve.metrics import Metrics
     except ImportError as error:
@@ -96,20 +92,7 @@ def command(
     # Threads of the model that spin while they wait take the cores from the server, its clients and whatever else runs,
     # which then keep these threads waiting: passes took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keys = Keys(read_keys(api_keys))
-    if not keys and not is_loopback(host) and not open_to_all:
-        raise CliError(
-            f"{host} is open to a network: give --api-keys FILE or set {KEYS_VARIABLE}, or --open to let anybody ask"
-        )
-    access = None
-    if label_studio is not None:
-        if not re.fullmatch(r"https?://[^/@\s]+/?", label_studio):
-            raise CliError(f"--label-studio takes an address like http://127.0.0.1:8080, not {label_studio!r}")
-        token = os.environ.get(TOKEN_VARIABLE, "").strip()
-        if token:
-            access = Access(label_studio, token)
-        else:
-            notice(f"pictures that are in Label Studio need its token in {TOKEN_VARIABLE}")
+    keys, access = _keys(api_keys, host, open_to_all), _access(label_studio)
     limits = Limits(seconds=timeout, waiting=queue, body_bytes=int(max_mb * 1e6), pixels=max_pixels)
     opened = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
     with _listening(host, port) as listener:
@@ -122,18 +105,37 @@ def command(
             watch=metrics.event,
         )
         fetcher = Fetcher(allow_host or [], limits=limits, trusted=label_studio, authorization=access)
-        app = make_app(engine, keys=keys, host=host, fetcher=fetcher, metrics=metrics, drain=DRAIN, model=opened.name)
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=DRAIN,
-            limit_concurrency=2 * queue,  # connections, idle ones too
-        )
-        asyncio.run(_serve(uvicorn.Server(config), listener, engine, model))
+        app = make_app(engine, keys=keys, host=host, fetcher=fetcher, metrics=metrics, model=opened.name)
+        asyncio.run(_serve(app, listener, engine, model))
         if not engine.stopped:
             raise CliError(engine.failed or "the server ended")
+
+
+def _keys(file: Path | None, host: str, open_to_all: bool) -> Keys:
+    """Raises CliError if strangers could ask without one."""
+    from self1e.serve.guard import KEYS_VARIABLE, Keys, is_loopback, read_keys
+
+    keys = Keys(read_keys(file))
+    if not keys and not is_loopback(host) and not open_to_all:
+        raise CliError(
+            f"{host} is open to a network: give --api-keys FILE or set {KEYS_VARIABLE}, or --open to let anybody ask"
+        )
+    return keys
+
+
+def _access(label_studio: str | None) -> Access | None:
+    """What opens the pictures of a Label Studio. Raises CliError if its address is none."""
+    from self1e.serve.label_studio import Access
+
+    if label_studio is None:
+        return None
+    if not re.fullmatch(r"https?://[^/@\s]+/?", label_studio):
+        raise CliError(f"--label-studio takes an address like http://127.0.0.1:8080, not {label_studio!r}")
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not token:
+        notice(f"pictures that are in Label Studio need its token in {TOKEN_VARIABLE}")
+        return None
+    return Access(label_studio, token)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -148,10 +150,24 @@ def _listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket, engine: Engine, model: str) -> None:
+async def _serve(app: FastAPI, listener: socket.socket, engine: Engine, model: str) -> None:
     """Serves until the server is told to stop, or the model is gone for good."""
+    import uvicorn
 
     from self1e.serve.engine import EngineError
+
+    # uvicorn's other parser takes headers of any length, and is taken wherever it is installed.
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=ceil(engine.limits.seconds),
+    )
+    server = uvicorn.Server(config)
 
     async def report() -> None:
         host, port = listener.getsockname()[:2]
@@ -168,3 +184,4 @@ async def _serve(server: uvicorn.Server, listener: socket.socket, engine: Engine
         await server.serve(sockets=[listener])
     finally:
         reporting.cancel()
+        engine.kill()  # a second Ctrl-C skips the end of the app

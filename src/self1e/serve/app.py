@@ -29,7 +29,6 @@ def make_app(
     host: str = "127.0.0.1",
     fetcher: Fetcher | None = None,
     metrics: Metrics | None = None,
-    drain: float = 30.0,
     model: str = "",
 ) -> FastAPI:
     """The app of a server, which starts and stops its engine.
@@ -40,7 +39,6 @@ def make_app(
         host: Where it will listen, see `Guard`.
         fetcher: Of pictures at addresses; None: none are fetched.
         metrics: To which the engine tells what happens.
-        drain: Seconds for which what was taken is finished when the server stops.
         model: Name of what it serves.
     """
     limits, metrics = engine.limits, metrics or Metrics()
@@ -53,7 +51,7 @@ def make_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await engine.start()
         yield
-        await engine.stop(drain)
+        await engine.stop()
 
     # Its pages for people would load code from elsewhere.
     app = FastAPI(

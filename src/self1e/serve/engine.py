@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import multiprocessing
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
@@ -55,9 +56,6 @@ MOST_FALSE_STARTS = 3
 
 GRACE = 30.0
 """Seconds after the end of a job's time when its process is held to hang."""
-
-PATIENCE = 10.0
-"""Seconds that a process has to end when it is told to."""
 
 Load = Callable[..., "Segmenter"]
 
@@ -155,16 +153,26 @@ class Engine:
         """Jobs that processes have."""
         return sum(len(process.given) for process in self._processes)
 
-    async def stop(self, drain: float = 0.0) -> None:
-        """Takes nothing more, finishes what was taken for at most `drain` seconds, and ends the processes."""
+    async def stop(self) -> None:
+        """Takes nothing more, finishes what was taken, and ends the processes."""
         self.stopping, self.stopped = True, self.failed is None
-        ends = time.monotonic() + drain
-        while (self.waiting or self.in_work) and self.failed is None and time.monotonic() < ends:
+        while self._is_waited_for and self.failed is None:  # each until its time is over
             await asyncio.sleep(0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the processes at once."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._give_up("the server stops")
-        await asyncio.gather(*(asyncio.to_thread(process.end) for process in self._processes))
+        for process in self._processes:
+            process.kill()
+
+    @property
+    def _is_waited_for(self) -> bool:
+        """Whether somebody waits for an answer."""
+        given = (ticket for process in self._processes for ticket in process.given.values())
+        return any(ticket.wanted for ticket in (*self.waiting, *given))
 
     def _give_up(self, why: str) -> None:
         """Nothing is answered any more."""
@@ -186,9 +194,10 @@ class Engine:
         Raises:
             EngineError: When it is not done.
         """
-        async for told in self.answers(job, seconds):
-            if isinstance(told, Answer):
-                return told.value
+        async with aclosing(self.answers(job, seconds)) as answers:
+            async for told in answers:
+                if isinstance(told, Answer):
+                    return told.value
         raise AssertionError("a job ends with an answer or an error")
 
     async def answers(self, job: Job, seconds: float | None = None) -> AsyncGenerator[Text | Answer, None]:
@@ -197,6 +206,9 @@ class Engine:
             raise EngineError("stopped", self.failed or "the server stops")
         if len(self.waiting) >= self.limits.waiting:
             raise EngineError("busy", f"{len(self.waiting)} requests wait already: ask again later")
+        if job.memory > self.limits.job_bytes:
+            takes = f"takes {job.memory:,} bytes of memory, more than {self.limits.job_bytes:,}"
+            raise EngineError("too_much", f"the request {takes}: send fewer prompts, or a smaller picture")
         seconds = min(seconds or self.limits.seconds, self.limits.seconds)
         ticket = Ticket(next(self._numbers), job, time.monotonic() + seconds)
         self.waiting.append(ticket)
@@ -304,6 +316,7 @@ class ModelSide:
     def __init__(self, engine: Engine, number: int) -> None:
         self.engine, self.number = engine, number
         self.false_starts = 0
+        self.process: BaseProcess | None = None
         self.forget()
 
     def forget(self) -> None:
@@ -316,14 +329,15 @@ class ModelSide:
         """Starts it, anew: torch's threads would not survive a fork."""
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(
+        process = context.Process(
             target=self.engine._begin, args=(theirs, self.number, self.engine.limits.known_bytes), daemon=True
         )
-        start_deaf(self.process)
+        start_deaf(process)
+        self.process = process
         theirs.close()  # or the pipe would not end with the process
         self.outbox: SimpleQueue[Asked | Cancelled | None] = SimpleQueue()
         loop = asyncio.get_running_loop()
-        for work in (partial(_send, self.pipe, self.outbox), partial(_receive, self.pipe, self, self.process, loop)):
+        for work in (partial(_send, self.pipe, self.outbox), partial(_receive, self.pipe, self, process, loop)):
             threading.Thread(target=work, name="self1e-pipe", daemon=True).start()
 
     def takes(self, ticket: Ticket) -> bool:
@@ -346,22 +360,16 @@ class ModelSide:
 
     def kill(self) -> None:
         """Ends it at once; that is then noticed like any other end."""
-        self.process.kill()
-
-    def end(self) -> None:
-        """Ends it in order. Waits for that."""
-        if not hasattr(self, "process"):
-            return
-        self.outbox.put(None)
-        self.process.join(PATIENCE)
-        self.process.kill()
-        self.process.join()
+        if self.process is not None:
+            self.process.kill()
 
 
 def _begin(
     pipe: Connection, number: int, known_bytes: int, *, processes: int, device: str | torch.device, load: Load
 ) -> None:
     """What a process does."""
+    # Who tells all processes of the server to end (systemd does) means its work to be finished; see `Engine.stop`.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     from self1e.segment.files import share_of_machine
     from self1e.serve.model_process import run
 
@@ -369,12 +377,10 @@ def _begin(
 
 
 def _send(pipe: Connection, outbox: SimpleQueue[Asked | Cancelled | None]) -> None:
-    """In a thread: hands messages on, of which large ones take a while; None is the last."""
+    """In a thread: hands messages on, of which large ones take a while, until None comes."""
     with suppress(OSError):  # the process is gone, which the other thread tells
-        while True:
-            pipe.send(message := outbox.get())
-            if message is None:
-                return
+        while (message := outbox.get()) is not None:
+            pipe.send(message)
 
 
 def _receive(pipe: Connection, side: ModelSide, process: BaseProcess, loop: asyncio.AbstractEventLoop) -> None:

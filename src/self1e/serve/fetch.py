@@ -23,6 +23,9 @@ MOST_REDIRECTS = 3
 PATIENCE = 10.0
 """Seconds for which nothing may come."""
 
+UNICAST, NAT64 = ipaddress.IPv6Network("2000::/3"), ipaddress.IPv6Network("64:ff9b::/96")
+"""All that was ever given out of IPv6; and where IPv4 is within it."""
+
 
 class Fetcher:
     """Fetches pictures.
@@ -76,7 +79,7 @@ class Fetcher:
                         hint = ": is its token in LABEL_STUDIO_API_KEY?" if unknown else ""
                         raise ValueError(f"its server answers {answer.status_code}{hint}")
                     content = bytearray()
-                    async for part in answer.aiter_bytes():
+                    async for part in answer.aiter_raw():  # what is packed would unpack to any size
                         content += part
                         if len(content) > self.limits.body_bytes:
                             raise Problem(413, f"the picture has more than {self.limits.body_bytes:,} bytes")
@@ -91,6 +94,8 @@ class Fetcher:
     async def _ask(self, client: httpx2.AsyncClient, url: str) -> httpx2.Response:
         parts = urlsplit(url)
         host, is_trusted = (parts.hostname or "").lower(), self._is_trusted(url)
+        if not host:
+            raise ValueError(f"{url[:80]!r} is no address like https://images.example.org/1.jpg")
         if not is_trusted and (parts.scheme != "https" or host not in self.hosts or parts.port not in (None, 443)):
             raise Problem(
                 403,
@@ -99,7 +104,7 @@ class Fetcher:
         if parts.username is not None:
             raise Problem(403, "an address with a name or password in it is not fetched")
         address = await _address(host, parts.port or (443 if parts.scheme == "https" else 80), is_trusted)
-        headers = {"Host": parts.netloc, "User-Agent": f"self1e/{__version__}"}
+        headers = {"Host": parts.netloc, "User-Agent": f"self1e/{__version__}", "Accept-Encoding": "identity"}
         if is_trusted and self.authorization is not None:
             headers["Authorization"] = await self.authorization()
         there = f"[{address}]" if ":" in address else address
@@ -123,10 +128,23 @@ async def _address(host: str, port: int, may_be_private: bool) -> str:
     """The address of a host. All that it has must be in the open internet, unless it may be private."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(entry[4][0]) for entry in found]
-    if not may_be_private:
-        for address in addresses:
-            one = ipaddress.ip_address(address.partition("%")[0])
-            mapped = getattr(one, "ipv4_mapped", None) or one
-            if not mapped.is_global or mapped.is_multicast:
-                raise Problem(403, f"{host} leads into a private network, from where nothing is fetched")
+    if not may_be_private and not all(map(is_open, addresses)):
+        raise Problem(403, f"{host} leads into a private network, from where nothing is fetched")
     return addresses[0]
+
+
+def is_open(address: str) -> bool:
+    """Whether an address is one of the open internet. What carries one of IPv4 is as open as that.
+
+    >>> [is_open(each) for each in ("93.184.215.14", "10.0.0.1", "2606:4700::1", "64:ff9b::5db8:d70e", "2002:a00:1::1")]
+    [True, False, True, True, False]
+    """
+    one = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(one, ipaddress.IPv6Address):
+        carried = one.ipv4_mapped or one.sixtofour
+        if one in NAT64:
+            carried = ipaddress.IPv4Address(int(one) & 0xFFFF_FFFF)
+        if carried is None:
+            return one in UNICAST and one.is_global
+        one = carried
+    return one.is_global and not one.is_multicast

@@ -27,6 +27,9 @@ OPEN_PATHS = ("/healthz", "/readyz")
 
 LOCAL_NAMES = ("localhost",)
 
+PART = 2**18
+"""Bytes of an answer that are handed on at once."""
+
 
 def read_keys(file: Path | None) -> list[str]:
     """Keys of a file, one a line, "#" before remarks; without a file those of the environment, joined by commas.
@@ -85,7 +88,7 @@ def _digest(key: str) -> bytes:
 
 
 class Guard:
-    """Refuses what may not be asked, what is too large, and what comes too slowly; counts the rest.
+    """Refuses what may not be asked, what is too large, and what comes or goes too slowly; counts the rest.
 
     Args:
         app: What it stands before.
@@ -98,69 +101,109 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, keys: Keys, limits: Limits, host: str, metrics: Metrics) -> None:
         self.app, self.keys, self.limits, self.host, self.metrics = app, keys, limits, host, metrics
+        self.held = 0  # bytes of the bodies of requests that are being answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the class."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        start, status = time.perf_counter(), 500
-        begun = False
-
-        async def sending(message: Message) -> None:
-            nonlocal status, begun
-            if message["type"] == "http.response.start":
-                status, begun = message["status"], True
-                message["headers"] = [*message.get("headers", []), (b"x-content-type-options", b"nosniff")]
-            await send(message)
-
+        start = time.perf_counter()
+        body, answer = _Body(self, receive), _Answer(self.limits, send)
         try:
             self._look(scope, Headers(scope=scope))
-            await self.app(scope, self._limited(receive), sending)
+            await self.app(scope, body.receive, answer.send)
         except Problem as problem:
-            if begun:  # too late for another answer
+            if answer.begun:  # too late for another
                 raise
-            await problem.response(scope, receive, sending)
+            await problem.response(scope, receive, answer.send)
+        except StalledError:
+            pass  # the server closes the connection of an answer that is not whole
         finally:
+            self.held -= body.size
             route = scope.get("route")
-            self.metrics.request(getattr(route, "path", "other"), status, time.perf_counter() - start)
+            self.metrics.request(getattr(route, "path", "other"), answer.status, time.perf_counter() - start)
 
     def _look(self, scope: Scope, headers: Headers) -> None:
         """Raises a Problem with a request that need not be read."""
-        host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        host, origin = headers.get("host", ""), headers.get("origin")
+        try:
+            name, asking = urlsplit(f"//{host}").hostname or "", urlsplit(origin or "").netloc
+        except ValueError:
+            raise Problem(400, "the request's Host or Origin is no address") from None
         if not self.keys and is_loopback(self.host) and not is_loopback(name):
             raise Problem(403, f"this server answers for this machine only, not for {host!r}")
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and asking != host:
             raise Problem(403, f"pages of {origin} may not ask this server")
         if scope["path"] not in OPEN_PATHS and not self.keys.open_with(headers):
             detail = "a key is needed: send it as 'Authorization: Bearer KEY'"
             raise Problem(401, detail, {"WWW-Authenticate": 'Bearer, Basic realm="self1e"'})
         length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > self.limits.body_bytes:
-            raise self._too_large(int(length))
+        if length.isdecimal():
+            self.check(int(length), int(length))
 
-    def _too_large(self, size: int) -> Problem:
-        return Problem(413, f"the request has {size:,} bytes or more, and may have {self.limits.body_bytes:,}")
+    def check(self, size: int, more: int) -> None:
+        """Raises a Problem if a body of `size` bytes is too large, or `more` bytes are, beside those of others."""
+        limits = self.limits
+        if size > limits.body_bytes:
+            raise Problem(413, f"the request has {size:,} bytes or more, and may have {limits.body_bytes:,}")
+        if self.held + more > max(limits.bodies_bytes, size):
+            raise Problem(503, f"requests of {self.held:,} bytes are being answered: ask again later")
 
-    def _limited(self, receive: Receive) -> Receive:
-        """`receive`, of so many bytes in so many seconds."""
-        ends, size, whole = time.monotonic() + self.limits.body_seconds, 0, False
 
-        async def limited() -> Message:
-            nonlocal size, whole
-            if whole:  # all that can come now is that the other side has gone
-                return await receive()
+class _Body:
+    """A request's body as it comes: so many bytes in so many seconds."""
+
+    def __init__(self, guard: Guard, receive: Receive) -> None:
+        self.guard, self._receive = guard, receive
+        self.ends = time.monotonic() + guard.limits.body_seconds
+        self.size, self.whole = 0, False
+
+    async def receive(self) -> Message:
+        """The next part."""
+        if self.whole:  # all that can come now is that the other side has gone
+            return await self._receive()
+        try:
+            async with timeout(max(0.0, self.ends - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            detail = f"the request did not arrive in {self.guard.limits.body_seconds:g} seconds"
+            raise Problem(408, detail, {"Connection": "close"}) from None
+        more = len(message.get("body", b""))
+        self.guard.check(self.size + more, more)
+        self.size += more
+        self.guard.held += more
+        self.whole = not message.get("more_body", False)
+        return message
+
+
+class StalledError(Exception):
+    """The other side does not take its answer."""
+
+
+class _Answer:
+    """An answer as it goes, in parts: uvicorn holds what it was given at once, even if nobody takes it."""
+
+    def __init__(self, limits: Limits, send: Send) -> None:
+        self.limits, self._send = limits, send
+        self.status, self.begun = 500, False
+
+    async def send(self, message: Message) -> None:
+        """Hands on a message.
+
+        Raises:
+            StalledError: If the other side takes nothing for too long.
+        """
+        if message["type"] == "http.response.start":
+            self.status, self.begun = message["status"], True
+            message["headers"] = [*message.get("headers", []), (b"x-content-type-options", b"nosniff")]
+            await self._send(message)
+            return
+        body = message.get("body", b"")
+        for start in range(0, max(1, len(body)), PART):
+            more = start + PART < len(body) or message.get("more_body", False)
             try:
-                async with timeout(max(0.0, ends - time.monotonic())):
-                    message = await receive()
+                async with timeout(self.limits.body_seconds):
+                    await self._send({**message, "body": body[start : start + PART], "more_body": more})
             except TimeoutError:
-                raise Problem(408, f"the request did not arrive in {self.limits.body_seconds:g} seconds") from None
-            size += len(message.get("body", b""))
-            if size > self.limits.body_bytes:
-                raise self._too_large(size)
-            whole = not message.get("more_body", False)
-            return message
-
-        return limited
+                raise StalledError from None

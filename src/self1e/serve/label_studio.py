@@ -28,8 +28,8 @@ from self1e.serve.engine import EngineError
 from self1e.serve.fetch import PATIENCE, origin
 from self1e.serve.label_config import Ask, Box, ConfigError, Control, asks_of, read_config
 from self1e.serve.messages import SegmentJob, SentPicture
-from self1e.serve.native import check_texts, unless_gone
-from self1e.serve.pictures import from_base64, looked_at
+from self1e.serve.native import ListOf, check_prompts, unless_gone
+from self1e.serve.pictures import looked_at
 from self1e.serve.problems import Problem
 from self1e.serve.state import State, state_of
 from self1e.version import __version__
@@ -42,6 +42,9 @@ ANSWER_WITHIN = 90.0
 
 AT_ONCE = 16
 """Tasks of a request that are fetched and asked about at the same time: the others' pictures are not in memory."""
+
+MOST_TASKS = 20_000
+"""Of a request: as many as its bytes hold."""
 
 TOLERANCE = 0.001
 """Share of its length by which an outline may move to spare points, which a person is to drag."""
@@ -76,7 +79,7 @@ class SetupRequest(BaseModel):
 class PredictRequest(BaseModel):
     """Tasks that want predictions."""
 
-    tasks: list[Task]
+    tasks: ListOf[Task] = Field(max_length=MOST_TASKS)
     label_config: str
     project: str | int = ""
     params: Params | None = None
@@ -180,10 +183,11 @@ async def _prediction(state: State, controls: Sequence[Control], task: Task, dra
 async def _found(state: State, data: Mapping[str, Any], key: str, asks: Sequence[Ask]) -> list[dict[str, Any]]:
     """The regions for prompts about one picture."""
     picture = await _picture(state, data.get(key), key)
-    prompts, most = tuple(dict.fromkeys(ask.prompt for ask in asks)), state.limits.prompts
+    prompts, limits = tuple(dict.fromkeys(ask.prompt for ask in asks)), state.limits
+    most = max(1, min(limits.prompts, limits.job_bytes // SegmentJob(picture, prompts[:1]).memory))
     parts = [prompts[start : start + most] for start in range(0, len(prompts), most)]
     for part in parts:
-        check_texts(state, part)
+        check_prompts(state, part)
     answers = [await state.engine.answer(SegmentJob(picture, part)) for part in parts]
     results = dict(zip(prompts, (result for answer in answers for result in answer), strict=True))
     return await asyncio.to_thread(
@@ -195,7 +199,7 @@ async def _picture(state: State, value: Any, key: str) -> SentPicture:
     if not isinstance(value, str) or not value:
         raise ConfigError(f"the task's data have no picture in {key!r}")
     if value.startswith("data:"):
-        return await looked_at(from_base64(value), state.limits)
+        return await looked_at(value, state.limits)
     if value.startswith("/"):
         if state.fetcher.trusted is None:
             raise Problem(403, "its picture is in Label Studio: start the server with --label-studio URL")

@@ -18,10 +18,12 @@ class SentPicture:
     Attributes:
         key: Of its bytes: the same picture has the same, others have others.
         content: The bytes.
+        pixels: How many it has.
     """
 
     key: str
     content: bytes = field(repr=False)
+    pixels: int
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ class SegmentJob:
     template: Template = "auto"
     forms: Forms = Forms()
 
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes: three bytes of a pixel, and for each prompt one of a mask and four of logits."""
+        return self.picture.pixels * (3 + len(self.prompts) * (5 if self.forms.need_logits else 1))
+
 
 @dataclass(frozen=True)
 class ChatJob:
@@ -69,12 +76,22 @@ class ChatJob:
     seed: int | None = None
     forms: Forms = Forms()
 
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes, with one mask; see `SegmentJob.memory`."""
+        return 8 * self.picture.pixels
+
 
 @dataclass(frozen=True)
 class ImageJob:
     """A picture to be read and encoded ahead of questions. The answer is its {"width", "height"}."""
 
     picture: SentPicture
+
+    @property
+    def memory(self) -> int:
+        """Bytes that it takes; see `SegmentJob.memory`."""
+        return 3 * self.picture.pixels
 
 
 Job = SegmentJob | ChatJob | ImageJob

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import queue
 import threading
 import time
+import traceback
 import warnings
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +32,7 @@ from PIL import Image
 from self1e.processing.images import ImageError
 from self1e.processing.prompts import PromptError
 from self1e.segment.contours import mask_to_polygons
-from self1e.segment.passes import EncodedPicture, TiledPicture
+from self1e.segment.passes import EncodedPicture, NumbersError, TiledPicture
 from self1e.segment.results import Segmentation
 from self1e.serve.messages import (
     Answer,
@@ -45,6 +47,7 @@ from self1e.serve.messages import (
     Pass,
     Ready,
     SegmentJob,
+    SentPicture,
     Text,
     Told,
 )
@@ -52,8 +55,16 @@ from self1e.serve.messages import (
 if TYPE_CHECKING:
     from self1e.segment.segmenter import Segmenter
 
+log = logging.getLogger(__name__)
+
 AT_ONCE = 64
 """Most prompts that are taken together."""
+
+MEMORY_AT_ONCE = 2**30
+"""Bytes that jobs may take together, see `SegmentJob.memory`."""
+
+READ_AHEAD = 100_000_000
+"""Pixels of pictures that are read before their turn comes."""
 
 THREADS = 2
 """That read pictures, and as many that pack answers."""
@@ -73,13 +84,14 @@ class TooMuchError(Exception):
     """The answer would be too large."""
 
 
-FAULTS: dict[Kind, type[Exception]] = {
-    "picture": ImageError,
-    "prompt": PromptError,
-    "too_much": TooMuchError,
-    "cancelled": CancelledError,
+FAULTS: dict[type[Exception], Kind] = {
+    ImageError: "picture",
+    PromptError: "prompt",
+    TooMuchError: "too_much",
+    CancelledError: "cancelled",
+    NumbersError: "internal",
 }
-"""What was wrong with a job. All else is a fault of ours, or of the machine."""
+"""Errors whose words are for the one who asked. All others are faults of ours, or of the machine."""
 
 
 def run(pipe: Connection, load: Callable[[], Segmenter], known_bytes: int) -> None:
@@ -142,7 +154,7 @@ class ModelProcess:
     def __init__(self, pipe: Connection, segmenter: Segmenter, known_bytes: int) -> None:
         self.pipe, self.segmenter = pipe, segmenter
         self.known = KnownPictures(known_bytes)
-        self.reading: dict[str, Future[TiledPicture]] = {}
+        self.reading: dict[str, tuple[Future[TiledPicture], int]] = {}  # and how many pixels that is
         self.inbox: queue.SimpleQueue[Asked | None] = queue.SimpleQueue()
         self.held: deque[Asked] = deque()
         self.cancelled: set[int] = set()
@@ -153,9 +165,9 @@ class ModelProcess:
 
     def serve(self) -> None:
         """Answers jobs until the pipe ends."""
-        self.send(Ready(facts_of(self.segmenter)))
         threading.Thread(target=self._listen, name="self1e-listen", daemon=True).start()
         with suppress(BrokenPipeError):  # the server is gone
+            self.send(Ready(facts_of(self.segmenter)))
             while jobs := self._next():
                 self._answer(jobs)
         self.packers.shutdown()
@@ -166,8 +178,14 @@ class ModelProcess:
             self.pipe.send(told)
 
     def _fail(self, asked: Asked, error: Exception) -> None:
-        kind: Kind = next((kind for kind, errors in FAULTS.items() if isinstance(error, errors)), "internal")
-        self.send(Failure(asked.number, kind, str(error) or type(error).__name__))
+        kind = next((kind for errors, kind in FAULTS.items() if isinstance(error, errors)), None)
+        if kind is not None:
+            self.send(Failure(asked.number, kind, str(error)))
+            return
+        where = "".join(traceback.format_tb(error.__traceback__))
+        log.error("unexpected %s (its words may hold a prompt):\n%s", type(error).__name__, where)
+        message = f"unexpected {type(error).__name__}: the server's log has more"
+        self.send(Failure(asked.number, "internal", message))
 
     # -------------------------------------------------------------------------------------------- what is to be done
 
@@ -175,16 +193,20 @@ class ModelProcess:
         with suppress(EOFError, OSError):  # the server is gone
             while True:
                 message = self.pipe.recv()
-                if message is None:
-                    break
                 if isinstance(message, Cancelled):
                     self.cancelled.add(message.number)
                     continue
-                picture = message.job.picture
-                if picture.key not in self.known and picture.key not in self.reading:
-                    self.reading[picture.key] = self.readers.submit(self.segmenter.read, SentFile(picture.content))
+                self._read_ahead(message.job.picture)
                 self.inbox.put(message)
         self.inbox.put(None)
+
+    def _read_ahead(self, picture: SentPicture) -> None:
+        """Has a picture read while others are in work, unless enough are: they are large."""
+        if picture.key in self.known or picture.key in self.reading:
+            return
+        if sum(pixels for _, pixels in tuple(self.reading.values())) + picture.pixels <= READ_AHEAD:
+            future = self.readers.submit(self.segmenter.read, SentFile(picture.content))
+            self.reading[picture.key] = future, picture.pixels
 
     def _next(self) -> list[Asked]:
         """The jobs to do next, all of one kind; none at the end. Waits for the first."""
@@ -202,12 +224,15 @@ class ModelProcess:
             self.held.append(more)
         if not self.held:
             return []
-        jobs, prompts = [self.held.popleft()], 0
-        while self.held and isinstance(jobs[-1].job, SegmentJob) and isinstance(self.held[0].job, SegmentJob):
-            prompts += len(jobs[-1].job.prompts)
-            if prompts + len(self.held[0].job.prompts) > AT_ONCE:
-                break
-            jobs.append(self.held.popleft())
+        asked = self.held.popleft()
+        jobs = [asked]
+        if isinstance(asked.job, SegmentJob):
+            prompts, memory = len(asked.job.prompts), asked.job.memory
+            while self.held and isinstance(also := self.held[0].job, SegmentJob):
+                prompts, memory = prompts + len(also.prompts), memory + also.memory
+                if prompts > AT_ONCE or memory > MEMORY_AT_ONCE:
+                    break
+                jobs.append(self.held.popleft())
         return jobs
 
     def _answer(self, jobs: list[Asked]) -> None:
@@ -238,8 +263,7 @@ class ModelProcess:
         if picture is not None:
             return picture
         try:
-            # None is there if the picture was known when the job came, or another job for it was cancelled.
-            tiled = self.segmenter.read(SentFile(sent.content)) if reading is None else reading.result()
+            tiled = self.segmenter.read(SentFile(sent.content)) if reading is None else reading[0].result()
             picture = self.segmenter.encode(tiled)
         except Exception as error:  # whatever it is, the other jobs are done
             self._fail(asked, error)

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from contextlib import aclosing
 from time import perf_counter
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from starlette.datastructures import UploadFile
 
 from self1e.conversation import Turn
+from self1e.processing.prompts import Template
 from self1e.serve.engine import EngineError
 from self1e.serve.messages import Answer, ChatJob, Form, Forms, ImageJob, SegmentJob, SentPicture, Text
-from self1e.serve.pictures import from_base64, looked_at
+from self1e.serve.pictures import looked_at
 from self1e.serve.problems import MEDIA_TYPE, Problem, in_words
 from self1e.serve.state import State, state_of
 
 router = APIRouter(prefix="/api/v1", tags=["self1e"])
 T = TypeVar("T")
+# One error is told: of a list of a million there would be a million.
+ListOf = Annotated[list[T], Field(fail_fast=True)]
 
-CHAIR = "iVBORw0KGgo..."
+PNG = "iVBORw0KGgo..."
 
 
 class About(BaseModel):
@@ -31,7 +35,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    image: str | None = Field(None, description="The file's bytes in base64, also as a data URL", examples=[CHAIR])
+    image: str | None = Field(None, description="The file's bytes in base64, also as a data URL", examples=[PNG])
     image_id: str | None = Field(None, description="Of a picture that was sent to /images")
     image_url: str | None = Field(None, description="https address, of a host that the server may fetch from")
 
@@ -39,7 +43,7 @@ class About(BaseModel):
 class Asking(About):
     """A question about a picture, and how its masks are wanted."""
 
-    masks: list[Form] = Field(["rle"], description="Forms of each mask")
+    masks: ListOf[Form] = Field(["rle"], description="Forms of each mask")
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Probability of pixels in a mask")
     instances: bool = Field(False, description="Each connected part is a mask of its own")
     tolerance: float = Field(0.0, ge=0, le=100, description="Pixels that polygons may move to spare corners")
@@ -54,8 +58,8 @@ class Asking(About):
 class SegmentRequest(Asking):
     """Masks for prompts."""
 
-    prompt: str | list[str] = Field(description="A phrase or a sentence, or several", examples=["the cat"])
-    template: Literal["auto", "phrase", "sentence", "none"] = "auto"
+    prompt: str | ListOf[str] = Field(description="A phrase or a sentence, or several", examples=["the cat"])
+    template: Template = "auto"
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -67,7 +71,7 @@ class ChatRequest(Asking):
     """A question, answered in words and with masks."""
 
     question: str = Field(examples=["What could I ride?"])
-    history: list[tuple[str, str]] = Field([], description="Questions and answers before")
+    history: ListOf[tuple[str, str]] = Field([], description="Questions and answers before")
     max_new_tokens: int = Field(128, ge=1)
     temperature: float = Field(0.0, ge=0, le=10)
     seed: int | None = Field(None, ge=0, lt=2**63, description="Makes a temperature above 0 repeatable")
@@ -140,7 +144,7 @@ def _body(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     properties = schema["properties"] | {"image": {"type": "string", "format": "binary", "description": "The file"}}
     form = schema | {"properties": {name: of for name, of in properties.items() if name not in ("image_url",)}}
     content = {
-        "application/json": {"schema": schema, "example": {"image": CHAIR} | example},
+        "application/json": {"schema": schema, "example": {"image": PNG} | example},
         "multipart/form-data": {"schema": form},
     }
     return {"requestBody": {"required": True, "content": content}}
@@ -173,7 +177,6 @@ async def models(request: Request) -> dict[str, Any]:
 @router.post(
     "/segment",
     response_model=SegmentAnswer,
-    response_model_exclude_none=True,
     responses=PROBLEMS,
     openapi_extra=_body(SegmentRequest, {"prompt": ["the cat", "the sofa"], "masks": ["polygons"]}),
 )
@@ -181,17 +184,17 @@ async def segment(request: Request) -> Any:
     """One mask for each prompt. One picture, any number of prompts: they cost little more than one."""
     start, state = perf_counter(), state_of(request)
     asked, content = await _read(request, SegmentRequest)
-    check_texts(state, asked.prompts)
+    check_prompts(state, asked.prompts)
     picture = await _picture(state, asked, content)
     job = SegmentJob(picture, asked.prompts, asked.template, asked.forms)
     results = await unless_gone(request, state.engine.answer(job, asked.timeout))
-    return {"image_id": picture.key, "results": results, "seconds": round(perf_counter() - start, 4)}
+    # Not as what a route returns, which pydantic would go through once more, leaving out what is null.
+    return JSONResponse({"image_id": picture.key, "results": results, "seconds": round(perf_counter() - start, 4)})
 
 
 @router.post(
     "/chat",
     response_model=Result,
-    response_model_exclude_none=True,
     responses=PROBLEMS | {200: {"content": {"text/event-stream": {}}}},
     openapi_extra=_body(ChatRequest, {"question": "What could I ride?"}),
 )
@@ -202,8 +205,8 @@ async def chat(request: Request) -> Any:
     """
     state = state_of(request)
     asked, content = await _read(request, ChatRequest)
-    said = [text for turn in asked.history for text in turn]
-    check_texts(state, [asked.question], said)
+    check_prompts(state, [asked.question])
+    _check_history(state, asked.history)
     if asked.max_new_tokens > state.limits.tokens:
         raise Problem(422, f"max_new_tokens: at most {state.limits.tokens}, not {asked.max_new_tokens}")
     picture = await _picture(state, asked, content)
@@ -217,7 +220,7 @@ async def chat(request: Request) -> Any:
         asked.forms,
     )
     if not asked.stream:
-        return (await unless_gone(request, state.engine.answer(job, asked.timeout)))[0]
+        return JSONResponse((await unless_gone(request, state.engine.answer(job, asked.timeout)))[0])
     told = state.engine.answers(job, asked.timeout)
     first = await unless_gone(request, anext(told))  # what is wrong from the start has a status of its own
     return StreamingResponse(
@@ -225,13 +228,14 @@ async def chat(request: Request) -> Any:
     )
 
 
-async def _events(first: Text | Answer, rest: AsyncIterator[Text | Answer]) -> AsyncIterator[str]:
-    try:
-        yield _event(first)
-        async for told in rest:
-            yield _event(told)
-    except EngineError as error:
-        yield f"event: problem\ndata: {json.dumps(Problem.of(error).body)}\n\n"
+async def _events(first: Text | Answer, rest: AsyncGenerator[Text | Answer, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(rest):
+        try:
+            yield _event(first)
+            async for told in rest:
+                yield _event(told)
+        except EngineError as error:
+            yield f"event: problem\ndata: {json.dumps(Problem.of(error).body)}\n\n"
 
 
 def _event(told: Text | Answer) -> str:
@@ -257,17 +261,17 @@ async def images(request: Request) -> Any:
 
 # ------------------------------------------------------------------------------------------------------ what was asked
 
-Request_ = TypeVar("Request_", bound=About)
+AboutT = TypeVar("AboutT", bound=About)
 
 
-async def _read(request: Request, model: type[Request_]) -> tuple[Request_, bytes | None]:
+async def _read(request: Request, model: type[AboutT]) -> tuple[AboutT, bytes | None]:
     """The body, as JSON or as a form, and the picture's file of a form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     content = None
     if kind == "application/json":
         try:
             given = json.loads(await request.body())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Problem(422, f"the body is no JSON: {error}") from None
     elif kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         async with request.form(max_files=1, max_fields=200) as form:
@@ -284,6 +288,8 @@ async def _read(request: Request, model: type[Request_]) -> tuple[Request_, byte
                     given[name] = values if len(values) > 1 else values[0]
     else:
         raise Problem(415, f"the body is {kind or 'of no type'}: send application/json or multipart/form-data")
+    if isinstance(given, dict) and len(given) > len(model.model_fields):  # pydantic would tell each that is too many
+        raise Problem(422, f"the body has {len(given)} fields, and there are {', '.join(model.model_fields)} only")
     try:
         return model.model_validate(given), content
     except ValidationError as error:
@@ -299,21 +305,40 @@ async def _picture(state: State, asked: About, content: bytes | None) -> SentPic
         return state.kept.get(asked.image_id)
     if asked.image_url is not None:
         content = await state.fetcher.fetch(asked.image_url)
-    elif asked.image is not None:
-        content = from_base64(asked.image)
-    assert content is not None
-    return await looked_at(content, state.limits)
+    file = content if asked.image is None else asked.image
+    assert file is not None
+    return await looked_at(file, state.limits)
 
 
-def check_texts(state: State, asked: Sequence[str], said: list[str] | None = None) -> None:
-    """Raises a Problem if there are too many prompts, or too long ones."""
-    if not asked:
+def check_prompts(state: State, prompts: Sequence[str]) -> None:
+    """Raises a Problem if there are too many prompts, too long ones, or such as are no text."""
+    limits = state.limits
+    if not prompts:
         raise Problem(422, "prompt: there is none")
-    if len(asked) > state.limits.prompts:
-        raise Problem(413, f"prompt: {len(asked)} are more than {state.limits.prompts}: ask in several requests")
-    longest = max(map(len, asked))
-    if longest > state.limits.letters or sum(map(len, said or [])) > state.limits.letters * 10:
-        raise Problem(414, f"a text of {longest:,} letters is too long: at most {state.limits.letters:,}")
+    if len(prompts) > limits.prompts:
+        raise Problem(413, f"prompt: {len(prompts)} are more than {limits.prompts}: ask in several requests")
+    longest = max(map(len, prompts))
+    if longest > limits.letters:
+        raise Problem(414, f"a text of {longest:,} letters is too long: at most {limits.letters:,}")
+    _check_letters("prompt", prompts)
+
+
+def _check_history(state: State, history: Sequence[tuple[str, str]]) -> None:
+    limits = state.limits
+    if len(history) > limits.prompts:
+        raise Problem(413, f"history: {len(history)} turns are more than {limits.prompts}: send the last ones")
+    letters = sum(len(text) for turn in history for text in turn)
+    if letters > 10 * limits.letters:
+        raise Problem(414, f"history: {letters:,} letters are more than {10 * limits.letters:,}: send the last turns")
+    _check_letters("history", [text for turn in history for text in turn])
+
+
+def _check_letters(name: str, texts: Sequence[str]) -> None:
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        raise Problem(422, f"{name}: {half!a} is half of a character: send texts in UTF-8") from None
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:

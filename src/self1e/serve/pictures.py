@@ -50,32 +50,37 @@ class KeptPictures:
         return self._kept[key]
 
 
-def from_base64(text: str) -> bytes:
-    """The bytes of a picture in JSON, with or without "data:image/png;base64," before them.
+async def looked_at(content: bytes | str, limits: Limits) -> SentPicture:
+    """A picture whose head was read, so that nothing large is decoded.
+
+    Args:
+        content: The file, or what JSON has of it: base64, with or without "data:image/png;base64," before it.
+        limits: Of its pixels.
 
     Raises:
-        Problem: If it is none.
+        Problem: If it is no picture, or has too many pixels.
     """
+    return await asyncio.to_thread(_looked_at, content, limits)
+
+
+def _looked_at(content: bytes | str, limits: Limits) -> SentPicture:
+    if isinstance(content, str):
+        content = _from_base64(content)
+    if not content:
+        raise Problem(422, "image: it is empty")
+    width, height = _size(content)
+    if width * height > limits.pixels:
+        raise Problem(413, f"image: {width}x{height} are more than {limits.pixels:,} pixels: send it smaller")
+    return SentPicture(hashlib.sha256(content).hexdigest(), content, width * height)
+
+
+def _from_base64(text: str) -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Problem(422, f"image: no base64 ({error}): send the file's bytes in base64, or as multipart") from None
-
-
-async def looked_at(content: bytes, limits: Limits) -> SentPicture:
-    """A picture whose head was read, so that nothing large is decoded.
-
-    Raises:
-        Problem: If it is no picture, or has too many pixels.
-    """
-    if not content:
-        raise Problem(422, "image: it is empty")
-    width, height = await asyncio.to_thread(_size, content)
-    if width * height > limits.pixels:
-        raise Problem(413, f"image: {width}x{height} are more than {limits.pixels:,} pixels: send it smaller")
-    return SentPicture(hashlib.sha256(content).hexdigest(), content)
 
 
 def _size(content: bytes) -> tuple[int, int]:

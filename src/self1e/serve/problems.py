@@ -18,6 +18,9 @@ MEDIA_TYPE = "application/problem+json"
 LATER = 5
 """Seconds after which to try again, where that may help."""
 
+MOST_ERRORS = 5
+"""Of a request that are told."""
+
 STATUS: dict[Kind, int] = {
     "picture": 422,
     "prompt": 422,
@@ -31,8 +34,8 @@ STATUS: dict[Kind, int] = {
 }
 
 
-class Problem(Exception):
-    """What the one who asks is told.
+class Problem(HTTPException):
+    """What the one who asks is told. (FastAPI hides other errors that come up while it reads a body.)
 
     Attributes:
         status: Of HTTP.
@@ -41,9 +44,11 @@ class Problem(Exception):
     """
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status, self.detail = status, detail
-        self.headers = headers or ({"Retry-After": str(LATER)} if status in (429, 503) else {})
+        super().__init__(status, detail, headers or ({"Retry-After": str(LATER)} if status in (429, 503) else {}))
+        self.status = status
+
+    def __str__(self) -> str:
+        return self.detail
 
     @classmethod
     def of(cls, error: EngineError) -> Problem:
@@ -72,16 +77,19 @@ def in_words(errors: Sequence[Any]) -> str:
     >>> in_words([{"loc": ("body", "threshold"), "msg": "Input should be less than 1", "input": 7}])
     'threshold: input should be less than 1, not 7'
     """
-    return "; ".join(_in_words(error) for error in errors)
+    return "; ".join(_in_words(error) for error in errors[:MOST_ERRORS])
 
 
 def _in_words(error: Any) -> str:
+    if error.get("type") == "json_invalid":
+        return f"the body is no JSON: {error['ctx']['error']}"
     place = ".".join(str(part) for part in error["loc"] if part != "body") or "the request"
     message = error["msg"].removeprefix("Value error, ")
-    given = repr(error.get("input"))
     message = message[:1].lower() + message[1:]
-    shows = error.get("type") not in ("missing", "value_error", "extra_forbidden") and len(given) <= 80
-    return f"{place}: {message}" + (f", not {given}" if shows else "")
+    given = error.get("input")
+    is_short = isinstance(given, float | int | str) and len(repr(given)) <= 80
+    shows = is_short and error.get("type") not in ("missing", "value_error", "extra_forbidden")
+    return f"{place}: {message}" + (f", not {given!r}" if shows else "")
 
 
 def answer_with_problems(app: FastAPI) -> None:
@@ -101,12 +109,12 @@ def answer_with_problems(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
-        detail = (
-            f"there is nothing at {request.url.path}: /openapi.json lists what there is"
-            if error.status_code == 404
-            else ""
-        )
-        return Problem(error.status_code, detail or str(error.detail), dict(error.headers or {})).response
+        detail, headers = error.detail, dict(error.headers or {})
+        if error.status_code == 404:
+            detail = f"there is nothing at {request.url.path}: /openapi.json lists what there is"
+        elif error.status_code == 405:
+            detail = f"{request.method} is not for {request.url.path}: use {headers.get('Allow', 'another method')}"
+        return Problem(error.status_code, detail, headers).response
 
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:

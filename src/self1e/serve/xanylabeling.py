@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field
 from self1e.data.forms.shapes import shapes_of
 from self1e.segment.results import Segmentation
 from self1e.serve.messages import SegmentJob
-from self1e.serve.native import PROBLEMS, check_texts, unless_gone
-from self1e.serve.pictures import from_base64, looked_at
+from self1e.serve.native import PROBLEMS, check_prompts, unless_gone
+from self1e.serve.pictures import looked_at
 from self1e.serve.problems import Problem
 from self1e.serve.state import State, state_of
 from self1e.serve.typed import prompts_of
@@ -65,10 +65,10 @@ async def predict(asked: PredictRequest, request: Request) -> dict[str, Any]:
     name = _model(state)
     if asked.model != name:
         raise Problem(404, f"there is no model {asked.model[:80]!r} here: choose {name!r}")
-    check_texts(state, [asked.params.text_prompt])
+    check_prompts(state, [asked.params.text_prompt])
     prompts = prompts_of(asked.params.text_prompt)
-    check_texts(state, prompts)
-    picture = await looked_at(from_base64(asked.image), state.limits)
+    check_prompts(state, prompts)
+    picture = await looked_at(asked.image, state.limits)
     results = await unless_gone(request, state.engine.answer(SegmentJob(picture, tuple(prompts))))
     shapes = await asyncio.to_thread(_shapes, results, asked.params)
     return {"data": {"shapes": shapes, "description": ""}}
