@@ -136,6 +136,14 @@ def test_where_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     file.write_text("secret\n")
     with pytest.raises(ValueError, match="1 of 1 keys are shorter than 16"):
         read_keys(file)
+    file.write_text(f"{KEY}\nein sehr geheimer Schlüssel\n", "utf-8")
+    with pytest.raises(ValueError, match=r"1 of 2 keys are .* not of ASCII"):
+        read_keys(file)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"keys\.txt, which is to have keys, cannot be read \(no UTF-8\)"):
+        read_keys(file)
+    with pytest.raises(ValueError, match=r"cannot be read \(Is a directory\)"):
+        read_keys(tmp_path)
     assert Keys([KEY]).open_with(Headers({"token": KEY})) and not Keys([KEY]).open_with(Headers({}))
 
 

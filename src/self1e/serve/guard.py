@@ -35,19 +35,23 @@ def read_keys(file: Path | None) -> list[str]:
     """Keys of a file, one a line, "#" before remarks; without a file those of the environment, joined by commas.
 
     Raises:
-        ValueError: If there is a file, but no key in it, or a key is short enough to be guessed.
+        ValueError: If there is a file, but it cannot be read or has no key, or a key is short enough to be guessed, or
+            of letters that headers do not carry.
     """
     if file is None:
         keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
     else:
-        lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in file.read_text("utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", "no UTF-8")
+            raise ValueError(f"{file}, which is to have keys, cannot be read ({why}): write one a line") from None
         keys = [line for line in lines if line and not line.startswith("#")]
         if not keys:
             raise ValueError(f"{file} has no key: write one a line, as from `openssl rand -hex 24`")
-    if short := sum(len(key) < 16 for key in keys):
-        raise ValueError(
-            f"{short} of {len(keys)} keys are shorter than 16 characters: `openssl rand -hex 24` makes one"
-        )
+    if unfit := sum(len(key) < 16 or not key.isascii() for key in keys):
+        what = "shorter than 16 characters, or not of ASCII"
+        raise ValueError(f"{unfit} of {len(keys)} keys are {what}: `openssl rand -hex 24` makes one")
     return keys
 
 

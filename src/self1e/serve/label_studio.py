@@ -7,6 +7,7 @@ place of a `result`, which Label Studio writes into its log and leaves out; the 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import secrets
 import time
@@ -43,9 +44,6 @@ ANSWER_WITHIN = 90.0
 AT_ONCE = 16
 """Tasks of a request that are fetched and asked about at the same time: the others' pictures are not in memory."""
 
-MOST_TASKS = 20_000
-"""Of a request: as many as its bytes hold."""
-
 TOLERANCE = 0.001
 """Share of its length by which an outline may move to spare points, which a person is to drag."""
 
@@ -79,7 +77,7 @@ class SetupRequest(BaseModel):
 class PredictRequest(BaseModel):
     """Tasks that want predictions."""
 
-    tasks: ListOf[Task] = Field(max_length=MOST_TASKS)
+    tasks: ListOf[Task]
     label_config: str
     project: str | int = ""
     params: Params | None = None
@@ -189,10 +187,12 @@ async def _found(state: State, data: Mapping[str, Any], key: str, asks: Sequence
     for part in parts:
         check_prompts(state, part)
     answers = [await state.engine.answer(SegmentJob(picture, part)) for part in parts]
-    results = dict(zip(prompts, (result for answer in answers for result in answer), strict=True))
-    return await asyncio.to_thread(
-        lambda: [region for ask in asks for region in regions_of(ask, Segmentation.from_dict(results[ask.prompt]))]
-    )
+    return await asyncio.to_thread(_regions, asks, prompts, answers)
+
+
+def _regions(asks: Sequence[Ask], prompts: Sequence[str], answers: Sequence[bytes]) -> list[dict[str, Any]]:
+    results = dict(zip(prompts, (result for answer in answers for result in json.loads(answer)), strict=True))
+    return [region for ask in asks for region in regions_of(ask, Segmentation.from_dict(results[ask.prompt]))]
 
 
 async def _picture(state: State, value: Any, key: str) -> SentPicture:

@@ -51,7 +51,7 @@ class Forms:
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """Masks for prompts about a picture. The answer is a list: a result for each prompt, as `pack` makes it."""
+    """Masks for prompts about a picture. The answer is JSON: a list with a result for each prompt, as of `pack`."""
 
     picture: SentPicture
     prompts: tuple[str, ...]
@@ -66,7 +66,7 @@ class SegmentJob:
 
 @dataclass(frozen=True)
 class ChatJob:
-    """An answer in words, with masks. It comes in pieces of text, and at last as a list of one result."""
+    """An answer in words, with masks. It comes in pieces of text, and at last as JSON: a result as of `pack`."""
 
     picture: SentPicture
     question: str

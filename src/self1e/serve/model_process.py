@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import logging
 import queue
 import threading
@@ -331,7 +332,9 @@ class ModelProcess:
                 for entry, remark in zip(packed, remarks, strict=True):
                     if remark is not None:
                         entry["remark"] = remark
-                self.send(Answer(asked.number, packed))
+                # As text: to make it of many megabytes would keep the server from others.
+                answer = packed if isinstance(asked.job, SegmentJob) else packed[0]
+                self.send(Answer(asked.number, json.dumps(answer, ensure_ascii=False, allow_nan=False).encode()))
             except Exception as error:  # whatever it is
                 self._fail(asked, error)
 

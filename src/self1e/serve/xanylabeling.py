@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -80,9 +81,9 @@ def _model(state: State) -> str:
     return str(state.engine.facts["name"])
 
 
-def _shapes(results: list[dict[str, Any]], params: Params) -> list[dict[str, Any]]:
+def _shapes(results: bytes, params: Params) -> list[dict[str, Any]]:
     """Of what was found, and is sure enough."""
-    found = [Segmentation.from_dict(result) for result in results]
+    found = [Segmentation.from_dict(result) for result in json.loads(results)]
     masks = [
         (segmentation.prompt, mask)
         for segmentation in found
