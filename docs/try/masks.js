@@ -1,0 +1,241 @@
+/**
+ * From mask logits to what one sees: at the picture's size as `self1e.processing.processor.mask_logits_to_picture`
+ * resizes them, judged as `self1e.segment.results` does, and drawn.
+ */
+
+/** @import {Strip} from "./image.js" */
+
+/**
+ * A map of logits; it covers the picture.
+ * @typedef {{logits: Float32Array, width: number, height: number}} LogitMap
+ */
+
+/**
+ * What there is to know of a map at the picture's size, for each probability that the slider can have.
+ * @typedef {object} Tally
+ * @property {Uint32Array} areas pixels above STEPS[i]
+ * @property {Float64Array} sums of the probabilities of these
+ * @property {number} highest probability
+ */
+
+/** @typedef {[number, number][]} Knots */
+/** @typedef {{present: Knots, absent: Knots}} Calibration */
+
+/** The slider's probabilities. */
+export const STEPS = Array.from({ length: 99 }, (_, number) => (number + 1) / 100);
+const HALF = STEPS.indexOf(0.5);
+
+/** The logits of these, in float32 like those that they are compared with. */
+export const CUTS = Float32Array.from(STEPS, (probability) => Math.log(probability / (1 - probability)));
+
+/** @param {number} logit */
+function probabilityOf(logit) {
+  return 1 / (1 + Math.exp(-logit));
+}
+
+/**
+ * Where the values of a side of a resized map come from: value i lies `share[i]` of the way from `low[i]` to `high[i]`.
+ * @param {number} from
+ * @param {number} to
+ */
+function spread(from, to) {
+  const [low, high, share] = [new Int32Array(to), new Int32Array(to), new Float32Array(to)];
+  for (let i = 0; i < to; i++) {
+    const place = Math.max(0, ((i + 0.5) * from) / to - 0.5);
+    low[i] = Math.min(from - 1, Math.floor(place));
+    high[i] = Math.min(from - 1, low[i] + 1);
+    share[i] = place - low[i];
+  }
+  return { low, high, share };
+}
+
+/**
+ * The rows of a map that is resized bilinearly, each with how fast it rises downwards, per pixel. The arrays are used
+ * again for the next row.
+ * @param {LogitMap} map
+ * @param {number} width
+ * @param {number} height
+ * @returns {Generator<{y: number, row: Float32Array, rise: Float32Array}>}
+ */
+export function* resizedRows(map, width, height) {
+  const [across, down] = [spread(map.width, width), spread(map.height, height)];
+  const [mixed, slope] = [new Float32Array(map.width), new Float32Array(map.width)];
+  const [row, rise] = [new Float32Array(width), new Float32Array(width)];
+  for (let y = 0; y < height; y++) {
+    const [above, below] = [down.low[y] * map.width, down.high[y] * map.width];
+    for (let x = 0; x < map.width; x++) {
+      const step = map.logits[below + x] - map.logits[above + x];
+      mixed[x] = map.logits[above + x] + step * down.share[y];
+      slope[x] = (step * map.height) / height;
+    }
+    for (let x = 0; x < width; x++) {
+      const [low, high, share] = [across.low[x], across.high[x], across.share[x]];
+      row[x] = mixed[low] + (mixed[high] - mixed[low]) * share;
+      rise[x] = slope[low] + (slope[high] - slope[low]) * share;
+    }
+    yield { y, row, rise };
+  }
+}
+
+/**
+ * @param {LogitMap} map
+ * @param {number} width of the picture
+ * @param {number} height
+ * @returns {Tally}
+ */
+export function tally(map, width, height) {
+  const [areas, sums] = [new Uint32Array(STEPS.length), new Float64Array(STEPS.length)];
+  let highest = -Infinity;
+  for (const { row } of resizedRows(map, width, height)) {
+    for (const logit of row) {
+      if (logit > highest) highest = logit;
+      if (logit <= CUTS[0]) continue;
+      const probability = probabilityOf(logit);
+      let step = Math.min(STEPS.length, Math.ceil(probability * 100)) - 1; // near enough for one correction
+      if (step > 0 && logit <= CUTS[step]) step--;
+      else if (step + 1 < STEPS.length && logit > CUTS[step + 1]) step++;
+      areas[step]++;
+      sums[step] += probability;
+    }
+  }
+  for (let step = STEPS.length - 2; step >= 0; step--) {
+    areas[step] += areas[step + 1];
+    sums[step] += sums[step + 1];
+  }
+  return { areas, sums, highest: probabilityOf(highest) };
+}
+
+/**
+ * The least number of pixels that counts as something found.
+ * @param {number} width
+ * @param {number} height
+ */
+export function leastArea(width, height) {
+  return Math.max(1, Math.min(50, Math.floor((width * height) / 4000)));
+}
+
+/**
+ * What to say of a mask: as `Segmentation.from_logits` at a probability of 0.5, elsewhere as `Segmentation.at`.
+ * @param {Tally} of
+ * @param {number} step of STEPS
+ * @param {number} least area that counts as found
+ * @param {Calibration | null} calibration
+ * @returns {{found: boolean, area: number, score: number}}
+ */
+export function judge({ areas, sums, highest }, step, least, calibration) {
+  const [area, usual] = [areas[step], areas[HALF]];
+  let score = usual ? sums[HALF] / usual : 1 - highest;
+  if (calibration) score = interpolate(score, usual ? calibration.present : calibration.absent);
+  if (area && !usual) score = sums[step] / area;
+  if (usual && !area) score = 1 - highest;
+  return { found: area >= least, area, score };
+}
+
+/**
+ * @param {number} x
+ * @param {Knots} knots
+ */
+function interpolate(x, knots) {
+  const next = knots.findIndex(([at]) => at > x);
+  if (next === 0) return knots[0][1];
+  if (next < 0) return knots[knots.length - 1][1];
+  const [[x0, y0], [x1, y1]] = [knots[next - 1], knots[next]];
+  return y0 + ((x - x0) / (x1 - x0)) * (y1 - y0);
+}
+
+/** @typedef {{map: LogitMap, colour: number[]}} Mark a map, and red, green and blue */
+
+const [FILL, SHADE, RIM] = [0.35, 0.35, 0.4];
+const BLACK = [0, 0, 0];
+
+/**
+ * Masks as a layer over a picture: fills, smooth outlines, and a shade on what none covers.
+ * @param {Mark[]} marks those with something in them; the last one lies on top
+ * @param {number} cut logit above which a pixel belongs to a mask
+ * @param {number} width of the layer, pixels; the whole map is stretched to it
+ * @param {number} height
+ * @param {number} line width of outlines, pixels
+ * @returns {Uint8ClampedArray<ArrayBuffer>} RGBA
+ */
+export function layer(marks, cut, width, height, line) {
+  const pixels = new Uint8ClampedArray(4 * width * height);
+  if (!marks.length) return pixels;
+  const rim = line + 2 * Math.max(0.75, 0.35 * line);
+  const distances = marks.map(({ map }) => rowsOfDistances(map, cut, width, height));
+  for (let y = 0, out = 0; y < height; y++) {
+    const inside = distances.map((rows) => /** @type {Float32Array} */ (rows.next().value));
+    for (let x = 0; x < width; x++, out += 4) {
+      let [red, green, blue, alpha] = [0, 0, 0, 0]; // premultiplied
+      const cover = (/** @type {number[]} */ colour, /** @type {number} */ opacity) => {
+        red += (colour[0] - red) * opacity;
+        green += (colour[1] - green) * opacity;
+        blue += (colour[2] - blue) * opacity;
+        alpha += (1 - alpha) * opacity;
+      };
+      let outside = 1;
+      for (const row of inside) outside = Math.min(outside, 1 - clamp(row[x] + 0.5));
+      cover(BLACK, SHADE * outside);
+      for (let k = 0; k < marks.length; k++) cover(marks[k].colour, FILL * clamp(inside[k][x] + 0.5));
+      // All outlines come after all fills, on a soft dark rim that keeps them visible on their own colour.
+      for (let k = 0; k < marks.length; k++) {
+        const away = Math.abs(inside[k][x]);
+        cover(BLACK, RIM * clamp((rim + 1) / 2 - away));
+        cover(marks[k].colour, clamp((line + 1) / 2 - away));
+      }
+      pixels[out] = red / alpha;
+      pixels[out + 1] = green / alpha;
+      pixels[out + 2] = blue / alpha;
+      pixels[out + 3] = 255 * alpha;
+    }
+  }
+  return pixels;
+}
+
+/**
+ * How far each pixel is inside of a mask, in pixels: its logit above the cut, by how steep the logits are there.
+ * @param {LogitMap} map
+ * @param {number} cut
+ * @param {number} width
+ * @param {number} height
+ * @returns {Generator<Float32Array>}
+ */
+function* rowsOfDistances(map, cut, width, height) {
+  const distances = new Float32Array(width);
+  for (const { row, rise } of resizedRows(map, width, height)) {
+    for (let x = 0; x < width; x++) {
+      const run = row[Math.min(x + 1, width - 1)] - row[Math.max(x - 1, 0)];
+      distances[x] = (row[x] - cut) / Math.max(1e-6, Math.hypot(run / 2, rise[x]));
+    }
+    yield distances;
+  }
+}
+
+/** @param {number} value */
+function clamp(value) {
+  return value < 0 ? 0 : value > 1 ? 1 : value;
+}
+
+/**
+ * What is in at least one mask, on a transparent background.
+ * @param {Iterable<Strip>} strips of the picture
+ * @param {LogitMap[]} maps
+ * @param {number} cut
+ * @param {number} width of the picture
+ * @param {number} height
+ * @returns {Uint8ClampedArray<ArrayBuffer>} RGBA; what is outside carries no colour
+ */
+export function cutout(strips, maps, cut, width, height) {
+  const out = new Uint8ClampedArray(4 * width * height);
+  for (const map of maps) {
+    for (const { y, row } of resizedRows(map, width, height)) {
+      for (let x = 0; x < width; x++) if (row[x] > cut) out[4 * (y * width + x) + 3] = 255;
+    }
+  }
+  for (const { top, pixels } of strips) {
+    const start = 4 * top * width;
+    for (let at = 0; at < pixels.length; at += 4) {
+      if (out[start + at + 3]) out.set(pixels.subarray(at, at + 3), start + at);
+    }
+  }
+  return out;
+}
