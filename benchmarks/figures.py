@@ -26,7 +26,7 @@ from torch import Tensor
 
 from self1e import Segmenter
 from self1e.conversation import SEG, Turn
-from self1e.model.attention_mask import dual_perception_mask
+from self1e.model.attention_mask import DualPerception
 from self1e.model.batch import Batch
 from self1e.model.refilling import as_map, stitch, upsample_x2
 from self1e.processing.images import load_image
@@ -127,7 +127,7 @@ def visibility(batch: Batch) -> np.ndarray:
     kinds = np.full(batch.input_ids.shape[1:] * 2, NOTHING)
     # From all pathways to none: what a smaller mask still has is not due to the pathway that was closed.
     for kind, to_image, to_seg in ((IMAGE_TO_SEG, True, True), (IMAGE_TO_IMAGE, True, False), (CAUSAL, False, False)):
-        mask = dual_perception_mask(
+        rule = DualPerception(
             batch.attention_mask,
             batch.image_tokens,
             batch.seg_tokens,
@@ -135,7 +135,7 @@ def visibility(batch: Batch) -> np.ndarray:
             image_to_segmentation=to_seg,
             conversation_ids=batch.conversation_ids,
         )
-        kinds[mask[0, 0].numpy()] = kind
+        kinds[rule.mask()[0, 0].numpy()] = kind
     return kinds
 
 

@@ -224,7 +224,7 @@ def test_eval_toyland(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None
     assert (figures["seed"], figures["n"], figures["benchmark"]) == (3, 1, "toyland")
     (folder,) = out.glob("*/toyland-3/given")
     assert json.loads((folder / "figures.json").read_text()) == figures
-    assert (folder / "worst.html").read_text().count("<section>") == 2
+    assert (folder / "report.html").read_text().count("<section>") == 2 + 1
     first = (folder / "samples-0.jsonl").read_text()
     outcome = cli(*arguments, 2)
     assert outcome.code == 0 and "1 of 2 pictures were done before" in outcome.err
@@ -271,7 +271,7 @@ def test_answers_in_words_are_generated_ones(cli: Cli, tiny_model_folder: Path, 
     assert outcome.code == 0, outcome.err
     (file,) = out.rglob("figures.json")
     assert file.parent.name == json.loads(file.read_text())["answer"] == "generated"
-    assert (file.parent / "worst" / "0-0-picture.png").is_file()
+    assert 'alt="picture" src="data:image/' in (file.parent / "report.html").read_text()
 
 
 @pytest.mark.slow

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import csv
+import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from self1e.data.own import OwnSource
 from self1e.data.records import DataError
 from self1e.evaluation import record_benchmarks, run
 from self1e.evaluation.benchmarks import names, open_benchmark
-from self1e.evaluation.page import worst_samples, write_page
+from self1e.evaluation.page import best_samples, worst_samples, write_page
 from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark, question_of
 from self1e.evaluation.run import EvaluationError, evaluate, records_done, summarise
 from self1e.evaluation.samples import RecordDone, Sample, SampleFile, mask_figures
@@ -243,29 +246,34 @@ def test_generated_answers_point_or_do_not(tmp_path: Path, segmenter: Segmenter,
             assert sample.answer == reply.text and sample.predicted == reply.mask.sum()
 
 
-def test_page_of_the_worst(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
+def pictures_of(text: str) -> list[Image.Image]:
+    """Those that a page holds."""
+    found = re.findall(r'src="data:image/webp;base64,([^"]+)"', text)
+    return [Image.open(io.BytesIO(base64.b64decode(each))) for each in found]
+
+
+def test_page_of_the_worst_and_the_best(tmp_path: Path, segmenter: Segmenter, own: MaskBenchmark) -> None:
     folder = tmp_path / "results"
     evaluate(segmenter, own, folder)
     samples = [sample for each in records_done(folder) for sample in each.samples]
-    page = write_page(segmenter, own, folder, samples, 3)
-    text = page.read_text()
-    worst = worst_samples(samples, 3)
-    assert text.count("<section>") == text.count("IoU 0.") == len(worst) > 0
+    text = write_page(segmenter, own, folder, samples, 3, {"giou": 0.5, "samples": 4}).read_text()
+    worst, best = worst_samples(samples, 3), best_samples(samples, 1)
     assert [sample.score for sample in worst] == sorted(sample.score for sample in samples if sample.score < 1)[:3]
-    for sample in worst:
-        for name in ("marked", "predicted"):
-            file = f"worst/{sample.record}-{sample.number}-{name}.png"
-            assert file in text and Image.open(folder / file).width > 50
+    assert text.count("<section>") == text.count('<p class="said">IoU') == len(worst) + len(best) > len(best) == 1
+    assert [picture.width > 50 for picture in pictures_of(text)] == [True] * 2 * (len(worst) + len(best))
+    assert "<th>giou</th></tr><tr><td>50.0</td>" in text and "http" not in text
+    assert {path.name for path in folder.iterdir()} >= {"report.html"} and not (folder / "worst").exists()
 
 
-def test_page_of_the_worst_words(tmp_path: Path, segmenter: Segmenter) -> None:
+def test_page_of_words(tmp_path: Path, segmenter: Segmenter) -> None:
     """With the picture; text from data is text on the page, and so are names that are not in UTF-8."""
     test = textvqa(tmp_path, {"What is it?": ["red"]})
     sample = Sample(0, 0, "a\udcff.jpg", "<script>?", "", "<b>", 0.0, given="<i>")
     text = write_page(segmenter, test, tmp_path, [sample], 1).read_text()
     assert "<script>" not in text and "&lt;script&gt;" in text and "&lt;i&gt;" in text
-    assert 'src="worst/0-0-picture.png"' in text and "a\\udcff.jpg" in text
-    red, green, _ = np.asarray(Image.open(tmp_path / "worst/0-0-picture.png")).mean((0, 1))
+    assert "a\\udcff.jpg" in text and "Wrong in words" in text
+    (picture,) = pictures_of(text)
+    red, green, _ = np.asarray(picture).mean((0, 1))
     assert red > 240 and green < 10
 
 

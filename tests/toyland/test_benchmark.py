@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from self1e import Segmenter
@@ -262,13 +262,11 @@ def test_the_page_shows_the_worst(segmenter: Segmenter, whole: Path) -> None:
     asked = {CHAT, SECOND_TURN, "absent"} & kinds.keys()
     assert asked >= {CHAT} and SECOND_TURN in kinds and kinds.keys() & set(SCORED_IN_WORDS)
     text = write_page(segmenter, scenes(), whole, list(kinds.values()), len(kinds)).read_text()
-    assert text.count("<section>") == len(kinds)
+    sections = [each for each in text.split("<section>")[1:] if "</section>" in each]
     for kind, sample in kinds.items():
-        masks = kind in SEGMENTING or kind == CHAT
-        for name in ("marked", "predicted") if masks else ("picture",):
-            file = f"worst/{sample.record}-{sample.number}-{name}.png"
-            assert file in text and Image.open(whole / file).width > 50
-        assert f"{sample.picture} · {kind}" in text
+        of_kind = next(each for each in sections if f"{sample.picture} · {kind}" in each)
+        shown = ["marked", "predicted"] if kind in SEGMENTING or kind == CHAT else ["picture"]
+        assert re.findall(r'alt="(\w+)" src="data:image/webp;base64,', of_kind) == shown
 
 
 def test_masks_on_the_page_are_those_that_were_scored(segmenter: Segmenter, whole: Path) -> None:

@@ -59,12 +59,12 @@ def command(
     ] = Path("dataset"),
     out: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Folder of results: figures, a table of samples, the worst as a page."),
+        typer.Option(metavar="DIR", help="Folder of results: figures, a table of samples, a page to look at."),
     ] = Path("results"),
     answer: Annotated[
         AnswerChoice, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
     ] = AnswerChoice.given,
-    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples on the page of the worst.")] = 50,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples of the worst on the page; 0: no page.")] = 50,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures of each benchmark."),
@@ -207,6 +207,6 @@ def _measured(
         notice(f"{len(figures['broken'])} records are broken and left out, the first: {figures['broken'][0]}")
     if worst:
         samples = [sample for each in records_done(folder, count) for sample in each.samples]
-        show(f"the worst: {write_page(segmenter, benchmark, folder, samples, worst)}")
+        show(f"mistakes and the worst: {write_page(segmenter, benchmark, folder, samples, worst, figures)}")
     show(f"figures and samples: {folder}")
     return figures
