@@ -23,6 +23,7 @@ EXTRAS = {
     "eval": "self1e.evaluation.torch_metrics",
     "heif": "pictures in HEIC",
     "plot": "figures of benchmarks",
+    "docs": "building the site, and notebooks",
     "quantize": "--quantize on CUDA",
     "serve": "self1e serve, and self1e.client",
     "forms": "reading LabelMe, YOLO and CVAT, and to_supervision()",
