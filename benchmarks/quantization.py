@@ -18,16 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.machine import machine_facts, peak_gib
 from benchmarks.records import RESULTS, record
 from benchmarks.subjects import DTYPES, SIZES, build, picture, prompts
 from benchmarks.timing import interleaved, medians, ratio
 from self1e import Segmenter
 from self1e.checkpoints.hub import BUNDLED
-from self1e.segment.passes import write_answer
-from self1e.segment.quantise import agreement, bundled_samples, mask_maps, quantize
+from self1e.segment.agreement import agreement, mask_maps
+from self1e.segment.on_torch import TorchRunner
+from self1e.segment.quantise import bundled_samples, quantize
 
 INT8 = "-int8"
 VARIANTS = (*DTYPES, *(dtype + INT8 for dtype in DTYPES))
@@ -56,20 +55,20 @@ def make(name: str, size: str, tokenizer: Path | None) -> Variant:
     iou = None
     if name.endswith(INT8):
         samples = bundled_samples() if size in BUNDLED else [(picture(processor, 1, 1), prompts(4))]
-        before = mask_maps(model, processor, samples)
+        runner = TorchRunner(model, processor)
+        before = mask_maps(runner, samples)
         quantize(model, "int8")
-        iou = round(agreement(before, mask_maps(model, processor, samples)), 4)
+        iou = round(agreement(before, mask_maps(runner, samples)), 4)
     segmenter = Segmenter(model, processor)
     size_in_bytes = sum(each.nbytes for each in (*model.parameters(), *model.buffers()))
     return Variant(segmenter, round(size_in_bytes / 2**30, 3), iou)
 
 
-@torch.inference_mode()
 def write(segmenter: Segmenter) -> None:
     """Writes `TOKENS` tokens about a picture that is encoded anew, or fewer where the model ends its answer."""
     encoded = segmenter.encode(picture(segmenter.processor, 1, 1))
     question = "What is in this picture?"
-    write_answer(segmenter.fast, segmenter.processor, encoded, [], question, max_new_tokens=TOKENS, temperature=0.0)
+    segmenter.chat(encoded, question, max_new_tokens=TOKENS)
 
 
 def segment(segmenter: Segmenter, expressions: int) -> None:

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from self1e import SELF1EProcessor
 from self1e.conversation import IGNORED_LABEL, Turn
 from self1e.model.attention_mask import DualPerception, as_attention_bias
-from self1e.model.batch import Batch, Grid
+from self1e.model.batch import Batch
 from self1e.model.losses import mask_losses
 from self1e.model.network import ImageFeatures, SELF1EForSegmentation, SELF1EOutput
 from self1e.model.refilling import VisionSide
-from self1e.processing.processor import mask_logits_to_picture
+from self1e.model.rows import Grid
 from self1e.processing.prompts import EVAL_ANSWER
 
 BATCH = 4
@@ -66,7 +66,8 @@ class Reference:
             batch = processor([image] * len(rows), rows, labels=False).to(self.lm_head.weight.device)
             with torch.inference_mode():
                 maps = self(batch).mask_logits
-            masks += [mask_logits_to_picture(of_row, image.size) for of_row in maps or ()]
+            size = image.height, image.width
+            masks += [F.interpolate(of_row[None].float(), size=size, mode="bilinear")[0] for of_row in maps or ()]
         return masks
 
     def __call__(self, batch: Batch, *, logits_at: Tensor | None = None) -> SELF1EOutput:

@@ -61,7 +61,7 @@ def fused_attention(ways: Ways) -> Iterator[None]:
 
 def whole_answers(_: Ways) -> AbstractContextManager[Any]:
     """Conversations to their end, beyond the last `[SEG]`."""
-    return patch("self1e.segment.passes.up_to_last_seg", lambda conversation, _: conversation)
+    return patch("self1e.segment.words.up_to_last_seg", lambda conversation, _: conversation)
 
 
 def no_prefix(ways: Ways) -> AbstractContextManager[Any]:

@@ -8,11 +8,13 @@ from itertools import accumulate
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from self1e.model.batch import Batch, Grid, Row, build_batch
+from self1e.model.batch import Batch, build_batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
+from self1e.model.rows import Grid, Row
 
 IMAGE, SEG, END = 50, 51, 52
 VOCABULARY = 64
@@ -128,3 +130,9 @@ def row_of(ids: Sequence[int]) -> Row:
 def pixels(tiles: int, seed: int = 0) -> Tensor:
     """float[tiles, 3, TILE, TILE]."""
     return torch.randn(tiles, 3, TILE, TILE, generator=torch.Generator().manual_seed(seed))
+
+
+def at_size(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mask logits float[K, h, w] at a picture's size (width, height), as torch resizes them: float32[K, H, W]."""
+    width, height = size
+    return F.interpolate(logits[None].float(), size=(height, width), mode="bilinear", align_corners=False)[0]

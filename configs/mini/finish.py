@@ -3,7 +3,8 @@ which nouns it knows.
 
     python configs/mini/finish.py runs/mini/1-small/checkpoint-2000/average --out runs/mini/finished \\
         --folders data/photos data/coco data/clothing data/ade20k
-    self1e export runs/mini/finished src/self1e/assets/mini --calibrate "photos|validation" --root data/photos
+    self1e merge runs/mini/finished src/self1e/assets/mini --dtype float16 \\
+        --calibrate "photos|validation" --root data/photos
 
 In training every token's vector moves in each step, as the LM head has the same weights; those of words that no text
 held move without sense, and far. They get the vectors of the words that were taught whose meanings are nearest.

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 from self1e.version import __version__
 
 if TYPE_CHECKING:
+    from self1e.checkpoints.errors import ModelError
     from self1e.checkpoints.load import SELF1EForSegmentation
-    from self1e.checkpoints.weights import ModelError
     from self1e.model.config import SELF1EConfig
     from self1e.processing.processor import SELF1EProcessor
     from self1e.segment.results import Segmentation
     from self1e.segment.segmenter import Segmenter
 
 _HOME_OF = {
-    "ModelError": "self1e.checkpoints.weights",
+    "ModelError": "self1e.checkpoints.errors",
     "SELF1EConfig": "self1e.model.config",
     "SELF1EForSegmentation": "self1e.checkpoints.load",
     "SELF1EProcessor": "self1e.processing.processor",

@@ -30,6 +30,7 @@ COMMANDS = (
     ["data"],
     ["data", "check"],
     ["data", "stats"],
+    ["merge"],
     ["export"],
     ["doctor"],
     ["toyland"],
@@ -177,7 +178,7 @@ def test_unexpected_errors_have_no_traceback_unless_asked_for(cli: Cli, monkeypa
         ["eval", "Модель", "Данные.jsonl", "--worst", "2"],
         ["data", "check", "Запуск.yaml", "--workers", "0", "--out", "Итог"],
         ["data", "stats", "Запуск.yaml", "--workers", "0", "--json", "Итог.json"],
-        ["export", "Модель", "Новая"],
+        ["merge", "Модель", "Новая"],
         ["toyland", "draw", "--seed", "1", "--out", "Мир"],
     ],
 )

@@ -1,4 +1,4 @@
-"""`self1e chat`, `info`, `convert`, `train`, `eval`, `export` and `toyland`, on tiny random models."""
+"""`self1e chat`, `info`, `convert`, `train`, `eval`, `merge` and `toyland`, on tiny random models."""
 
 from __future__ import annotations
 
@@ -323,11 +323,12 @@ def test_torchrun_leaves_the_options_of_eval_alone() -> None:
     assert told.training_script_args == ours
 
 
-# ----------------------------------------------------------------------------------------------------------- export
+# ------------------------------------------------------------------------------------------------------------ merge
 
 
-def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
-    outcome = cli("export", tiny_model_folder, tmp_path / "model", "--calibrate", "toyland|seed=99", "--limit", 1)
+def test_a_model_to_give_away(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    calibrating = ("--calibrate", "toyland|seed=99", "--limit", 1)
+    outcome = cli("merge", tiny_model_folder, tmp_path / "model", "--dtype", "float16", *calibrating)
     assert outcome.code == 0, outcome.err
     assert "MB" in outcome.out
     loaded = load_model(tmp_path / "model", LoadOptions(device="cpu"))
@@ -335,32 +336,34 @@ def test_export(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     weights, exported = (load_file(each / "model.safetensors") for each in (tiny_model_folder, tmp_path / "model"))
     assert weights.keys() == exported.keys()
     assert all((exported[name] == weights[name].half()).all() for name in weights)
-    assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "model"), "exists")
-    assert_one_sentence(cli("export", tiny_model_folder, tmp_path / "other", "--dtype", "int3"), "int3")
-    outcome = cli("export", tiny_model_folder, tmp_path / "other", "--calibrate", "imagenet")
+    assert cli("info", tmp_path / "model").out.count("float16") == 1
+    assert_one_sentence(cli("merge", tiny_model_folder, tmp_path / "model"), "exists")
+    assert_one_sentence(cli("merge", tiny_model_folder, tmp_path / "other", "--base", "nano"), "a whole model")
+    assert_one_sentence(cli("merge", tiny_model_folder, tmp_path / "other", "--dtype", "int3"), "int3")
+    outcome = cli("merge", tiny_model_folder, tmp_path / "other", "--calibrate", "imagenet")
     assert_one_sentence(outcome, "no benchmark 'imagenet'")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_export_of_an_average(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_an_average(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_model_folder, tmp_path / "later")
     weights = load_file(tiny_model_folder / "model.safetensors")
     later = {name: weight + 1 for name, weight in weights.items()}
     save_file(later, tmp_path / "later" / "model.safetensors", metadata={"format": "pt"})
     mixing = ("--average", tmp_path / "later", "--share", 0.25, "--dtype", "float32")
-    assert cli("export", tiny_model_folder, tmp_path / "model", *mixing).code == 0
+    assert cli("merge", tiny_model_folder, tmp_path / "model", *mixing).code == 0
     averaged = load_file(tmp_path / "model" / "model.safetensors")
     for name, weight in weights.items():
         torch.testing.assert_close(averaged[name], weight + 0.25)
-    assert_one_sentence(cli("export", "nano", tmp_path / "other", *mixing), "text_config")
+    assert_one_sentence(cli("merge", "nano", tmp_path / "other", *mixing), "text_config")
     config = json.loads((tmp_path / "later" / "config.json").read_text())
     config |= {"image_to_segmentation": False, "ce_weight": 9}
     (tmp_path / "later" / "config.json").write_text(json.dumps(config))
-    outcome = cli("export", tiny_model_folder, tmp_path / "other", *mixing)
+    outcome = cli("merge", tiny_model_folder, tmp_path / "other", *mixing)
     assert_one_sentence(outcome, "differ in image_to_segmentation:")
 
 
-def test_export_keeps_what_belongs_to_the_model(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+def test_merging_keeps_what_belongs_to_the_model(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "calibrated"
     shutil.copytree(tiny_model_folder, folder)
     settings = json.loads((folder / "processor_config.json").read_text()) | {"max_tiles": 4}
@@ -368,12 +371,12 @@ def test_export_keeps_what_belongs_to_the_model(cli: Cli, tiny_model_folder: Pat
     calibration = Calibration(present=((0.5, 0.25), (1.0, 0.75)))
     (folder / CALIBRATION_NAME).write_text(json.dumps(calibration.to_dict()))
     TaughtNouns({"dog": ["dogs"]}).write(folder)
-    assert cli("export", folder, tmp_path / "model").code == 0
+    assert cli("merge", folder, tmp_path / "model").code == 0
     assert json.loads((tmp_path / "model" / "processor_config.json").read_text())["max_tiles"] == 4
     exported = json.loads((tmp_path / "model" / CALIBRATION_NAME).read_text())
     assert Calibration.from_dict(exported) == calibration
     assert list(TaughtNouns.read(tmp_path / "model") or ()) == ["dog"]
-    outcome = cli("export", folder, tmp_path / "average", "--average", tiny_model_folder)
+    outcome = cli("merge", folder, tmp_path / "average", "--average", tiny_model_folder)
     assert outcome.code == 0 and "scores are raw" in outcome.err
     assert not (tmp_path / "average" / CALIBRATION_NAME).exists()
 

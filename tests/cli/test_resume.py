@@ -21,8 +21,8 @@ from PIL import Image
 
 from self1e.cli.segment_report import Report
 from self1e.segment.journal import JOURNAL_NAME, Journal, is_whole
-from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import TiledPicture
 from self1e.segment.segmenter import Segmenter
 
 FORMATS = "mask,json,labelme,yolo,index,coco,csv"

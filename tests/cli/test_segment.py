@@ -23,8 +23,8 @@ from self1e.data.own_entries import open_own
 from self1e.processing.sources import Address
 from self1e.segment.journal import JOURNAL_NAME
 from self1e.segment.nouns import TaughtNouns
-from self1e.segment.passes import TiledPicture
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import TiledPicture
 from self1e.segment.segmenter import Segmenter
 
 Segment = Cli

@@ -18,7 +18,7 @@ from self1e.data.readable import Readable, Reader
 from self1e.data.records import DataError, evaluation_turn
 from self1e.processing.prompts import PromptError, phrase_question
 from self1e.processing.tiles import tile_grid
-from self1e.segment.passes import given_answer
+from self1e.segment.words import given_answer
 from self1e.training.run import train
 
 
@@ -33,7 +33,7 @@ def test_what_inference_refuses_is_too_long(tiny_model_folder: Path, monkeypatch
         for letters in range(1, 200):
             prompt = "x" * letters
             try:
-                given_answer(segmenter.model, processor, prefix, phrase_question(prompt))
+                given_answer(segmenter.runner, prefix, phrase_question(prompt))
                 refused = False
             except PromptError:
                 refused = True

@@ -6,7 +6,7 @@ from PIL import Image
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
-from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
+from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import encode_continuation, encode_conversation, single
 
 WIDE, SQUARE = Image.new("RGB", (80, 40)), Image.new("RGB", (20, 20))
@@ -137,13 +137,3 @@ def test_internvl_folder(internvl_folder):
     processor = SELF1EProcessor.from_pretrained(internvl_folder)
     assert add_seg_token(processor.tokenizer) == 151674
     assert (processor.image_size, processor.tokens_per_tile) == (448, 256)
-
-
-def test_masks_are_stretched_to_the_picture():
-    ramp = torch.linspace(-1, 1, 64).expand(2, 32, 64)  # left half out, right half in
-    logits = mask_logits_to_picture(ramp.bfloat16(), (101, 51))
-    assert logits.shape == (2, 51, 101)
-    assert logits.dtype == torch.float32
-    assert not (logits[:, :, :50] > 0).any()
-    assert (logits[:, :, 51:] > 0).all()
-    assert mask_logits_to_picture(torch.zeros(0, 1, 1), (7, 5)).shape == (0, 5, 7)

@@ -22,8 +22,8 @@ from self1e.processing.images import ImageError
 from self1e.processing.prompts import PromptError
 from self1e.segment import files as pipeline
 from self1e.segment.files import AHEAD, ProcessError, segment_in_processes
-from self1e.segment.passes import NumbersError
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import NumbersError
 from self1e.segment.segmenter import Segmenter
 
 PROMPT = "the red ball"

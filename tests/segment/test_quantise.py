@@ -16,17 +16,15 @@ from self1e import Segmenter
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError
 from self1e.segment import quantise as quantization
+from self1e.segment.agreement import LEAST_IOU, agreement, mask_iou
 from self1e.segment.load import load_model
 from self1e.segment.options import LoadOptions
 from self1e.segment.quantise import (
-    LEAST_IOU,
     Int8Linear,
     Quantization,
     QuantizationError,
-    agreement,
     bundled_samples,
     check_scheme,
-    mask_iou,
     quantize,
     quantize_checked,
     weight_levels,
@@ -147,18 +145,18 @@ def test_what_is_quantised_cannot_be_saved(tiny_model_folder, tmp_path):
 # ----------------------------------------------------------------------------------------------------------- the guard
 
 
-def maps(*tensors):
-    return [(tensor[None].float(), SIZE) for tensor in tensors]
+def maps(*arrays):
+    return [(array[None].astype(np.float32), SIZE) for array in arrays]
 
 
 def half(sign=1.0):
     """A map that is above 0 in its left half, or in its right one."""
-    return sign * torch.linspace(1, -1, 8).expand(8, 8)
+    return sign * np.broadcast_to(np.linspace(1, -1, 8), (8, 8))
 
 
 def test_iou_of_masks():
-    one = torch.tensor([True, True, False, False])
-    assert mask_iou(one, torch.tensor([False, True, True, False])) == pytest.approx(1 / 3)
+    one = np.array([True, True, False, False])
+    assert mask_iou(one, np.array([False, True, True, False])) == pytest.approx(1 / 3)
     assert mask_iou(one, ~one) == 0
     assert mask_iou(one & ~one, one & ~one) == 1
 
@@ -175,7 +173,7 @@ def test_a_mask_that_turned_black_disagrees():
 
 
 def test_empty_masks_prove_nothing():
-    nothing = torch.full((8, 8), -1.0)
+    nothing = np.full((8, 8), -1.0)
     assert agreement(maps(half(), nothing, nothing), maps(half() - 0.5, nothing, nothing)) == pytest.approx(0.5)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from builders import at_size
 from PIL import Image
 
 from self1e.metrics import intersection_and_union
-from self1e.processing.processor import mask_logits_to_picture
-from self1e.segment.refine import guided, to_picture
+from self1e.segment.refine import guided, resized, to_picture
 from self1e.segment.segmenter import Segmenter
 
 CELL = 7
@@ -30,43 +30,61 @@ def painted(mask: np.ndarray, noise: float = 8) -> Image.Image:
     return Image.fromarray(colours.clip(0, 255).astype(np.uint8))
 
 
-def seen_in_cells(mask: np.ndarray) -> torch.Tensor:
+def seen_in_cells(mask: np.ndarray) -> np.ndarray:
     """Logits float[1, 32, 32] that know of each cell how much of it is inside, and where that is not."""
     share = F.avg_pool2d(torch.from_numpy(mask).float()[None], CELL)
-    return 8 * (share - 0.5)
+    return (8 * (share - 0.5)).numpy()
 
 
 def test_masks_follow_the_edges_of_the_picture() -> None:
     mask = disc()
     image, logits = painted(mask), seen_in_cells(mask)
-    plain, refined = ((to_picture(logits, image, way)[0] > 0).numpy() for way in ("none", "guided"))
+    plain, refined = (to_picture(logits, image, way)[0] > 0 for way in ("none", "guided"))
     ious = [both / either for both, either in (intersection_and_union(each, mask) for each in (plain, refined))]
     assert ious[0] < 0.99 < 0.999 < ious[1], ious
 
 
 def test_a_picture_without_edges_moves_nothing() -> None:
     flat = Image.new("RGB", (SIDE * CELL, SIDE * CELL), (90, 120, 30))
-    ramp = torch.linspace(-3, 3, SIDE)[None, None].expand(1, SIDE, SIDE)
-    refined, plain = guided(ramp, flat), mask_logits_to_picture(ramp, flat.size)
+    ramp = np.broadcast_to(np.linspace(-3, 3, SIDE, dtype=np.float32), (1, SIDE, SIDE))
+    refined, plain = guided(ramp, flat), resized(ramp, flat.size)
     inner = slice(4 * CELL, -4 * CELL)
-    assert torch.allclose(refined[:, inner, inner], plain[:, inner, inner], atol=1e-4)
+    assert np.allclose(refined[:, inner, inner], plain[:, inner, inner], atol=1e-4)
 
 
 def test_a_function_of_the_colours_stays_one() -> None:
     image = painted(disc(), noise=40)
-    pixels = torch.from_numpy(np.asarray(image).astype(np.float32) / 255).permute(2, 0, 1)
-    weights = torch.tensor([[3.0, -2.0, 1.0], [0.5, 4.0, -6.0]])
-    of_colours = torch.einsum("kc,chw->khw", weights, pixels) + 0.3
-    refined = guided(F.avg_pool2d(of_colours[None], CELL)[0], image, smoothness=1e-8)
-    assert (refined - of_colours).abs().mean() < 1e-3  # and not more, in few places, by how floats round
+    pixels = (np.asarray(image).astype(np.float32) / 255).transpose(2, 0, 1)
+    weights = np.array([[3.0, -2.0, 1.0], [0.5, 4.0, -6.0]], np.float32)
+    of_colours = np.einsum("kc,chw->khw", weights, pixels) + 0.3
+    in_cells = F.avg_pool2d(torch.from_numpy(of_colours)[None], CELL)[0].numpy()
+    refined = guided(in_cells, image, smoothness=1e-8)
+    assert np.abs(refined - of_colours).mean() < 1e-3  # and not more, in few places, by how floats round
 
 
 @pytest.mark.parametrize("size", [(31, 224), (224, 31), (1, 1), (40, 40)])
 def test_sizes(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "red")
-    logits = torch.ones(3, 16, 32)
-    assert torch.allclose(guided(logits, image), torch.ones(3, size[1], size[0]), atol=1e-4)
-    assert guided(torch.zeros(0, 1, 1), image).shape == (0, size[1], size[0])
+    logits = np.ones((3, 16, 32), np.float32)
+    assert np.allclose(guided(logits, image), np.ones((3, size[1], size[0])), atol=1e-4)
+    assert guided(np.zeros((0, 1, 1), np.float32), image).shape == (0, size[1], size[0])
+
+
+@pytest.mark.parametrize("size", [(101, 51), (64, 32), (20, 30), (1, 1), (640, 480)])
+def test_resizing_is_bilinear_as_torch_has_it(size: tuple[int, int]) -> None:
+    maps = np.random.default_rng(0).normal(0, 9, (2, 32, 64)).astype(np.float32)
+    found = resized(maps, size)
+    assert found.dtype == np.float32
+    assert np.abs(found - at_size(torch.from_numpy(maps), size).numpy()).max() < 1e-4
+    assert resized(np.zeros((0, 1, 1)), (7, 5)).shape == (0, 5, 7)
+
+
+def test_masks_are_stretched_to_the_picture() -> None:
+    ramp = np.broadcast_to(np.linspace(-1, 1, 64), (2, 32, 64))  # left half out, right half in
+    logits = resized(ramp, (101, 51))
+    assert logits.shape == (2, 51, 101)
+    assert not (logits[:, :, :50] > 0).any()
+    assert (logits[:, :, 51:] > 0).all()
 
 
 def test_a_segmenter_refines(tiny_model_folder: object) -> None:

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 import torch
+from builders import at_size
 from PIL import Image
 from torch.testing import assert_close
 from transformers import LogitsProcessor, LogitsProcessorList
@@ -24,7 +25,6 @@ from self1e.fast.prefix_cache import PrefixCache
 from self1e.model.batch import Batch
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError
-from self1e.processing.processor import mask_logits_to_picture
 from self1e.processing.prompts import EVAL_ANSWER, question_for
 from self1e.processing.tokens import encode_continuation, encode_conversation
 
@@ -76,7 +76,7 @@ def teacher_forced(segmenter: Segmenter, image: Image.Image, turns: list[Turn]) 
     plain = SELF1EForSegmentation.from_pretrained(segmenter.model_name)
     plain.config.image_to_segmentation = segmenter.model.config.image_to_segmentation
     inputs = segmenter.processor([image], [[turns]], labels=False)
-    return mask_logits_to_picture(plain(inputs).mask_logits[0], image.size)
+    return at_size(plain(inputs).mask_logits[0], image.size)
 
 
 def logits_of(results: list[Segmentation]) -> torch.Tensor:
@@ -188,7 +188,7 @@ def test_dynamic_rope_gives_the_same_masks(segmenter):
     plain = SELF1EForSegmentation(config).eval()
     plain.load_state_dict(SELF1EForSegmentation.from_pretrained(segmenter.model_name).state_dict())
     inputs = segmenter.processor([picture()], [[[Turn(question_for("ball"), EVAL_ANSWER)]]], labels=False)
-    expected = mask_logits_to_picture(plain(inputs).mask_logits[0], picture().size)
+    expected = at_size(plain(inputs).mask_logits[0], picture().size)
     rotary = plain.model.language_model.rotary_emb
     rotary(torch.zeros(1), torch.tensor([[2 * config.text_config.max_position_embeddings]]))
     assert not torch.equal(rotary.inv_freq, rotary.original_inv_freq)

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from PIL import Image
 
 from self1e.segment.nouns import TaughtNouns
-from self1e.segment.passes import EncodedPicture, TiledPicture
+from self1e.segment.runner import EncodedPicture, TiledPicture
 from self1e.segment.segmenter import Segmenter
 from self1e.serve.limits import Limits
 

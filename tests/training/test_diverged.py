@@ -99,7 +99,7 @@ def test_conversion_refuses_weights_that_are_not_finite(release: Path, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("command", ["segment", "chat", "eval", "export", "train", "info"])
+@pytest.mark.parametrize("command", ["segment", "chat", "eval", "merge", "train", "info"])
 def test_loading_says_that_weights_are_not_finite(
     spoilt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
@@ -109,7 +109,7 @@ def test_loading_says_that_weights_are_not_finite(
         "segment": [picture, "-p", "x", "--model", str(spoilt), "--out", str(tmp_path / "out")],
         "chat": [picture, "--model", str(spoilt)],
         "eval": [str(spoilt), str(tmp_path / "own.jsonl"), "--out", str(tmp_path / "out")],
-        "export": [str(spoilt), str(tmp_path / "out")],
+        "merge": [str(spoilt), str(tmp_path / "out")],
         "train": [str(settings), "--device", "cpu"],
         "info": [str(spoilt)],
     }

@@ -9,9 +9,10 @@ import torch
 from peft import PeftModel
 from torch import nn
 
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import BASE_SHA256, open_checkpoint
 from self1e.checkpoints.load import SELF1EForSegmentation, load_network
-from self1e.checkpoints.weights import ADAPTERS, TRAINED, ModelError, load_finite
+from self1e.checkpoints.weights import ADAPTERS, TRAINED, load_finite
 from self1e.model.config import SELF1EConfig
 
 

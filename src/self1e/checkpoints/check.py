@@ -13,9 +13,10 @@ from transformers import InternVLForConditionalGeneration, PreTrainedConfig
 from transformers.activations import ACT2FN
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import Checkpoint
 from self1e.checkpoints.names import HEAD, our_names, our_settings
-from self1e.checkpoints.weights import ModelError, WeightFiles
+from self1e.checkpoints.weights import WeightFiles
 from self1e.model.config import SELF1EConfig
 from self1e.model.refilling import RefillingHead
 from self1e.model.stem import fit_stem

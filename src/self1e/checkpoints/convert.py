@@ -25,9 +25,10 @@ from self1e.checkpoints.check import (
     match_names,
     network_config,
 )
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import Checkpoint, open_checkpoint
 from self1e.checkpoints.names import HEAD, KNOWN_IDS, KNOWN_VOCABULARIES, says_tied
-from self1e.checkpoints.weights import ModelError, PlannedTensor, read_json, write_weights
+from self1e.checkpoints.weights import PlannedTensor, read_json, write_weights
 from self1e.conversation import IM_END, IMG_CONTEXT, SEG, add_seg_token
 from self1e.files import expand_user, folder_when_complete
 from self1e.model.config import SELF1EConfig

@@ -14,8 +14,9 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HTTPError
 
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.names import HEAD, RELEASED_HEAD, Layout, layout_of
-from self1e.checkpoints.weights import ADAPTERS, ModelError, WeightFiles, read_json
+from self1e.checkpoints.weights import ADAPTERS, WeightFiles, read_json
 from self1e.files import expand_user
 
 BUNDLED = {name: Path(__file__).parents[1] / "assets" / name for name in ("mini", "nano")}

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from self1e.checkpoints.check import LM_HEAD, check_weights, match_names, network_config
 from self1e.checkpoints.convert import plan_conversion
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import Checkpoint, HubOptions, open_checkpoint
-from self1e.checkpoints.weights import LOOKED_AT, ModelError, refuse_not_finite
+from self1e.checkpoints.weights import LOOKED_AT, refuse_not_finite
 from self1e.model.config import SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedConfig, Qwen2Config, Qwen3Config
 
-from self1e.checkpoints.weights import ModelError
+from self1e.checkpoints.errors import ModelError
 
 Layout = Literal["self1e", "official", "hf"]
 

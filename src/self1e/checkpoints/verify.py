@@ -18,12 +18,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.load import SELF1EForSegmentation
 from self1e.checkpoints.names import our_names
-from self1e.checkpoints.weights import ModelError, read_json
+from self1e.checkpoints.weights import read_json
 from self1e.model.attention_mask import DualPerception
-from self1e.model.batch import Batch, Row, build_batch
+from self1e.model.batch import Batch, build_batch
 from self1e.model.network import LOSS_FIELDS, SELF1EOutput
+from self1e.model.rows import Row
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from self1e.checkpoints.errors import ModelError
 from self1e.files import write_json
 
 SINGLE_FILE = "model.safetensors"
@@ -31,10 +32,6 @@ SHARD_NAME = re.compile(r".*-\d+-of-\d+\.safetensors")
 LOOKED_AT = 4096
 """Numbers of a tensor that are looked at when it is loaded: training that diverges leaves whole tensors of NaN."""
 FLOAT_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-class ModelError(ValueError):
-    """A model that cannot be loaded. The message says what is wrong with it and what to do."""
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ def _members(data: MixtureData, filtered: bool) -> list[Member]:
 
 def _reader(settings: TrainConfig) -> Reader | None:
     """What the model of the run reads; None, and a notice, if it is not here."""
-    from self1e.checkpoints.weights import ModelError
+    from self1e.checkpoints.errors import ModelError
     from self1e.training.reading import reader_of
 
     try:

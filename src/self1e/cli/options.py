@@ -27,8 +27,8 @@ Result = TypeVar("Result")
 
 DEFAULT_MODEL = "mini"
 MODEL_HELP = (
-    "'mini' (bundled, for photographs), 'nano' (bundled, for generated cartoon scenes), a model folder, or a Hub id "
-    "such as owner/name."
+    "'mini' (bundled, for photographs), 'nano' (bundled, for generated cartoon scenes), a folder of a model or of what "
+    "self1e export made of one, or a Hub id such as owner/name."
 )
 
 Model = Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help=MODEL_HELP)]
@@ -68,6 +68,14 @@ CheckFolder = Annotated[
     ),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Compile the text model, which takes a while at first.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="What runs an exported model: onnxruntime, openvino, torch. Default: that which it was exported for.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
 
@@ -78,6 +86,7 @@ _LOADING: dict[str, tuple[Any, object]] = {
     "quantize": (Quantize, None),
     "check_pictures": (CheckFolder, None),
     "compile": (Compile, False),
+    "engine": (Engine, None),
     "revision": (Revision, None),
     "subfolder": (Subfolder, None),
 }

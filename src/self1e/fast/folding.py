@@ -89,21 +89,30 @@ class FoldedHead(nn.Module):
         embedding = F.linear(self.act(hidden), self.fuse_weight, self.fuse_bias) * self.scale
         return torch.cat([embedding @ self.fuse_weight, (embedding @ self.fuse_bias)[:, None]], dim=-1)
 
+    def llm_map(self, llm_image_features: Tensor, columns: int, rows: int) -> Tensor:
+        """As `RefillingHead.llm_map`."""
+        return stitch(pixel_unshuffle(self.amplify_llm(as_map(llm_image_features))), columns, rows)
+
+    def refilled_pixels(self, llm_map: Tensor, vision: VisionSide, columns: int, rows: int) -> Tensor:
+        """As `RefillingHead.refilled_pixels`; what it returns stands before the second linear of `fuse`."""
+        assert vision.compressed is not None and vision.uncompressed is not None
+        residual = llm_map - stitch(vision.compressed, columns, rows)
+        return self.act(stitch(vision.uncompressed, columns, rows) + upsample_x2(residual))
+
+    def mask_logits(self, pixels: Tensor, embedding: Tensor) -> Tensor:
+        """float[H, W, D] and float[K, D + 1] -> float[K, H, W]."""
+        weights, bias = embedding[:, :-1], embedding[:, -1:]
+        return (weights @ pixels.flatten(0, 1).T + bias).unflatten(-1, pixels.shape[:2])
+
     def forward(
         self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
     ) -> list[tuple[Tensor, ...]]:
         """As `RefillingHead.forward`, without the low-resolution maps."""
-        assert vision.compressed is not None and vision.uncompressed is not None
-        amplified = pixel_unshuffle(self.amplify_llm(as_map(llm_image_features)))
-        compressed, uncompressed = (stitch(each, columns, rows) for each in (vision.compressed, vision.uncompressed))
         maps: list[tuple[Tensor, ...]] = []
         # One row at a time: the pixels are the largest maps.
-        for tiles, embedding in zip(amplified, embeddings, strict=True):
-            residual = stitch(tiles, columns, rows) - compressed
-            pixels = self.act(uncompressed + upsample_x2(residual[None])[0])
-            weights, bias = embedding[:, :-1], embedding[:, -1:]
-            logits = weights @ pixels.flatten(0, 1).T + bias
-            maps.append((logits.unflatten(-1, pixels.shape[:2]),))
+        for llm_map, embedding in zip(self.llm_map(llm_image_features, columns, rows), embeddings, strict=True):
+            pixels = self.refilled_pixels(llm_map[None], vision, columns, rows)[0]
+            maps.append((self.mask_logits(pixels, embedding),))
         return maps
 
 

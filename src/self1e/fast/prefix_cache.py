@@ -38,8 +38,8 @@ class PrefixCache:
         return self.keys[0].shape[2]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """P, for transformers."""
-        return len(self)
+        """P, for transformers; where torch traces, a number that may be any."""
+        return self.keys[0].shape[2]
 
     def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Keys and values of B rows, float[B, h, N, d], behind those of the prefix: float[B, h, P + N, d]."""

@@ -27,9 +27,10 @@ from self1e.fast.attention import choose_attention
 from self1e.fast.folding import FoldedHead, FoldedProjector
 from self1e.fast.prefix_cache import PrefixCache
 from self1e.fast.transfers import to_device
-from self1e.model.batch import Batch, Row
+from self1e.model.batch import Batch
 from self1e.model.network import ImageFeatures, SELF1EForSegmentation
 from self1e.model.refilling import MaskHead
+from self1e.model.rows import Row
 
 
 def prepare(model: SELF1EForSegmentation, *, compile: bool = False) -> FastModel:

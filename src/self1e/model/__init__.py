@@ -4,6 +4,6 @@
 - `attention_mask`: the dual perception pathways, drawn
 - `refilling`: self-replication, RFR and RFA, from features to mask logits
 - `losses`: cross-entropy and Dice of masks
-- `batch`: rows of tokens, and where in them things stand
+- `rows`, `batch`: rows of tokens, and where in them things stand
 - `network`: the model that puts them together, on transformers' InternVL
 """

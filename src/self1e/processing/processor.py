@@ -1,4 +1,4 @@
-"""From pictures and conversations to model inputs, and from mask logits back to the picture."""
+"""From pictures and conversations to model inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor, AutoTokenizer, PreTrainedTokenizerFast
@@ -16,15 +15,16 @@ from transformers.utils import cached_file
 
 from self1e.conversation import IMG_CONTEXT, SEG, Turn, add_seg_token
 from self1e.files import expand_name
-from self1e.model.batch import Batch, Grid, Row, build_batch
+from self1e.model.batch import Batch, build_batch
 from self1e.model.config import SELF1EConfig
-from self1e.processing.tiles import check_max_tiles, to_tiles
-from self1e.processing.tokens import EncodedConversation, encode_continuation, encode_prefix, pack, single, special_ids
+from self1e.model.rows import Grid, Row
+from self1e.processing.plain import PlainProcessor
+from self1e.processing.tokens import encode_continuation, pack, single
 
 CONFIG_NAME = "processor_config.json"
 
 
-class SELF1EProcessor:
+class SELF1EProcessor(PlainProcessor):
     """Makes model inputs of pictures and of what is said about them.
 
     One picture may have any number of conversations; its tiles are in the batch once.
@@ -39,6 +39,8 @@ class SELF1EProcessor:
         ValueError: if the tokenizer lacks a special token, or a number is out of range.
     """
 
+    tokenizer: PreTrainedTokenizerFast
+
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerFast,
@@ -46,14 +48,7 @@ class SELF1EProcessor:
         tokens_per_tile: int = 256,
         max_tiles: int = 1,
     ) -> None:
-        if min(image_size, tokens_per_tile) < 1:
-            raise ValueError(f"must be at least 1: {image_size=}, {tokens_per_tile=}")
-        check_max_tiles(max_tiles)
-        self._special = special_ids(tokenizer)
-        self.tokenizer = tokenizer
-        self.image_size = image_size
-        self.tokens_per_tile = tokens_per_tile
-        self.max_tiles = max_tiles
+        super().__init__(tokenizer, image_size, tokens_per_tile, max_tiles)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **hub_options: Any) -> SELF1EProcessor:
@@ -158,34 +153,11 @@ class SELF1EProcessor:
 
     def tiles(self, picture: Image.Image) -> tuple[Tensor, Grid]:
         """float32[T, 3, S, S] of one RGB picture, and its (columns, rows)."""
-        return to_tiles(picture, self.max_tiles, self.image_size)
-
-    def prefix(self, grid: Grid) -> EncodedConversation:
-        """The tokens that conversations about a picture of columns x rows tiles begin with."""
-        columns, rows = grid
-        return encode_prefix(self.tokenizer, columns * rows * self.tokens_per_tile)
+        pixels, grid = self.pixels(picture)
+        return torch.from_numpy(pixels), grid
 
 
 AutoProcessor.register(SELF1EConfig, SELF1EProcessor)
-
-
-def mask_logits_to_picture(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize mask logits to the picture, bilinearly; the mask is where they are above 0.
-
-    Tiling only stretches the picture, so that the map of the stitched tiles covers it exactly.
-
-    Args:
-        logits: float[K, h, w], K may be 0.
-        size: (width, height) of the picture, as PIL gives it.
-
-    Returns:
-        float32[K, height, width]
-    """
-    width, height = size
-    if logits.shape[0] == 0:
-        return torch.zeros(0, height, width, device=logits.device)
-    resized = F.interpolate(logits[None].float(), size=(height, width), mode="bilinear", align_corners=False)
-    return resized[0]
 
 
 def _read_json(folder: str | Path, name: str, hub_options: dict[str, Any]) -> dict[str, Any]:

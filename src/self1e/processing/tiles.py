@@ -1,13 +1,12 @@
 """Pictures in, tiles out: cuts a picture into the square tiles that the vision tower takes.
 
 InternVL's dynamic tiling stretches a picture to columns x rows tiles (nothing is padded or cropped), so what the model
-says about the stitched tiles maps back to the picture by a plain resize.
+says about the stitched tiles maps back to the picture by a plain resize. Importing this needs no torch.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
 
 MAX_TILES = 256
@@ -60,7 +59,7 @@ def tile_grid(width: int, height: int, max_tiles: int, tile_size: int) -> tuple[
     return filled[-1] if filled else closest[0]
 
 
-def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[torch.Tensor, tuple[int, int]]:
+def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Stretch a picture to its grid of tiles, normalise it as in ImageNet training, and cut it.
 
     Args:
@@ -78,14 +77,15 @@ def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[torch
         raise ValueError(f"tiles are cut from RGB pictures, not from mode {image.mode!r}: read it with load_image")
     columns, rows = tile_grid(*image.size, max_tiles, image_size)
     resized = image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC)
-    pixels = as_tensor(resized).permute(1, 2, 0)
-    pixels = (pixels - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    pixels = as_array(resized)
+    pixels -= np.array(IMAGENET_MEAN, np.float32)
+    pixels /= np.array(IMAGENET_STD, np.float32)
     tiles = pixels.reshape(rows, image_size, columns, image_size, 3)
-    tiles = tiles.permute(0, 2, 4, 1, 3)  # [rows, columns, 3, S, S]
+    tiles = tiles.transpose(0, 2, 4, 1, 3)  # [rows, columns, 3, S, S]
     tiles = tiles.reshape(rows * columns, 3, image_size, image_size)
-    return tiles, (columns, rows)
+    return np.ascontiguousarray(tiles), (columns, rows)
 
 
-def as_tensor(image: Image.Image) -> torch.Tensor:
-    """An RGB picture as float32[3, height, width] from 0 to 1."""
-    return torch.from_numpy(np.array(image, dtype=np.float32) / 255).permute(2, 0, 1)
+def as_array(image: Image.Image) -> np.ndarray:
+    """An RGB picture as float32[height, width, 3] from 0 to 1."""
+    return np.array(image, dtype=np.float32) / 255

@@ -2,7 +2,7 @@
 
 A fast tokenizer looks for its added tokens in all text it is given, so a user who types "[SEG]" or "<|im_end|>" would
 insert the token. Here plain text takes the tokenizer's other three steps only (normaliser, pre-tokeniser, model), which
-know nothing of added tokens, and special tokens are put in by id.
+know nothing of added tokens, and special tokens are put in by id. Importing this needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from typing import TYPE_CHECKING, TypeAlias
 
-from transformers import PreTrainedTokenizerFast
+from tokenizers import Tokenizer
 
 from self1e.conversation import (
     IGNORED_LABEL,
@@ -20,8 +21,13 @@ from self1e.conversation import (
     SPECIAL_TOKENS,
     Turn,
 )
-from self1e.model.batch import Row
+from self1e.model.rows import Row
 from self1e.processing.prompts import Piece, continuation_pieces, prefix_pieces
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+AnyTokenizer: TypeAlias = "PreTrainedTokenizerFast | Tokenizer"
 
 
 @dataclass(frozen=True)
@@ -41,20 +47,20 @@ class EncodedConversation:
         return EncodedConversation(self.input_ids + other.input_ids, self.labels + other.labels)
 
 
-def encode_prefix(tokenizer: PreTrainedTokenizerFast, image_tokens: int) -> EncodedConversation:
+def encode_prefix(tokenizer: AnyTokenizer, image_tokens: int) -> EncodedConversation:
     """The part that all conversations about one picture share: system prompt, "user\\n" and the picture's tokens."""
     return _encode_pieces(tokenizer, prefix_pieces(image_tokens))
 
 
 def encode_continuation(
-    tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], question: str | None = None
+    tokenizer: AnyTokenizer, turns: Sequence[Turn], question: str | None = None
 ) -> EncodedConversation:
     """What follows the picture: finished turns, then, if given, an open question for the model to answer."""
     return _encode_pieces(tokenizer, continuation_pieces(turns, question))
 
 
 def encode_conversation(
-    tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], image_tokens: int, question: str | None = None
+    tokenizer: AnyTokenizer, turns: Sequence[Turn], image_tokens: int, question: str | None = None
 ) -> EncodedConversation:
     """A whole conversation about one picture: its prefix and its continuation.
 
@@ -67,9 +73,14 @@ def encode_conversation(
     return encode_prefix(tokenizer, image_tokens) + encode_continuation(tokenizer, turns, question)
 
 
-def encode_text(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+def backend_of(tokenizer: AnyTokenizer) -> Tokenizer:
+    """The tokenizer of the `tokenizers` library that is behind one of transformers; such a one as it is."""
+    return tokenizer if isinstance(tokenizer, Tokenizer) else tokenizer.backend_tokenizer
+
+
+def encode_text(tokenizer: AnyTokenizer, text: str) -> list[int]:
     """Token ids of `text` as plain characters, never as special or added tokens, whatever it contains."""
-    backend = tokenizer.backend_tokenizer
+    backend = backend_of(tokenizer)
     # Half of a surrogate pair (from a badly cut string) is no character, and the tokenizer cannot read it.
     text = text.encode("utf-8", "replace").decode("utf-8")
     if backend.normalizer is not None:
@@ -88,13 +99,13 @@ def decode_answer(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str
     return tokenizer.decode([i for i in ids if i == special[SEG] or i not in hidden])
 
 
-def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+def special_ids(tokenizer: AnyTokenizer) -> dict[str, int]:
     """The id of each of `SPECIAL_TOKENS`.
 
     Raises:
         ValueError: if the tokenizer lacks one of them.
     """
-    vocabulary = tokenizer.get_added_vocab()
+    vocabulary = {token.content: number for number, token in backend_of(tokenizer).get_added_tokens_decoder().items()}
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing == [SEG]:
         raise ValueError(f"the tokenizer has no {SEG} token: call add_seg_token(tokenizer) first")
@@ -103,7 +114,7 @@ def special_ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
     return {token: vocabulary[token] for token in SPECIAL_TOKENS}
 
 
-def _encode_pieces(tokenizer: PreTrainedTokenizerFast, pieces: Iterable[Piece]) -> EncodedConversation:
+def _encode_pieces(tokenizer: AnyTokenizer, pieces: Iterable[Piece]) -> EncodedConversation:
     special = special_ids(tokenizer)
     input_ids: list[int] = []
     labels: list[int] = []

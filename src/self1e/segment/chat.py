@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from self1e.conversation import Turn
-from self1e.segment.passes import EncodedPicture
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import EncodedPicture
 
 if TYPE_CHECKING:
     from self1e.segment.segmenter import Segmenter

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from self1e.parallel import Lost, ProcessError, Work, in_processes
 from self1e.processing.images import ImageError, ImageSource
 from self1e.processing.prompts import PromptError
-from self1e.segment.passes import NumbersError, TiledPicture
+from self1e.segment.runner import NumbersError, TiledPicture
 
 if TYPE_CHECKING:
     import torch

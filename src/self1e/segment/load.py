@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import Checkpoint, open_checkpoint
 from self1e.checkpoints.load import load_network
-from self1e.checkpoints.weights import ModelError, read_json
+from self1e.checkpoints.weights import read_json
 from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.fast.prepare import check_compiler
 from self1e.model.network import SELF1EForSegmentation

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from self1e.checkpoints.weights import ModelError
+from self1e.checkpoints.errors import ModelError
 
 NOUNS_NAME = "nouns.txt"
 """File in a model's folder: a noun a line, "dog: dogs, doggy", its other words behind the colon."""

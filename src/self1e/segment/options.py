@@ -26,6 +26,8 @@ class LoadOptions:
             are compared with the unquantised model's.
         quantize_check: Pictures to compare them on, or pairs (picture, prompts). None: bundled ones.
         compile: Have torch compile the text model; the first masks take longer.
+        engine: What runs a model that `self1e export` wrote: "onnxruntime", "openvino" or "torch". None: that which it
+            was exported for.
 
     Raises:
         ValueError: If `max_tiles` is less than 1, or there is something to check but nothing to quantise.
@@ -39,6 +41,7 @@ class LoadOptions:
     quantize: str | None = None
     quantize_check: CheckPictures | None = None
     compile: bool = False
+    engine: str | None = None
 
     def __post_init__(self) -> None:
         if self.max_tiles is not None and (type(self.max_tiles) is not int or self.max_tiles < 1):

@@ -23,23 +23,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from self1e.fast import prepare
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageError, ImageSource, load_image
-from self1e.processing.processor import SELF1EProcessor, mask_logits_to_picture
-from self1e.processing.prompts import question_for
-from self1e.processing.tokens import single
-from self1e.segment.passes import encode_picture, given_answer, mask_pass
-
-LEAST_IOU = 0.97
-"""Masks of a quantised model have to agree with those from before to this mean IoU."""
-
-LEAST_FOUND = 0.01
-"""A mask of this share of its map must not turn empty; smaller ones come and go by rounding."""
+from self1e.processing.processor import SELF1EProcessor
+from self1e.segment.agreement import LEAST_IOU, PromptedPicture, agreement, mask_maps, turned_blank
+from self1e.segment.on_torch import TorchRunner
 
 LIBRARIES = {"int8": "torchao", "8bit": "bitsandbytes", "int4": "torchao", "nf4": "bitsandbytes"}
 """The schemes, and what each needs on CUDA. On the CPU there is `int8` only, which needs nothing but torch."""
@@ -50,12 +41,7 @@ CHECK_PROMPTS = ("the largest thing", "the thing in the middle", "the background
 CHECK_PICTURES = Path(__file__).parents[1] / "assets" / "check"
 """Bundled pictures to compare masks on when none are given, and `prompts.json`, what is asked about each."""
 
-PromptedPicture = tuple[ImageSource, Sequence[str]]
-"""A picture and what to ask for in it: a prompt or several."""
 CheckPictures = Sequence[ImageSource | PromptedPicture]
-
-MaskMap = tuple[Tensor, tuple[int, int]]
-"""Mask logits as the model gives them, float32[1, h, w] on the CPU, and (width, height) of the picture."""
 
 
 class QuantizationError(ValueError):
@@ -130,10 +116,10 @@ def quantize_checked(
     pairs = bundled_samples() if samples is None else [_with_prompts(sample) for sample in samples]
     if not any(prompts for _, prompts in pairs):
         raise ValueError("no picture to compare masks on: give at least one, or none at all for the bundled ones")
-    before = mask_maps(model, processor, pairs)
+    before = mask_maps(TorchRunner(model, processor), pairs)
     layers = quantize(model, scheme)
     try:
-        after = mask_maps(model, processor, pairs)
+        after = mask_maps(TorchRunner(model, processor), pairs)
     except ImageError:
         raise
     except ValueError as error:  # the prompts are the same: only numbers can have gone wrong
@@ -276,62 +262,6 @@ def _bitsandbytes_linear(linear: nn.Linear, scheme: str) -> nn.Module:
         quantized.weight = bitsandbytes.Int8Params(weight, requires_grad=False).to(device)
     quantized.bias = bias
     return quantized.eval()
-
-
-# ------------------------------------------------------------------------------------------------------------ the guard
-
-
-@torch.inference_mode()
-def mask_maps(
-    model: SELF1EForSegmentation, processor: SELF1EProcessor, samples: Sequence[PromptedPicture]
-) -> list[MaskMap]:
-    """The maps of all prompts about all pictures, in order. They are small, unlike the masks made of them.
-
-    Raises:
-        ImageError: If a picture cannot be read.
-        ValueError: If a prompt is empty or too long, or numbers overflow.
-    """
-    maps, fast = [], prepare(model)
-    for image, prompts in samples:
-        picture = encode_picture(fast, processor, load_image(image))
-        prefix = processor.prefix(picture.grid)
-        for prompt in prompts:
-            words = given_answer(model, processor, prefix, question_for(prompt))
-            maps.append((mask_pass(fast, processor, [picture], [single(prefix + words)])[0], picture.image.size))
-    return maps
-
-
-def agreement(before: Sequence[MaskMap], after: Sequence[MaskMap]) -> float:
-    """Mean IoU from 0 to 1 of masks, at the size of the pictures, of a model before and after a change.
-
-    Two empty masks have an IoU of 1, but prove nothing, as a model that sees nothing any more has them everywhere;
-    the same goes for two full ones. So the mean is that of all other pairs. Where there are none, the maps are compared
-    above another level: that which the upper quarter of each map from before lies above.
-    """
-    telling: list[float] = []
-    by_level: list[float] = []
-    for (one, size), (other, _) in zip(before, after, strict=True):
-        both = torch.cat([mask_logits_to_picture(each, size) for each in (one, other)])
-        masks = both > 0
-        if masks.all() or not masks.any():
-            by_level.append(mask_iou(*(both >= one.quantile(0.75))))
-        else:
-            telling.append(mask_iou(*masks))
-    return float(np.mean(telling or by_level))
-
-
-def turned_blank(before: Sequence[MaskMap], after: Sequence[MaskMap]) -> int:
-    """How many masks of at least `LEAST_FOUND` of their map are empty after a change. A mean can hide one."""
-    return sum(
-        bool((one > 0).float().mean() >= LEAST_FOUND) and not bool((other > 0).any())
-        for (one, _), (other, _) in zip(before, after, strict=True)
-    )
-
-
-def mask_iou(one: Tensor, other: Tensor) -> float:
-    """IoU of two masks, bool[h, w]; 1 if both are empty."""
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 1.0
 
 
 def bundled_samples() -> list[PromptedPicture]:

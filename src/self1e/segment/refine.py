@@ -1,22 +1,22 @@
-"""Edges: mask logits brought to the picture's size with the picture as guide.
+"""From the model's map of mask logits to the picture's own size: bilinearly, or with the picture as guide.
 
-The model's map has a cell for each 7 x 7 pixels of a tile (InternVL3). Bilinear resizing draws a smooth edge through
-these; the guided filter (He, Sun and Tang, Guided Image Filtering, ECCV 2010; its fast form: He and Sun 2015) draws it
-where the picture has one: in every window of the map the logits are taken to be a linear function of the colours there,
-fitted by least squares, and what is resized is that function, applied to the colours of the full picture.
+The map has a cell for each 7 x 7 pixels of a tile (InternVL3). Tiling only stretches the picture, so that the map of
+the stitched tiles covers it exactly. Bilinear resizing draws a smooth edge through the cells; the guided filter (He,
+Sun and Tang, Guided Image Filtering, ECCV 2010; its fast form: He and Sun 2015) draws it where the picture has one: in
+every window of the map the logits are taken to be a linear function of the colours there, fitted by least squares, and
+what is resized is that function, applied to the colours of the full picture.
+
+All is numpy, so that masks of an exported model, which runs without torch, are made in the same way.
 """
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
-import torch
-import torch.nn.functional as F
+import numpy as np
 from PIL import Image
-from torch import Tensor
 
-from self1e.processing.processor import mask_logits_to_picture
-from self1e.processing.tiles import as_tensor
+from self1e.processing.tiles import as_array
 
 Refinement = Literal["none", "guided"]
 
@@ -27,11 +27,11 @@ SMOOTHNESS = 1e-3
 """Variance of colours (0 to 1) below which a window counts as flat: its logits are averaged there, not fitted."""
 
 
-def to_picture(logits: Tensor, image: Image.Image, refine: Refinement = "none") -> Tensor:
+def to_picture(logits: np.ndarray, image: Image.Image, refine: Refinement = "none") -> np.ndarray:
     """Mask logits float[K, h, w] of the model at the picture's size: float32[K, height, width].
 
     Args:
-        logits: They cover the picture.
+        logits: They cover the picture. K may be 0.
         image: RGB.
         refine: "none" resizes bilinearly, as the published figures are measured; "guided": see `guided`.
 
@@ -40,10 +40,38 @@ def to_picture(logits: Tensor, image: Image.Image, refine: Refinement = "none") 
     """
     if refine not in get_args(Refinement):
         raise ValueError(f"refine is one of {', '.join(get_args(Refinement))}, not {refine!r}")
-    return guided(logits, image) if refine == "guided" else mask_logits_to_picture(logits, image.size)
+    return guided(logits, image) if refine == "guided" else resized(logits, image.size)
 
 
-def guided(logits: Tensor, image: Image.Image, radius: int = RADIUS, smoothness: float = SMOOTHNESS) -> Tensor:
+def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Maps float[C, h, w] at another size, bilinearly between the middles of cells: float32[C, height, width].
+
+    Args:
+        maps: C may be 0.
+        size: (width, height), as PIL gives it.
+    """
+    width, height = size
+    if not len(maps):
+        return np.zeros((0, height, width), np.float32)
+    maps = maps.astype(np.float32, copy=False)
+    rows, columns = (_between(*lengths) for lengths in ((maps.shape[1], height), (maps.shape[2], width)))
+    return rows @ maps @ columns.T
+
+
+def _between(cells: int, pixels: int) -> np.ndarray:
+    """float32[pixels, cells]: how much of each cell there is in a pixel, the rest being its neighbour's."""
+    # In float32, as torch has it.
+    places = (np.arange(pixels, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / pixels) - np.float32(0.5)
+    places = np.clip(places, 0, cells - 1)
+    lower = places.astype(int)
+    share = places - lower.astype(np.float32)
+    weights = np.zeros((pixels, cells), np.float32)
+    weights[np.arange(pixels), lower] = 1 - share
+    weights[np.arange(pixels), np.minimum(lower + 1, cells - 1)] += share
+    return weights
+
+
+def guided(logits: np.ndarray, image: Image.Image, radius: int = RADIUS, smoothness: float = SMOOTHNESS) -> np.ndarray:
     """Mask logits at the picture's size, with the picture as guide.
 
     Args:
@@ -55,30 +83,51 @@ def guided(logits: Tensor, image: Image.Image, radius: int = RADIUS, smoothness:
     Returns:
         float32[K, height, width]
     """
-    height, width = image.height, image.width
     count, *size = logits.shape
     if count == 0:
-        return mask_logits_to_picture(logits, image.size)
-    full = as_tensor(image).to(logits.device)[None]
-    guide = F.interpolate(full, size=tuple(size), mode="area")[0]  # [3, h, w]
-    target = logits.float()
-    means = _box(torch.cat([guide, target]), radius)
+        return resized(logits, image.size)
+    full = as_array(image).transpose(2, 0, 1)
+    guide = _shrunk(full, *size)
+    target = logits.astype(np.float32, copy=False)
+    means = _box(np.concatenate([guide, target]), radius)
     of_guide, of_target = means[:3], means[3:]
-    pairs = torch.einsum("ihw,jhw->ijhw", guide, guide).flatten(0, 1)
-    covariance = _box(pairs, radius).unflatten(0, (3, 3)) - of_guide[:, None] * of_guide
-    shared = torch.einsum("ihw,khw->ikhw", guide, target).flatten(0, 1)
-    both = _box(shared, radius).unflatten(0, (3, count)) - of_guide[:, None] * of_target
-    regularised = covariance.permute(2, 3, 0, 1) + smoothness * torch.eye(3, device=logits.device)
-    slopes = torch.linalg.solve(regularised, both.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)  # [3, K, h, w]
+    pairs = (guide[:, None] * guide).reshape(9, *size)
+    covariance = _box(pairs, radius).reshape(3, 3, *size) - of_guide[:, None] * of_guide
+    shared = (guide[:, None] * target).reshape(3 * count, *size)
+    both = _box(shared, radius).reshape(3, count, *size) - of_guide[:, None] * of_target
+    regularised = covariance.transpose(2, 3, 0, 1) + smoothness * np.eye(3, dtype=np.float32)
+    slopes = np.linalg.solve(regularised, both.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)  # [3, K, h, w]
     offsets = of_target - (slopes * of_guide[:, None]).sum(0)
     # A cell lies in many windows: their functions are averaged.
-    functions = _box(torch.cat([slopes.flatten(0, 1), offsets]), radius)
-    at_pixels = F.interpolate(functions[None], size=(height, width), mode="bilinear", align_corners=False)[0]
-    slopes, offsets = at_pixels[: 3 * count].unflatten(0, (3, count)), at_pixels[3 * count :]
-    return (slopes * full[0][:, None]).sum(0) + offsets
+    functions = _box(np.concatenate([slopes.reshape(3 * count, *size), offsets]), radius)
+    refined = resized(functions[3 * count :], image.size)
+    for colour, slope in zip(full, functions[: 3 * count].reshape(3, count, *size), strict=True):
+        refined += resized(slope, image.size) * colour
+    return refined
 
 
-def _box(maps: Tensor, radius: int) -> Tensor:
+def _box(maps: np.ndarray, radius: int) -> np.ndarray:
     """Means over windows of float[C, h, w]; of those at the rim, over what there is."""
-    side = 2 * radius + 1
-    return F.avg_pool2d(maps[None], side, stride=1, padding=radius, count_include_pad=False)[0]
+    for axis in (1, 2):
+        length = maps.shape[axis]
+        places = np.arange(length)
+        first, last = np.maximum(places - radius, 0), np.minimum(places + radius, length - 1)
+        near = (places >= first[:, None]) & (places <= last[:, None])
+        weights = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)  # [length, length]
+        maps = weights @ maps if axis == 1 else maps @ weights.T
+    return maps
+
+
+def _shrunk(full: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Means of float[C, H, W] over the cells of a map: float32[C, height, width]. Cells share pixels at their rims."""
+    rows, columns = (_share(*lengths) for lengths in ((height, full.shape[1]), (width, full.shape[2])))
+    return rows @ full @ columns.T
+
+
+def _share(cells: int, pixels: int) -> np.ndarray:
+    """float32[cells, pixels]: the share of each pixel in the mean of a cell."""
+    numbers = np.arange(cells)
+    first, end = numbers * pixels // cells, -(-(numbers + 1) * pixels // cells)
+    places = np.arange(pixels)
+    inside = (places >= first[:, None]) & (places < end[:, None])
+    return (inside / inside.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from self1e.model.batch import Row
+from self1e.model.rows import Row
 from self1e.processing.images import ImageSource
 from self1e.processing.prompts import Template, question_for
 from self1e.processing.tokens import EncodedConversation, pack_tightly, single
-from self1e.segment.passes import EncodedPicture, TiledPicture
+from self1e.segment.runner import EncodedPicture, TiledPicture
 
 Picture = ImageSource | TiledPicture | EncodedPicture
 Prompts = list[str] | tuple[str, ...]

@@ -9,49 +9,42 @@
 generates the answer first, causally, then reads a mask for every `[SEG]` in it from one forward pass over the finished
 conversation, because the picture looks at the `[SEG]` that follow it. Either way a picture goes through the vision
 tower once, however much is asked about it.
+
+What computes is a `Runner`: torch, or an engine that runs what `self1e export` wrote, without torch.
 """
 
 from __future__ import annotations
 
-import copy
-import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from self1e.checkpoints.hub import Checkpoint
-from self1e.fast import drop_hooks, prepare
-from self1e.fast.transfers import pinned
-from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.images import ImageSource, load_image
-from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
-from self1e.segment.load import load_model
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
-from self1e.segment.passes import (
-    EncodedPicture,
-    OnText,
-    TiledPicture,
-    answer_masks,
-    check_tiles,
-    encode_picture,
-    given_answer,
-    mask_pass,
-    write_answer,
-)
-from self1e.segment.quantise import CheckPictures, Quantization
 from self1e.segment.refine import Refinement, to_picture
 from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import EncodedPicture, OnText, Runner, TiledPicture
+from self1e.segment.words import check_tiles, given_answer
+
+if TYPE_CHECKING:
+    import torch
+
+    from self1e.checkpoints.hub import Checkpoint
+    from self1e.fast import FastModel
+    from self1e.model.network import SELF1EForSegmentation
+    from self1e.processing.processor import SELF1EProcessor
+    from self1e.segment.on_torch import TorchRunner
+    from self1e.segment.quantise import CheckPictures, Quantization
 
 PUBLISHED = "UltraDoughnut/SELF1E"
 """Hub id of the official weights."""
@@ -75,19 +68,23 @@ class Segmenter:
     forked is refused, as it would hang, unless torch uses one thread.
 
     Args:
-        model: Is put into eval mode and made ready for inference; see `self1e.fast.prepare`.
+        model: Is put into eval mode and made ready for inference; see `self1e.fast.prepare`. Or a `Runner`, which has a
+            model and its processor.
         processor: The model's.
         compile: Have torch compile the text model. The first masks take longer.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
         nouns: What a small model was taught: it warns, once, when a phrase names nothing of that.
         quantization: How the model was quantised; None: it was not.
+
+    Attributes:
+        runner: What computes.
     """
 
     def __init__(
         self,
-        model: SELF1EForSegmentation,
-        processor: SELF1EProcessor,
+        model: SELF1EForSegmentation | Runner,
+        processor: SELF1EProcessor | None = None,
         *,
         compile: bool = False,
         calibration: Calibration | None = None,
@@ -95,16 +92,18 @@ class Segmenter:
         nouns: TaughtNouns | None = None,
         quantization: Quantization | None = None,
     ) -> None:
-        self.model = model
-        self.fast = prepare(model, compile=compile)
-        self.processor = processor
+        if processor is None:
+            self.runner = cast(Runner, model)
+        else:
+            from self1e.segment.on_torch import TorchRunner
+
+            self.runner = TorchRunner(cast("SELF1EForSegmentation", model), processor, compile=compile)
         self.calibration = calibration
         self.model_name = model_name
         self.nouns = nouns
         self.quantization = quantization
         self._warned = False
         self._picture: EncodedPicture | None = None
-        self._process = os.getpid()
 
     @classmethod
     def from_pretrained(
@@ -119,12 +118,13 @@ class Segmenter:
         quantize: str | None = None,
         quantize_check: CheckPictures | None = None,
         compile: bool = False,
+        engine: str | None = None,
     ) -> Segmenter:
         """Loads a model.
 
         Args:
-            name: "mini" (photographs) or "nano" (drawn scenes), which come with this package; a folder; or a model on
-                the Hugging Face Hub ("owner/name").
+            name: "mini" (photographs) or "nano" (drawn scenes), which come with this package; a folder, of a model or
+                of what `self1e export` made of one; or a model on the Hugging Face Hub ("owner/name").
             device: This and all others: see `LoadOptions`.
             dtype: Of weights and activations.
             revision: Of the model on the Hub.
@@ -133,6 +133,7 @@ class Segmenter:
             quantize: Weights in fewer bits.
             quantize_check: What to check quantisation on.
             compile: Have torch compile the text model.
+            engine: What runs an exported model.
 
         Raises:
             ModelError: If there is no such model, or it is incomplete, damaged or not one that can segment.
@@ -148,13 +149,28 @@ class Segmenter:
             quantize=quantize,
             quantize_check=quantize_check,
             compile=compile,
+            engine=engine,
         )
         return cls.load(name, options)
 
     @classmethod
     def load(cls, name: str | Path | Checkpoint, options: LoadOptions | None = None) -> Segmenter:
-        """`from_pretrained` with its options in one object; see `load_model`."""
+        """`from_pretrained` with its options in one object; see `load_model`, and `load_exported`."""
+        from self1e.engines.artefact import is_artefact
+
         options = options or LoadOptions()
+        if isinstance(name, str | Path) and is_artefact(name, options.subfolder):
+            from self1e.segment.on_engine import load_exported
+
+            runner = load_exported(name, options)
+            calibration, nouns = runner.artefact.calibration, runner.artefact.nouns
+            return cls(
+                runner,
+                calibration=None if calibration is None else Calibration.from_dict(calibration),
+                model_name=str(name),
+                nouns=None if nouns is None else TaughtNouns(nouns),
+            )
+        load_model = _load_model_of_torch(name, options)
         loaded = load_model(name, options)
         return cls(
             loaded.model,
@@ -166,20 +182,31 @@ class Segmenter:
             quantization=loaded.quantization,
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What pickle and copies take: all but the hooks of transformers, which that puts in again by itself."""
-        weights = {id(weight): weight for weight in chain(self.model.parameters(), self.model.buffers())}
-        state = copy.deepcopy(self.__dict__, weights)  # of weights no second ones
-        drop_hooks(state["model"])
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state | {"_process": os.getpid()}
-
     def __repr__(self) -> str:
-        dtype = str(self.model.dtype).removeprefix("torch.")
         scheme = f", quantize={self.quantization.scheme!r}" if self.quantization else ""
-        return f"Segmenter({self.model_name!r}, device={str(self.model.device)!r}, dtype={dtype!r}{scheme})"
+        return f"Segmenter({self.model_name!r}, device={self.runner.device!r}, dtype={self.runner.dtype!r}{scheme})"
+
+    @property
+    def model(self) -> SELF1EForSegmentation:
+        """The network. An exported model has none."""
+        return self._on_torch("model").model
+
+    @property
+    def fast(self) -> FastModel:
+        """The network as it is run. An exported model has none."""
+        return self._on_torch("fast").fast
+
+    @property
+    def processor(self) -> SELF1EProcessor:
+        """The model's processor; of an exported model, one without what makes batches for torch."""
+        return cast("SELF1EProcessor", self.runner.processor)
+
+    def _on_torch(self, wanted: str) -> TorchRunner:
+        if not hasattr(self.runner, wanted):
+            raise AttributeError(
+                f"{self.model_name} is an exported model, which has no `{wanted}`: load the model that it was made of"
+            )
+        return cast("TorchRunner", self.runner)
 
     # ---------------------------------------------------------------------------------------------------- pictures
 
@@ -195,12 +222,10 @@ class Segmenter:
         Raises:
             ImageError: If it cannot be read, or has more tiles than the model can read.
         """
-        picture = load_image(image)
-        tiles, grid = self.processor.tiles(picture)
-        check_tiles(self.model, self.processor, grid, image)
-        return TiledPicture(picture, pinned(tiles, self.model.device), grid)
+        picture = self.runner.tiled(load_image(image))
+        check_tiles(self.runner, picture.grid, image)
+        return picture
 
-    @torch.inference_mode()
     def encode(self, image: ImageSource | TiledPicture) -> EncodedPicture:
         """Does once what depends on the picture alone. The result stands for the image in all other methods.
 
@@ -210,7 +235,7 @@ class Segmenter:
         Raises:
             ImageError: As `read`.
         """
-        return encode_picture(self.fast, self.processor, image if isinstance(image, TiledPicture) else self.read(image))
+        return self.runner.encode(image if isinstance(image, TiledPicture) else self.read(image))
 
     def set_image(self, image: Picture) -> EncodedPicture:
         """Encodes a picture and keeps it for calls that name none: `segment(prompt=...)`, `chat(question=...)`."""
@@ -219,22 +244,14 @@ class Segmenter:
 
     def _encoded(self, image: Picture | None) -> EncodedPicture:
         """The picture of a call, encoded; that of `set_image` for None."""
-        if os.getpid() != self._process and torch.get_num_threads() > 1:
-            raise RuntimeError(
-                "this process was forked from the one that loaded the model, and torch's threads, which a fork leaves "
-                "behind, would be waited for forever: start processes by multiprocessing's 'spawn', or begin each with "
-                "torch.set_num_threads(1)"
-            )
+        self.runner.check_process()
         if image is None:
             if self._picture is None:
                 raise ValueError("there is no picture: give one, or call set_image(picture) first")
             image = self._picture
         if not isinstance(image, EncodedPicture):
             return self.encode(image)
-        if image.model is not self.model:
-            raise ValueError("the picture was encoded by another model: encode it with this segmenter")
-        if image.version != self.fast.vision_version():
-            raise ValueError("the model's weights have changed since the picture was encoded: encode it again")
+        self.runner.check_encoded(image)
         return image
 
     # ----------------------------------------------------------------------------------------------------- segment
@@ -334,20 +351,21 @@ class Segmenter:
             self._warned = True
             warnings.warn(remark, stacklevel=4)
 
-    @torch.inference_mode()
     def _answers(
         self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement
     ) -> list[list[Segmentation]]:
         """The results for each request, in the order of its prompts."""
-        packed = not self.model.config.image_to_segmentation  # else the picture is read anew for each prompt
+        packed = self.runner.packed  # else the picture is read anew for each prompt
         answers: list[list[Segmentation]] = [[] for _ in requests]
         for jobs in passes(self._jobs(requests), batch_size, packed):
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
             pictures = [group[0].picture for group in groups]
             rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
-            masks = [mask for row in mask_pass(self.fast, self.processor, pictures, rows) for mask in row.split(1)]
+            masks = [mask for row in self.runner.mask_logits(pictures, rows) for mask in row]
             for job, mask in zip(jobs, masks, strict=True):
-                answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits, refine))
+                answers[job.request].append(
+                    self._result(mask[None], job.picture, job.prompt, EVAL_ANSWER, logits, refine)
+                )
         return answers
 
     def _jobs(self, requests: Sequence[Request]) -> Iterator[Job]:
@@ -356,17 +374,17 @@ class Segmenter:
             if not request.prompts:
                 continue
             picture = self._encoded(request.picture)
-            prefix = self.processor.prefix(picture.grid)
+            prefix = self.runner.processor.prefix(picture.grid)
             for prompt, question in request.prompts:
-                words = given_answer(self.model, self.processor, prefix, question)
+                words = given_answer(self.runner, prefix, question)
                 yield Job(number, picture, prompt, prefix, words)
 
     def _result(
-        self, masks: Tensor, picture: EncodedPicture, prompt: str, text: str, logits: bool, refine: Refinement
+        self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool, refine: Refinement
     ) -> Segmentation:
-        """float[K, h, w] mask logits as the model gives them, on the CPU -> the result at the picture's size."""
+        """float[K, h, w] mask logits as the model gives them -> the result at the picture's size."""
         return Segmentation.from_logits(
-            to_picture(masks, picture.image, refine).numpy(),
+            to_picture(masks, picture.image, refine),
             prompt=prompt,
             text=text,
             image=picture.image,
@@ -412,7 +430,6 @@ class Segmenter:
 
     # -------------------------------------------------------------------------------------------------------- chat
 
-    @torch.inference_mode()
     def chat(
         self,
         image: Picture | None = None,
@@ -453,19 +470,37 @@ class Segmenter:
         question = question_of(question, "none")
         turns = turns_of(history)
         picture = self._encoded(image)
-        reply = write_answer(
-            self.fast,
-            self.processor,
-            picture,
-            turns,
-            question,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            on_text=on_text,
+        text, masks = self.runner.answer(
+            picture, turns, question, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text
         )
-        masks = answer_masks(self.fast, self.processor, picture, reply) if reply.marks else torch.zeros(0, 1, 1)
-        return self._result(masks, picture, question, reply.text, logits, refine)
+        return self._result(masks, picture, question, text, logits, refine)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""
         return Chat(self, self._encoded(image), history)
+
+
+def _load_model_of_torch(name: str | Path | Checkpoint, options: LoadOptions) -> Any:
+    """`load_model`, if this is an installation with torch.
+
+    Raises:
+        ValueError: If an engine is asked for, which runs exported models only.
+        ModelError: If torch is not installed.
+    """
+    if options.engine not in (None, "torch"):
+        raise ValueError(
+            f"engine={options.engine!r} runs exported models, and {name} is none: self1e export {name} --to onnx DIR "
+            "makes one of it"
+        )
+    try:
+        from self1e.segment.load import load_model
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "transformers", "self1e.segment.load"):
+            raise
+        from self1e.checkpoints.errors import ModelError
+
+        raise ModelError(
+            f"{name} is no folder that `self1e export` made, and all else needs torch, which is not installed here: "
+            "pip install self1e, or name such a folder"
+        ) from None
+    return load_model

@@ -33,8 +33,8 @@ from PIL import Image
 from self1e.processing.images import ImageError
 from self1e.processing.prompts import PromptError
 from self1e.segment.contours import mask_to_polygons
-from self1e.segment.passes import EncodedPicture, NumbersError, TiledPicture
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import EncodedPicture, NumbersError, TiledPicture
 from self1e.serve.messages import (
     Answer,
     Asked,
@@ -392,14 +392,16 @@ def _packed(result: Segmentation, forms: Forms) -> dict[str, Any]:
 
 def facts_of(segmenter: Segmenter) -> dict[str, Any]:
     """What can be said of a model."""
-    config = segmenter.model.config
+    runner = segmenter.runner
+    facts = runner.facts()
     return {
         "name": segmenter.model_name,
-        "device": str(segmenter.model.device),
-        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
+        "engine": facts["engine"],
+        "device": runner.device,
+        "dtype": runner.dtype,
         "quantization": segmenter.quantization.scheme if segmenter.quantization else None,
-        "parameters": sum(weight.numel() for weight in segmenter.model.parameters()),
-        "context": config.text_config.max_position_embeddings,
+        "parameters": facts["parameters"],
+        "context": runner.context,
         "calibrated": segmenter.calibration is not None,
         "nouns": list(segmenter.nouns) if segmenter.nouns is not None else None,
     }

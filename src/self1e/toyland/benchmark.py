@@ -27,8 +27,8 @@ from self1e.evaluation.samples import MEASURED, RecordDone, Sample, mask_figures
 from self1e.evaluation.vqa import exact_score
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.processing.prompts import PromptError
-from self1e.segment.passes import EncodedPicture
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import EncodedPicture
 from self1e.segment.segmenter import Segmenter
 from self1e.toyland import DEFAULT_WEIGHTS, Scene, conversation, generate_scene, sample_queries
 from self1e.toyland.example import TRAINING_SEEDS

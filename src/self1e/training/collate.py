@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from self1e.conversation import Conversation, Example
-from self1e.model.batch import Batch, Grid, Row
+from self1e.model.batch import Batch
+from self1e.model.rows import Grid, Row
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import EncodedConversation, encode_continuation, pack, single
 from self1e.training.losses import MakeTargets

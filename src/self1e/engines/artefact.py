@@ -1,0 +1,178 @@
+"""The folder of an exported model: two programs, a tokenizer, and one file of settings.
+
+    artefact.json     all that is not numbers: see `Artefact`
+    tokenizer.json    as the library `tokenizers` and its ports read it
+    picture.*         a program: tiles of a picture -> what depends on the picture alone
+    masks.*           a program: that, and words -> mask logits
+
+What the first program gives goes into the second one by the names that it has there, whatever these are: they differ
+with what the model is. A picture is encoded once, and every question about it runs the second program only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from self1e.checkpoints.errors import ModelError
+from self1e.files import expand_user, write_json
+
+FORMAT = 1
+"""Of `artefact.json` and of what the programs take and give. Another one is refused."""
+
+SETTINGS, TOKENIZER = "artefact.json", "tokenizer.json"
+PICTURE, MASKS = "picture", "masks"
+"""The two programs."""
+
+KINDS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
+"""What a model can be exported to, and how files of programs end."""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How the masks of an exported model compare with those of the model in torch.
+
+    Attributes:
+        pictures: How many were looked at.
+        masks: How many masks were compared.
+        largest_difference: Between logits.
+        largest_logit: By its amount, of the model in torch; says how much the difference is.
+        iou: Mean IoU of the masks.
+        changed: Pixels of all maps that are in one mask and not in the other.
+    """
+
+    pictures: int
+    masks: int
+    largest_difference: float
+    largest_logit: float
+    iou: float
+    changed: int
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """An exported model. All but `folder` is in `artefact.json` under the same names.
+
+    Attributes:
+        folder: Where it is.
+        model: Name of the model that it was made of.
+        version: Of self1e, which made it.
+        source_sha256: Of that model's weights; see `Checkpoint.sha256`.
+        kind: One of `KINDS`.
+        precision: What its weights are stored in: "float32", "float16" or "int8".
+        programs: File of each of the two programs.
+        sha256: Of each file but `artefact.json`.
+        image_size: Side of a tile, pixels.
+        tokens_per_tile: Image tokens of a tile.
+        max_tiles: Most tiles to cut a picture into.
+        mean: Of the colours (0 to 1) of a picture, red, green and blue: taken off, then divided by `deviation`.
+        deviation: See `mean`.
+        map_side: Side of the map of logits of one tile.
+        context: Most tokens of a conversation.
+        packed: Whether prompts about one picture go into one row, as conversations 1, 2, ... of it.
+        prefix: Tokens before the picture. The programs have read them; positions begin behind them.
+        special: Ids of the special tokens.
+        questions: What is asked for a "phrase" and for a "sentence", with that word in braces.
+        answer: What follows the question; `[SEG]` in it is a special token.
+        parameters: How many numbers the model has.
+        calibration: Knots of the calibration of scores, or None; see `self1e.segment.calibration.Calibration.to_dict`.
+        nouns: What the model was taught, with other words for it, or None; see `self1e.segment.nouns.TaughtNouns`.
+        verified: How it compares with the model in torch; None if that was not looked at.
+        format: See `FORMAT`.
+    """
+
+    folder: Path
+    model: str
+    version: str
+    source_sha256: str
+    kind: str
+    precision: str
+    programs: dict[str, str]
+    sha256: dict[str, str]
+    image_size: int
+    tokens_per_tile: int
+    max_tiles: int
+    mean: list[float]
+    deviation: list[float]
+    map_side: int
+    context: int
+    packed: bool
+    prefix: list[int]
+    special: dict[str, int]
+    questions: dict[str, str]
+    answer: str
+    parameters: int
+    calibration: dict[str, Any] | None = None
+    nouns: dict[str, list[str]] | None = None
+    verified: Verified | None = None
+    format: int = field(default=FORMAT)
+
+    def program(self, name: str) -> Path:
+        """The file of a program."""
+        return self.folder / self.programs[name]
+
+    def write(self) -> None:
+        """Writes the settings into the folder, in place of older ones."""
+        settings = asdict(self)
+        del settings["folder"]
+        write_json(self.folder / SETTINGS, settings, overwrite=True, indent=1)
+
+    def check_files(self) -> None:
+        """Reads all files to the end.
+
+        Raises:
+            ModelError: When one is missing, or is not what was exported.
+        """
+        for name, expected in self.sha256.items():
+            path = self.folder / name
+            if not path.is_file():
+                raise ModelError(f"{self.folder} is incomplete: it has no {name}; export or copy it again")
+            if sha256_of(path) != expected:
+                raise ModelError(f"{path} is not what was exported (its SHA-256 differs): export or copy it again")
+
+
+def is_artefact(name: str | Path, subfolder: str | None = None) -> bool:
+    """Whether a name of a model is the folder of an exported one."""
+    return (_folder(name, subfolder) / SETTINGS).is_file()
+
+
+def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
+    """Reads the settings of an exported model, and looks whether its files are there.
+
+    Raises:
+        ModelError: When it cannot be used here.
+    """
+    folder = _folder(name, subfolder)
+    path = folder / SETTINGS
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read ({error}): export the model again") from None
+    form = settings.get("format") if isinstance(settings, dict) else None
+    if form != FORMAT:
+        raise ModelError(f"{path} has format {form!r}, and {FORMAT} is known here: export the model again")
+    known = {each.name for each in fields(Artefact)} - {"folder"}
+    verified = settings.pop("verified", None)
+    try:
+        artefact = Artefact(folder, **settings, verified=None if verified is None else Verified(**verified))
+    except TypeError as error:
+        strange = sorted(settings.keys() - known)
+        reason = f"unknown: {', '.join(strange)}" if strange else str(error)
+        raise ModelError(f"{path} cannot be used ({reason}): export the model again") from None
+    if missing := [name for name in artefact.sha256 if not (folder / name).is_file()]:
+        raise ModelError(f"{folder} is incomplete: it has no {', '.join(missing)}; export or copy it again")
+    return artefact
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _folder(name: str | Path, subfolder: str | None) -> Path:
+    folder = expand_user(name)
+    return folder / subfolder if subfolder else folder

@@ -1,0 +1,139 @@
+"""A program of an exported model, loaded by an engine: arrays by name in, arrays by name out.
+
+    onnxruntime    runs ONNX files                           pip install 'self1e[onnx]'
+    openvino       runs OpenVINO's files, and ONNX ones      pip install 'self1e[openvino]'
+    torch          runs what `torch.export` wrote            torch alone, without transformers
+
+Engines are imported when they are asked for. Threads: as many as the environment variable OMP_NUM_THREADS says, which
+torch goes by, too; without it, what the engine takes by itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from self1e.checkpoints.errors import ModelError
+
+Arrays = Mapping[str, np.ndarray]
+Program = Callable[[Arrays], dict[str, np.ndarray]]
+"""Takes the arrays that it knows by name, and no notice of others. Threads may call it at the same time."""
+
+ENGINES = {"onnxruntime": ("onnx",), "openvino": ("openvino", "onnx"), "torch": ("torch",)}
+"""Names of engines, and the kinds of programs that they run; of the first, it is the usual one."""
+
+EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
+
+
+def choose_engine(engine: str | None, kind: str) -> str:
+    """The engine that runs programs of a kind.
+
+    Args:
+        engine: As it was asked for; None: the usual one.
+        kind: One of `self1e.engines.artefact.KINDS`.
+
+    Raises:
+        ValueError: When there is no such engine, or it does not run these.
+    """
+    usual = {kinds[0]: name for name, kinds in ENGINES.items()}
+    if engine is None:
+        return usual[kind]
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}: use {', '.join(map(repr, ENGINES))}")
+    if kind not in ENGINES[engine]:
+        able = " or ".join(repr(name) for name, kinds in ENGINES.items() if kind in kinds)
+        raise ValueError(f"{engine} does not run what was exported to {kind}: use engine={able}, or export it anew")
+    return engine
+
+
+def open_program(path: Path, engine: str, threads: int | None = None) -> Program:
+    """Loads a program.
+
+    Args:
+        path: Its file.
+        engine: One of `ENGINES`.
+        threads: How many it may use; None: see above.
+
+    Raises:
+        ModelError: When the engine is not installed, or cannot load the file.
+    """
+    opener = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino, "torch": _open_torch}[engine]
+    threads = threads or _threads_of_environment()
+    try:
+        return opener(path, threads)
+    except ModelError:
+        raise
+    except Exception as error:  # each engine has errors of its own
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{engine} cannot load {path} ({reason}): export the model again") from error
+
+
+def _threads_of_environment() -> int:
+    """0 where nothing is said."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() else 0
+
+
+def _module(engine: str) -> Any:
+    try:
+        return import_module(engine)
+    except ModuleNotFoundError as error:
+        if error.name != engine:
+            raise
+        extra = EXTRAS.get(engine)
+        package = f"'self1e[{extra}]' (or {engine} by itself)" if extra else engine
+        raise ModelError(f"{engine} is not installed: pip install {package}") from None
+
+
+def _open_onnxruntime(path: Path, threads: int) -> Program:
+    onnxruntime = _module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    wanted = [each.name for each in session.get_inputs()]
+    given = [each.name for each in session.get_outputs()]
+
+    def run(arrays: Arrays) -> dict[str, np.ndarray]:
+        return dict(zip(given, session.run(given, {name: arrays[name] for name in wanted}), strict=True))
+
+    return run
+
+
+def _open_openvino(path: Path, threads: int) -> Program:
+    openvino = _module("openvino")
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    if threads:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+    wanted = [each.get_any_name() for each in compiled.inputs]
+    given = [each.get_any_name() for each in compiled.outputs]
+
+    def run(arrays: Arrays) -> dict[str, np.ndarray]:
+        # A request for each call: one belongs to one thread at a time.
+        found = compiled.create_infer_request().infer({name: arrays[name] for name in wanted})
+        return {name: np.array(found[name]) for name in given}
+
+    return run
+
+
+def _open_torch(path: Path, threads: int) -> Program:
+    torch = _module("torch")
+    with path.open("rb") as file:
+        exported = torch.export.load(file)
+    wanted = exported.graph_signature.user_inputs
+    program = exported.module()
+    if threads:
+        torch.set_num_threads(threads)
+
+    def run(arrays: Arrays) -> dict[str, np.ndarray]:
+        with torch.inference_mode():
+            found = program(**{name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in wanted})
+        return {name: each.numpy() for name, each in found.items()}
+
+    return run

@@ -1,0 +1,70 @@
+"""Programs as ONNX files, for ONNX Runtime on any machine and in a browser.
+
+A program is one file, and two where it has more than 2 GB, which is the most that one can have. Operators are those of
+opset 18, which all of its runtimes know. Halves are for storage: numbers are stored in float16, and made float32 again
+when the program is loaded, so that it computes as ever.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from self1e.export.trace import Traced
+
+OPSET = 18
+
+MOST_BYTES = 1_900_000_000
+"""Of a single file: protobuf's limit is 2^31."""
+
+SMALL = 1024
+"""Numbers of a tensor that is not worth to be stored in fewer bits."""
+
+
+def write_onnx(traced: Traced, path: Path, precision: str) -> None:
+    """Writes a program.
+
+    Args:
+        traced: From `self1e.export.trace.trace`.
+        path: Of the file to make.
+        precision: "float32", "float16" (of what is stored), or "int8" (see `self1e.export.to_int8`).
+    """
+    model = onnx_of(traced)
+    if precision == "float16":
+        store_in_halves(model)
+    save(model, path)
+
+
+def onnx_of(traced: Traced) -> onnx.ModelProto:
+    """A program in ONNX, in float32."""
+    made = torch.onnx.export(
+        traced.program, dynamo=True, opset_version=OPSET, output_names=traced.outputs, verbose=False
+    )
+    assert made is not None
+    return made.model_proto
+
+
+def save(model: onnx.ModelProto, path: Path) -> None:
+    """Writes a model into one file, its numbers into another beside it if they are too many."""
+    external = sum(len(each.raw_data) for each in model.graph.initializer) > MOST_BYTES
+    onnx.save_model(
+        model, path, save_as_external_data=external, all_tensors_to_one_file=True, location=f"{path.name}.data"
+    )
+
+
+def store_in_halves(model: onnx.ModelProto) -> None:
+    """Stores the numbers of a model in float16; a cast in front of those who read them gives float32."""
+    graph = model.graph
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALL:
+            continue
+        name = tensor.name
+        halves = numpy_helper.to_array(tensor).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(halves, f"{name}.half"))
+        cast: Any = helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT)
+        graph.node.insert(0, cast)

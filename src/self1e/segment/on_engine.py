@@ -1,0 +1,170 @@
+"""The runner of exported models: an engine's two programs, and nothing of torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tokenizers import Tokenizer
+
+from self1e.checkpoints.errors import ModelError
+from self1e.conversation import SEG, Turn
+from self1e.engines.artefact import MASKS, PICTURE, TOKENIZER, Artefact, open_artefact
+from self1e.engines.programs import choose_engine, open_program
+from self1e.engines.words import words_of
+from self1e.model.rows import Row
+from self1e.processing.plain import PlainProcessor
+from self1e.processing.tokens import encode_prefix
+from self1e.segment.options import LoadOptions
+from self1e.segment.runner import EncodedPicture, NumbersError, OnText, TiledPicture
+
+
+def load_exported(name: str | Path, options: LoadOptions) -> EngineRunner:
+    """Loads what `self1e export` wrote.
+
+    Raises:
+        ModelError: If it is incomplete or damaged, or its engine is not installed.
+        ValueError: If something is asked for that was settled when it was exported.
+    """
+    artefact = open_artefact(name, options.subfolder)
+    if str(options.device) not in ("auto", "cpu"):
+        raise ValueError(f"exported models run on the CPU, not on {str(options.device)!r}: leave the device out")
+    settled = {
+        "dtype": str(options.dtype) not in ("auto", "float32"),
+        "quantize": options.quantize is not None,
+        "compile": options.compile,
+        "revision": options.revision is not None,
+    }
+    if asked := [option for option, given in settled.items() if given]:
+        raise ValueError(
+            f"{name} is an exported model, whose {', '.join(asked)} cannot be chosen any more: leave it out, or export "
+            "the model anew"
+        )
+    return EngineRunner(artefact, options.engine, options.max_tiles)
+
+
+class EngineRunner:
+    """See `self1e.segment.runner.Runner`, whose methods these are.
+
+    Goes to other processes as the name of its folder, and is loaded again there.
+
+    Args:
+        artefact: The exported model.
+        engine: One of `self1e.engines.programs.ENGINES`; None: the usual one.
+        max_tiles: Most tiles to cut a picture into; None: as it was exported.
+
+    Raises:
+        ModelError: If the engine is not installed, or cannot load the programs; or the tokenizer is of another model.
+        ValueError: If the engine does not run such programs, or `max_tiles` is out of range.
+    """
+
+    def __init__(self, artefact: Artefact, engine: str | None = None, max_tiles: int | None = None) -> None:
+        self.artefact = artefact
+        self.engine = choose_engine(engine, artefact.kind)
+        self.processor = PlainProcessor(
+            Tokenizer.from_file(str(artefact.folder / TOKENIZER)),
+            artefact.image_size,
+            artefact.tokens_per_tile,
+            max_tiles or artefact.max_tiles,
+        )
+        if artefact.prefix != self._tokens_before_picture():
+            raise ModelError(f"{artefact.folder} was exported for another layout of prompts: export the model again")
+        self._load()
+
+    def _tokens_before_picture(self) -> list[int]:
+        return encode_prefix(self.processor.tokenizer, 0).input_ids[:-1]  # without that which ends the picture
+
+    def _load(self) -> None:
+        self._process = os.getpid()
+        self._encode, self._masks = (
+            open_program(self.artefact.program(name), self.engine) for name in (PICTURE, MASKS)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_encode", "_masks")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._load()
+
+    @property
+    def context(self) -> int:
+        return self.artefact.context
+
+    @property
+    def seg_token_id(self) -> int:
+        return self.artefact.special[SEG]
+
+    @property
+    def packed(self) -> bool:
+        return self.artefact.packed
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    @property
+    def dtype(self) -> str:
+        return self.artefact.precision
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": self.engine, "parameters": self.artefact.parameters, "programs": self.artefact.sha256}
+
+    def check_process(self) -> None:
+        if os.getpid() != self._process:
+            raise RuntimeError(
+                f"this process was forked from the one that loaded the model, and {self.engine}'s threads, which a "
+                "fork leaves behind, would be waited for forever: start processes by multiprocessing's 'spawn'"
+            )
+
+    def tiled(self, picture: Image.Image) -> TiledPicture:
+        return TiledPicture(picture, *self.processor.pixels(picture))
+
+    def encode(self, picture: TiledPicture) -> EncodedPicture:
+        columns, rows = picture.grid
+        pixels = picture.tiles.reshape(rows, columns, *picture.tiles.shape[1:])
+        features = self._encode({"pixels": pixels})
+        size = sum(each.nbytes for each in features.values())
+        return EncodedPicture(picture.image, picture.grid, features, self, 0, size)
+
+    def check_encoded(self, picture: EncodedPicture) -> None:
+        theirs = getattr(picture.runner, "artefact", None)
+        if theirs is None or theirs.sha256 != self.artefact.sha256:
+            raise ValueError("the picture was encoded by another model: encode it with this segmenter")
+
+    def mask_logits(self, pictures: Sequence[EncodedPicture], rows: Sequence[Row]) -> list[np.ndarray]:
+        found: dict[int, np.ndarray] = {}
+        for index, picture in enumerate(pictures):
+            about = {number: row for number, row in enumerate(rows) if row.picture == index}
+            if about:
+                found |= zip(about, self._logits_of(picture, list(about.values())), strict=True)
+        return [found[number] for number in range(len(rows))]
+
+    def _logits_of(self, picture: EncodedPicture, rows: Sequence[Row]) -> list[np.ndarray]:
+        """Of rows about one picture."""
+        before = len(self.artefact.prefix) + picture.grid[0] * picture.grid[1] * self.artefact.tokens_per_tile
+        words = words_of(rows, before, self.seg_token_id)
+        logits = self._masks(picture.features | words)["logits"]
+        if not np.isfinite(logits).all():
+            raise NumbersError(f"the model's numbers overflow in {self.artefact.precision}: export it in float32")
+        ends = np.searchsorted(words["marks"], np.arange(1, len(rows)) * words["words"].shape[1])
+        return np.split(logits, ends)
+
+    def answer(
+        self,
+        picture: EncodedPicture,
+        turns: Sequence[Turn],
+        question: str,
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        on_text: OnText | None,
+    ) -> tuple[str, np.ndarray]:
+        raise ValueError(
+            "an exported model gives masks, and writes no answers: chat with the model that it was made of "
+            f"({self.artefact.model}), or segment"
+        )
