@@ -15,16 +15,20 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from self1e.cli import chat, convert, data, doctor, evaluate, export, info, merge, segment, serve, train
 from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
 from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
+
+OWN = ("segment", "chat", "serve", "info", "convert", "train", "merge", "evaluate", "export", "doctor", "data")
+"""Modules of the sub-commands. The distribution self1e-runtime, which has no torch, has the first one only."""
 
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
@@ -96,9 +100,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (segment, chat, serve, info, convert, train, merge, evaluate, export, doctor):
-    app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
-app.add_typer(data.app, name="data")
+for name in OWN:
+    if find_spec(f"{__name__}.{name}") is None:
+        continue
+    module = import_module(f"{__name__}.{name}")
+    if name == "data":
+        app.add_typer(module.app, name=name)
+    else:
+        app.command(name=module.NAME, help=paragraphs(module.command.__doc__), epilog=module.EXAMPLES)(module.command)
 expand_paths(app)
 
 

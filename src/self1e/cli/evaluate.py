@@ -84,9 +84,9 @@ def command(
 
     The exit code is 2 when a benchmark could not be measured at all, all of its records being broken.
     """
-    from self1e.checkpoints.hub import open_checkpoint
     from self1e.cli.output import check_writable
     from self1e.evaluation.benchmarks import open_benchmark
+    from self1e.segment.opened import open_model
 
     if json_file is not None:
         check_writable([json_file], overwrite)
@@ -95,9 +95,9 @@ def command(
     if processes > 1 and loading.device == "auto":
         loading = replace(loading, device=_own_device())
     with _process_group(processes):
-        checkpoint = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
-        segmenter = load_segmenter(checkpoint, loading)
-        facts = _facts(segmenter, checkpoint.sha256())
+        subject = open_model(model, loading)
+        segmenter = load_segmenter(subject, loading)
+        facts = _facts(segmenter, subject.sha256())
         if process == 0:
             show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
         figures: list[dict[str, Any]] = []
@@ -152,9 +152,9 @@ def _facts(segmenter: Segmenter, weights_sha256: str) -> dict[str, Any]:
     return {
         "model": segmenter.model_name,
         "weights_sha256": weights_sha256,
-        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
-        "device": str(segmenter.model.device),
-        "max_tiles": segmenter.processor.max_tiles,
+        "dtype": segmenter.runner.dtype,
+        "device": segmenter.runner.device,
+        "max_tiles": segmenter.runner.processor.max_tiles,
         "quantization": asdict(segmenter.quantization) if segmenter.quantization else None,
         "versions": versions(),
     }

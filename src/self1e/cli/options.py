@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from self1e.checkpoints.hub import Checkpoint
+    from self1e.engines.artefact import Artefact
     from self1e.segment.segmenter import Segmenter
 
 Result = TypeVar("Result")
@@ -132,7 +133,7 @@ def load_options(*, check_pictures: Path | None, quantize: str | None, **options
     return LoadOptions(quantize=quantize, quantize_check=pictures, **options)
 
 
-def load_segmenter(model: str | Checkpoint, loading: LoadOptions) -> Segmenter:
+def load_segmenter(model: str | Checkpoint | Artefact, loading: LoadOptions) -> Segmenter:
     """The model, with a spinner while it loads, and a notice of how it was quantised."""
     from self1e.cli.terminal import busy
 
@@ -142,7 +143,7 @@ def load_segmenter(model: str | Checkpoint, loading: LoadOptions) -> Segmenter:
         return load_on_device(model, loading, loading.device)
 
 
-def load_in_process(model: str | Checkpoint, loading: LoadOptions, device: torch.device) -> Segmenter:
+def load_in_process(model: str | Checkpoint | Artefact, loading: LoadOptions, device: torch.device) -> Segmenter:
     """`load_segmenter` in a process of its own, whose warnings nobody carries to this one."""
     from self1e.cli.terminal import show_own_warnings
 
@@ -150,12 +151,14 @@ def load_in_process(model: str | Checkpoint, loading: LoadOptions, device: torch
     return load_on_device(model, loading, device)
 
 
-def load_on_device(model: str | Checkpoint, loading: LoadOptions, device: str | torch.device) -> Segmenter:
+def load_on_device(model: str | Checkpoint | Artefact, loading: LoadOptions, device: str | torch.device) -> Segmenter:
     """The model, and a warning of how it was quantised, if it was."""
     from self1e.cli.terminal import quiet_libraries
+    from self1e.engines.artefact import Artefact, is_artefact
     from self1e.segment.segmenter import Segmenter
 
-    quiet_libraries()
+    if not (isinstance(model, Artefact) or (isinstance(model, str) and is_artefact(model, loading.subfolder))):
+        quiet_libraries()
     segmenter = Segmenter.load(model, replace(loading, device=device))
     if segmenter.quantization is not None:
         warnings.warn(str(segmenter.quantization), stacklevel=2)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from self1e.cli.inputs import with_names
 from self1e.cli.output import check_writable, make_folder
 from self1e.cli.segment_plan import Plan
 from self1e.cli.segment_report import FAILED_NAME
 from self1e.cli.terminal import CliError
+from self1e.engines.artefact import SETTINGS, Artefact
 from self1e.files import remove_leftovers
 from self1e.segment.journal import Journal, is_whole, stamp_of
+from self1e.segment.opened import open_model
 from self1e.segment.options import LoadOptions
 from self1e.version import __version__
+
+if TYPE_CHECKING:
+    from self1e.checkpoints.hub import Checkpoint
 
 
 def identity(plan: Plan, model: dict[str, Any]) -> dict[str, Any]:
@@ -33,20 +39,25 @@ def model_here(model: str, loading: LoadOptions) -> dict[str, Any]:
     Raises:
         ModelError: When there is no such model.
     """
-    from self1e.checkpoints.hub import BUNDLED, PATTERNS, open_checkpoint
-
-    parts = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder).parts()
-    files = [
-        file
-        for part in parts
-        if part.folder not in BUNDLED.values()  # which the version tells
-        for file in sorted(file for pattern in PATTERNS for file in part.folder.glob(pattern))
-    ]
+    opened = open_model(model, loading)
+    files = [opened.folder / SETTINGS] if isinstance(opened, Artefact) else _files_of(opened)
+    options = ["dtype", "revision", "subfolder", "max_tiles", "quantize", *(["engine"] if loading.engine else [])]
     return {
         "model": model,
         "files": [[str(file), stamp_of(file)] for file in files],
-        **{name: str(getattr(loading, name)) for name in ("dtype", "revision", "subfolder", "max_tiles", "quantize")},
+        **{name: str(getattr(loading, name)) for name in options},
     }
+
+
+def _files_of(checkpoint: Checkpoint) -> list[Path]:
+    from self1e.checkpoints.hub import BUNDLED, PATTERNS
+
+    return [
+        file
+        for part in checkpoint.parts()
+        if part.folder not in BUNDLED.values()  # which the version tells
+        for file in sorted(file for pattern in PATTERNS for file in part.folder.glob(pattern))
+    ]
 
 
 def going_on(plan: Plan, journal: Journal, overwrite: bool) -> tuple[Plan, list[str]]:

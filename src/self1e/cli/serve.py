@@ -87,14 +87,14 @@ def command(
         from self1e.serve.metrics import Metrics
     except ImportError as error:
         raise CliError(f"serving needs more packages ({error.name} is missing): pip install 'self1e[serve]'") from None
-    from self1e.checkpoints.hub import open_checkpoint
+    from self1e.segment.opened import open_model
 
     # Threads of the model that spin while they wait take the cores from the server, its clients and whatever else runs,
     # which then keep these threads waiting: passes took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     keys, access = _keys(api_keys, host, open_to_all), _access(label_studio)
     limits = Limits(seconds=timeout, waiting=queue, body_bytes=int(max_mb * 1e6), pixels=max_pixels)
-    opened = open_checkpoint(model, revision=loading.revision, subfolder=loading.subfolder)
+    opened = open_model(model, loading)
     with _listening(host, port) as listener:
         metrics = Metrics()
         engine = Engine(

@@ -64,7 +64,7 @@ class Artefact:
         kind: One of `KINDS`.
         precision: What its weights are stored in: "float32", "float16" or "int8".
         programs: File of each of the two programs.
-        sha256: Of each file but `artefact.json`.
+        files: All but `artefact.json`, and the SHA-256 of each.
         image_size: Side of a tile, pixels.
         tokens_per_tile: Image tokens of a tile.
         max_tiles: Most tiles to cut a picture into.
@@ -91,7 +91,7 @@ class Artefact:
     kind: str
     precision: str
     programs: dict[str, str]
-    sha256: dict[str, str]
+    files: dict[str, str]
     image_size: int
     tokens_per_tile: int
     max_tiles: int
@@ -110,6 +110,15 @@ class Artefact:
     verified: Verified | None = None
     format: int = field(default=FORMAT)
 
+    @property
+    def name(self) -> str:
+        """As people name it."""
+        return str(self.folder)
+
+    def sha256(self) -> str:
+        """Of all files together, as they were exported."""
+        return hashlib.sha256(" ".join(self.files.values()).encode()).hexdigest()
+
     def program(self, name: str) -> Path:
         """The file of a program."""
         return self.folder / self.programs[name]
@@ -126,7 +135,7 @@ class Artefact:
         Raises:
             ModelError: When one is missing, or is not what was exported.
         """
-        for name, expected in self.sha256.items():
+        for name, expected in self.files.items():
             path = self.folder / name
             if not path.is_file():
                 raise ModelError(f"{self.folder} is incomplete: it has no {name}; export or copy it again")
@@ -162,7 +171,7 @@ def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
         strange = sorted(settings.keys() - known)
         reason = f"unknown: {', '.join(strange)}" if strange else str(error)
         raise ModelError(f"{path} cannot be used ({reason}): export the model again") from None
-    if missing := [name for name in artefact.sha256 if not (folder / name).is_file()]:
+    if missing := [name for name in artefact.files if not (folder / name).is_file()]:
         raise ModelError(f"{folder} is incomplete: it has no {', '.join(missing)}; export or copy it again")
     return artefact
 

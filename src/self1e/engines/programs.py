@@ -11,6 +11,7 @@ torch goes by, too; without it, what the engine takes by itself.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -79,7 +80,15 @@ def _threads_of_environment() -> int:
     return int(given) if given.isdecimal() else 0
 
 
-def _module(engine: str) -> Any:
+def import_engine(engine: str) -> Any:
+    """The package of an engine.
+
+    Raises:
+        ModelError: When it is not installed.
+    """
+    if engine == "openvino":
+        # It would tell its makers that it is used. Without that package it does not, and lacks nothing else.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return import_module(engine)
     except ModuleNotFoundError as error:
@@ -91,10 +100,12 @@ def _module(engine: str) -> Any:
 
 
 def _open_onnxruntime(path: Path, threads: int) -> Program:
-    onnxruntime = _module("onnxruntime")
+    onnxruntime = import_engine("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE":  # as servers ask for, which need the cores
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     wanted = [each.name for each in session.get_inputs()]
     given = [each.name for each in session.get_outputs()]
@@ -106,7 +117,7 @@ def _open_onnxruntime(path: Path, threads: int) -> Program:
 
 
 def _open_openvino(path: Path, threads: int) -> Program:
-    openvino = _module("openvino")
+    openvino = import_engine("openvino")
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -123,7 +134,7 @@ def _open_openvino(path: Path, threads: int) -> Program:
 
 
 def _open_torch(path: Path, threads: int) -> Program:
-    torch = _module("torch")
+    torch = import_engine("torch")
     with path.open("rb") as file:
         exported = torch.export.load(file)
     wanted = exported.graph_signature.user_inputs

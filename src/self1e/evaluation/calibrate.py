@@ -31,7 +31,7 @@ def calibrate(
     Raises:
         CalibrationError: When no record gives a mask.
     """
-    raw = Segmenter(segmenter.model, segmenter.processor)
+    raw = Segmenter(segmenter.runner)
     scores: list[float] = []
     ious: list[float] = []
     empty: list[bool] = []

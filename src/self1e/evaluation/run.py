@@ -21,6 +21,7 @@ from self1e.data.records import DataError
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.samples import RecordDone, SampleFile, write_csv
 from self1e.files import write_json
+from self1e.processing.tokens import backend_of
 from self1e.segment.segmenter import Segmenter
 from self1e.version import __version__
 
@@ -101,9 +102,10 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
     Raises:
         EvaluationError: When it is not.
     """
-    processor = segmenter.processor
-    config = segmenter.model.config.to_dict() | {"_name_or_path": ""}
-    tokenizer = json.loads(processor.tokenizer.backend_tokenizer.to_str())
+    runner, processor = segmenter.runner, segmenter.runner.processor
+    facts = runner.facts()
+    of_runner = ("attention", "compiled") if facts["engine"] == "torch" and "attention" in facts else ("engine",)
+    tokenizer = json.loads(backend_of(processor.tokenizer).to_str())
     # How a tokenizer was called last is kept there, too, and changes nothing here.
     tokenizer = {name: value for name, value in tokenizer.items() if name not in ("padding", "truncation")}
     settings = {
@@ -111,16 +113,15 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
         **benchmark.settings,
         "answer": benchmark.answer,
         "weights_sha256": weights_sha256,
-        "config_sha256": _sha256(config),
+        "config_sha256": _sha256(facts["config"]),
         "calibration_sha256": _sha256(segmenter.calibration.to_dict()) if segmenter.calibration else None,
         "tokenizer_sha256": _sha256(tokenizer),
         "image_size": processor.image_size,
         "tokens_per_tile": processor.tokens_per_tile,
         "quantize": segmenter.quantization.scheme if segmenter.quantization else None,
-        "dtype": str(segmenter.model.dtype).removeprefix("torch."),
-        "device": segmenter.model.device.type,
-        "attention": segmenter.model.config.text_config._attn_implementation,
-        "compiled": segmenter.fast.compiled,
+        "dtype": runner.dtype,
+        "device": runner.device.partition(":")[0],
+        **{name: facts[name] for name in of_runner},
         "max_tiles": processor.max_tiles,
         "versions": versions(),
     }

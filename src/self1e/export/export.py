@@ -112,7 +112,7 @@ def _described(
         kind=kind,
         precision=precision,
         programs={program: f"{program}{KINDS[kind]}" for program in (PICTURE, MASKS)},
-        sha256={name: sha256_of(folder / name) for name in files},
+        files={name: sha256_of(folder / name) for name in files},
         image_size=processor.image_size,
         tokens_per_tile=processor.tokens_per_tile,
         max_tiles=processor.max_tiles,

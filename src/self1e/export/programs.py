@@ -1,12 +1,13 @@
 """The two programs of an exported model, as modules that torch can trace.
 
 The first takes the tiles of a picture, float[rows, columns, 3, S, S], the second takes words (`self1e.engines.words`)
-and what the first one gave. Where the line between them runs depends on whether the picture looks at the `[SEG]` behind it:
+and what the first one gave. Where the line between them runs depends on whether the picture looks at the `[SEG]` behind
+it:
 
-    image-to-segmentation off    picture: vision tower, language model over the picture, head    -> keys, values, refilled
-                                 masks:   language model over the words, one inner product       -> logits
-    image-to-segmentation on     picture: vision tower, vision side of the head                  -> tokens, coarse, fine
-                                 masks:   language model over picture and words, head            -> logits
+    image-to-segmentation off   picture: vision tower, language model over the picture, head   -> keys, values, refilled
+                                masks:   language model over the words, one inner product      -> logits
+    image-to-segmentation on    picture: vision tower, vision side of the head                 -> tokens, coarse, fine
+                                masks:   language model over picture and words, head           -> logits
 
 So with the pathway off, a second question costs its words only. Weights are folded, and the tokens before the picture
 are read beforehand (`self1e.fast`).

@@ -15,12 +15,19 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from self1e.export.quantised import products_to_quantise
 from self1e.export.trace import Traced
 
 OPSET = 18
 
 MOST_BYTES = 1_900_000_000
 """Of a single file: protobuf's limit is 2^31."""
+
+BLOCK = 32
+"""Weights of one scale."""
+
+WHOLE_NUMBERS = 4
+"""ONNX Runtime's level of accuracy at which products are made of whole numbers of 8 bits."""
 
 SMALL = 1024
 """Numbers of a tensor that is not worth to be stored in fewer bits."""
@@ -32,10 +39,12 @@ def write_onnx(traced: Traced, path: Path, precision: str) -> None:
     Args:
         traced: From `self1e.export.trace.trace`.
         path: Of the file to make.
-        precision: "float32", "float16" (of what is stored), or "int8" (see `self1e.export.to_int8`).
+        precision: "float32", "float16" (of what is stored), or "int8".
     """
     model = onnx_of(traced)
-    if precision == "float16":
+    if precision == "int8":
+        model = in_8_bits(model, products_to_quantise(model, traced.layers))
+    if precision != "float32":
         store_in_halves(model)
     save(model, path)
 
@@ -55,6 +64,24 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     onnx.save_model(
         model, path, save_as_external_data=external, all_tensors_to_one_file=True, location=f"{path.name}.data"
     )
+
+
+def in_8_bits(model: onnx.ModelProto, products: list[str]) -> onnx.ModelProto:
+    """Products with weights in 8 bits, a scale for each block of them; what they are multiplied with is brought to 8
+    bits as well, block by block, while they run.
+
+    Args:
+        model: In float32.
+        products: Names of those that are meant.
+    """
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    others = [node.name for node in model.graph.node if node.name not in set(products)]
+    quantizer = MatMulNBitsQuantizer(
+        model, bits=8, block_size=BLOCK, is_symmetric=True, accuracy_level=WHOLE_NUMBERS, nodes_to_exclude=others
+    )
+    quantizer.process()
+    return quantizer.model.model
 
 
 def store_in_halves(model: onnx.ModelProto) -> None:

@@ -11,6 +11,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from self1e.engines.artefact import MASKS, PICTURE
 from self1e.export.programs import MasksProgram, PictureProgram, SharedMasksProgram, SharedPictureProgram
+from self1e.export.quantised import linear_layers
 from self1e.fast import FastModel
 
 GRID = (2, 3)
@@ -31,10 +32,12 @@ class Traced:
     Attributes:
         program: Takes and gives tensors by name.
         outputs: The names of what it gives, in order.
+        layers: How many linear layers of transformers are in it.
     """
 
     program: ExportedProgram
     outputs: list[str]
+    layers: int
 
 
 def trace(fast: FastModel, prefix: list[int]) -> dict[str, Traced]:
@@ -66,7 +69,7 @@ def trace(fast: FastModel, prefix: list[int]) -> dict[str, Traced]:
 
 def _traced(program: nn.Module, example: dict[str, Tensor]) -> Traced:
     traced = export(program, (), example, dynamic_shapes={name: _axes(name) for name in example})
-    return Traced(traced, list(program(**example)))
+    return Traced(traced, list(program(**example)), linear_layers(program))
 
 
 def _axes(name: str) -> dict[int, Any]:

@@ -59,8 +59,8 @@ def verify(model: Runner, exported: Runner, precision: str, samples: Sequence[Pr
         raise ExportError(f"the exported model differs from the model: {found}, and {MOST_DIFFERENCE} is the most")
     if precision != "float32" and not found.iou >= LEAST_IOU:
         raise ExportError(
-            f"{precision} changes the masks of this model: {found}, and an IoU of {LEAST_IOU} is the least; use another "
-            "--precision"
+            f"{precision} changes the masks of this model: {found}, and an IoU of {LEAST_IOU} is the least; use "
+            "another --precision"
         )
     if blank := turned_blank(before, after):
         raise ExportError(

@@ -23,14 +23,18 @@ from self1e.segment.options import LoadOptions
 from self1e.segment.runner import EncodedPicture, NumbersError, OnText, TiledPicture
 
 
-def load_exported(name: str | Path, options: LoadOptions) -> EngineRunner:
+def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRunner:
     """Loads what `self1e export` wrote.
+
+    Args:
+        name: Its folder, opened or not.
+        options: How.
 
     Raises:
         ModelError: If it is incomplete or damaged, or its engine is not installed.
         ValueError: If something is asked for that was settled when it was exported.
     """
-    artefact = open_artefact(name, options.subfolder)
+    artefact = name if isinstance(name, Artefact) else open_artefact(name, options.subfolder)
     if str(options.device) not in ("auto", "cpu"):
         raise ValueError(f"exported models run on the CPU, not on {str(options.device)!r}: leave the device out")
     settled = {
@@ -41,8 +45,8 @@ def load_exported(name: str | Path, options: LoadOptions) -> EngineRunner:
     }
     if asked := [option for option, given in settled.items() if given]:
         raise ValueError(
-            f"{name} is an exported model, whose {', '.join(asked)} cannot be chosen any more: leave it out, or export "
-            "the model anew"
+            f"{artefact.name} is an exported model, whose {', '.join(asked)} cannot be chosen any more: leave it out, "
+            "or export the model anew"
         )
     return EngineRunner(artefact, options.engine, options.max_tiles)
 
@@ -112,7 +116,7 @@ class EngineRunner:
         return self.artefact.precision
 
     def facts(self) -> dict[str, Any]:
-        return {"engine": self.engine, "parameters": self.artefact.parameters, "programs": self.artefact.sha256}
+        return {"engine": self.engine, "parameters": self.artefact.parameters, "config": self.artefact.files}
 
     def check_process(self) -> None:
         if os.getpid() != self._process:
@@ -133,7 +137,7 @@ class EngineRunner:
 
     def check_encoded(self, picture: EncodedPicture) -> None:
         theirs = getattr(picture.runner, "artefact", None)
-        if theirs is None or theirs.sha256 != self.artefact.sha256:
+        if theirs is None or theirs.files != self.artefact.files:
             raise ValueError("the picture was encoded by another model: encode it with this segmenter")
 
     def mask_logits(self, pictures: Sequence[EncodedPicture], rows: Sequence[Row]) -> list[np.ndarray]:

@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
 
 import numpy as np
 
+from self1e.engines.artefact import Artefact, is_artefact
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
 from self1e.segment.nouns import TaughtNouns
+from self1e.segment.opened import check_torch
 from self1e.segment.options import LoadOptions
 from self1e.segment.refine import Refinement, to_picture
 from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
@@ -154,12 +156,10 @@ class Segmenter:
         return cls.load(name, options)
 
     @classmethod
-    def load(cls, name: str | Path | Checkpoint, options: LoadOptions | None = None) -> Segmenter:
+    def load(cls, name: str | Path | Checkpoint | Artefact, options: LoadOptions | None = None) -> Segmenter:
         """`from_pretrained` with its options in one object; see `load_model`, and `load_exported`."""
-        from self1e.engines.artefact import is_artefact
-
         options = options or LoadOptions()
-        if isinstance(name, str | Path) and is_artefact(name, options.subfolder):
+        if isinstance(name, Artefact) or (isinstance(name, str | Path) and is_artefact(name, options.subfolder)):
             from self1e.segment.on_engine import load_exported
 
             runner = load_exported(name, options)
@@ -167,10 +167,12 @@ class Segmenter:
             return cls(
                 runner,
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
-                model_name=str(name),
+                model_name=runner.artefact.name,
                 nouns=None if nouns is None else TaughtNouns(nouns),
             )
-        load_model = _load_model_of_torch(name, options)
+        check_torch(name, options)
+        from self1e.segment.load import load_model
+
         loaded = load_model(name, options)
         return cls(
             loaded.model,
@@ -478,29 +480,3 @@ class Segmenter:
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""
         return Chat(self, self._encoded(image), history)
-
-
-def _load_model_of_torch(name: str | Path | Checkpoint, options: LoadOptions) -> Any:
-    """`load_model`, if this is an installation with torch.
-
-    Raises:
-        ValueError: If an engine is asked for, which runs exported models only.
-        ModelError: If torch is not installed.
-    """
-    if options.engine not in (None, "torch"):
-        raise ValueError(
-            f"engine={options.engine!r} runs exported models, and {name} is none: self1e export {name} --to onnx DIR "
-            "makes one of it"
-        )
-    try:
-        from self1e.segment.load import load_model
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "self1e.segment.load"):
-            raise
-        from self1e.checkpoints.errors import ModelError
-
-        raise ModelError(
-            f"{name} is no folder that `self1e export` made, and all else needs torch, which is not installed here: "
-            "pip install self1e, or name such a folder"
-        ) from None
-    return load_model

@@ -1,0 +1,193 @@
+"""Exported models beside the models that they were made of."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from self1e import ModelError, Segmenter
+from self1e.engines.artefact import SETTINGS, open_artefact
+from self1e.processing.prompts import PromptError
+from self1e.segment.results import Segmentation
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+from conftest import PROMPTS, Exported, Models, noise
+
+CLOSE = 1e-3
+
+
+def assert_same(ours: list[Segmentation], theirs: list[Segmentation]) -> None:
+    """Logits agree to `CLOSE`, and masks wherever these are not closer to 0 than that."""
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.logits is not None and other.logits is not None
+        assert np.abs(one.logits - other.logits).max() < CLOSE
+        sure = np.abs(other.logits) >= CLOSE
+        assert np.array_equal(one.masks & sure, other.masks & sure)
+        assert np.allclose(one.scores, other.scores, atol=1e-4)
+        assert (one.prompt, one.text, one.size, one.image) == (other.prompt, other.text, other.size, other.image)
+
+
+@pytest.mark.parametrize("looking", [True, False])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_masks_are_those_of_the_model(exported: Exported, models: Models, looking: bool, engine: str) -> None:
+    """Of any number of pictures, tiles, rows and words, whatever the numbers were when torch traced it."""
+    pytest.importorskip(engine)
+    artefact = exported(looking)
+    ours = Segmenter.from_pretrained(artefact.folder, engine=engine, max_tiles=4)
+    theirs = Segmenter.from_pretrained(models(looking), device="cpu", dtype="float32", max_tiles=4)
+    assert ours.runner.packed == theirs.runner.packed == (not looking)
+    pairs: list[Any] = [(noise(), PROMPTS), (noise(300, 90, seed=1), PROMPTS[0]), (noise(60, 180, seed=2), PROMPTS[:2])]
+    found, expected = (each.segment(pairs, logits=True, template="auto") for each in (ours, theirs))
+    for of_ours, of_theirs in zip(found, expected, strict=True):
+        assert_same(*([each] if isinstance(each, Segmentation) else each for each in (of_ours, of_theirs)))
+    assert np.abs(found[0][0].logits - found[0][1].logits).max() > 0.01  # or the comparison would mean little
+
+
+def test_a_picture_is_encoded_once(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter = Segmenter.from_pretrained(exported(False).folder)
+    runner: Any = segmenter.runner
+    encode, times = runner._encode, []
+    monkeypatch.setattr(runner, "_encode", lambda arrays: times.append(1) or encode(arrays))
+    picture = segmenter.set_image(noise())
+    several = segmenter.segment(prompt=PROMPTS, logits=True)
+    assert_same([segmenter.segment(picture, prompt, logits=True) for prompt in PROMPTS], several)
+    assert len(times) == 1
+    assert picture.nbytes > 3 * 96 * 96 + sum(each.nbytes for each in picture.features.values()) - 1
+
+
+def test_what_belongs_to_the_model_comes_along(exported: Exported, models: Models) -> None:
+    ours = Segmenter.from_pretrained(exported(False).folder)
+    theirs = Segmenter.from_pretrained(models(False), device="cpu")
+    assert ours.calibration is not None and ours.calibration == theirs.calibration
+    assert ours.nouns is not None and list(ours.nouns) == ["ball"]
+    with pytest.warns(UserWarning, match="was not taught 'the cat'"):
+        ours.segment(noise(), "the cat")
+    assert "exported" in repr(ours) and ours.processor.max_tiles == theirs.processor.max_tiles
+    assert ours.segment(noise(), "the ball", refine="guided", logits=True).logits is not None
+
+
+def test_copies_and_other_processes_load_it_again(exported: Exported) -> None:
+    segmenter = Segmenter.from_pretrained(exported(False).folder)
+    segmenter.set_image(noise())
+    expected = [segmenter.segment(prompt="the ball", logits=True)]
+    for other in (copy.deepcopy(segmenter), pickle.loads(pickle.dumps(segmenter))):
+        assert_same([other.segment(prompt="the ball", logits=True)], expected)
+
+
+def test_what_an_exported_model_cannot_do(exported: Exported, models: Models) -> None:
+    folder = exported(False).folder
+    segmenter = Segmenter.from_pretrained(folder)
+    with pytest.raises(ValueError, match="writes no answers: chat with the model that it was made of"):
+        segmenter.chat(noise(), "What is this?")
+    with pytest.raises(AttributeError, match="exported model, which has no `model`"):
+        _ = segmenter.model
+    with pytest.raises(PromptError, match="too long"):
+        segmenter.segment(noise(), "ball " * 20_000)
+    with pytest.raises(ValueError, match="encoded by another model"):
+        segmenter.segment(Segmenter.from_pretrained(models(False), device="cpu").encode(noise()), "ball")
+    for options, said in (
+        ({"device": "cuda"}, "run on the CPU, not on 'cuda'"),
+        ({"dtype": "bfloat16", "compile": True}, "whose dtype, compile cannot be chosen"),
+        ({"engine": "tensorflow"}, "unknown engine 'tensorflow'"),
+        ({"engine": "torch"}, "torch does not run what was exported to onnx"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Segmenter.from_pretrained(folder, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'onnxruntime' runs exported models, and nano is none"):
+        Segmenter.from_pretrained("nano", engine="onnxruntime")
+
+
+def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported(False).folder, tmp_path / "copy")
+    artefact = open_artefact(folder)
+    artefact.check_files()
+    assert artefact.sha256() == exported(False).sha256()
+    settings = json.loads((folder / SETTINGS).read_text())
+
+    def refused(said: str) -> None:
+        with pytest.raises(ModelError, match=said):
+            Segmenter.from_pretrained(folder)
+
+    for changes, said in (
+        ({"format": 99}, "has format 99, and 1 is known"),
+        ({"colour": "red"}, "unknown: colour"),
+        ({"prefix": [1, 2]}, "another layout of prompts"),
+    ):
+        (folder / SETTINGS).write_text(json.dumps(settings | changes))
+        refused(said)
+    (folder / SETTINGS).write_text("{")
+    refused("cannot be read")
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    (folder / "masks.onnx").write_bytes(b"nothing")
+    refused("onnxruntime cannot load .*masks.onnx")
+    with pytest.raises(ModelError, match="SHA-256 differs"):
+        artefact.check_files()
+    (folder / "masks.onnx").unlink()
+    refused("has no masks.onnx")
+
+
+def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models) -> None:
+    artefact = exported(True)
+    assert open_artefact(artefact.folder) == dataclasses.replace(artefact)
+    assert {path.name for path in artefact.folder.iterdir()} == {SETTINGS, *artefact.files}
+    assert artefact.verified is not None and artefact.verified.pictures == artefact.verified.masks == 2
+    assert artefact.verified.largest_difference < CLOSE
+    assert artefact.image_size == 64 and artefact.map_side == 32 and artefact.model == str(models(True))
+
+
+IMPORTS = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Blocked())
+sys.path.insert(0, sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_it_runs_without_torch(exported: Exported, tmp_path: Path, engine: str) -> None:
+    """In Python and on the command line, from the modules of self1e-runtime alone."""
+    pytest.importorskip(engine)
+    root = Path(__file__).parents[2]
+    for module in (root / "runtime" / "modules.txt").read_text().split():
+        path = Path(*module.split("."))
+        source = root / "src" / path.with_suffix(".py")
+        source = source if source.is_file() else root / "src" / path / "__init__.py"
+        target = tmp_path / "packed" / source.relative_to(root / "src")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    noise().save(tmp_path / "noise.png")
+    code = IMPORTS + (
+        "from pathlib import Path\n"
+        "from self1e.cli import run\n"
+        "import importlib, self1e\n"
+        "assert Path(self1e.__file__).is_relative_to(sys.argv[1])\n"
+        "for module in Path(sys.argv[2]).read_text().split():\n"
+        "    module == 'self1e.__main__' or importlib.import_module(module)\n"
+        "sys.exit(run(sys.argv[3:]))\n"
+    )
+    command = ["segment", str(tmp_path / "noise.png"), "-p", "the red ball", "--model", str(exported(False).folder)]
+    command += ["--engine", engine, "--format", "overlay,mask,json,coco,labelme", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "packed"), str(root / "runtime" / "modules.txt"), *command],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert "found" in done.stdout
+    result = json.loads((tmp_path / "out" / "noise.the-red-ball.json").read_text())
+    assert (result["width"], result["height"], result["text"]) == (96, 96, "[SEG].")
