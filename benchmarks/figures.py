@@ -78,7 +78,7 @@ def draw_tiles() -> Figure:
         axes[2].axvline(place - 0.5, color="white", linewidth=0.5)
     show(
         axes[3],
-        mosaic(tiles, columns, rows),
+        mosaic(torch.from_numpy(tiles), columns, rows),
         f"published models, up to 6 tiles:\n{columns} x {rows} of {PUBLISHED_TILE} x {PUBLISHED_TILE}",
     )
     return figure

@@ -81,11 +81,19 @@ def build(size: str, dtype: str, tokenizer: Path | None = None) -> tuple[SELF1EF
     """
     if size in BUNDLED:
         return load(BUNDLED[size], dtype)
-    processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
-    processor.image_size, processor.tokens_per_tile = 448, 256
+    processor = processor_of(size, tokenizer)
     ids = special_ids(processor.tokenizer)
     config = full_config(size, seg_token_id=ids[SEG], image_token_id=ids[IMG_CONTEXT])
     return random_model(config, getattr(torch, dtype)).eval(), processor
+
+
+def processor_of(size: str, tokenizer: Path | None = None) -> SELF1EProcessor:
+    """The processor of such a model."""
+    if size in BUNDLED:
+        return SELF1EProcessor.from_pretrained(BUNDLED[size])
+    processor = SELF1EProcessor.from_pretrained(tokenizer or BUNDLED["nano"])
+    processor.image_size, processor.tokens_per_tile = 448, 256
+    return processor
 
 
 @contextmanager

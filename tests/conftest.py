@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,23 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """`cli("segment", path, ...)`: what the command does with these arguments, in a wide terminal."""
+    from command_line import Outcome
+
+    from self1e.cli import run
+
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> object:
+        capsys.readouterr()
+        code = run([str(each) for each in arguments])
+        return Outcome(code, *capsys.readouterr())
+
+    return call
 
 
 @pytest.fixture

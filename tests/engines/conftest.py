@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from noise import Exported, Models, samples
 
 from self1e.engines.artefact import Artefact
-from self1e.export.export import export_model
-from self1e.segment.agreement import PromptedPicture
-
-PROMPTS = ["the red ball", "Which of them rolls?", "a blue ball, or something else that is rather long to describe"]
-
-Models = Callable[[bool], Path]
-Exported = Callable[..., Artefact]
-
-
-def noise(width: int = 96, height: int = 96, seed: int = 0) -> Image.Image:
-    """A picture of one tile; twice as wide or high as another, of two where these are allowed."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
-
-def samples() -> list[PromptedPicture]:
-    """Few, as a test has no time."""
-    return [(noise(), PROMPTS[:1]), (noise(200, 90, seed=1), PROMPTS[1:2])]
 
 
 @pytest.fixture(scope="session")
@@ -48,11 +28,19 @@ def exported(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Export
     """`exported(looking, kind, precision)`: an exported model, made when it is first asked for. For reading only."""
     made: dict[tuple[bool, str, str], Artefact] = {}
 
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from self1e.export.export import Exporter
+
+    traced: dict[bool, Exporter] = {}
+
     def export(looking: bool, kind: str = "onnx", precision: str = "float32") -> Artefact:
         key = looking, kind, precision
         if key not in made:
+            if looking not in traced:
+                traced[looking] = Exporter(str(models(looking)))
             folder = tmp_path_factory.mktemp("exported") / "-".join(map(str, key))
-            made[key] = export_model(str(models(looking)), kind, folder, precision, samples=samples())
+            made[key] = traced[looking].write(kind, folder, precision, samples=samples())
         return made[key]
 
     return export

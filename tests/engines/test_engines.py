@@ -14,16 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
 from self1e.engines.artefact import SETTINGS, open_artefact
 from self1e.processing.prompts import PromptError
 from self1e.segment.results import Segmentation
-
-pytest.importorskip("onnxruntime")
-pytest.importorskip("onnxscript")
-
-from conftest import PROMPTS, Exported, Models, noise
 
 CLOSE = 1e-3
 
@@ -144,7 +140,7 @@ def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models) -> N
     assert {path.name for path in artefact.folder.iterdir()} == {SETTINGS, *artefact.files}
     assert artefact.verified is not None and artefact.verified.pictures == artefact.verified.masks == 2
     assert artefact.verified.largest_difference < CLOSE
-    assert artefact.image_size == 64 and artefact.map_side == 32 and artefact.model == str(models(True))
+    assert artefact.image_size == 64 and artefact.map_side == 16 and artefact.model == str(models(True))
 
 
 IMPORTS = """

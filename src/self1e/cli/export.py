@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -82,6 +83,7 @@ def command(
     from self1e.export.verify import samples_to_check
 
     quiet_libraries()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that are not needed
     samples = samples_to_check()
     if check_pictures is not None:
         asked = check_prompts or list(CHECK_PROMPTS)
@@ -89,11 +91,5 @@ def command(
     options = LoadOptions(max_tiles=max_tiles, revision=revision, subfolder=subfolder)
     with busy(f"exporting {model} to {to.value}"):
         artefact = export_model(model, to.value, destination, precision.value, samples=samples, options=options)
-    verified = artefact.verified
-    assert verified is not None  # it was just looked at
     size = sum(path.stat().st_size for path in destination.iterdir())
-    show(
-        f"{destination}: {size / 1e6:,.1f} MB in {precision.value}; logits up to {verified.largest_logit:g} differ by "
-        f"{verified.largest_difference:g} at most, masks agree to an IoU of {verified.iou:.4f} "
-        f"({verified.masks} masks of {verified.pictures} pictures)"
-    )
+    show(f"{destination}: {size / 1e6:,.1f} MB in {precision.value}; {artefact.verified}")

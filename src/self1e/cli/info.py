@@ -11,6 +11,7 @@ from self1e.cli.terminal import busy, show
 
 if TYPE_CHECKING:
     from self1e.checkpoints.weights import WeightFiles
+    from self1e.engines.artefact import Artefact
     from self1e.model.config import SELF1EConfig
 
 NAME = "info"
@@ -41,8 +42,14 @@ def command(
     Reads settings and the headers of weight files; the model itself is not built. The exit code is 1 where weights are
     not finite.
     """
-    from rich.table import Table
+    from self1e.engines.artefact import is_artefact, open_artefact
 
+    if is_artefact(model, subfolder):
+        artefact = open_artefact(model, subfolder)
+        if hashing:
+            artefact.check_files()
+        _show_table(model, describe_exported(artefact))
+        return 0
     from self1e.checkpoints.check import network_config
     from self1e.checkpoints.hub import open_checkpoint
     from self1e.segment.nouns import TaughtNouns
@@ -63,13 +70,35 @@ def command(
             rows["not finite"] = f"{len(lost)} tensors hold NaN or infinity, {lost[0]} the first"
         if hashing:
             rows["sha256"] = checkpoint.sha256()
+    _show_table(model, rows)
+    return 1 if lost else 0
+
+
+def _show_table(model: str, rows: dict[str, str]) -> None:
+    from rich.table import Table
+
     table = Table(box=None, show_header=False, title=model, title_justify="left", title_style="bold")
     table.add_column(style="dim")
     table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value)
     show(table)
-    return 1 if lost else 0
+
+
+def describe_exported(artefact: Artefact) -> dict[str, str]:
+    """An exported model in words, by name."""
+    size = sum((artefact.folder / name).stat().st_size for name in artefact.files)
+    rows = {
+        "exported to": f"{artefact.kind}, {artefact.precision}, by self1e {artefact.version}",
+        "made of": f"{artefact.model}, {_short(artefact.parameters)} parameters",
+        "picture": f"{artefact.image_size} px a tile, {artefact.tokens_per_tile} tokens a tile, {artefact.max_tiles} "
+        "tiles at most",
+        "masks": f"{artefact.map_side} x {artefact.map_side} a tile",
+        "checked": "no" if artefact.verified is None else str(artefact.verified),
+        "files": f"{', '.join(artefact.files)}, {size / 1e6:,.1f} MB, in {artefact.folder}",
+        "sha256": artefact.sha256(),
+    }
+    return rows | ({"nouns": f"{len(artefact.nouns)}: {', '.join(artefact.nouns)}"} if artefact.nouns else {})
 
 
 def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:

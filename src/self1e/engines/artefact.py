@@ -51,6 +51,12 @@ class Verified:
     iou: float
     changed: int
 
+    def __str__(self) -> str:
+        return (
+            f"logits of up to {self.largest_logit:g} differ by {self.largest_difference:g} at most, masks agree to an "
+            f"IoU of {self.iou:.4f} ({self.masks} masks of {self.pictures} pictures)"
+        )
+
 
 @dataclass(frozen=True)
 class Artefact:
@@ -64,6 +70,7 @@ class Artefact:
         kind: One of `KINDS`.
         precision: What its weights are stored in: "float32", "float16" or "int8".
         programs: File of each of the two programs.
+        outputs: Names of what each of them gives.
         files: All but `artefact.json`, and the SHA-256 of each.
         image_size: Side of a tile, pixels.
         tokens_per_tile: Image tokens of a tile.
@@ -91,6 +98,7 @@ class Artefact:
     kind: str
     precision: str
     programs: dict[str, str]
+    outputs: dict[str, list[str]]
     files: dict[str, str]
     image_size: int
     tokens_per_tile: int

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,13 @@ def choose_engine(engine: str | None, kind: str) -> str:
     return engine
 
 
-def open_program(path: Path, engine: str, threads: int | None = None) -> Program:
+def open_program(path: Path, engine: str, outputs: Sequence[str], threads: int | None = None) -> Program:
     """Loads a program.
 
     Args:
         path: Its file.
         engine: One of `ENGINES`.
+        outputs: Names of what it gives.
         threads: How many it may use; None: see above.
 
     Raises:
@@ -66,7 +67,7 @@ def open_program(path: Path, engine: str, threads: int | None = None) -> Program
     opener = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino, "torch": _open_torch}[engine]
     threads = threads or _threads_of_environment()
     try:
-        return opener(path, threads)
+        return opener(path, outputs, threads)
     except ModelError:
         raise
     except Exception as error:  # each engine has errors of its own
@@ -99,7 +100,7 @@ def import_engine(engine: str) -> Any:
         raise ModelError(f"{engine} is not installed: pip install {package}") from None
 
 
-def _open_onnxruntime(path: Path, threads: int) -> Program:
+def _open_onnxruntime(path: Path, outputs: Sequence[str], threads: int) -> Program:
     onnxruntime = import_engine("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -108,32 +109,32 @@ def _open_onnxruntime(path: Path, threads: int) -> Program:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     wanted = [each.name for each in session.get_inputs()]
-    given = [each.name for each in session.get_outputs()]
 
     def run(arrays: Arrays) -> dict[str, np.ndarray]:
-        return dict(zip(given, session.run(given, {name: arrays[name] for name in wanted}), strict=True))
+        found = session.run(list(outputs), {name: arrays[name] for name in wanted})
+        return dict(zip(outputs, found, strict=True))
 
     return run
 
 
-def _open_openvino(path: Path, threads: int) -> Program:
+def _open_openvino(path: Path, outputs: Sequence[str], threads: int) -> Program:
     openvino = import_engine("openvino")
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)
-    wanted = [each.get_any_name() for each in compiled.inputs]
-    given = [each.get_any_name() for each in compiled.outputs]
+    wanted = [each.get_names() for each in compiled.inputs]  # each may have several
 
     def run(arrays: Arrays) -> dict[str, np.ndarray]:
         # A request for each call: one belongs to one thread at a time.
-        found = compiled.create_infer_request().infer({name: arrays[name] for name in wanted})
-        return {name: np.array(found[name]) for name in given}
+        given = {name: arrays[name] for names in wanted for name in names if name in arrays}
+        found = compiled.create_infer_request().infer(given)
+        return {name: np.array(found[name]) for name in outputs}
 
     return run
 
 
-def _open_torch(path: Path, threads: int) -> Program:
+def _open_torch(path: Path, outputs: Sequence[str], threads: int) -> Program:
     torch = import_engine("torch")
     with path.open("rb") as file:
         exported = torch.export.load(file)
@@ -145,6 +146,6 @@ def _open_torch(path: Path, threads: int) -> Program:
     def run(arrays: Arrays) -> dict[str, np.ndarray]:
         with torch.inference_mode():
             found = program(**{name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in wanted})
-        return {name: each.numpy() for name, each in found.items()}
+        return {name: found[name].numpy() for name in outputs}
 
     return run

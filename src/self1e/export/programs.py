@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from self1e.engines.words import PADDING
 from self1e.fast import FastModel
 from self1e.fast.prefix_cache import PrefixCache
-from self1e.model.attention_mask import dual_perception_mask
+from self1e.model.attention_mask import DualPerception
 from self1e.model.network import SELF1EForSegmentation
 from self1e.model.refilling import MaskHead, VisionSide
 
@@ -140,14 +140,14 @@ class MasksProgram(_Parts):
         image = torch.cat(
             [torch.ones(count, size, dtype=torch.bool), torch.zeros(words.shape, dtype=torch.bool)], dim=1
         )
-        visible = dual_perception_mask(
+        visible = DualPerception(
             F.pad(conversations != PADDING, (size, 0), value=True),
             image,
             F.pad(words == self.config.seg_token_id, (size, 0), value=False),
             image_to_image=self.config.image_to_image,
             image_to_segmentation=self.config.image_to_segmentation,
             conversation_ids=F.pad(conversations, (size, 0), value=0),
-        )
+        ).mask()
         placed = torch.cat([self.picture_positions(size).expand(count, -1), positions.long()], dim=1)
         states = self.states(embeddings, visible, placed, self.prefix())
         image_states = states[:, :size].unflatten(1, (rows * columns, per_tile))
@@ -176,14 +176,14 @@ class SharedPictureProgram(_Parts):
         embeddings = tokens.flatten(0, 1)[None]
         length = embeddings.shape[1]
         everywhere = torch.ones(1, length, dtype=torch.bool)
-        visible = dual_perception_mask(
+        visible = DualPerception(
             everywhere,
             everywhere,
             ~everywhere,
             image_to_image=self.config.image_to_image,
             image_to_segmentation=False,
             bidirectional=torch.ones(1, dtype=torch.bool),
-        )
+        ).mask()
         cache = _Recorder(self.prefix())
         states = self.states(embeddings, visible, self.picture_positions(length), cache)
         llm_map = self.head.llm_map(states.unflatten(1, tokens.shape[:2]), columns, rows)
@@ -205,7 +205,7 @@ class SharedMasksProgram(_Parts):
         marks: Tensor,
     ) -> Arrays:
         none = torch.zeros(words.shape, dtype=torch.bool)
-        visible = dual_perception_mask(conversations != PADDING, none, none, conversation_ids=conversations)
+        visible = DualPerception(conversations != PADDING, none, none, conversation_ids=conversations).mask()
         embeddings = self.language_model.embed_tokens(words)
         states = self.states(embeddings, visible, positions.long(), _as_cache(keys, values))
         embedding = self.head.segmentation_embedding(states.flatten(0, 1).index_select(0, marks))

@@ -1,8 +1,7 @@
 """Programs as ONNX files, for ONNX Runtime on any machine and in a browser.
 
-A program is one file, and two where it has more than 2 GB, which is the most that one can have. Operators are those of
-opset 18, which all of its runtimes know. Halves are for storage: numbers are stored in float16, and made float32 again
-when the program is loaded, so that it computes as ever.
+A program is one file, and two where it has more than 2 GB, which is the most that one can have. Halves are for storage:
+numbers are stored in float16, and made float32 again when the program is loaded, so that it computes as ever.
 """
 
 from __future__ import annotations
@@ -12,13 +11,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from self1e.export.quantised import products_to_quantise
 from self1e.export.trace import Traced
-
-OPSET = 18
 
 MOST_BYTES = 1_900_000_000
 """Of a single file: protobuf's limit is 2^31."""
@@ -41,21 +37,12 @@ def write_onnx(traced: Traced, path: Path, precision: str) -> None:
         path: Of the file to make.
         precision: "float32", "float16" (of what is stored), or "int8".
     """
-    model = onnx_of(traced)
+    model = traced.in_onnx.model_proto
     if precision == "int8":
         model = in_8_bits(model, products_to_quantise(model, traced.layers))
     if precision != "float32":
         store_in_halves(model)
     save(model, path)
-
-
-def onnx_of(traced: Traced) -> onnx.ModelProto:
-    """A program in ONNX, in float32."""
-    made = torch.onnx.export(
-        traced.program, dynamo=True, opset_version=OPSET, output_names=traced.outputs, verbose=False
-    )
-    assert made is not None
-    return made.model_proto
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from self1e.engines.programs import import_engine
 from self1e.export.quantised import LayersError, products_to_quantise
-from self1e.export.to_onnx import onnx_of, save
+from self1e.export.to_onnx import save
 from self1e.export.trace import Traced
 
 WITH_NUMBERS = ("MatMul", "Gather", "Convolution", "GroupConvolution")
@@ -29,7 +29,7 @@ def write_openvino(traced: Traced, path: Path, precision: str) -> None:
     """
     openvino = import_engine("openvino")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        onnx_file, in_onnx = Path(folder) / "program.onnx", onnx_of(traced)
+        onnx_file, in_onnx = Path(folder) / "program.onnx", traced.in_onnx.model_proto
         save(in_onnx, onnx_file)
         model = openvino.Core().read_model(str(onnx_file))
         if precision == "int8":

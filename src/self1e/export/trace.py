@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,6 +22,9 @@ fixed."""
 WORDS, MARKS = (2, 7), 3
 """Rows and words in it, and marks."""
 
+OPSET = 18
+"""Of the operators in ONNX: all of its runtimes know them."""
+
 AXES = {"keys": (2,), "values": (2,), "marks": (0,)}
 """Which axes of what the programs take may be of any size, where it is not the first two."""
 
@@ -38,6 +42,13 @@ class Traced:
     program: ExportedProgram
     outputs: list[str]
     layers: int
+
+    @cached_property
+    def in_onnx(self) -> Any:
+        """The same in ONNX, as torch has it: its `model_proto` is a copy each time."""
+        return torch.onnx.export(
+            self.program, dynamo=True, opset_version=OPSET, output_names=self.outputs, verbose=False
+        )
 
 
 def trace(fast: FastModel, prefix: list[int]) -> dict[str, Traced]:

@@ -85,7 +85,8 @@ class EngineRunner:
     def _load(self) -> None:
         self._process = os.getpid()
         self._encode, self._masks = (
-            open_program(self.artefact.program(name), self.engine) for name in (PICTURE, MASKS)
+            open_program(self.artefact.program(name), self.engine, self.artefact.outputs[name])
+            for name in (PICTURE, MASKS)
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -1,0 +1,94 @@
+"""`self1e export`: what it refuses, and what it promises of files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Cli, assert_one_sentence
+from noise import Exported, Models, noise, samples
+
+from self1e import Segmenter
+from self1e.engines.artefact import SETTINGS, open_artefact
+from self1e.export.verify import ExportError, compared, samples_to_check, verify
+from self1e.segment.agreement import MaskMap
+from self1e.segment.on_engine import EngineRunner
+
+
+def test_halves_are_half_as_large_and_give_the_same_masks(exported: Exported) -> None:
+    for kind in ("onnx", "openvino"):
+        pytest.importorskip("openvino")
+        full, half = (exported(False, kind, precision) for precision in ("float32", "float16"))
+        sizes = [sum(path.stat().st_size for path in each.folder.iterdir()) for each in (full, half)]
+        assert sizes[1] < 0.75 * sizes[0]  # there is more in these files than numbers, of a tiny model
+        assert half.verified is not None and half.verified.iou >= 0.97
+        assert half.verified.largest_difference > 0  # numbers were rounded
+        found = Segmenter.from_pretrained(half.folder).segment(noise(), "the red ball", logits=True)
+        assert found.logits is not None and np.isfinite(found.logits).all()
+
+
+def test_torch_alone_runs_it(exported: Exported) -> None:
+    artefact = exported(True, "torch")
+    assert artefact.verified is not None and artefact.verified.largest_difference < 1e-3
+    assert Segmenter.from_pretrained(artefact.folder).runner.facts()["engine"] == "torch"
+
+
+def test_what_changes_masks_is_refused(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the figures, and by the limits of the precision."""
+    artefact = exported(False)
+    model = EngineRunner(artefact)
+    assert verify(model, EngineRunner(artefact), "float32", samples()).changed == 0
+    other = EngineRunner(artefact)
+    masks = other._masks
+    monkeypatch.setattr(other, "_masks", lambda arrays: {"logits": masks(arrays)["logits"] + 0.002})
+    with pytest.raises(ExportError, match=r"differ by 0\.002 at most.* 0\.001 is the most"):
+        verify(model, other, "float32", samples())
+    assert verify(model, other, "float16", samples()).largest_difference == pytest.approx(0.002, rel=0.01)
+    monkeypatch.setattr(other, "_masks", lambda arrays: {"logits": -masks(arrays)["logits"]})
+    with pytest.raises(ExportError, match=r"int8 changes the masks of this model: .*IoU of 0\.0000.* 0\.97 is"):
+        verify(model, other, "int8", samples())
+
+
+def test_a_mask_that_turns_empty_is_refused_whatever_the_mean_is() -> None:
+    def maps(value: float) -> list[MaskMap]:
+        half = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 8, 8)
+        return [(half, (8, 8))] * 40 + [(half + value, (8, 8))]
+
+    found = compared(maps(0), maps(-2), pictures=41)
+    assert found.iou > 0.97 and found.masks == 41 and found.changed == 32
+
+
+def test_pictures_to_check_on() -> None:
+    pictures = [image for image, _ in samples_to_check()]
+    assert len(pictures) == 20
+    assert len({np.asarray(image).tobytes() for image in pictures}) == 20
+    assert sum(max(image.size) >= 2 * min(image.size) for image in pictures) == 2
+
+
+def test_the_command(cli: Cli, models: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    outcome = cli("export", models(False), folder, "--to", "onnx", "--precision", "float16")
+    assert outcome.code == 0, outcome.err
+    assert "MB in float16" in outcome.out and "20 pictures" in outcome.out
+    assert json.loads((folder / SETTINGS).read_text())["verified"]["pictures"] == 20
+    open_artefact(folder).check_files()
+    assert_one_sentence(cli("export", models(False), folder, "--to", "onnx"), "exists")
+    noise().save(tmp_path / "noise.png")
+    picture, out = tmp_path / "noise.png", tmp_path / "out"
+    outcome = cli("segment", picture, "-p", "the ball", "--model", folder, "--out", out, "--engine", "onnxruntime")
+    assert outcome.code in (0, 1), outcome.err
+    assert (out / "noise.the-ball.overlay.png").is_file()
+    outcome = cli("segment", picture, "-p", "the ball", "--model", folder, "--out", out, "--engine", "onnxruntime")
+    assert "1 of 1 pictures were done before" in outcome.err
+    assert "onnx, float16" in cli("info", folder).out
+
+
+def test_what_cannot_be_exported(cli: Cli, models: Models, tmp_path: Path) -> None:
+    folder = tmp_path / "exported"
+    assert_one_sentence(cli("export", models(True), folder, "--to", "tensorflow"), "tensorflow")
+    assert_one_sentence(cli("export", models(True), folder, "--to", "onnx", "--check-prompt", "x"), "--check-pictures")
+    outcome = cli("export", models(True), folder, "--to", "torch", "--precision", "int8")
+    assert_one_sentence(outcome, "float32, not in int8")
+    assert not folder.exists() and not list(tmp_path.iterdir())
