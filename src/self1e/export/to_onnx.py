@@ -6,6 +6,7 @@ numbers are stored in float16, and made float32 again when the program is loaded
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,13 @@ def write_onnx(traced: Traced, path: Path, precision: str) -> None:
 
 
 def save(model: onnx.ModelProto, path: Path) -> None:
-    """Writes a model into one file, its numbers into another beside it if they are too many."""
+    """Writes a model into one file, its numbers into another beside it if they are too many; without what torch writes
+    down of where each operator comes from."""
+    for entry in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        del entry.metadata_props[:]
+    for node in model.graph.node:
+        node.doc_string = ""
+    del model.metadata_props[:], model.graph.value_info[:]
     external = sum(len(each.raw_data) for each in model.graph.initializer) > MOST_BYTES
     onnx.save_model(
         model, path, save_as_external_data=external, all_tensors_to_one_file=True, location=f"{path.name}.data"
@@ -62,6 +69,8 @@ def in_8_bits(model: onnx.ModelProto, products: list[str]) -> onnx.ModelProto:
         products: Names of those that are meant.
     """
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    logging.getLogger("onnxruntime.quantization").setLevel(logging.WARNING)  # or it tells of each node
 
     others = [node.name for node in model.graph.node if node.name not in set(products)]
     quantizer = MatMulNBitsQuantizer(

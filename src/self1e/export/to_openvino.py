@@ -12,7 +12,7 @@ from typing import Any
 
 from self1e.engines.programs import import_engine
 from self1e.export.quantised import LayersError, products_to_quantise
-from self1e.export.to_onnx import save
+from self1e.export.to_onnx import save, store_in_halves
 from self1e.export.trace import Traced
 
 WITH_NUMBERS = ("MatMul", "Gather", "Convolution", "GroupConvolution")
@@ -30,11 +30,13 @@ def write_openvino(traced: Traced, path: Path, precision: str) -> None:
     openvino = import_engine("openvino")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         onnx_file, in_onnx = Path(folder) / "program.onnx", traced.in_onnx.model_proto
+        if precision == "float16":
+            store_in_halves(in_onnx)  # OpenVINO itself would round frequencies of positions as well, far too much
         save(in_onnx, onnx_file)
         model = openvino.Core().read_model(str(onnx_file))
         if precision == "int8":
             model = _in_8_bits(model, set(products_to_quantise(in_onnx, traced.layers)))
-        openvino.save_model(model, str(path), compress_to_fp16=precision != "float32")
+        openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
 def _in_8_bits(model: Any, products: set[str]) -> Any:
