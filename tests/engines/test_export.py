@@ -22,7 +22,7 @@ def test_halves_are_half_as_large_and_give_the_same_masks(exported: Exported) ->
         pytest.importorskip("openvino")
         full, half = (exported(False, kind, precision) for precision in ("float32", "float16"))
         sizes = [sum(path.stat().st_size for path in each.folder.iterdir()) for each in (full, half)]
-        assert sizes[1] < 0.75 * sizes[0]  # there is more in these files than numbers, of a tiny model
+        assert sizes[0] - sizes[1] > 1.9 * full.parameters  # two bytes of each; of a tiny model there is more in files
         assert half.verified is not None and half.verified.iou >= 0.97
         assert half.verified.largest_difference > 0  # numbers were rounded
         found = Segmenter.from_pretrained(half.folder).segment(noise(), "the red ball", logits=True)

@@ -139,8 +139,8 @@ def _open_torch(path: Path, outputs: Sequence[str], threads: int) -> Program:
     with path.open("rb") as file:
         exported = torch.export.load(file)
     wanted = exported.graph_signature.user_inputs
-    # Guards would refuse a single tile: torch traces with several, as it takes a size of 1 for fixed. That one tile gives
-    # the right masks, too, is seen when a model is exported.
+    # Guards would refuse a single tile, as torch traces with several: it takes a size of 1 for fixed. That one tile
+    # gives the right masks, too, is seen when a model is exported.
     program = exported.module(check_guards=False)
     if threads:
         torch.set_num_threads(threads)
