@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from self1e.evaluation.errors import Group, by_phrase, by_size, error_of, histogram
+from self1e.evaluation.page import best_samples, worst_samples
 from self1e.evaluation.samples import Sample
 
 
@@ -58,3 +59,14 @@ def test_groups_are_of_what_is_there() -> None:
     ]
     counts = histogram(samples, bins=4)
     assert counts == [1, 1, 1, 1] and sum(counts) == 4
+
+
+def test_kinds_and_phrases_take_turns() -> None:
+    missed = [sample("a cat", 0, 0, 900), sample("a cat", 0, 0, 800), sample("a dog", 0, 0, 700)]
+    invented, rough = sample("a cow", 0, 500, 0), sample("a cow", 850, 1000, 1000)
+    right = [sample("a cat", 99, 100, 100), sample("a cat", 98, 100, 100), sample("a dog", 95, 100, 100)]
+    samples = [*missed, invented, rough, *right]
+    assert worst_samples(samples, 4) == {"missed": [missed[0], missed[2]], "invented": [invented], "edge": [rough]}
+    assert worst_samples(samples, 1) == {"missed": [missed[0]], "invented": [], "edge": []}
+    assert worst_samples(samples, 9)["missed"] == [missed[0], missed[2], missed[1]]
+    assert best_samples(samples, 2) == [right[0], right[2]]

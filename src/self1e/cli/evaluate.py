@@ -64,7 +64,7 @@ def command(
     answer: Annotated[
         AnswerChoice, typer.Option(help="Read masks behind the given answer '[SEG].', or let the model write its own.")
     ] = AnswerChoice.given,
-    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Samples of the worst on the page; 0: no page.")] = 50,
+    worst: Annotated[int, typer.Option(min=0, metavar="N", help="Mistakes drawn on the page; 0: no page.")] = 50,
     limit: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", show_default=False, help="Only the first pictures of each benchmark."),

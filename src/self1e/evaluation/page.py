@@ -11,21 +11,23 @@ import html
 import io
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from self1e.data.classes import same_class
 from self1e.data.contact_sheet import with_masks
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.errors import ERRORS, Group, by_phrase, by_size, error_of, has_mask, histogram
-from self1e.evaluation.samples import Sample
+from self1e.evaluation.samples import MEASURED, Sample
 from self1e.segment.segmenter import Segmenter
 
 PAGE = "report.html"
 BEST_SHARE = 5
-"""For so many of the worst, one of the best is shown."""
+"""For so many mistakes, one of the best is shown."""
 
 MOST_PHRASES = 60
 _STYLE = """
@@ -45,21 +47,42 @@ rect { fill: var(--bar) } rect.bad { fill: var(--bad) } text { fill: var(--faint
 """
 
 
-def worst_samples(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """The lowest scores first; of equal ones, the larger mistakes."""
-    wrong = [sample for sample in samples if sample.score < 1]
-    return sorted(wrong, key=lambda sample: (sample.score, sample.intersection - sample.union))[:count]
+def worst_samples(samples: Sequence[Sample], count: int, least: int = 1) -> dict[str, list[Sample]]:
+    """Of each kind of mistake about as many. The lowest scores and largest mistakes come first; phrases take turns.
+
+    Args:
+        samples: All of them.
+        count: How many to choose; a kind that has fewer leaves its part to the others.
+        least: Predictions of fewer pixels are empty.
+    """
+    kinds: dict[str, list[Sample]] = {}
+    for sample in sorted(samples, key=lambda sample: (sample.score, sample.intersection - sample.union)):
+        if error := error_of(sample, least):
+            kinds.setdefault(error, []).append(sample)
+    queues = [(error, _in_turns(kinds[error])) for error in ERRORS if error in kinds]
+    chosen: dict[str, list[Sample]] = {error: [] for error, _ in queues}
+    while count and (queues := [(error, queue) for error, queue in queues if queue]):
+        for error, queue in queues[:count]:
+            chosen[error].append(queue.pop(0))
+        count -= min(count, len(queues))
+    return chosen
 
 
 def best_samples(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """The highest scores of masks of what is there, each of another phrase as far as there are so many."""
+    """The highest scores of masks of what is there; phrases take turns."""
     there = sorted((one for one in samples if has_mask(one) and one.target), key=lambda one: -one.score)
+    return _in_turns(there)[:count]
+
+
+def _in_turns(samples: Sequence[Sample]) -> list[Sample]:
+    """The first of each phrase, then the second of each, and so on."""
     seen: Counter[str] = Counter()
     turns = []
-    for sample in there:
-        turns.append((seen[sample.question], sample))
-        seen[sample.question] += 1
-    return [sample for _, sample in sorted(turns, key=lambda turn: turn[0])][:count]
+    for sample in samples:
+        phrase = same_class(sample.question)
+        turns.append((seen[phrase], sample))
+        seen[phrase] += 1
+    return [sample for _, sample in sorted(turns, key=lambda turn: turn[0])]
 
 
 def write_page(
@@ -77,23 +100,21 @@ def write_page(
         benchmark: What on.
         folder: Of the results.
         samples: All of them.
-        count: How many of the worst are shown.
+        count: How many mistakes are drawn.
         figures: Of the benchmark, shares from 0 to 1 among them.
     """
     least = int(benchmark.settings.get("min_area", 1))
-    worst, best = worst_samples(samples, count), best_samples(samples, -(-count // BEST_SHARE))
-    pictures = _drawn(segmenter, benchmark, [*worst, *best])
+    worst, best = worst_samples(samples, count, least), best_samples(samples, -(-count // BEST_SHARE))
+    pictures = _drawn(segmenter, benchmark, [*chain.from_iterable(worst.values()), *best])
     errors = Counter(error for sample in samples if (error := error_of(sample, least)))
     title = f"{segmenter.model_name} on {benchmark.name}"
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{len(samples):,} samples</p>", _figures(figures or {})]
     if any(has_mask(sample) and sample.target for sample in samples):
         parts.append(f'<div class="columns">{_histogram(samples)}{_groups("size", by_size(samples))}</div>')
     parts.append(_mistakes(errors, len(samples)))
-    kinds: list[tuple[str | None, str]] = [*ERRORS.items(), (None, "Nearly right")]
-    for error, meaning in kinds:
-        if of_error := [sample for sample in worst if error_of(sample, least) == error]:
-            heading = f"{meaning}: {len(of_error)} of {errors[error]:,}" if error else meaning
-            parts.append(_gallery(heading, of_error, pictures))
+    for error, of_error in worst.items():
+        if of_error:
+            parts.append(_gallery(f"{ERRORS[error]}: {len(of_error):,} of {errors[error]:,}", of_error, pictures))
     if best:
         parts.append(_gallery("The best", best, pictures))
     if phrases := by_phrase(samples):
@@ -140,7 +161,12 @@ def _inline(picture: Image.Image) -> str:
 
 def _figures(figures: Mapping[str, Any]) -> str:
     """A table of the shares among figures."""
-    shares = {name: value for name, value in figures.items() if isinstance(value, float) and 0 <= value <= 1}
+    settings = MEASURED.keys()
+    shares = {
+        name: value
+        for name, value in figures.items()
+        if isinstance(value, float) and 0 <= value <= 1 and name not in settings
+    }
     if not shares:
         return ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in shares)
