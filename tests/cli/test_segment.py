@@ -85,6 +85,17 @@ def test_all_formats_agree_with_the_segmenter(segment: Segment, picture: Path, t
     np.testing.assert_array_equal(np.asarray(Image.open("new/results/street.the-red-car.mask.png")) > 0, expected.mask)
 
 
+def test_edges_and_votes(segment: Segment, picture: Path, tiny_model_folder: Path) -> None:
+    options = {"refine": "guided", "votes": 2}
+    segment(picture, "-p", "the red car", "--format", "mask", "--refine", "guided", "--votes", 2, "--out", "out")
+    segmenter = Segmenter.from_pretrained(tiny_model_folder)
+    expected = segmenter.segment(picture, "the red car", **options).mask
+    np.testing.assert_array_equal(np.asarray(Image.open("out/street.the-red-car.mask.png")) > 0, expected)
+    assert (expected != segmenter.segment(picture, "the red car").mask).any()
+    outcome = segment(picture, "-p", "the red car", "--format", "mask", "--votes", 2, "--out", "out")
+    assert_one_sentence(outcome, "street.the-red-car.mask.png exists already", "--overwrite")  # another command
+
+
 def test_json_lines_on_stdout(segment: Segment, finds: dict[str, bool], tmp_path: Path) -> None:
     pictures = [save_picture(tmp_path / name) for name in ("a.png", "b.png")]
     outcome = segment(*pictures, "-p", "a dog", "-p", "Où est l'été?", "--format", "json")

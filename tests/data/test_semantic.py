@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from self1e.data.classes import class_names, names_of_lines
 from self1e.data.records import DataError, Record, to_example
 from self1e.data.semantic import (
     COCO_STUFF_GENERAL,
@@ -19,6 +18,7 @@ from self1e.data.semantic import (
     coco_stuff_phrase,
     coco_stuff_phrases,
 )
+from self1e.processing.classes import class_names, names_of_lines
 
 PUBLISHED = Path(__file__).parent / "published"
 WIDTH, HEIGHT = 7, 5

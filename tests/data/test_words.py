@@ -15,7 +15,8 @@ from self1e.conversation import Turn
 from self1e.data.json_records import JsonRecords
 from self1e.data.records import DataError, Talk, to_example
 from self1e.data.vqa import VQA_SETS, VQA_TESTS, VqaTest, vqa_source
-from self1e.data.words import SHORT_ANSWER_PROMPT, JsonlSource, LlavaSource
+from self1e.data.words import JsonlSource, LlavaSource
+from self1e.processing.prompts import SHORT_ANSWER_PROMPT
 
 PUBLISHED = Path(__file__).parent / "published"
 

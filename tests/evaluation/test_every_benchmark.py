@@ -13,12 +13,12 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.data.records import Record
 from self1e.data.vqa import VQA_TESTS
-from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.evaluation import record_benchmarks
 from self1e.evaluation.benchmarks import names, open_benchmark
 from self1e.evaluation.record_benchmarks import MaskBenchmark
 from self1e.evaluation.run import evaluate, summarise
 from self1e.plugins import BENCHMARKS, installed
+from self1e.processing.prompts import SHORT_ANSWER_PROMPT
 from self1e.segment.results import Segmentation
 from tests.data import test_open_vocabulary, test_reason, test_refer, test_words
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from self1e.conversation import Turn
 from self1e.data.records import Query, chosen, training_turn
 from self1e.data.registry import open_set
-from self1e.data.words import SHORT_ANSWER_PROMPT
 from self1e.model.batch import Row
 from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.prompts import SHORT_ANSWER_PROMPT
 from self1e.processing.tokens import encode_continuation
 from self1e.training.collate import Encoded, dealt
 

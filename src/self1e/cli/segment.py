@@ -75,6 +75,13 @@ class TemplateChoice(StrEnum):
     none = "none"
 
 
+class RefineChoice(StrEnum):
+    """How masks get to the picture's size."""
+
+    none = "none"
+    guided = "guided"
+
+
 @with_load_options
 def command(
     images: Annotated[
@@ -116,6 +123,19 @@ def command(
     template: Annotated[
         TemplateChoice, typer.Option(help="How to ask: as a phrase, as a sentence, as it stands (none), or auto.")
     ] = TemplateChoice.auto,
+    refine: Annotated[
+        RefineChoice,
+        typer.Option(help="How masks get to the picture's size: resized (none), or along its edges (guided)."),
+    ] = RefineChoice.none,
+    votes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=4,
+            metavar="N",
+            help="Views of each picture, mirrored and moved, whose mean counts; N take N times as long.",
+        ),
+    ] = 1,
     *,
     loading: LoadOptions,
     instances: Annotated[
@@ -178,8 +198,12 @@ def command(
     if server is not None:
         if model != DEFAULT_MODEL or loading != LoadOptions() or processes is not None or ray is not None:
             raise CliError("--server has a model of its own: leave out --model, --ray, --processes and how to load it")
+        if refine != RefineChoice.none or votes != 1:
+            raise CliError("--server has neither --refine nor --votes: leave them out")
         client = connected(server)
-    wanted = Wanted(check_prompts(prompts or []), check_formats(formats), instances, tolerance, template.value)
+    wanted = Wanted(
+        check_prompts(prompts or []), check_formats(formats), instances, tolerance, template.value, refine.value, votes
+    )
     plan = make_plan(images, wanted, out, recursive, allow_urls)
     journal, before = None, list[str]()
     if plan.out is not None:
@@ -191,7 +215,13 @@ def command(
         loading = replace(
             loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
         )
-    options = {"template": template.value, "batch": batch, "logits": instances}
+    options = {
+        "template": template.value,
+        "refine": refine.value,
+        "votes": votes,
+        "batch": batch,
+        "logits": instances,
+    }
     report = Report(plan, journal, before)
     try:
         with progress_bar() as progress:

@@ -50,7 +50,9 @@ class Wanted:
         forms: What to write.
         instances: Whether each connected part is a thing of its own.
         tolerance: How far outlines of polygons may be moved, pixels.
-        template: How to ask, see `Segmenter.segment`.
+        template: How to ask; this and the following: see `Segmenter.segment`.
+        refine: How masks get to the picture's size.
+        votes: Views of each picture.
     """
 
     prompts: list[str]
@@ -58,6 +60,8 @@ class Wanted:
     instances: bool
     tolerance: float
     template: str
+    refine: str = "none"
+    votes: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Pictures that change a little each time they are seen, with their masks, and with the words about them.
 
 An example stays true: a mirrored picture has its "left" and "right" swapped, and is not mirrored where words cannot
-follow (writing, clocks, "right now"; see `self1e.data.sides`); no picture is cut where words count, compare or say a
-place; what a cut takes away is not asked for. Colours change so little that their names stay right.
+follow (writing, clocks, "right now"; see `self1e.processing.sides`); no picture is cut where words count, compare or
+say a place; what a cut takes away is not asked for. Colours change so little that their names stay right.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.random import Generator
 from PIL import Image, ImageEnhance
 
 from self1e.conversation import Conversation, Example, Turn
-from self1e.data.sides import follows_a_mirror, holds_of_a_piece, mirrored
+from self1e.processing.sides import follows_a_mirror, holds_of_a_piece, mirrored
 
 LEAST_LEFT = 0.2
 """Share of a thing that a cut has to leave, or it is not asked for."""

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from self1e.data.classes import same_class
 from self1e.data.json_records import read_json
 from self1e.data.masks import union_of_segmentations, without_stubs
 from self1e.data.records import DRAW_OUTLINES, UNSURE, Canvas, DataError, Query, Record
 from self1e.data.semantic import not_negative, some_of
 from self1e.files import as_listed
+from self1e.processing.classes import same_class
 from self1e.processing.images import MAX_PIXELS, turned_upright
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from self1e.data.classes import ClassList, class_names
 from self1e.data.masks import IGNORE
 from self1e.data.records import DataError
 from self1e.data.semantic import Ade20kSource, IndexMaps, phrases_of_values, require
+from self1e.processing.classes import ClassList, class_names
 
 
 class Ade20k150Source(Ade20kSource):

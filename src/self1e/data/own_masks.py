@@ -7,12 +7,12 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from self1e.data.classes import names_of_lines, same_class
 from self1e.data.coco import CategoryMasks
 from self1e.data.masks import IGNORE, IGNORE_16
 from self1e.data.records import DataError
 from self1e.data.semantic import IndexMaps, phrases_of_values, require
 from self1e.files import files_of_user, pictures_among, text_of
+from self1e.processing.classes import names_of_lines, same_class
 
 #: Names of pixels that no one asks for, and of those that moreover count neither way.
 NOT_ASKED = frozenset(("", "background"))

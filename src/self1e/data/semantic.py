@@ -12,10 +12,10 @@ from typing import Literal
 
 import numpy as np
 
-from self1e.data.classes import class_names, same_class
 from self1e.data.masks import IGNORE, read_index_map
 from self1e.data.records import DataError, Query, Record
 from self1e.files import files_of_user
+from self1e.processing.classes import class_names, same_class
 from self1e.processing.images import read_head, turned_upright
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from self1e.data.json_records import JsonRecords, image_name, read_json
 from self1e.data.records import DataError
-from self1e.data.words import SHORT_ANSWER_PROMPT, JsonlSource
+from self1e.data.words import JsonlSource
+from self1e.processing.prompts import SHORT_ANSWER_PROMPT
 
 #: Name -> (file, folder of its pictures), both below the root. The tree is that of InternVL's `data` folder.
 VQA_SETS: dict[str, tuple[str, str]] = {

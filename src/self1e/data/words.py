@@ -12,9 +12,7 @@ from typing import Any
 
 from self1e.data.json_records import JsonRecords, exchanges, image_name, words_only
 from self1e.data.records import DataError, Record
-
-#: What InternVL adds to the questions of VQA sets, whose answers are a word or two.
-SHORT_ANSWER_PROMPT = "Answer the question using a single word or phrase."
+from self1e.processing.prompts import SHORT_ANSWER_PROMPT
 
 _PAGE = "https://huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from self1e.data.classes import same_class
 from self1e.evaluation.samples import Sample
+from self1e.processing.classes import same_class
 
 RIGHT = 0.8
 """IoU from which a mask counts as right."""

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from self1e.data.classes import same_class
 from self1e.data.contact_sheet import with_masks
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.errors import ERRORS, Group, by_phrase, by_size, error_of, has_mask, histogram
 from self1e.evaluation.samples import MEASURED, Sample
+from self1e.processing.classes import same_class
 from self1e.segment.segmenter import Segmenter
 
 PAGE = "report.html"

@@ -15,8 +15,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from self1e.data.classes import same_class
 from self1e.metrics import EDGE_TOLERANCE, MaskScores, boundary_f, mean_class_iou
+from self1e.processing.classes import same_class
 
 
 @dataclass(frozen=True)

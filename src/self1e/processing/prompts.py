@@ -43,6 +43,9 @@ SEG_ANSWERS = (
 EVAL_ANSWER = f"{SEG}."
 """The answer that evaluation gives to the model instead of generating one."""
 
+SHORT_ANSWER_PROMPT = "Answer the question using a single word or phrase."
+"""What InternVL adds to the questions of VQA sets, whose answers are a word or two."""
+
 Template = Literal["auto", "phrase", "sentence", "none"]
 
 

@@ -36,6 +36,7 @@ from self1e.segment.refine import Refinement, to_picture
 from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
 from self1e.segment.results import Segmentation
 from self1e.segment.runner import EncodedPicture, OnText, Runner, TiledPicture
+from self1e.segment.votes import check_votes, votes_about
 from self1e.segment.words import check_tiles, given_answer
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class SegmentOptions(TypedDict, total=False):
     logits: bool
     batch_size: int | None
     refine: Refinement
+    votes: int
 
 
 class Segmenter:
@@ -290,6 +292,7 @@ class Segmenter:
         logits: bool = False,
         batch_size: int | None = None,
         refine: Refinement = "none",
+        votes: int = 1,
     ) -> Any:
         """Segments what prompts name, each with one mask: where its logits are above 0.
 
@@ -304,6 +307,8 @@ class Segmenter:
                 prompts of a picture in one row. Long prompts and many tiles make for smaller batches by themselves.
             refine: How masks get to the picture's size: "none" resizes bilinearly, as the published figures are
                 measured; "guided" follows the picture's own edges, see `self1e.segment.refine`.
+            votes: How many views of each picture are looked at, 1 to 4: as it is, mirrored, moved, and both. The mean
+                of their logits counts, and each costs as much as the first; see `self1e.segment.votes`.
 
         Returns:
             A `Segmentation` for one prompt, a list for a list of prompts, and for a list of pairs a list with one or
@@ -315,7 +320,11 @@ class Segmenter:
             ValueError: If an argument does not fit.
         """
         requests = self._requests(image, prompt, template)  # all prompts are looked at before any work is done
-        answers = self._answers(requests, logits, batch_size, refine)
+        check_votes(votes)
+        if votes == 1:
+            answers = self._answers(requests, logits, batch_size, refine)
+        else:
+            answers = [self._voted(each, template, votes, logits, batch_size, refine) for each in requests]
         results = [of if request.as_list else of[0] for request, of in zip(requests, answers, strict=True)]
         return results if isinstance(image, list | tuple) else results[0]
 
@@ -370,6 +379,31 @@ class Segmenter:
                 )
         return answers
 
+    def _voted(
+        self,
+        request: Request,
+        template: Template,
+        votes: int,
+        logits: bool,
+        batch_size: int | None,
+        refine: Refinement,
+    ) -> list[Segmentation]:
+        """The results for a request, by votes of several views."""
+        if not request.prompts:
+            return []
+        picture = self._encoded(request.picture)
+        asked = list(votes_about(picture, request.prompts, template, votes))
+        found = self._answers([vote.request for vote in asked], True, batch_size, refine)
+        given: list[list[np.ndarray]] = [[] for _ in request.prompts]
+        for vote, results in zip(asked, found, strict=True):
+            for place, result in zip(vote.places, results, strict=True):
+                assert result.logits is not None  # they were asked for
+                given[place].append(vote.view.back(result.logits, picture))
+        return [
+            self._at_size(np.mean(of_prompt, axis=0), picture, prompt, EVAL_ANSWER, logits)
+            for of_prompt, (prompt, _) in zip(given, request.prompts, strict=True)
+        ]
+
     def _jobs(self, requests: Sequence[Request]) -> Iterator[Job]:
         """All prompts in order. A picture is read and encoded when its turn comes."""
         for number, request in enumerate(requests):
@@ -385,8 +419,14 @@ class Segmenter:
         self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool, refine: Refinement
     ) -> Segmentation:
         """float[K, h, w] mask logits as the model gives them -> the result at the picture's size."""
+        return self._at_size(to_picture(masks, picture.image, refine), picture, prompt, text, logits)
+
+    def _at_size(
+        self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool
+    ) -> Segmentation:
+        """float[K, H, W] mask logits at the picture's size -> the result."""
         return Segmentation.from_logits(
-            to_picture(masks, picture.image, refine),
+            masks,
             prompt=prompt,
             text=text,
             image=picture.image,

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from self1e.data.classes import same_class
+from self1e.processing.classes import same_class
 from self1e.serve.typed import prompts_of
 
 PROMPT_KEYS = ("prompt", "text")

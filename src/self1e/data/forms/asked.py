@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from self1e.data.classes import same_class
 from self1e.data.forms.marked import MarkedSet, Thing
 from self1e.data.masks import MaskError, union
 from self1e.data.own_masks import spoken_name
 from self1e.data.records import UNSURE, Canvas, Query, Record, misfit
 from self1e.data.semantic import some_of
+from self1e.processing.classes import same_class
 from self1e.processing.prompts import reads_as_sentence
 
 

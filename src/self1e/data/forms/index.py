@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from self1e.data.classes import same_class
 from self1e.data.forms import Form, marked
 from self1e.data.forms.from_source import FromSource
 from self1e.data.forms.marked import Marked
 from self1e.data.masks import IGNORE
 from self1e.data.own_masks import IGNORED, NOT_ASKED, IndexMapSource
 from self1e.files import write_atomically
+from self1e.processing.classes import same_class
 
 
 class Writer(marked.Writer):

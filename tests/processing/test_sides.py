@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from self1e.conversation import SEG
-from self1e.data.sides import follows_a_mirror, holds_of_a_piece, mirrored
-from self1e.data.words import SHORT_ANSWER_PROMPT
-from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS
+from self1e.processing.prompts import PHRASE_QUESTIONS, SEG_ANSWERS, SHORT_ANSWER_PROMPT
+from self1e.processing.sides import follows_a_mirror, holds_of_a_piece, mirrored
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,8 @@ import re
 from functools import cache
 
 from self1e.conversation import SEG
-from self1e.data.classes import class_names
-from self1e.data.words import SHORT_ANSWER_PROMPT
-from self1e.processing.prompts import PHRASE_QUESTIONS
+from self1e.processing.classes import class_names
+from self1e.processing.prompts import PHRASE_QUESTIONS, SHORT_ANSWER_PROMPT
 
 _SIDES = {"left": "right", "leftmost": "rightmost", "lefthand": "righthand", "leftward": "rightward"}
 _SIDES |= {"leftside": "rightside", "leftwards": "rightwards", "l": "r"}

@@ -1,0 +1,104 @@
+"""Voting: a picture is looked at several times, mirrored and moved, and the mean of the mask logits counts.
+
+A map of few cells falls on a picture in one way of many. Moved by half a cell it falls on it in another, and a model
+that was taught on both sides of the mirror errs on each in its own way. Words about sides are mirrored with the
+picture; where that is in doubt ("the right tool", what a sign says), the mirrored views have no vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from self1e.processing.prompts import Template
+from self1e.processing.sides import follows_a_mirror, mirrored
+from self1e.segment.requests import Request, question_of
+from self1e.segment.runner import EncodedPicture
+
+CELLS = 64
+"""Of the map, along a side of a tile."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A way to look at a picture.
+
+    Attributes:
+        mirrored: Left for right.
+        moved: By half a cell of the map, to the right and down; the rim is drawn out to fill the gap.
+    """
+
+    mirrored: bool = False
+    moved: bool = False
+
+    def of(self, picture: EncodedPicture) -> Image.Image | EncodedPicture:
+        """The picture as it is seen."""
+        if self == View():
+            return picture  # which is encoded already
+        image = ImageOps.mirror(picture.image) if self.mirrored else picture.image
+        if not self.moved:
+            return image
+        right, down = shift(picture)
+        return Image.fromarray(np.pad(np.asarray(image), ((down, 0), (right, 0), (0, 0)), mode="edge"))
+
+    def back(self, logits: np.ndarray, picture: EncodedPicture) -> np.ndarray:
+        """Logits float[K, H', W'] of what is seen -> float[K, H, W] of the picture."""
+        if self.moved:
+            right, down = shift(picture)
+            logits = logits[:, down:, right:]
+        return logits[:, :, ::-1] if self.mirrored else logits
+
+
+VIEWS = (View(), View(mirrored=True), View(moved=True), View(mirrored=True, moved=True))
+"""In the order in which they are taken."""
+
+
+def shift(picture: EncodedPicture) -> tuple[int, int]:
+    """Half a cell of the map in pixels of the picture, to the right and down; at least 1."""
+    width, height = picture.image.size
+    columns, rows = picture.grid
+    return max(1, round(width / (2 * CELLS * columns))), max(1, round(height / (2 * CELLS * rows)))
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What is asked about a view.
+
+    Attributes:
+        view: Which.
+        places: Of its prompts among those of the picture.
+        request: These prompts, about what is seen.
+    """
+
+    view: View
+    places: list[int]
+    request: Request
+
+
+def votes_about(
+    picture: EncodedPicture, prompts: Sequence[tuple[str, str]], template: Template, count: int
+) -> Iterator[Vote]:
+    """What to ask about the first `count` of `VIEWS`.
+
+    Args:
+        picture: As it is.
+        prompts: See `Request`.
+        template: How prompts are asked.
+        count: 1 to 4.
+    """
+    for view in VIEWS[:count]:
+        places = [place for place, (prompt, _) in enumerate(prompts) if not view.mirrored or follows_a_mirror(prompt)]
+        asked = [prompts[place] for place in places]
+        if view.mirrored:
+            asked = [(mirrored(prompt), question_of(mirrored(prompt), template)) for prompt, _ in asked]
+        if asked:
+            yield Vote(view, places, Request(view.of(picture), asked, as_list=True))
+
+
+def check_votes(count: int) -> None:
+    """Raises ValueError unless there are so many views."""
+    if count not in range(1, len(VIEWS) + 1):
+        raise ValueError(f"votes is 1 to {len(VIEWS)}, not {count!r}")

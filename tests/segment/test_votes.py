@@ -1,0 +1,72 @@
+"""The mean over views is that of their logits, brought back to the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from self1e import Segmenter
+
+PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "cat.jpg"
+ASKED, MIRRORED = "the cat on the left", "the cat on the right"
+IN_DOUBT = "the right tool"
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def segmenter(tiny_model_folder: Path) -> Segmenter:
+    return Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="module")
+def views(segmenter: Segmenter) -> list[np.ndarray]:
+    """Logits of the four views, made by hand: 451 x 300 pixels are moved by 4 and 2."""
+
+    def logits(picture: Image.Image, prompt: str) -> np.ndarray:
+        found = segmenter.segment(picture, prompt, logits=True).logits
+        assert found is not None
+        return found
+
+    def moved(picture: Image.Image) -> Image.Image:
+        return Image.fromarray(np.pad(np.asarray(picture), ((2, 0), (4, 0), (0, 0)), mode="edge"))
+
+    picture = Image.open(PICTURE).convert("RGB")
+    mirror = ImageOps.mirror(picture)
+    return [
+        logits(picture, ASKED),
+        logits(mirror, MIRRORED)[..., ::-1],
+        logits(moved(picture), ASKED)[:, 2:, 4:],
+        logits(moved(mirror), MIRRORED)[:, 2:, 4:][..., ::-1],
+    ]
+
+
+@pytest.mark.parametrize("votes", [1, 2, 3, 4])
+def test_the_mean_counts(segmenter: Segmenter, views: list[np.ndarray], votes: int) -> None:
+    found = segmenter.segment(PICTURE, ASKED, votes=votes, logits=True)
+    assert found.logits is not None and found.prompt == ASKED and found.text == "[SEG]."
+    np.testing.assert_allclose(found.logits, np.mean(views[:votes], axis=0), **CLOSE)
+    assert np.array_equal(found.mask, found.logits[0] > 0)
+    assert votes == 1 or np.abs(found.logits - views[0]).max() > 1e-3
+
+
+def test_mirrored_views_have_no_vote_where_words_do_not_follow(segmenter: Segmenter) -> None:
+    encoded = segmenter.encode(PICTURE)
+    both = segmenter.segment([(encoded, [ASKED, IN_DOUBT]), (PICTURE, IN_DOUBT), (PICTURE, [])], votes=2, logits=True)
+    (_, doubtful), alone, nothing = both
+    plain = segmenter.segment(encoded, [ASKED, IN_DOUBT], logits=True)[1]
+    assert nothing == [] and plain.logits is not None
+    np.testing.assert_allclose(doubtful.logits, plain.logits, **CLOSE)
+    np.testing.assert_allclose(alone.logits, plain.logits, **CLOSE)
+
+
+def test_logits_are_kept_only_if_asked_for(segmenter: Segmenter) -> None:
+    assert segmenter.segment(PICTURE, ASKED, votes=2).logits is None
+
+
+@pytest.mark.parametrize("votes", [0, 5, 1.5, "2"])
+def test_so_many_views_there_are(segmenter: Segmenter, votes: object) -> None:
+    with pytest.raises(ValueError, match="votes is 1 to 4, not"):
+        segmenter.segment(PICTURE, ASKED, votes=votes)  # type: ignore[call-overload]
