@@ -3,6 +3,7 @@
     python -m benchmarks.edges mini photographs --data data/photos --pictures 200
     python -m benchmarks.edges mini clothing --data ccp/test --pictures 100
     python -m benchmarks.edges nano toyland --pictures 100
+    python -m benchmarks.edges mini picture        # a head in each way: docs/pictures/edges.webp
 
 Photographs are those for testing, each asked for every noun that is there; Clothing Co-Parsing is what
 examples/clothing_co_parsing.py made. Of toyland all kinds of question are asked. Pictures are evenly spread. Times are
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.machine import ROOT, machine_facts
 from self1e import Segmenter
@@ -42,6 +43,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "guided, 2 votes": {"refine": "guided", "votes": 2},
 }
 TOYLAND_SEED = 11
+ASTRONAUT, PICTURE = ROOT / "examples" / "pictures" / "astronaut.jpg", ROOT / "docs" / "pictures" / "edges.webp"
+PIECE, GAP = (140, 0, 320, 210), 8
+"""Of it: her head, (left, upper, right, lower); and pixels between pieces."""
 
 Asked = tuple[Image.Image, list[str], list[np.ndarray]]
 """A picture, prompts, and the masks that they should give, uint8[H, W] as `Query.mask`."""
@@ -106,6 +110,23 @@ def measure(segmenter: Segmenter, pictures: Iterator[Asked]) -> dict[str, dict[s
     }
 
 
+def side_by_side(segmenter: Segmenter) -> Image.Image:
+    """A piece of a picture with its mask, in each way but the last, captions below."""
+    font = ImageFont.load_default(16)
+    pieces = []
+    for way, options in list(WAYS.items())[:-1]:
+        drawn = segmenter.segment(ASTRONAUT, "the person", **options).overlay().crop(PIECE)
+        piece = Image.new("RGB", (2 * drawn.width, 2 * drawn.height + 28), "white")
+        piece.paste(drawn.resize((2 * drawn.width, 2 * drawn.height), Image.Resampling.NEAREST))
+        ImageDraw.Draw(piece).text((4, piece.height - 24), way, fill="black", font=font)
+        pieces.append(piece)
+    width = sum(piece.width + GAP for piece in pieces) - GAP
+    sheet = Image.new("RGB", (width, pieces[0].height), "white")
+    for place, piece in enumerate(pieces):
+        sheet.paste(piece, (place * (piece.width + GAP), 0))
+    return sheet
+
+
 def table(rows: list[dict[str, Any]]) -> str:
     """Markdown."""
     lines = ["| model | on | way | masks | cIoU | gIoU | edges (F) | time |", "|---" * 8 + "|"]
@@ -121,13 +142,16 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("on", choices=["photographs", "clothing", "toyland"])
+    parser.add_argument("on", choices=["photographs", "clothing", "toyland", "picture"])
     parser.add_argument("--data", type=Path, help="folder of the pictures, but for toyland")
     parser.add_argument("--pictures", type=int, default=200)
     chosen = parser.parse_args()
-    if chosen.on != "toyland" and chosen.data is None:
+    if chosen.on in ("photographs", "clothing") and chosen.data is None:
         parser.error(f"{chosen.on} needs --data, the folder of the pictures")
     segmenter = Segmenter.from_pretrained(chosen.model, device="cpu", dtype="float32")
+    if chosen.on == "picture":
+        side_by_side(segmenter).save(PICTURE, quality=90)
+        return
     if chosen.on == "photographs":
         pictures = of_records(PhotoSource(chosen.data, "test", ["noun"]), chosen.pictures)
     elif chosen.on == "clothing":

@@ -49,20 +49,19 @@ train() { # OUTPUT STEPS SECONDS [--set ...]
 end=$((SECONDS + 60 * minutes))
 if [[ ! -f $out/steps-$size ]]; then
     probe=$(mktemp -d)
-    train "$probe" 60 "$((60 * minutes / 3))" --set save_every=60 >"$out/probe.log" 2>&1 || {
+    train "$probe" 60 "$((60 * minutes / 3))" --set save_every=60 --set log_every=5 >"$out/probe.log" 2>&1 || {
         tail -c 2000 "$out/probe.log" >&2
         echo "60 steps failed, or took a third of the time: see above, and give more minutes or a smaller SIZE" >&2
         exit 1
     }
-    rm -rf "$probe"
     # Without the first twenty steps or so, which wait for workers and kernels.
-    "$python" - "$out/probe.log" "$((end - SECONDS - 45))" >"$out/steps.new" <<'PYTHON'
-import re, sys
-text = open(sys.argv[1]).read()
-times = {int(step): 60 * int(m) + int(s) for step, m, s in re.findall(r"(\d+)/60 \[(\d+):(\d+)<", text)}
+    "$python" - "$probe/curve.csv" "$((end - SECONDS - 45))" >"$out/steps.new" <<'PYTHON'
+import csv, sys
+times = {int(row["step"]): float(row["seconds"]) for row in csv.DictReader(open(sys.argv[1]))}
 first, last = min(step for step in times if step >= 20), max(times)
-print(max(60, int((last - first) / max(1, times[last] - times[first]) * int(sys.argv[2]) * 0.93)))
+print(max(60, int((last - first) / max(0.1, times[last] - times[first]) * int(sys.argv[2]) * 0.93)))
 PYTHON
+    rm -rf "$probe"
     mv "$out/steps.new" "$out/steps-$size"
 fi
 steps=$(cat "$out/steps-$size")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,7 @@ from self1e.training.build_from_scratch import build_from_scratch
 from self1e.training.checkpoints import AVERAGE, claim, clean, copy_model, last_checkpoint, local_folder
 from self1e.training.collate import Collator
 from self1e.training.config import ConfigError, TrainConfig
+from self1e.training.curve import Curve
 from self1e.training.losses import MakeTargets, attach_losses
 from self1e.training.reading import tokenizer_of
 from self1e.training.sources import Datasets, datasets
@@ -73,7 +75,7 @@ def train(
     with state.main_process_first():
         claim(settings, state.num_processes)
     trainer = make_trainer(settings, device, arguments, data=data)
-    for callback in callbacks:
+    for callback in (Curve(output), *callbacks):
         trainer.add_callback(callback)
     if state.is_main_process:
         clean(output)
@@ -300,7 +302,7 @@ def training_arguments(settings: TrainConfig, device: str) -> TrainingArguments:
         seed=settings.seed,
         bf16=chosen.precision == "bfloat16",
         use_cpu=choose_device(device).type == "cpu",
-        disable_tqdm=not logger.isEnabledFor(logging.INFO),
+        disable_tqdm=not (logger.isEnabledFor(logging.INFO) and sys.stderr.isatty()),
         logging_nan_inf_filter=False,  # or a loss that is no number would be logged as the mean of those before
         dataloader_pin_memory=False,  # batches are put together behind the loader
     )
