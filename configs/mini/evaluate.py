@@ -13,6 +13,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", help="sets of photographs; default: all but the one labelled by a model")
     parser.add_argument("--n", type=int, help="only so many photographs of a folder, evenly spread; default: all")
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--left-out", nargs="+", metavar="NOUN", help="that it was not taught: has figures apart")
     parser.add_argument("--out", type=Path, help="file for the figures, JSON")
     options = parser.parse_args()
     if options.out and options.out.exists():
@@ -57,6 +59,8 @@ def main() -> None:
             of_set += asked.ask(segmenter, place) if masks else []
             of_set += asked_in_words.ask(segmenter, place) if words else []
     figures = figures_of(samples) | {"model": str(options.model), "split": options.split, "n": options.n}
+    if options.left_out:
+        figures["left_out"] = seen_and_unseen(figures["nouns"], options.left_out)
     figures["seconds"] = round(time.monotonic() - started, 1)
     if options.out:
         write_json(options.out, figures, indent=1)
@@ -89,6 +93,14 @@ def figures_of(samples: dict[str, list[Sample]]) -> dict[str, Any]:
     }
 
 
+def seen_and_unseen(nouns: dict[str, list[float]], left_out: Sequence[str]) -> dict[str, float]:
+    """mIoU of taught nouns and of others, of those asked for often enough, and the harmonic mean of both."""
+    unseen = {f"the {name}" for name in left_out}
+    often = {name: iou for name, (iou, count) in nouns.items() if count >= ENOUGH}
+    means = [fmean(iou for name, iou in often.items() if (name in unseen) == apart) for apart in (False, True)]
+    return {"seen": means[0], "unseen": means[1], "harmonic": 2 * means[0] * means[1] / max(sum(means), 1e-9)}
+
+
 def mean_iou(samples: Sequence[Sample]) -> float:
     """Mean over what was asked for of the sum of intersections over that of unions."""
     return mean_class_iou(
@@ -108,6 +120,8 @@ def show(figures: dict[str, Any]) -> None:
     print(f"{figures['seconds']} s")
     if figures["miou"] is not None:
         print(f"mIoU {100 * figures['miou']:.1f} over {figures['miou_nouns']} nouns")
+    if "left_out" in figures:
+        print("mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in figures["left_out"].items()))
     ranked = sorted(figures["nouns"].items(), key=lambda pair: -pair[1][0])
     print(", ".join(f"{name.removeprefix('the ')} {100 * iou:.0f} ({n})" for name, (iou, n) in ranked if n >= ENOUGH))
     print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))
