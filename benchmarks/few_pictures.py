@@ -26,7 +26,7 @@ from self1e import Segmenter
 from self1e.files import write_json
 
 RESULTS = ROOT / "benchmarks" / "results" / "few-pictures.json"
-STEPS = {20: 100, 100: 200, 800: 600}
+STEPS = {20: 100, 100: 200, 800: 300}
 """Photographs -> steps of 8."""
 
 
