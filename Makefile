@@ -16,7 +16,7 @@ DEMO_PROMPT := the cat
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format docs wheel clean
+.PHONY: help demo test test-slow test-all lint format docs try wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ format: $(INSTALLED)  ## Put the code into shape
 docs: $(INSTALLED)  ## Build the site into site/, without the network
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --clean
 	@echo "Look at site/index.html (its search needs a server: python3 -m http.server -d site)"
+
+try: $(INSTALLED)  ## Build the page that segments in a browser into site/try (needs npm)
+	rm -rf site/try
+	$(BIN)/python docs/try/build.py site/try
 
 # build/ is left over from the last wheel, and files deleted since would be packed again.
 wheel: $(INSTALLED)  ## Build a wheel into dist/

@@ -1,0 +1,383 @@
+"""The page `docs/try` with the bundled model in a real browser: the masks are the package's, and nothing leaves.
+
+Needs playwright (`pip install playwright`), a Chromium (`chromium` on the path, or its name in SELF1E_CHROMIUM), what
+`self1e[export]` installs, and npm or the unpacked package of onnxruntime-web (its folder in SELF1E_ONNXRUNTIME_WEB).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from page_in_node import PAGE
+from PIL import Image
+
+from self1e import Segmentation, Segmenter
+from self1e.processing.images import load_image
+
+pytestmark = pytest.mark.slow
+
+PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
+SOON, LATE = 20_000, 180_000
+"""Milliseconds: for what is quick on any machine, and for loading the model on a busy one."""
+
+
+@pytest.fixture(scope="session")
+def build_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_of_the_page", PAGE / "build.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def site(build_script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page, built as its command builds it."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs self1e[export]")
+    folder = tmp_path_factory.mktemp("page")
+    given = os.environ.get("SELF1E_ONNXRUNTIME_WEB")
+    try:
+        engine = Path(given) if given else build_script.fetch_engine(folder)
+    except ValueError as error:
+        pytest.skip(f"needs onnxruntime-web: {error}")
+    build_script.build(folder / "site", build_script.exported("mini", "float16", folder / "model"), engine)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable[..., Any]]:
+    """Starts a browser with some flags."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = os.environ.get("SELF1E_CHROMIUM") or shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("needs a Chromium")
+    with playwright.sync_playwright() as started:
+        yield lambda *flags: started.chromium.launch(executable_path=chromium, args=list(flags))
+
+
+@pytest.fixture(scope="module")
+def browser(launch: Callable[..., Any]) -> Iterator[Any]:
+    browser = launch()
+    yield browser
+    browser.close()
+
+
+@pytest.fixture(scope="session")
+def segmenter() -> Segmenter:
+    return Segmenter.from_pretrained("mini", device="cpu", dtype="float32")
+
+
+@dataclass
+class OpenPage:
+    """The page as a person has it before them; `requests` are the addresses that it asked for."""
+
+    page: Any
+    address: str
+    requests: list[str]
+
+    def expect(self, selector: str) -> Any:
+        from playwright.sync_api import expect
+
+        return expect(self.page.locator(selector))
+
+    def show(self, picture: Path) -> None:
+        self.page.set_input_files("#file", picture)
+
+    def ask(self, prompt: str) -> None:
+        self.page.fill("#prompt", prompt)
+        self.page.keyboard.press("Enter")
+
+    def forget_prompts(self) -> None:
+        while self.page.locator("#prompts .remove").count():
+            self.page.locator("#prompts .remove").first.click()
+
+    def wait_for_masks(self, timeout: int = SOON) -> None:
+        self.expect("#error").to_be_hidden(timeout=timeout)
+        self.expect("#status").to_contain_text("s for the words", timeout=timeout)
+        for result in self.page.locator("#prompts .result").all():
+            from playwright.sync_api import expect
+
+            expect(result).to_contain_text("found", timeout=timeout)
+
+    def cutout(self) -> np.ndarray:
+        """What "Save the cut-out" saves, uint8[H, W, 4]."""
+        with self.page.expect_download(timeout=SOON) as download:
+            self.page.get_by_role("button", name="Save the cut-out").click()
+        with Image.open(download.value.path()) as image:
+            assert image.mode == "RGBA"
+            return np.array(image)
+
+
+@contextmanager
+def opened(
+    browser: Any,
+    build_script: ModuleType,
+    site: Path,
+    headers: dict[str, str] | None = None,
+    query: str = "",
+    **context: Any,
+) -> Iterator[OpenPage]:
+    serving = build_script.server(site, 0, headers)
+    threading.Thread(target=serving.serve_forever, daemon=True).start()
+    surroundings = browser.new_context(**context)
+    requests: list[str] = []
+    surroundings.on("request", lambda request: requests.append(request.url))
+    page = surroundings.new_page()
+    page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
+    address = f"http://127.0.0.1:{serving.server_port}/"
+    try:
+        page.goto(f"{address}?{query}")
+        here = OpenPage(page, address, requests)
+        here.expect("#status").to_contain_text("MB", timeout=SOON)
+        yield here
+    finally:
+        surroundings.close()
+        serving.shutdown()
+        serving.server_close()
+
+
+@pytest.fixture(scope="module")
+def here(browser: Any, build_script: ModuleType, site: Path) -> Iterator[OpenPage]:
+    with opened(browser, build_script, site) as page:
+        yield page
+
+
+def tell(capsys: pytest.CaptureFixture[str], line: str) -> None:
+    """Prints a line beside what pytest prints."""
+    with capsys.disabled():
+        print(f"\n{line}")
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return float((one & other).sum() / (one | other).sum())
+
+
+def turned(folder: Path) -> Path:
+    """The cat, whose file says that it lies on its side."""
+    with Image.open(PICTURES / "cat.jpg") as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.transpose(Image.Transpose.ROTATE_90).save(folder / "turned.jpg", exif=exif, quality=92)
+    return folder / "turned.jpg"
+
+
+def see_through(folder: Path) -> Path:
+    """The astronaut as a PNG, transparent and half transparent in places."""
+    with Image.open(PICTURES / "astronaut.jpg") as image:
+        alpha = np.full(image.size[::-1], 255, np.uint8)
+        alpha[:60], alpha[-80:, :200] = 0, 100
+        Image.merge("RGBA", [*image.convert("RGB").split(), Image.fromarray(alpha)]).save(folder / "see-through.png")
+    return folder / "see-through.png"
+
+
+def tall(folder: Path) -> Path:
+    """A narrow part of the astronaut, which Pillow shrinks in another order."""
+    with Image.open(PICTURES / "astronaut.jpg") as image:
+        image.crop((130, 0, 330, 512)).resize((300, 2000)).convert("L").save(folder / "tall.png")
+    return folder / "tall.png"
+
+
+CASES = [
+    ("cat.jpg", "the cat"),
+    ("astronaut.jpg", "the person"),
+    ("coffee.jpg", "What is on the table?"),
+    ("lakeside.png", "the sky"),
+    (turned, "the cat"),
+    (see_through, "the person"),
+    (tall, "the woman"),
+]
+
+
+@pytest.mark.parametrize(("picture", "prompt"), CASES, ids=[getattr(case[0], "__name__", case[0]) for case in CASES])
+def test_masks_are_pythons(
+    here: OpenPage, segmenter: Segmenter, tmp_path: Path, picture: Any, prompt: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = PICTURES / picture if isinstance(picture, str) else picture(tmp_path)
+    expected = segmenter.segment(path, prompt)
+    assert expected.area > 1000
+    here.forget_prompts()
+    here.show(path)
+    start = time.perf_counter()
+    here.ask(prompt)
+    here.wait_for_masks(LATE)
+    seconds = time.perf_counter() - start
+    found = here.cutout()
+    tell(capsys, f"{path.name}, {prompt!r}: {seconds:.1f} s; {here.page.locator('#status').inner_text()}")
+    assert found.shape[:2] == expected.mask.shape
+    mask = found[..., 3] == 255
+    assert set(np.unique(found[..., 3])) <= {0, 255}
+    assert iou(mask, expected.mask) >= 0.99
+    assert not found[~mask].any()
+    pixels = np.asarray(load_image(path))
+    assert np.abs(found[mask][:, :3].astype(int) - pixels[mask]).max() <= 2
+    [said] = here.page.locator("#prompts .result").all_inner_texts()
+    score = re.fullmatch(r"found.*: expected IoU (\d\.\d\d)", said)
+    assert score is not None and float(score[1]) == pytest.approx(expected.score, abs=0.011)
+
+
+def test_several_prompts_and_another_threshold(here: OpenPage, segmenter: Segmenter) -> None:
+    prompts = ["the person", "hair", "the bus", "the xylophone"]
+    here.forget_prompts()
+    here.show(PICTURES / "astronaut.jpg")
+    for prompt in prompts:
+        here.ask(prompt)
+    here.wait_for_masks(LATE)
+    expected = segmenter.segment(PICTURES / "astronaut.jpg", prompts, logits=True)
+    said = here.page.locator("#prompts .result").all_inner_texts()
+    assert [text.startswith("found") for text in said] == [result.found for result in expected]
+    remarks = here.page.locator("#prompts .remark:visible")
+    assert remarks.all_inner_texts() == ["mini was not taught “the xylophone”: what it finds may be something else."]
+    colours = here.page.locator("#prompts .swatch").evaluate_all(
+        "swatches => swatches.map((each) => getComputedStyle(each).backgroundColor)"
+    )
+    assert len(set(colours)) == len(prompts)
+    times = here.page.locator("#status").inner_text()
+    for threshold in (0.5, 0.2):
+        here.page.locator("#threshold").fill(str(round(100 * threshold) - 1))
+        assert iou(here.cutout()[..., 3] > 0, union(expected, threshold)) >= 0.99
+    here.page.get_by_role("button", name="Show the person").press("Space")
+    assert iou(here.cutout()[..., 3] > 0, union(expected[1:], 0.2)) >= 0.99
+    assert here.page.locator("#status").inner_text() == times  # no pass was needed for that
+    here.page.locator("#threshold").fill("49")
+
+
+def union(results: list[Segmentation], threshold: float) -> np.ndarray:
+    return np.any([result.at(threshold).mask for result in results], axis=0)
+
+
+def test_what_is_drawn_is_the_mask(here: OpenPage, segmenter: Segmenter) -> None:
+    here.forget_prompts()
+    here.show(PICTURES / "cat.jpg")
+    here.ask("the cat")
+    here.wait_for_masks(LATE)
+    here.page.wait_for_timeout(300)
+    address = here.page.evaluate("document.getElementById('marks').toDataURL('image/png')")
+    with Image.open(BytesIO(b64decode(address.partition(",")[2]))) as image:
+        drawn = np.array(image)
+    expected = segmenter.segment(PICTURES / "cat.jpg", "the cat").mask_image().resize(drawn.shape[1::-1])
+    assert iou(drawn[..., 2] > 128, np.asarray(expected) > 127) > 0.98  # azure, where the rest is a black shade
+
+
+def test_nothing_leaves(here: OpenPage, site: Path) -> None:
+    """Of all that the tests before have done."""
+    assert any(address.endswith("/model/picture.onnx") for address in here.requests)
+    for address in here.requests:
+        if not address.startswith(f"blob:{here.address}"):
+            assert address.startswith(here.address)
+            name = address.removeprefix(here.address).partition("?")[0] or "index.html"
+            assert (site / name).is_file(), name
+
+
+def test_pasted_and_dropped_pictures(here: OpenPage) -> None:
+    here.forget_prompts()
+    for event in ("paste", "drop"):
+        here.page.evaluate(
+            """async (kind) => {
+              const content = await (await fetch("pictures/coffee.jpg")).blob();
+              const given = new DataTransfer();
+              given.items.add(new File([content], `by-${kind}.jpg`, { type: "image/jpeg" }));
+              const options = { bubbles: true, cancelable: true };
+              document.body.dispatchEvent(kind === "drop"
+                ? new DragEvent("drop", { ...options, dataTransfer: given })
+                : new ClipboardEvent("paste", { ...options, clipboardData: given }));
+            }""",
+            event,
+        )
+        here.expect("#photo").to_have_attribute("aria-label", f"The picture by-{event}.jpg", timeout=SOON)
+
+
+def test_errors_in_words(here: OpenPage, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    here.show(tmp_path / "notes.txt")
+    here.expect("#error").to_have_text(
+        "notes.txt is no picture that this browser can read: convert it to PNG or JPEG.", timeout=SOON
+    )
+    here.ask("  ")
+    here.expect("#error").to_contain_text("The prompt is empty", timeout=SOON)
+    here.ask("the table")
+    here.expect("#error").to_be_hidden(timeout=SOON)
+
+
+def test_a_failed_download_can_be_tried_again(browser: Any, build_script: ModuleType, site: Path) -> None:
+    with opened(browser, build_script, site) as here:
+        here.page.context.route("**/masks.onnx", lambda route: route.abort())
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.expect("#error").to_contain_text("masks.onnx could not be loaded (no connection)", timeout=SOON)
+        here.page.context.unroute("**/masks.onnx")
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.wait_for_masks(LATE)
+
+
+@pytest.mark.parametrize("service_workers", ["allow", "block"])
+def test_on_a_plain_server(
+    browser: Any,
+    build_script: ModuleType,
+    site: Path,
+    segmenter: Segmenter,
+    capsys: pytest.CaptureFixture[str],
+    service_workers: str,
+) -> None:
+    """One that sends no headers. The page's own policy still holds, in the worker of the model as well."""
+    with opened(browser, build_script, site, headers={}, service_workers=service_workers) as here:
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.wait_for_masks(LATE)
+        tell(capsys, f"cat.jpg: {here.page.locator('#status').inner_text()}")
+        isolated = service_workers == "allow" and os.cpu_count() != 1
+        assert here.page.evaluate("crossOriginIsolated") == (service_workers == "allow")
+        here.expect("#status").to_contain_text(f"{os.cpu_count()} threads" if isolated else "on one thread")
+        assert iou(here.cutout()[..., 3] > 0, segmenter.segment(PICTURES / "cat.jpg", "the cat").mask) >= 0.99
+        elsewhere = here.address.replace("127.0.0.1", "localhost")
+        ask = "(address) => fetch(address, { mode: 'no-cors' }).then(() => 'sent', () => 'refused')"
+        assert here.page.evaluate(ask, here.address) == "sent"
+        [of_model] = [worker for worker in here.page.workers if worker.url.startswith("blob:")]
+        for where in (here.page, of_model):
+            assert where.evaluate(ask, elsewhere) == "refused"
+
+
+def test_on_a_phone(browser: Any, build_script: ModuleType, site: Path) -> None:
+    with opened(browser, build_script, site, viewport={"width": 390, "height": 844}, device_scale_factor=3) as here:
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.wait_for_masks(LATE)
+        assert here.page.evaluate("document.documentElement.scrollWidth") == 390
+        for button in here.page.locator("button:visible, input:visible").all():
+            box = button.bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+
+
+@pytest.mark.heavy
+def test_on_a_gpu_in_software(
+    launch: Callable[..., Any], build_script: ModuleType, site: Path, segmenter: Segmenter
+) -> None:
+    """Chromium's own adapter, which is very slow: to see that WebGPU computes the same. Takes minutes."""
+    browser = launch("--enable-unsafe-webgpu")
+    with opened(browser, build_script, site, query="device=webgpu") as here:
+        if not here.page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+            pytest.skip("this Chromium has no adapter for WebGPU")
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.wait_for_masks(20 * LATE)
+        here.expect("#status").to_contain_text("on the GPU")
+        assert iou(here.cutout()[..., 3] > 0, segmenter.segment(PICTURES / "cat.jpg", "the cat").mask) >= 0.99
+    browser.close()
+
+
+def test_policies_agree(build_script: ModuleType) -> None:
+    """That of the page itself is for servers that say nothing."""
+    assert f'content="{build_script.POLICY}"' in (PAGE / "index.html").read_text("utf-8")
