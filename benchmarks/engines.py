@@ -37,13 +37,14 @@ from benchmarks.records import RESULTS, record
 from benchmarks.reference import Reference
 from benchmarks.subjects import PICTURE, SIZES, build, picture, processor_of, prompts
 from benchmarks.timing import interleaved, medians, ratio
-from self1e import Segmenter
+from self1e import Segmenter, SELF1EProcessor
 from self1e.checkpoints.check import expected_shapes
 from self1e.checkpoints.hub import BUNDLED
 from self1e.checkpoints.presets import full_config
 from self1e.engines.artefact import Artefact, is_artefact, open_artefact
 from self1e.export.export import PRECISIONS, Exporter
 from self1e.export.verify import compared
+from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import question_for
 from self1e.segment.agreement import mask_maps
 from self1e.segment.devices import cpu_has
@@ -57,8 +58,14 @@ WAYS = (
     *(f"torch-{precision}" for precision in ("float32", "bfloat16", "int8")),
     *(f"{engine}-{precision}" for engine in KINDS for precision in PRECISIONS),
 )
-COPIES = 4
-"""Of a model's numbers in float32, that are in memory while it is exported."""
+BYTES = {"float32": 4.0, "float16": 4.0, "bfloat16": 2.0, "int8": 1.5}
+"""That a number of a model takes while it runs: halves are made float32, and in 8 bits some parts stay as they were."""
+
+TO_EXPORT = 10
+"""Bytes for each number while a model is exported: it itself, and a copy that is written."""
+
+SHARE = 0.85
+"""Of the memory of a machine that is for models."""
 
 Run = Callable[[Any, Sequence[str]], Any]
 """Makes masks of expressions about a picture."""
@@ -85,14 +92,30 @@ class Subject:
             facts = {"megabytes": round(size / 1e6, 1), **self.difference(artefact)}
             exported = Segmenter.load(artefact)
             return lambda image, asked: exported.segment(image, list(asked)), facts
-        model, processor = build(self.size, "bfloat16" if precision == "bfloat16" else "float32", self.tokenizer)
+        if precision == "bfloat16":
+            model, processor = build(self.size, precision, self.tokenizer)
+        elif precision == "int8":
+            model, processor = build(self.size, "float32", self.tokenizer)
+            quantize(model, "int8")
+        else:
+            model, processor = self._in_full
         if name == REFERENCE:
             reference = Reference(model)
             return lambda image, asked: reference.segment(processor, image, [question_for(each) for each in asked]), {}
-        if precision == "int8":
-            quantize(model, "int8")
         segmenter = Segmenter(model, processor)
         return lambda image, asked: segmenter.segment(image, list(asked)), {}
+
+    @cached_property
+    def _in_full(self) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
+        """In float32, for all that only read it."""
+        return build(self.size, "float32", self.tokenizer)
+
+    def export(self, ways: Sequence[str]) -> None:
+        """Exports all that is to be run, before anything else takes memory."""
+        for engine, _, precision in (way.partition("-") for way in ways):
+            if engine in KINDS:
+                self.exported(KINDS[engine], precision)
+        self.__dict__.pop("_exporter", None)
 
     def exported(self, kind: str, precision: str) -> Artefact:
         """An exported model, made if it is not there yet."""
@@ -119,24 +142,30 @@ class Subject:
         if self.size not in BUNDLED:
             return {}
         samples = bundled_samples()
-        before = mask_maps(Segmenter(*build(self.size, "float32")).runner, samples)
+        before = mask_maps(Segmenter(*self._in_full).runner, samples)
         found = compared(before, mask_maps(EngineRunner(artefact), samples), len(samples))
         return {"largest_difference": found.largest_difference, "iou": found.iou}
 
 
 def possible(size: str, ways: Sequence[str], gib: float) -> list[str]:
-    """Those ways that this machine can take; the others are told of."""
+    """Those ways that this machine can take together; the others are told of."""
     numbers = 0 if size in BUNDLED else sum(map(prod, expected_shapes(full_config(size, **IDS)).values()))
-    bfloat16 = cpu_has("amx_tile") or cpu_has("avx512_bf16")
-    lacking = {
-        way: "bfloat16" if way == "torch-bfloat16" and not bfloat16 else "memory"
-        for way in ways
-        if (way == "torch-bfloat16" and not bfloat16)
-        or (way.partition("-")[0] in KINDS and COPIES * 4 * numbers > gib * 2**30)
-    }
-    for way, what in lacking.items():
-        print(f"{size}: {way} is left out, as this machine has not enough {what}", file=sys.stderr)
-    return [way for way in ways if way not in lacking]
+    room, chosen, float32 = SHARE * gib * 2**30, list[str](), False
+    for way in ways:
+        engine, _, precision = way.partition("-")
+        ours = way in (REFERENCE, OURS)
+        need = 0.0 if ours and float32 else numbers * BYTES[precision or "float32"]
+        lacks = ""
+        if way == "torch-bfloat16" and not (cpu_has("amx_tile") or cpu_has("avx512_bf16")):
+            lacks = "instructions for bfloat16"
+        elif need > room or (engine in KINDS and numbers * TO_EXPORT > SHARE * gib * 2**30):
+            lacks = "memory for it beside the others: give it in --ways with fewer"
+        if lacks:
+            print(f"{size}: {way} is left out; this machine lacks {lacks}", file=sys.stderr)
+            continue
+        room, float32 = room - need, float32 or ours
+        chosen.append(way)
+    return chosen
 
 
 IDS = {"seg_token_id": 1, "image_token_id": 2}
@@ -209,7 +238,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         for size in chosen.sizes:
             subject = Subject(size, chosen.tokenizer, folder)
-            made = {name: subject.way(name) for name in possible(size, chosen.ways, gib)}
+            names = possible(size, chosen.ways, gib)
+            subject.export(names)
+            made = {name: subject.way(name) for name in names}
             ways, facts = {name: run for name, (run, _) in made.items()}, {name: of for name, (_, of) in made.items()}
             image = picture(processor_of(size, chosen.tokenizer), 1, 1)
             for expressions in chosen.expressions:

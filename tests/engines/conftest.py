@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 from noise import Exported, Models, samples
 
+from self1e.checkpoints.hub import BUNDLED
 from self1e.engines.artefact import Artefact
 
 
 @pytest.fixture(scope="session")
 def models(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
-    """The tiny model whose pictures look at `[SEG]`, or the same where they do not."""
-    sharing = shutil.copytree(tiny_model_folder, tmp_path_factory.mktemp("sharing") / "model")
-    settings = json.loads((sharing / "config.json").read_text()) | {"image_to_segmentation": False}
-    (sharing / "config.json").write_text(json.dumps(settings))
-    (sharing / "nouns.txt").write_text("ball: balls\n")
-    (sharing / "calibration.json").write_text(json.dumps({"present": [[0.5, 0.2], [1, 0.9]], "absent": [[0.5, 1]]}))
-    return lambda looking: tiny_model_folder if looking else sharing
+    """The tiny model, whose pictures look at `[SEG]`; or nano, whose do not."""
+    nano = shutil.copytree(BUNDLED["nano"], tmp_path_factory.mktemp("nano") / "model")
+    (nano / "nouns.txt").write_text("ball: balls\n")
+    return lambda looking: tiny_model_folder if looking else nano
 
 
 @pytest.fixture(scope="session")

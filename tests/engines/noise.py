@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from self1e.engines.artefact import Artefact
+from self1e.export.verify import samples_to_check
 from self1e.segment.agreement import PromptedPicture
 
 PROMPTS = ["the red ball", "Which of them rolls?", "a blue ball, or something else that is rather long to describe"]
@@ -18,11 +19,12 @@ Exported = Callable[..., Artefact]
 
 
 def noise(width: int = 96, height: int = 96, seed: int = 0) -> Image.Image:
-    """A picture of one tile; twice as wide or high as another, of two where these are allowed."""
+    """A small picture. One that is twice as wide as high, or more, has several tiles where these are allowed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 def samples() -> list[PromptedPicture]:
-    """Few, as a test has no time."""
-    return [(noise(), PROMPTS[:1]), (noise(200, 90, seed=1), PROMPTS[1:2])]
+    """Few, as a test has no time: a scene, and the last of all, which is two tiles high."""
+    first, *_, last = samples_to_check()
+    return [first, last]

@@ -18,8 +18,11 @@ from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
 from self1e.engines.artefact import SETTINGS, open_artefact
+from self1e.evaluation.benchmarks import open_benchmark
+from self1e.evaluation.run import EvaluationError, check_settings
 from self1e.processing.prompts import PromptError
 from self1e.segment.results import Segmentation
+from self1e.serve.model_process import facts_of
 
 CLOSE = 1e-3
 
@@ -72,6 +75,19 @@ def test_what_belongs_to_the_model_comes_along(exported: Exported, models: Model
         ours.segment(noise(), "the cat")
     assert "exported" in repr(ours) and ours.processor.max_tiles == theirs.processor.max_tiles
     assert ours.segment(noise(), "the ball", refine="guided", logits=True).logits is not None
+
+
+def test_what_servers_and_evaluations_say_of_it(exported: Exported, tmp_path: Path) -> None:
+    segmenter = Segmenter.from_pretrained(exported(False).folder)
+    facts = facts_of(segmenter)
+    assert (facts["engine"], facts["device"], facts["dtype"]) == ("onnxruntime", "cpu", "float32")
+    assert facts["context"] == 2048 and facts["calibrated"] and facts["nouns"] == ["ball"]
+    benchmark = open_benchmark("toyland|scenes=1", tmp_path)
+    check_settings(segmenter, benchmark, tmp_path, exported(False).sha256())
+    check_settings(segmenter, benchmark, tmp_path, exported(False).sha256())
+    other = Segmenter.from_pretrained(exported(False).folder, engine="openvino")
+    with pytest.raises(EvaluationError, match="engine: onnxruntime there, openvino now"):
+        check_settings(other, benchmark, tmp_path, exported(False).sha256())
 
 
 def test_copies_and_other_processes_load_it_again(exported: Exported) -> None:

@@ -143,7 +143,7 @@ def load_segmenter(model: str | Checkpoint | Artefact, loading: LoadOptions) -> 
         return load_on_device(model, loading, loading.device)
 
 
-def load_in_process(model: str | Checkpoint | Artefact, loading: LoadOptions, device: torch.device) -> Segmenter:
+def load_in_process(model: str | Checkpoint | Artefact, loading: LoadOptions, device: torch.device | str) -> Segmenter:
     """`load_segmenter` in a process of its own, whose warnings nobody carries to this one."""
     from self1e.cli.terminal import show_own_warnings
 

@@ -141,6 +141,8 @@ def check_choice(kind: str, precision: str, destination: Path) -> None:
         raise ValueError(f"a model is exported to {', '.join(KINDS)}, not to {kind!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    if kind == "torch" and precision != "float32":
+        raise ValueError(f"what is exported to torch is in float32, not in {precision}: use onnx or openvino for that")
     _writer(kind)
 
 

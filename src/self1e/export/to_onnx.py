@@ -7,6 +7,7 @@ numbers are stored in float16, and made float32 again when the program is loaded
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,17 @@ def in_8_bits(model: onnx.ModelProto, products: list[str]) -> onnx.ModelProto:
     return quantizer.model.model
 
 
-def store_in_halves(model: onnx.ModelProto) -> None:
-    """Stores the numbers of a model in float16; a cast in front of those who read them gives float32."""
+def store_in_halves(model: onnx.ModelProto, but_of: Collection[str] = ()) -> None:
+    """Stores the numbers of a model in float16; a cast in front of those who read them gives float32.
+
+    Args:
+        model: In float32.
+        but_of: Names of operators whose weights are left as they are.
+    """
     graph = model.graph
+    left = {node.input[1] for node in graph.node if node.name in but_of}
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALL:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < SMALL or tensor.name in left:
             continue
         name = tensor.name
         halves = numpy_helper.to_array(tensor).astype(np.float16)

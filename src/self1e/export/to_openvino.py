@@ -30,12 +30,14 @@ def write_openvino(traced: Traced, path: Path, precision: str) -> None:
     openvino = import_engine("openvino")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         onnx_file, in_onnx = Path(folder) / "program.onnx", traced.in_onnx.model_proto
-        if precision == "float16":
-            store_in_halves(in_onnx)  # OpenVINO itself would round frequencies of positions as well, far too much
+        products = set(products_to_quantise(in_onnx, traced.layers)) if precision == "int8" else set[str]()
+        if precision != "float32":
+            # OpenVINO itself would round the frequencies of positions as well, far too much.
+            store_in_halves(in_onnx, but_of=products)
         save(in_onnx, onnx_file)
         model = openvino.Core().read_model(str(onnx_file))
-        if precision == "int8":
-            model = _in_8_bits(model, set(products_to_quantise(in_onnx, traced.layers)))
+        if products:
+            model = _in_8_bits(model, products)
         openvino.save_model(model, str(path), compress_to_fp16=False)
 
 

@@ -10,11 +10,6 @@ from self1e.export.trace import Traced
 
 
 def write_torch(traced: Traced, path: Path, precision: str) -> None:
-    """Writes a program.
-
-    Raises:
-        ValueError: For another precision than float32.
-    """
-    if precision != "float32":
-        raise ValueError(f"what is exported to torch is in float32, not in {precision}: use onnx or openvino for that")
+    """Writes a program, in float32; there is no other precision."""
+    assert precision == "float32"
     torch.export.save(traced.program, path)

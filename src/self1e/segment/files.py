@@ -14,11 +14,13 @@ several processes, which share nothing but the list of what is to be done.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -233,8 +235,13 @@ def begin_work(
     return lambda sources: _segment_numbered(segmenter, sources, prompts, finish, batch, THREADS, options)
 
 
-def share_of_machine(number: int, processes: int, device: str) -> torch.device:
+def share_of_machine(number: int, processes: int, device: str) -> torch.device | str:
     """The part of the machine that is for one of several processes."""
+    share = max(1, (os.cpu_count() or 1) // processes)
+    if processes > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(share))  # which engines of exported models go by
+    if find_spec("torch") is None:
+        return device
     import torch
 
     from self1e.segment.devices import choose_device

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from tokenizers import Tokenizer
 from self1e.checkpoints.errors import ModelError
 from self1e.conversation import SEG, Turn
 from self1e.engines.artefact import MASKS, PICTURE, TOKENIZER, Artefact, open_artefact
-from self1e.engines.programs import choose_engine, open_program
+from self1e.engines.programs import Program, choose_engine, import_engine, open_program
 from self1e.engines.words import words_of
 from self1e.model.rows import Row
 from self1e.processing.plain import PlainProcessor
+from self1e.processing.prompts import PromptError
 from self1e.processing.tokens import encode_prefix
 from self1e.segment.options import LoadOptions
 from self1e.segment.runner import EncodedPicture, NumbersError, OnText, TiledPicture
@@ -84,10 +86,12 @@ class EngineRunner:
 
     def _load(self) -> None:
         self._process = os.getpid()
-        self._encode, self._masks = (
-            open_program(self.artefact.program(name), self.engine, self.artefact.outputs[name])
-            for name in (PICTURE, MASKS)
-        )
+        import_engine(self.engine)
+        with ThreadPoolExecutor(2) as pool:  # engines take a while to make a program fast, each on one core
+            self._encode, self._masks = pool.map(self._open, (PICTURE, MASKS))
+
+    def _open(self, name: str) -> Program:
+        return open_program(self.artefact.program(name), self.engine, self.artefact.outputs[name])
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_encode", "_masks")}
@@ -169,7 +173,7 @@ class EngineRunner:
         temperature: float,
         on_text: OnText | None,
     ) -> tuple[str, np.ndarray]:
-        raise ValueError(
+        raise PromptError(
             "an exported model gives masks, and writes no answers: chat with the model that it was made of "
             f"({self.artefact.model}), or segment"
         )

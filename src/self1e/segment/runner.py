@@ -151,7 +151,7 @@ class Runner(Protocol):
         """Writes an answer: its text, and the maps of the `[SEG]` in it, float32[K, h, w].
 
         Raises:
-            ValueError: If this runner cannot, as an exported model.
-            PromptError: If the conversation is longer than the model can read.
+            PromptError: If the conversation is longer than the model can read, or this runner writes no answers, as of
+                an exported model.
         """
         ...

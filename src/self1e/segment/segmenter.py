@@ -97,6 +97,8 @@ class Segmenter:
         quantization: Quantization | None = None,
     ) -> None:
         if processor is None:
+            if not hasattr(model, "mask_logits"):
+                raise TypeError("a network needs its processor: Segmenter(model, processor)")
             self.runner = cast(Runner, model)
         else:
             from self1e.segment.on_torch import TorchRunner
