@@ -49,7 +49,7 @@ class Lost:
     error: ProcessError
 
 
-_Warned = tuple[str, type[Warning], str, int]
+Warned = tuple[str, type[Warning], str, int]
 """Words, category, file and line."""
 
 
@@ -94,21 +94,22 @@ def in_processes(
             where pickle cannot take it.
     """
     processes = min(processes, len(items))
-    todo = chunks(list(enumerate(items)), processes, at_a_time, multiple)  # a heap: what is left behind is next
-    farthest = 2 * processes * max(multiple, at_a_time)  # results that wait for an earlier one must not pile up
-    next_index = deaths = 0
-    done: dict[int, Result | Lost] = {}
-    heard: set[_Warned] = set()
+    dealer: Dealer[Item, Result | Lost] = Dealer(items, processes, at_a_time, multiple)
+    deaths = 0
+    heard: set[Warned] = set()
     workers: dict[Connection, _Worker[Item]] = {}
     try:
         for number in range(processes):
             _start(workers, number, begin)
-        while next_index < len(items):
+        while dealer.missing:
             for worker in workers.values():
-                if worker.idle and todo and todo[0][0][0] < next_index + farthest:
-                    with suppress(OSError):  # it is gone, which the next look at its pipe will tell
-                        worker.pipe.send(todo[0])
-                        worker.pending = deque(heappop(todo))
+                if worker.idle and (chunk := dealer.deal()):
+                    try:
+                        worker.pipe.send(chunk)
+                        worker.pending = deque(chunk)
+                    except OSError:  # it is gone, which the next look at its pipe will tell
+                        dealer.take_back(chunk)
+            yield from dealer.in_order()
             for pipe in wait(list(workers)):
                 assert isinstance(pipe, Connection)
                 worker = workers[pipe]
@@ -119,35 +120,82 @@ def in_processes(
                     deaths += 1
                     death, lost = _death(worker), worker.pending
                     if lost is None or deaths > MOST_DEATHS:
-                        missing = len(items) - next_index - len(done)
-                        raise ProcessError(f"{death}; {missing} of {len(items)} are not done") from None
+                        raise ProcessError(f"{death}; {dealer.missing} of {len(items)} are not done") from None
                     if len(lost) == 1:
                         index, _ = lost.pop()
-                        done[index] = Lost(index, ProcessError(death))
-                    for each in lost:
-                        heappush(todo, [each])  # by itself, to see which it was
-                    if todo:
+                        dealer.put(index, Lost(index, ProcessError(death)))
+                    dealer.take_back(lost)
+                    if dealer.has_more:
                         _start(workers, worker.number, begin)
                     continue
-                for each in warned:
-                    if each not in heard:
-                        heard.add(each)
-                        warnings.warn_explicit(*each)
+                warn_once(warned, heard)
                 if isinstance(message, Exception):
                     raise message
                 if worker.pending is None:
                     worker.pending = deque()  # its first message says that it is ready
                 else:
                     index, _ = worker.pending.popleft()
-                    done[index] = message
-            while next_index in done:
-                yield done.pop(next_index)
-                next_index += 1
+                    dealer.put(index, message)
+        yield from dealer.in_order()
     finally:
         _stop(workers.values())
 
 
-def chunks(
+class Dealer(Generic[Item, Result]):
+    """Gives items out, takes results as they come, and gives these back in the order of the items."""
+
+    def __init__(self, items: Sequence[Item], processes: int, at_a_time: int, multiple: int) -> None:
+        """See `in_processes`."""
+        self._todo = _chunks(list(enumerate(items)), processes, at_a_time, multiple)  # a heap: what is first is next
+        self._farthest = 2 * processes * max(multiple, at_a_time)  # results that wait must not pile up
+        self._waiting: dict[int, Result] = {}
+        self._ready: deque[Result] = deque()
+        self._next = 0
+        self._count = len(items)
+
+    @property
+    def missing(self) -> int:
+        """How many items have no result."""
+        return self._count - self._next - len(self._waiting)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are items that nobody has."""
+        return bool(self._todo)
+
+    def deal(self) -> list[tuple[int, Item]]:
+        """Items for a process that is idle: none if there are no more, or it has to wait for one that is behind."""
+        if self._todo and self._todo[0][0][0] < self._next + self._farthest:
+            return heappop(self._todo)
+        return []
+
+    def take_back(self, lost: Iterable[tuple[int, Item]]) -> None:
+        """What a process had that died is given out again, item by item, to see which of them it was."""
+        for each in lost:
+            heappush(self._todo, [each])
+
+    def put(self, index: int, result: Result) -> None:
+        """Takes the result of an item."""
+        self._waiting[index] = result
+        while self._next in self._waiting:
+            self._ready.append(self._waiting.pop(self._next))
+            self._next += 1
+
+    def in_order(self) -> Iterator[Result]:
+        """The results that do not wait for an earlier one. Each is given back once."""
+        while self._ready:
+            yield self._ready.popleft()
+
+
+def warn_once(warned: Iterable[Warned], heard: set[Warned]) -> None:
+    """Warns of what another process did, unless it was heard before."""
+    for each in warned:
+        if each not in heard:
+            heard.add(each)
+            warnings.warn_explicit(*each)
+
+
+def _chunks(
     items: list[tuple[int, Item]], processes: int, at_a_time: int, multiple: int
 ) -> list[list[tuple[int, Item]]]:
     """Items as they are given out, in order; see `in_processes`."""
@@ -209,7 +257,7 @@ def _stop(workers: Iterable[_Worker[Item]]) -> None:
 def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Result]]) -> None:
     """What a process does: says that it is ready, then answers for each item of each chunk."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: files that are being written become whole
-    warned: deque[_Warned] = deque()
+    warned: deque[Warned] = deque()
     warnings.showwarning = lambda message, *place: warned.append((str(message), *place[:3]))
 
     def send(message: Any) -> None:

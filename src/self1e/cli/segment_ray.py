@@ -59,10 +59,9 @@ def on_cluster(
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    package("ray.data", extra="ray", what="--ray")
+    package("ray", extra="ray", what="--ray")
     import ray
 
-    logging.getLogger("ray.data").handlers.clear()
     try:
         check_reachable(address)
         with no_stderr():

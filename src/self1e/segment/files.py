@@ -208,10 +208,11 @@ def segment_in_processes(
     pictures = list(sources)
     processes = min(processes, len(pictures))
     begin = partial(begin_work, processes, device, load, prompts, finish, batch, options)
-    return _answered(pictures, in_processes(begin, pictures, processes, at_a_time=CHUNK, multiple=batch))
+    return answered(pictures, in_processes(begin, pictures, processes, at_a_time=CHUNK, multiple=batch))
 
 
-def _answered(pictures: list[Asked], results: Iterator[Done[T] | Lost]) -> Generator[Done[T], None, None]:
+def answered(pictures: list[Asked], results: Iterator[Done[T] | Lost]) -> Generator[Done[T], None, None]:
+    """A `Done` also for pictures that were lost."""
     for result in results:
         if isinstance(result, Lost):
             source = pictures[result.index]

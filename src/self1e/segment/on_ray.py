@@ -1,40 +1,44 @@
-"""Many pictures on a Ray cluster: `segment_in_processes` with actors on all its machines, which Ray Data feeds.
+"""Many pictures on a Ray cluster: `segment_in_processes` with actors on all its machines.
 
     this process     gives out chunks of pictures                         takes what `finish` made of each, in order
     each actor                                    read, segment, finish
 
-Pictures go there as paths and come back as what `finish` returns: both are best small. If this process is slow, Ray
-keeps some of that for it, and then has the actors wait.
-
-Only actors work. Ray Data's known hang, in which actors hold all CPUs and the task that reads for them waits for one,
-cannot come about, and before the work it is sure that there is room for the actors.
+Pictures go there as paths and come back as what `finish` returns: both are best small. Chunks are given out here, not
+by Ray Data: docs/big-jobs.md says why.
 """
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import warnings
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from math import ceil, inf
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from self1e.parallel import MOST_DEATHS, ProcessError, Work, chunks, portable
-from self1e.segment.files import CHUNK, Asked, Done, Finish, Numbered, T, begin_work, check_arguments
+from self1e.parallel import MOST_DEATHS, Dealer, Lost, ProcessError, Warned, Work, portable, warn_once
+from self1e.segment.files import CHUNK, Asked, Done, Finish, Numbered, T, answered, begin_work, check_arguments
 
 if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
+
     from self1e.segment.segmenter import Segmenter
 
-PATIENCE = 30
+PATIENCE = 30.0
 """Seconds that the cluster has to make room for the actors."""
 
-RETRIES = 2
-"""How often a chunk is given out again at which an actor died."""
+LONGEST_GAP = 30 * 60.0
+"""Seconds that the cluster has to bring machines back when all that had actors are gone."""
 
-Warned = tuple[str, type[Warning], str, int]
-"""A warning: its text, category, file and line."""
+TRIES = 3
+"""So many actors may die with a picture, the last at it alone, or one after the other before they have a model."""
+
+Begin = Callable[[], Work[Asked, Done[T]]]
+"""Loads the model."""
 
 
 def segment_on_ray(
@@ -62,8 +66,9 @@ def segment_on_ray(
         options: See `Segmenter.segment`.
 
     Yields:
-        A `Done` for each source, in their order. What an actor had when it died is given out again. Where that does not
-        help, its pictures come last, each by itself, and one at which actors die all the same has a `ProcessError`.
+        A `Done` for each source, in their order. Of what an actor had when it died, each picture is given out again by
+        itself; one at which actors die all the same has a `ProcessError`. `finish` may then meet files that it wrote
+        before.
 
     Raises:
         ProcessError: If the cluster has no room for the actors, or too many of them die.
@@ -72,26 +77,12 @@ def segment_on_ray(
     """
     check_arguments(sources, processes=1 if processes is None else processes, batch=batch)
     pictures = list(sources)
-    begin = partial(begin_work, 1, device, load, prompts, finish, batch, options)
-    missing: list[Numbered] = list(enumerate(pictures))
-    heard: set[Warned] = set()
-    for at_a_time in (CHUNK, 1):
-        if not missing:
-            return
-        actors, cpus, gpus = shares(_resources(), processes, device)
-        actors = min(actors, len(missing))
-        _wait_for_room(actors, cpus, gpus)
-        given_out = chunks(missing, actors, at_a_time, batch if at_a_time > 1 else 1)
-        came = set()
-        for done in _run(begin, given_out, actors, cpus, gpus, heard):
-            came.add(done.index)
-            yield done
-        missing = [each for each in missing if each[0] not in came]
-    for index, source in missing:
-        picture = source[0] if isinstance(source, tuple) else source
-        name = str(picture if isinstance(picture, str | os.PathLike) else getattr(picture, "name", f"number {index}"))
-        death = ProcessError(f"an actor of Ray died at {name}: if memory is short, use fewer processes")
-        yield Done(index, picture, error=death)
+    if not pictures:
+        return
+    actors, cpus, gpus = shares(_resources(), processes, device)
+    begin = partial(begin_work, 1, device, load, prompts, finish, batch, options, 0)
+    with _room(min(actors, len(pictures)), cpus, gpus) as room:
+        yield from answered(pictures, _in_actors(room, begin, pictures, batch))
 
 
 def shares(machines: Sequence[Mapping[str, float]], processes: int | None, device: str) -> tuple[int, int, float]:
@@ -138,8 +129,9 @@ def _resources() -> list[dict[str, float]]:
     return [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
 
 
-def _wait_for_room(actors: int, cpus: int, gpus: float) -> None:
-    """Ray Data would wait for ever, without a word.
+@contextmanager
+def _room(actors: int, cpus: int, gpus: float) -> Iterator[PlacementGroup]:
+    """Keeps a place for each actor free of others. Actors that are there at the end are killed.
 
     Raises:
         ProcessError: When others hold what the actors need.
@@ -147,7 +139,7 @@ def _wait_for_room(actors: int, cpus: int, gpus: float) -> None:
     from ray.util import placement_group, remove_placement_group
 
     each = {"CPU": cpus} | ({"GPU": gpus} if gpus else {})
-    room = placement_group([each] * actors)
+    room = placement_group([each] * actors, strategy="SPREAD")
     try:
         if not room.wait(PATIENCE):
             needs = f"{cpus} CPUs" + (f" and {gpus:g} GPUs" if gpus else "")
@@ -155,94 +147,161 @@ def _wait_for_room(actors: int, cpus: int, gpus: float) -> None:
                 f"the Ray cluster has no room now for {actors} processes with {needs} each: others hold them, as `ray "
                 "status` shows. Wait for them, or use fewer processes"
             )
+        yield room
     finally:
         remove_placement_group(room)
 
 
-def _run(
-    begin: Callable[[int], Work[Asked, Done[T]]],
-    given_out: list[list[Numbered]],
-    actors: int,
-    cpus: int,
-    gpus: float,
-    heard: set[Warned],
-) -> Iterator[Done[T]]:
-    """What becomes of pictures, without those of a chunk at which an actor died. Warns of what is not `heard` yet."""
-    import ray.data
-    from ray.data.exceptions import ExecutionTimeoutError
-    from ray.exceptions import RayError
-    from ray.util.annotations import RayDeprecationWarning
+@dataclass
+class _Worker:
+    """A place in the cluster, and the actor that is there.
 
-    rows = [pickle.dumps(chunk) for chunk in given_out]
-    data = ray.data.from_items(rows, override_num_blocks=len(rows))  # a row is a block, which is what a task works on
-    data.context.enable_progress_bars = data.context.print_on_execution_start = False
-    data.context.execution_options.preserve_order = True
-    data.context.max_errored_blocks = MOST_DEATHS * actors
-    # What waits in an actor counts as what it died at, and no picture is to be taken for another that kills.
-    in_flight = 2 if any(len(chunk) > 1 for chunk in given_out) else 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RayDeprecationWarning)  # of `max_task_retries`: goes in Ray 2.64
-        data = data.map(
-            _Actor,
-            fn_constructor_args=(begin,),
-            compute=ray.data.ActorPoolStrategy(size=actors, max_tasks_in_flight_per_actor=in_flight),
-            num_cpus=cpus,
-            num_gpus=gpus,
-            max_task_retries=RETRIES,  # by itself Ray would start an actor anew for ever, and have it killed for ever
-        )
-    try:
-        for row in data.iter_rows():
-            answer, said = pickle.loads(row["item"])
-            for each in dict.fromkeys(said):
-                if each not in heard:
-                    heard.add(each)
-                    warnings.warn_explicit(*each)
+    Attributes:
+        create: Makes an actor for the place. If its machine is gone, Ray waits until it has another.
+        actor: What it made last.
+        starts: How many actors were made since one last answered.
+        chunk: What the actor was given and has not answered for: no pictures while it loads the model.
+        call: Brings the answer; None if there is nothing to answer for.
+    """
+
+    create: Callable[[], Any]
+    actor: Any = None
+    starts: int = 0
+    chunk: list[Numbered] = field(default_factory=list)
+    call: Any = None
+
+    def start(self) -> None:
+        import ray
+
+        if self.actor is not None:
+            ray.kill(self.actor)  # or one that only does not answer would stay in the place
+        self.starts += 1
+        self.actor = self.create()
+        self.give([])
+
+    def give(self, chunk: list[Numbered]) -> None:
+        self.chunk = chunk
+        self.call = self.actor.answer.remote(chunk)
+
+    def take(self) -> tuple[list[Done[Any]] | Exception, list[Warned]]:
+        """What was answered, and what was warned of. Raises RayError if the actor is dead."""
+        import ray
+
+        answer: bytes = ray.get(self.call)
+        self.starts, self.call = 0, None
+        return pickle.loads(answer)
+
+
+def _workers(room: PlacementGroup, begin: Begin[Any]) -> list[_Worker]:
+    import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+    actor = ray.remote(_Actor)
+    found = []
+    for place, needs in enumerate(room.bundle_specs):
+        there = PlacementGroupSchedulingStrategy(room, place)
+        options = actor.options(num_cpus=needs["CPU"], num_gpus=needs.get("GPU", 0), scheduling_strategy=there)
+        found.append(_Worker(partial(options.remote, begin)))
+    return found
+
+
+def _in_actors(
+    room: PlacementGroup, begin: Begin[T], pictures: list[Asked], batch: int
+) -> Generator[Done[T] | Lost, None, None]:
+    """What becomes of each picture, as `in_processes` has it; but an actor may also die with its machine."""
+    import ray
+    from ray.exceptions import RayError
+
+    workers = _workers(room, begin)
+    dealer: Dealer[Asked, Done[T] | Lost] = Dealer(pictures, len(workers), CHUNK, batch)
+    deaths = 0
+    died_with: Counter[int] = Counter()
+    heard: set[Warned] = set()
+    for worker in workers:
+        worker.start()
+    while dealer.missing:
+        for worker in workers:
+            if worker.call is None and (chunk := dealer.deal()):
+                worker.give(chunk)
+        yield from dealer.in_order()
+        busy = {worker.call: worker for worker in workers if worker.call is not None}
+        calls, _ = ray.wait(list(busy), timeout=LONGEST_GAP)
+        if not calls and not any(worker.chunk for worker in busy.values()):
+            _check_machines(room)
+        for worker in [busy[call] for call in calls]:
+            try:
+                answer, warned = worker.take()
+            except RayError as error:
+                deaths += 1
+                if worker.starts == TRIES or deaths > MOST_DEATHS * len(workers):
+                    raise ProcessError(_deaths(deaths, worker.starts, dealer.missing, error)) from error
+                died_with.update(index for index, _ in worker.chunk)
+                match worker.chunk:
+                    case [(index, source)] if died_with[index] >= TRIES:
+                        dealer.put(index, Lost(index, ProcessError(_death_at(index, source))))
+                    case chunk:
+                        dealer.take_back(chunk)
+                worker.start()
+                continue
+            warn_once(warned, heard)
             if isinstance(answer, Exception):
                 raise answer
-            yield from answer
-    except (RayError, ExecutionTimeoutError) as error:
-        first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+            for done in answer:
+                dealer.put(done.index, done)
+    yield from dealer.in_order()
+
+
+def _check_machines(room: PlacementGroup) -> None:
+    """Raises ProcessError if actors have no machine that could load the model."""
+    from ray.util import placement_group_table
+
+    if placement_group_table(room)["state"] != "CREATED":
         raise ProcessError(
-            f"actors of Ray died or did not answer: if memory is short, use fewer processes; all machines need self1e "
-            f"and the model. Ray says: {first}"
-        ) from error
-    finally:
-        del data
-        gc.collect()  # Ray Data runs this by objects that hold each other, and the CPUs of the actors with them
+            "all machines of the Ray cluster that segmented are gone, and none came in their place within "
+            f"{LONGEST_GAP / 60:g} minutes: start others, and begin again"
+        )
+
+
+def _deaths(deaths: int, starts: int, missing: int, last: Exception) -> str:
+    died = f"an actor of Ray died {starts} times before it had a model"
+    if starts < TRIES:
+        died = f"actors of Ray died {deaths} times"
+    *_, reason = str(last).strip().splitlines() or [type(last).__name__]
+    return (
+        f"{died}, and {missing} pictures are not done: if memory is short, use fewer processes; all machines need "
+        f"self1e and the model. Ray says: {reason}"
+    )
+
+
+def _death_at(index: int, source: Asked) -> str:
+    picture = source[0] if isinstance(source, tuple) else source
+    name = picture if isinstance(picture, str | os.PathLike) else getattr(picture, "name", f"number {index}")
+    return f"actors of Ray died at {name}: if memory is short, use fewer processes"
 
 
 class _Actor:
     """What an actor does: answers for each picture of each chunk.
 
-    An error is an answer, which `_run` raises: Ray would put its own names and traceback around it. The model is loaded
-    with the first chunk, as Ray counts how often an actor dies at a chunk, but not how often it dies before.
+    Answers are pickled here, and errors are answers: Ray would put its own names and traceback around them.
     """
 
-    def __init__(self, begin: Callable[[int], Work[Asked, Done[Any]]]) -> None:
+    def __init__(self, begin: Begin[Any]) -> None:
         self._begin = begin
-        self._said: list[Warned] = []
-        warnings.showwarning = self._hear  # Ray gives the process to this actor alone
+        self._warned: list[Warned] = []
+        # Ray gives the process to this actor alone.
+        warnings.showwarning = lambda message, *place: self._warned.append((str(message), *place[:3]))
 
     @cached_property
     def _work(self) -> Work[Asked, Done[Any]]:
-        return self._begin(0)
+        return self._begin()
 
-    def _hear(
-        self,
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        self._said.append((str(message), category, filename, lineno))
-
-    def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
-        answer: list[Done[Any]] | Exception
+    def answer(self, chunk: list[Numbered]) -> bytes:
+        """A `Done` for each picture, or an error; and what was warned of. With no pictures it only loads the model."""
         try:
-            answer = list(self._work(iter(pickle.loads(row["item"]))))
+            return pickle.dumps((list(self._work(iter(chunk))), self._heard()))
         except Exception as error:
-            answer = portable(error)
-        said, self._said = self._said, []
-        return {"item": pickle.dumps((answer, said))}
+            return pickle.dumps((portable(error), self._heard()))
+
+    def _heard(self) -> list[Warned]:
+        warned, self._warned = self._warned, []
+        return list(dict.fromkeys(warned))
