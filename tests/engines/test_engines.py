@@ -159,11 +159,28 @@ def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models) -> N
     assert artefact.image_size == 64 and artefact.map_side == 16 and artefact.model == str(models(True))
 
 
+ROOT = Path(__file__).parents[2]
+
+
+def pack_runtime(folder: Path) -> list[str]:
+    """Copies what self1e-runtime has of the package, and names its modules."""
+    left_out = (ROOT / "runtime" / "left_out.txt").read_text().split()
+    modules = []
+    for source in (ROOT / "src" / "self1e").rglob("*.py"):
+        path = source.relative_to(ROOT / "src")
+        name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        if not any(name == each or name.startswith(f"{each}.") for each in left_out):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, folder / path)
+            modules.append(name)
+    return [name for name in modules if name != "self1e.__main__"]
+
+
 IMPORTS = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors"):
+        if name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors", "yaml", "pydantic"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, sys.argv[1])
@@ -174,28 +191,21 @@ sys.path.insert(0, sys.argv[1])
 def test_it_runs_without_torch(exported: Exported, tmp_path: Path, engine: str) -> None:
     """In Python and on the command line, from the modules of self1e-runtime alone."""
     pytest.importorskip(engine)
-    root = Path(__file__).parents[2]
-    for module in (root / "runtime" / "modules.txt").read_text().split():
-        path = Path(*module.split("."))
-        source = root / "src" / path.with_suffix(".py")
-        source = source if source.is_file() else root / "src" / path / "__init__.py"
-        target = tmp_path / "packed" / source.relative_to(root / "src")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
+    modules = pack_runtime(tmp_path / "packed")
     noise().save(tmp_path / "noise.png")
     code = IMPORTS + (
+        "import importlib, json, self1e\n"
         "from pathlib import Path\n"
         "from self1e.cli import run\n"
-        "import importlib, self1e\n"
         "assert Path(self1e.__file__).is_relative_to(sys.argv[1])\n"
-        "for module in Path(sys.argv[2]).read_text().split():\n"
-        "    module == 'self1e.__main__' or importlib.import_module(module)\n"
+        "for module in json.loads(sys.argv[2]):\n"
+        "    importlib.import_module(module)\n"
         "sys.exit(run(sys.argv[3:]))\n"
     )
     command = ["segment", str(tmp_path / "noise.png"), "-p", "the red ball", "--model", str(exported(False).folder)]
     command += ["--engine", engine, "--format", "overlay,mask,json,coco,labelme", "--out", str(tmp_path / "out")]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "packed"), str(root / "runtime" / "modules.txt"), *command],
+        [sys.executable, "-c", code, str(tmp_path / "packed"), json.dumps(modules), *command],
         capture_output=True,
         text=True,
     )

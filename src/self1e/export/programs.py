@@ -94,14 +94,18 @@ class _VisionSide(nn.Module):
 
     def __init__(self, fast: FastModel) -> None:
         super().__init__()
-        self.network: SELF1EForSegmentation = fast.network
+        # In a tuple, as all of a module's own parts go into files, and the language model has no part in this.
+        self._network: tuple[SELF1EForSegmentation] = (fast.network,)
+        self.tower = fast.network.model.vision_tower
+        self.token_projector = fast.network.model.multi_modal_projector
         head: Any = fast.head
         self.head: MaskHead = head
         self.projector = fast.projector
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, VisionSide]:
         """float[rows, columns, 3, S, S] -> tokens float[T, n, D], and what the head has of them."""
-        features = self.network.encode_images(pixels.flatten(0, 1), self.head, self.projector)
+        [network] = self._network
+        features = network.encode_images(pixels.flatten(0, 1), self.head, self.projector)
         return features.compressed, features.vision
 
 

@@ -12,4 +12,5 @@ from self1e.export.trace import Traced
 def write_torch(traced: Traced, path: Path, precision: str) -> None:
     """Writes a program, in float32; there is no other precision."""
     assert precision == "float32"
+    traced.program.example_inputs = None  # or they would be saved as well
     torch.export.save(traced.program, path)
