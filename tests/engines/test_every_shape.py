@@ -15,6 +15,8 @@ from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.export.export import Exporter
 from self1e.processing.tokens import special_ids
 
+pytest.importorskip("onnxscript")
+pytest.importorskip("openvino")
 pytestmark = pytest.mark.slow
 
 DYNAMIC: dict[str, Any] = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6}
