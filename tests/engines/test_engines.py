@@ -180,7 +180,7 @@ IMPORTS = """
 import sys
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors", "yaml", "pydantic"):
+        if name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors", "yaml"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, sys.argv[1])
