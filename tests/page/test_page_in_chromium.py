@@ -326,6 +326,24 @@ def test_a_failed_download_can_be_tried_again(browser: Any, build_script: Module
         here.wait_for_masks(LATE)
 
 
+def test_several_tiles(browser: Any, build_script: ModuleType, site: Path, tmp_path: Path) -> None:
+    """`mini` was trained with one; the settings of the model may say that there are more."""
+    with Image.open(PICTURES / "coffee.jpg") as image:
+        image.crop((0, 100, 600, 300)).save(tmp_path / "wide.png")
+    settings = (site / "model" / "artefact.json").read_text("utf-8")
+    more = settings.replace('"max_tiles": 1', '"max_tiles": 3')
+    assert more != settings
+    segmenter = Segmenter.from_pretrained("mini", device="cpu", dtype="float32", max_tiles=3)
+    assert segmenter.encode(tmp_path / "wide.png").grid == (3, 1)
+    with opened(browser, build_script, site) as here:
+        here.page.route("**/artefact.json", lambda route: route.fulfill(body=more))
+        here.show(tmp_path / "wide.png")
+        here.ask("the table")
+        here.wait_for_masks(LATE)
+        expected = segmenter.segment(tmp_path / "wide.png", "the table").mask
+        assert iou(here.cutout()[..., 3] > 0, expected) >= 0.99
+
+
 @pytest.mark.parametrize("service_workers", ["allow", "block"])
 def test_on_a_plain_server(
     browser: Any,

@@ -64,5 +64,6 @@ def test_grids_of_tiles() -> None:
         for size in (256, 448)
     ]
     asked += [[800, 800, 12, 448], [448, 448, 4, 448], [4000, 30, 12, 448], [1, 2000, 12, 256], [633, 634, 12, 448]]
+    asked += [[634, 634, 12, 448], [633, 633, 12, 448]]  # just more and just less than half of four tiles
     found = in_node('import { tileGrid } from "./image.js";', "return given.map((each) => tileGrid(...each));", asked)
     assert found == [list(tile_grid(*each)) for each in asked]
