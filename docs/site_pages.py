@@ -140,7 +140,8 @@ def commands_page() -> str:
     command = typer.main.get_command(app)
     context = typer.Context(command, info_name="self1e")
     text = typer.cli.get_docs_for_click(obj=command, ctx=context, name="self1e", title="Commands")
-    return re.sub(r"\[/?(?:dim|bold)?\]", "", text)
+    text = re.sub(r"\[/?(?:dim|bold)?\]", "", text)  # rich's colours
+    return re.sub(r"^  (?=\S)", "    ", text, flags=re.M)  # examples, as code
 
 
 def public_parts() -> list[str]:
@@ -191,8 +192,8 @@ def summary(name: str) -> str:
 
 
 def modules_in(folder: Path) -> list[str]:
-    """Dotted names, below `self1e`, of the modules of a part, the part itself first."""
-    paths = sorted(path for path in folder.rglob("*.py") if path.stem != "__main__")
+    """Dotted names, below `self1e`, of the modules of a part that hold anything, the part itself first."""
+    paths = sorted(path for path in folder.rglob("*.py") if path.stat().st_size)
     names = [".".join(path.relative_to(folder.parent).with_suffix("").parts) for path in paths]
     return sorted(name.removesuffix(".__init__") for name in names)
 
@@ -201,14 +202,13 @@ def modules_in(folder: Path) -> list[str]:
 
 
 def add_notebook(files: Files, config: MkDocsConfig, path: Path) -> None:
-    """A notebook as a page, with the pictures of its outputs beside it, and itself to be downloaded."""
+    """A notebook as a page, with the pictures of its outputs beside it."""
     text, resources = MarkdownExporter().from_filename(str(path))
     folder = path.relative_to(ROOT / "docs").parent.as_posix()
     for name, picture in resources["outputs"].items():
         new = f"{path.stem}-{name}"
         text = text.replace(f"]({name})", f"]({new})")
         files.append(File.generated(config, f"{folder}/{new}", content=picture))
-    files.append(File.generated(config, f"{folder}/{path.name}", content=path.read_text("utf-8")))
     heading, _, rest = text.partition("\n")
     text = f"{heading}\n\n*This page is a notebook: `docs/{folder}/{path.name}`.*\n{rest}"
     files.append(File.generated(config, f"{folder}/{path.stem}.md", content=text))

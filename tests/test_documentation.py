@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from importlib import import_module
@@ -25,6 +26,7 @@ SOURCES = sorted(
 SPAN = re.compile(r"`+([^`\n]+)`+")
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 PATH = re.compile(r"(?:src|tests|docs|benchmarks|configs|examples)/[\w./-]*[\w/]")
+NOTEBOOKS = sorted(ROOT.glob("docs/notebooks/*.ipynb"))
 LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 BENCHMARK = re.compile(r"python -m (benchmarks\.\w+)([^\n`#]*)")
 COMMAND = re.compile(r"(?:^|`|-m )self1e ((?:[^\n`#]|\\\n)+)", re.M)
@@ -93,16 +95,24 @@ def test_files_are_there(page: Path) -> None:
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
 
 
+def words(page: Path) -> str:
+    """The Markdown of a page, or of a notebook's cells."""
+    text = page.read_text("utf-8")
+    if page.suffix != ".ipynb":
+        return text
+    return "\n\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown")
+
+
 def anchors(page: Path) -> set[str]:
     """What GitHub makes of headings."""
     titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *NOTEBOOKS], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     broken = []
-    for link in LINK.findall(page.read_text("utf-8")):
+    for link in LINK.findall(words(page)):
         file, _, anchor = link.partition("#")
         target = page.parent / file if file else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
