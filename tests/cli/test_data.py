@@ -52,7 +52,8 @@ def test_sound_data(cli: Cli, tmp_path: Path) -> None:
     assert outcome.code == 0
     assert outcome.out.rstrip().endswith("training may start")
     assert "records" in outcome.out and "own" in outcome.out and "broken:" not in outcome.out
-    assert outcome.err == "note: without data.root, nothing is known of pictures that are tested on\n"
+    remark = "no data.root, so pictures of public benchmarks are not looked for; right for data of your own"
+    assert outcome.err == f"note: {remark}\n"
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["may_start"] and report["total"]["records"] == 6 == report["total"]["talks"]
     with Image.open(tmp_path / "out" / "contact-sheet.jpg") as sheet:

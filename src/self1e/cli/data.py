@@ -237,7 +237,7 @@ def _opened(data: MixtureData) -> tuple[list[Member], frozenset[int]]:
         if not part.rate:
             notice(f"the part {name!r} is left out: its rate is 0")
     if data.root is None:
-        notice("without data.root, nothing is known of pictures that are tested on")
+        notice("no data.root, so pictures of public benchmarks are not looked for; right for data of your own")
     elif not held_out:
         notice(f"{data.root} has no files of the RefCOCO family: nothing is known of pictures that are tested on")
     return members, held_out
