@@ -65,7 +65,7 @@ def draw_plate(rng: np.random.Generator) -> tuple[Image.Image, list[Outline]]:
 
 def labelme_file(name: str, outlines: list[Outline]) -> dict[str, object]:
     """What LabelMe writes beside a picture."""
-    shapes = [
+    shapes: list[dict[str, object]] = [
         {"label": "the rust", "points": outline, "shape_type": "polygon", "group_id": None, "flags": {}}
         for outline in outlines
     ]
