@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and hold what came of that."""
+"""The notebooks run from top to bottom, and hold what came of one run, or nothing."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ def test_runs_from_top_to_bottom(notebook: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_outputs_are_small_and_of_one_run(notebook: Path) -> None:
     cells = code_cells(notebook)
-    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
-    assert outputs and not any(output["output_type"] == "error" for output in outputs)
+    counts = [cell["execution_count"] for cell in cells]
+    assert counts == (list(range(1, len(cells) + 1)) if outputs else [None] * len(cells))
+    assert not any(output["output_type"] == "error" for output in outputs)
     assert sum(len(json.dumps(output)) for output in outputs) <= MOST_BYTES
 
 
