@@ -205,7 +205,8 @@ async def soak(address: str, process: psutil.Process, everything: list[Question]
     async def slow() -> None:
         place = httpx2.URL(address)
         reader, writer = await asyncio.open_connection(place.host, place.port)
-        head = f"POST /api/v1/segment HTTP/1.1\r\nHost: {place.host}\r\nContent-Length: 999\r\n\r\n"
+        head = f"POST /api/v1/segment HTTP/1.1\r\nHost: {place.host}\r\nContent-Type: application/json\r\n"
+        head += "Content-Length: 999\r\n\r\n"
         writer.write(head.encode())
         await writer.drain()
         answer = (await reader.read(100)).decode()

@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 import httpx2
 import pytest
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from self1e.serve.fetch import Fetcher, origin
 from self1e.serve.guard import Guard, Keys, is_loopback, read_keys
@@ -278,3 +279,22 @@ def test_the_token_is_for_one_server_only(site: int, monkeypatch: pytest.MonkeyP
 
 def test_origins() -> None:
     assert origin("HTTPS://A.example:443/x?y") == "https://a.example:443"
+
+
+def test_who_goes_away_in_the_middle_is_no_fault() -> None:
+    """Which a server logs, with what was called."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nobody is there")
+
+    metrics = Metrics()
+    guarded = Guard(app, keys=Keys([]), limits=Limits(), host="127.0.0.1", metrics=metrics)
+    scope = {"type": "http", "method": "POST", "path": "/x", "headers": [(b"host", b"127.0.0.1")], "query_string": b""}
+    asyncio.run(guarded(scope, gone, send))
+    assert b'status="499"' in metrics.text() and b'status="500"' not in metrics.text()

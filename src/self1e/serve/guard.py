@@ -15,11 +15,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from self1e.serve.limits import Limits
 from self1e.serve.metrics import Metrics
-from self1e.serve.problems import Problem
+from self1e.serve.problems import GONE, Problem
 
 KEYS_VARIABLE = "SELF1E_API_KEYS"
 OPEN_PATHS = ("/healthz", "/readyz")
@@ -123,6 +124,8 @@ class Guard:
             await problem.response(scope, receive, answer.send)
         except StalledError:
             pass  # the server closes the connection of an answer that is not whole
+        except ClientDisconnect:  # before the body was whole: nobody is there to be answered
+            answer.status = GONE
         finally:
             self.held -= body.size
             route = scope.get("route")

@@ -19,7 +19,7 @@ from self1e.processing.prompts import Template
 from self1e.serve.engine import EngineError
 from self1e.serve.messages import Answer, ChatJob, Form, Forms, ImageJob, SegmentJob, SentPicture, Text
 from self1e.serve.pictures import looked_at
-from self1e.serve.problems import MEDIA_TYPE, Problem, in_words
+from self1e.serve.problems import GONE, MEDIA_TYPE, Problem, in_words
 from self1e.serve.state import State, state_of
 
 router = APIRouter(prefix="/api/v1", tags=["self1e"])
@@ -355,7 +355,7 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        raise Problem(499, "the one who asked is gone")
+        raise Problem(GONE, "the one who asked is gone")
     finally:
         for each in (task, gone):
             each.cancel()

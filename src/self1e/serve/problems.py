@@ -14,6 +14,9 @@ from starlette.exceptions import HTTPException
 from self1e.serve.engine import EngineError
 from self1e.serve.messages import Kind
 
+GONE = 499
+"""nginx's status of requests whose client went away."""
+
 MEDIA_TYPE = "application/problem+json"
 LATER = 5
 """Seconds after which to try again, where that may help."""
@@ -60,7 +63,7 @@ class Problem(HTTPException):
         """As JSON."""
         return {
             "type": "about:blank",
-            "title": responses.get(self.status, "Client Closed Request"),  # 499 is nginx's
+            "title": responses.get(self.status, "Client Closed Request"),
             "status": self.status,
             "detail": self.detail,
         }
