@@ -27,7 +27,7 @@ from self1e.cli.terminal import CliError, complain, notice, show_own_warnings
 from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
 
-OWN = ("segment", "chat", "serve", "info", "convert", "train", "merge", "evaluate", "export", "doctor", "data")
+OWN = ("segment", "chat", "web", "serve", "info", "convert", "train", "merge", "evaluate", "export", "doctor", "data")
 """Modules of the sub-commands. The distribution self1e-runtime, which has no torch, has the first one only."""
 
 DEBUG = "--debug"

@@ -29,6 +29,7 @@ EXTRAS = {
     "openvino": "exported models in OpenVINO",
     "export": "self1e export",
     "serve": "self1e serve, and self1e.client",
+    "web": "self1e web",
     "forms": "reading LabelMe, YOLO and CVAT, and to_supervision()",
     "parquet": "tables of pictures and of results",
     "ray": "self1e segment --ray",

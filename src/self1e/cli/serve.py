@@ -92,10 +92,10 @@ def command(
     # Threads of the model that spin while they wait take the cores from the server, its clients and whatever else runs,
     # which then keep these threads waiting: passes took ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    keys, access = _keys(api_keys, host, open_to_all), _access(label_studio)
+    keys, access = keys_of(api_keys, host, open_to_all), _access(label_studio)
     limits = Limits(seconds=timeout, waiting=queue, body_bytes=int(max_mb * 1e6), pixels=max_pixels)
     opened = open_model(model, loading)
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         metrics = Metrics()
         engine = Engine(
             partial(load_in_process, opened, loading),
@@ -111,11 +111,11 @@ def command(
             raise CliError(engine.failed or "the server ended")
 
 
-def _keys(file: Path | None, host: str, open_to_all: bool) -> Keys:
+def keys_of(file: Path | None, host: str, open_to_all: bool) -> Keys:
     """Raises CliError if strangers could ask without one."""
     from self1e.serve.guard import KEYS_VARIABLE, Keys, is_loopback, read_keys
 
-    keys = Keys(read_keys(file))
+    keys = Keys(readkeys_of(file))
     if not keys and not is_loopback(host) and not open_to_all:
         raise CliError(
             f"{host} is open to a network: give --api-keys FILE or set {KEYS_VARIABLE}, or --open to let anybody ask"
@@ -138,7 +138,7 @@ def _access(label_studio: str | None) -> Access | None:
     return Access(label_studio, token)
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Raises CliError if that cannot be."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET

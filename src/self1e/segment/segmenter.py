@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from self1e.fast import FastModel
     from self1e.model.network import SELF1EForSegmentation
     from self1e.processing.processor import SELF1EProcessor
+    from self1e.segment.explain import Explanation
     from self1e.segment.on_torch import TorchRunner
     from self1e.segment.quantise import CheckPictures, Quantization
 
@@ -436,6 +437,31 @@ class Segmenter:
             calibration=self.calibration,
             keep_logits=logits,
         )
+
+    def explain(self, image: Picture | None, prompt: str, *, template: Template = "auto") -> Explanation:
+        """The steps from a prompt to its mask, as maps to look at; see `Explanation`.
+
+        Takes longer than `segment`: the picture is encoded anew, and nothing is folded or cached.
+
+        Args:
+            image: A picture, encoded or not (see `encode`); None for the one of `set_image`.
+            prompt: As in `segment`, as `template` is.
+
+        Raises:
+            ImageError: If the picture cannot be read.
+            PromptError: If the prompt is empty or longer than the model can read.
+            ValueError: If an argument does not fit.
+            AttributeError: If this is an exported model, whose steps cannot be seen any more.
+        """
+        from self1e.segment.explain import explain
+
+        self.runner.check_process()
+        question = question_of(prompt, template)
+        if image is None:
+            image = self._encoded(None)
+        if not isinstance(image, TiledPicture):
+            image = self.read(image.image if isinstance(image, EncodedPicture) else image)
+        return explain(self._on_torch("model"), image, prompt, question)
 
     def segment_files(
         self,

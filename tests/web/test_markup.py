@@ -1,0 +1,138 @@
+"""The parts of the page as HTML: what is said in them, and that words of people and models stay words."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from showing import lakeside, source
+
+from self1e.web import examples, markup
+from self1e.web.models import limits_of
+from self1e.web.state import PageError, Session, Source
+from self1e.web.views import thumbnail
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'`${alert(2)}`{{x}}&"
+
+
+class Tags(HTMLParser):
+    """Which elements there are, with their attributes; and the text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+    def doing(self, event: str) -> list[dict[str, str | None]]:
+        return [attributes for _, attributes in self.found if attributes.get("data-do") == event]
+
+
+def everything(session: Session) -> str:
+    parts = (markup.stage, markup.hints, markup.legend, markup.talk, markup.why, markup.past)
+    return markup.header(session.model) + "".join(part(session) for part in parts)
+
+
+def test_words_of_others_stay_words(session):
+    session.open(Source(lakeside().content, HOSTILE, (HOSTILE,)), thumbnail)
+    session.find([HOSTILE])
+    session.explain(0)
+    list(session.ask(HOSTILE))
+    html = everything(session) + markup.talk(session, HOSTILE, HOSTILE)
+    session.open(source(60, 40), thumbnail)
+    tags = Tags(html + markup.past(session))
+    assert not [each for each in tags.found if any(name.startswith("on") for name in each[1])]
+    assert not [attributes for tag, attributes in tags.found if tag == "img" and attributes["src"] == "x"]
+    assert tags.text.count(HOSTILE) >= 6  # name, prompt, question twice, answer as it is written, history
+
+
+def test_all_pictures_and_links_are_the_app_s(session):
+    session.open(lakeside(), thumbnail)
+    session.segment("the red boat; the bus")
+    session.explain(0)
+    list(session.ask("I would like to cross the lake."))
+    tags = Tags(everything(session) + markup.stage(Session(session.models)))
+    addresses = [value for _, each in tags.found for name, value in each.items() if name in ("src", "href")]
+    assert addresses and all(re.match(r"(pictures|downloads|examples)/", each or "") for each in addresses)
+
+
+def test_the_legend_says_what_was_found(session):
+    session.open(lakeside(), thumbnail)
+    session.segment("the red boat; the bus")
+    tags = Tags(markup.legend(session))
+    boat, bus = (each for tag, each in tags.found if tag == "li")
+    result = session.layers[0].result
+    assert (boat["data-found"], boat["data-area"]) == ("true", str(result.area))
+    assert (bus["data-found"], bus["data-area"]) == ("false", "0")
+    assert f"{100 * result.area / 448**2:.1f} % of the picture" in tags.text and f"{result.score:.2f}" in tags.text
+    assert f"not found, sure of that: {session.layers[1].result.score:.2f}" in tags.text
+    assert [each["aria-label"] for each in tags.doing("toggle")] == ["Hide the red boat", "Hide the bus"]
+    session.set(0.9, 0.4)
+    fewer = Tags(markup.legend(session)).found[1][1]["data-area"]
+    assert int(fewer or 0) == result.at(0.9).area < result.area
+    session.alone(1)
+    assert [each["aria-label"] for each in Tags(markup.legend(session)).doing("toggle")] == [
+        "Show the red boat",
+        "Hide the bus",
+    ]
+
+
+def test_suggestions_go_once_they_were_asked(session):
+    session.open(lakeside(), thumbnail)
+    assert [each["data-prompt"] for each in Tags(markup.hints(session)).doing("suggest")] == ["the red boat"]
+    session.segment("the red boat")
+    assert markup.hints(session) == ""
+
+
+def test_answers_have_a_mark_for_each_mask(session):
+    session.open(lakeside(), thumbnail)
+    list(session.ask("I would like to cross the lake. Explain."))
+    tags = Tags(markup.talk(session))
+    assert len([1 for _, each in tags.found if each.get("class") == "seg"]) == 1
+    assert len(tags.doing("keep")) == 1 and "1 mask, score" in tags.text
+    list(session.ask("What colour is the boat?"))
+    assert len(Tags(markup.talk(session)).doing("keep")) == len([1 for each in session.talk if len(each)])
+
+
+def test_limits_are_told(session, model):
+    assert limits_of(model) in markup.header(model)
+    model.nouns = ("boat", "tree")
+    assert "Which 2 nouns?" in markup.header(model) and "boat, tree" in markup.header(model)
+
+
+def test_a_server_tells_no_why(session, model):
+    session.open(lakeside(), thumbnail)
+    session.segment("the red boat")
+    assert Tags(markup.why(session)).doing("why")
+    model.explains = False
+    assert "without --server" in markup.why(session)
+
+
+@pytest.mark.parametrize("each", examples.EXAMPLES, ids=lambda each: each.file)
+def test_examples_are_the_repository_s(each):
+    from showing import PICTURES
+
+    found, of = examples.example(each.file)
+    assert found.content == (PICTURES / each.file).read_bytes() and of is each
+    assert len(examples.thumbnail(each.file)) < 60_000
+
+
+def test_there_is_no_example_elsewhere():
+    with pytest.raises(PageError, match="no example"):
+        examples.example("../mini/config.json")
+
+
+def test_scenes_are_drawn_from_numbers(session):
+    one, again, other = examples.scene(7), examples.scene(7), examples.scene(8)
+    assert one == again and one.content != other.content
+    assert one.suggestions and one.name.startswith("toyland-")
+    session.open(one, thumbnail)
+    session.find(list(one.suggestions))
+    assert any(layer.result.found for layer in session.layers)
