@@ -16,7 +16,7 @@ DEMO_PROMPT := the cat
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-all lint format docs try wheel clean
+.PHONY: help demo test test-slow test-web test-all lint format docs try wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,14 @@ test-slow: $(INSTALLED)  ## Run the slow tests, too large for every change
 
 test-all: test test-slow  ## Run all tests; heavy ones need 24 GiB of memory
 	$(BIN)/python -m pytest -m heavy
+
+# Gradio takes no Pillow 13, with which the other tests compare pixels.
+test-web:  ## Run the tests of the page, slow ones too, in an environment of their own (.venv-web)
+	@test -x .venv-web/bin/python || $(PYTHON) -m venv .venv-web
+	@grep -v '^pillow==' constraints.txt > .venv-web/constraints.txt
+	@.venv-web/bin/python -m pip install -qq --disable-pip-version-check -c .venv-web/constraints.txt \
+		-e ".[web,forms]" pytest playwright
+	.venv-web/bin/python -m pytest tests/web tests/cli/test_web.py
 
 lint: $(INSTALLED)  ## Check style, types and who imports whom
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from self1e import Segmenter
 from self1e.conversation import Turn
-from self1e.model.attention_mask import as_attention_bias, dual_perception_mask
+from self1e.model.attention_mask import DualPerception, as_attention_bias
 from self1e.model.config import RUNGS, SELF1EConfig
 from self1e.model.network import SELF1EForSegmentation
 from self1e.model.refilling import stitch
@@ -62,7 +62,7 @@ def test_attention_is_what_transformers_says(segmenter):
     plain.set_attn_implementation("eager")
     with torch.no_grad():
         embeddings = plain.embed(batch, made.image_features)
-        visible = dual_perception_mask(batch.attention_mask, batch.image_tokens, batch.seg_tokens)
+        visible = DualPerception(batch.attention_mask, batch.image_tokens, batch.seg_tokens).mask()
         seen = plain.model.language_model(
             inputs_embeds=embeddings,
             attention_mask=as_attention_bias(visible, embeddings.dtype),

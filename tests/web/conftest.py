@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
-pytest.importorskip("gradio", reason="needs gradio: pip install 'self1e[web]'")
-
 from showing import Counted
 
 from self1e import Segmenter

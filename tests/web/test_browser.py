@@ -18,8 +18,9 @@ from showing import LAKESIDE, PICTURES, Counted
 from self1e import Segmenter
 from self1e.segment.results import Segmentation
 from self1e.serve.limits import Limits
-from self1e.web.app import make_app
 from self1e.web.models import LocalModel
+
+page_app = pytest.importorskip("self1e.web.app", reason="needs gradio: pip install 'self1e[web]'")
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
 
@@ -59,7 +60,7 @@ def held(nano) -> Held:
 @pytest.fixture(scope="module")
 def address(held) -> Iterator[str]:
     mini = LocalModel(Segmenter.from_pretrained("mini"))
-    with served(make_app([held, mini], limits=Limits(body_bytes=3_000_000))) as url:
+    with served(page_app.make_app([held, mini], limits=Limits(body_bytes=3_000_000))) as url:
         yield url
 
 

@@ -11,7 +11,8 @@ from self1e.processing.images import ImageError
 from self1e.processing.prompts import PromptError
 from self1e.segment.nouns import TaughtNouns
 from self1e.serve.limits import Limits
-from self1e.web.state import MOST_LAYERS, MOST_PAST, PageError, Session, Sessions, Source
+from self1e.web import state
+from self1e.web.state import MOST_LAYERS, PageError, Session, Sessions, Source
 from self1e.web.views import thumbnail
 
 
@@ -84,7 +85,7 @@ def test_versions_change_with_what_is_seen(session):
     assert seen == sorted(set(seen))
 
 
-def test_history_restores_pictures_and_prompts(session, model):
+def test_history_restores_pictures_and_prompts(session, monkeypatch):
     session.open(lakeside(), thumbnail)
     session.segment("the sky; the cow")
     session.open(source(60, 40), thumbnail)
@@ -94,9 +95,10 @@ def test_history_restores_pictures_and_prompts(session, model):
     assert [one.source.name for one in session.past] == ["noise.png"]
     with pytest.raises(PageError, match="not in the history"):
         session.restore(5, thumbnail)
-    for width in range(60, 60 + MOST_PAST + 3):
+    monkeypatch.setattr(state, "MOST_PAST", 2)
+    for width in (61, 62, 63):
         session.open(source(width, 40), thumbnail)
-    assert len(session.past) == MOST_PAST
+    assert len(session.past) == 2
 
 
 def test_errors_leave_everything_as_it_was(session):

@@ -9,9 +9,10 @@ import pytest
 from showing import lakeside, pixels_of
 
 from self1e.web import views, why
-from self1e.web.app import seen
 from self1e.web.state import PageError
 from self1e.web.views import thumbnail
+
+page_app = pytest.importorskip("self1e.web.app", reason="needs gradio: pip install 'self1e[web]'")
 
 
 def test_signs_and_shares_are_told_by_colours():
@@ -31,7 +32,7 @@ def test_each_step_is_a_picture(session, nano):
     assert [panel.name for panel in panels] == ["attention", "llm", "residual", "uncompressed", "refilled"]
     side = explained.refilled.shape[0]
     assert f"{side} × {side} cells" in panels[-1].meaning
-    made = {panel.name: seen(session, f"why-{panel.name}") for panel in panels}
+    made = {panel.name: page_app.seen(session, f"why-{panel.name}") for panel in panels}
     assert len(set(made.values())) == 5
     assert all(pixels_of(each).shape == (why.SIDE, why.SIDE, 3) for each in made.values())
     # Where the mask is, the last one speaks for it.
@@ -45,9 +46,9 @@ def test_layers_differ(session):
     session.open(lakeside(), thumbnail)
     session.segment("the red boat")
     session.explain(0)
-    mean = seen(session, "why-attention")
+    mean = page_app.seen(session, "why-attention")
     session.look_at(len(session.explanation.attention))
-    assert seen(session, "why-attention") != mean
+    assert page_app.seen(session, "why-attention") != mean
     with pytest.raises(PageError):
         session.look_at(99)
 

@@ -115,7 +115,7 @@ def keys_of(file: Path | None, host: str, open_to_all: bool) -> Keys:
     """Raises CliError if strangers could ask without one."""
     from self1e.serve.guard import KEYS_VARIABLE, Keys, is_loopback, read_keys
 
-    keys = Keys(readkeys_of(file))
+    keys = Keys(read_keys(file))
     if not keys and not is_loopback(host) and not open_to_all:
         raise CliError(
             f"{host} is open to a network: give --api-keys FILE or set {KEYS_VARIABLE}, or --open to let anybody ask"

@@ -258,7 +258,7 @@ def why(session: Session) -> str:
         _chip(layer.prompt, layer.prompt == chosen, do="why", layer=number)
         for number, layer in enumerate(session.layers)
     )
-    lead = f'<div class="hints"><span>How comes the mask of</span>{asked}</div>'
+    lead = f'<div class="hints"><span>How it comes to the mask of</span>{asked}</div>'
     return lead if explained is None else lead + _steps(session, explained)
 
 
