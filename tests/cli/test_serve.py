@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from command_line import Cli, assert_one_sentence
 
-from self1e.cli.serve import _listening
+from self1e.cli.serve import listening
 
 CAT = Path(__file__).parents[2] / "examples" / "pictures" / "cat.jpg"
 
@@ -71,7 +71,7 @@ def test_it_finishes_what_it_took_and_keeps_prompts_to_itself(tmp_path: Path) ->
 
 def test_answers_leave_at_once() -> None:
     """asyncio sees to that only for sockets that name their protocol, and the one it is given does not."""
-    with _listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+    with listening("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -1,6 +1,6 @@
 """The parts of the page as HTML. Whatever people or models wrote is escaped here.
 
-Elements say by `data-do` which event of the app a click on them is; see `self1e.web.style.clicks`.
+Elements say by `data-do` which event of the app a click on them is; see `clicks` in style.py.
 """
 
 from __future__ import annotations
