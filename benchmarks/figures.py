@@ -65,7 +65,7 @@ def draw_tiles() -> Figure:
     patch = mini.model.config.vision_config.patch_size[0]
     side, tokens = tile.shape[-1], round(mini.processor.tokens_per_tile**0.5)
 
-    figure, axes = panels(1, 4)
+    figure, axes = panels(2, 2, size=3.6)
     show(axes[0], picture, f"the photograph, {picture.width} x {picture.height}")
     show(axes[1], pixels_of(tile), f"mini: one tile, {side} x {side}")
     show(
@@ -227,7 +227,7 @@ def draw_refilling() -> Figure:
     (read,), (wrote,) = in_colours([steps.compressed]), in_colours([steps.llm_image_features])
     maps = [steps.vision_map, steps.llm_map, steps.residual, steps.uncompressed, steps.refilled]
     vision, llm, residual, sharp, refilled = in_colours([without_places(each) for each in maps])
-    figure, axes = panels(2, 5)
+    figure, axes = panels(3, 4)
     shown = {
         "the tile": pixels_of(tile),
         "F_V1: what the LLM reads": read,
@@ -235,7 +235,7 @@ def draw_refilling() -> Figure:
         "PUS(amplify_vit(F_V1))": vision,
         "PUS(amplify_llm(F_IMG))": llm,
         "R: their difference": residual,
-        "PUS(amplify_vit(F_V1^HQ)): sharp": sharp,
+        "sharp: PUS(amplify_vit(F_V1^HQ))": sharp,
         "sharp + R, enlarged: refilled": refilled,
     }
     for axis, (title, values) in zip(axes, shown.items(), strict=False):
@@ -245,11 +245,13 @@ def draw_refilling() -> Figure:
     axes[8].imshow(logits, cmap="RdBu_r", vmin=-bound, vmax=bound)
     axes[8].set_title(
         f"P · s / √D: logits\n{logits.shape[0]} x {logits.shape[1]}, {logits.min():.0f} to {logits.max():.0f}",
-        fontsize=9,
+        fontsize=11,
     )
     axes[8].set_axis_off()
     result = segmenter.segment(picture, "the cat")
     show(axes[9], result.overlay(), "above 0, at the picture's size\n{} x {}".format(*picture.size))
+    for spare in axes[10:]:
+        spare.remove()
     return figure
 
 
@@ -301,7 +303,7 @@ def panels(rows: int, columns: int, size: float = 2.6) -> tuple[Figure, list[Axe
 
 def show(axis: Axes, values: object, title: str) -> None:
     axis.imshow(np.asarray(values), interpolation="nearest")
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=11)
     axis.set_axis_off()
 
 
