@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -134,9 +135,13 @@ def _open_openvino(path: Path, outputs: Sequence[str], threads: int) -> Program:
     return run
 
 
+_torch_loads = Lock()
+"""`torch.export.load` may run in one thread at a time."""
+
+
 def _open_torch(path: Path, outputs: Sequence[str], threads: int) -> Program:
     torch = import_engine("torch")
-    with path.open("rb") as file:
+    with _torch_loads, path.open("rb") as file:
         exported = torch.export.load(file)
     wanted = exported.graph_signature.user_inputs
     # Guards would refuse a single tile, as torch traces with several: it takes a size of 1 for fixed. That one tile

@@ -11,7 +11,7 @@ from torch import nn
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter writes down which module an operator comes from."""
 
-_OF_TRANSFORMERS = re.compile(r"\b(tower\.encoder|language_model)\.layer")
+_OF_TRANSFORMERS = re.compile(r"(tower\.encoder|language_model)\.layer")
 
 
 class LayersError(ValueError):

@@ -238,10 +238,8 @@ def begin_work(
 
 def share_of_machine(number: int, processes: int, device: str) -> torch.device | str:
     """The part of the machine that is for one of several processes."""
-    share = max(1, (os.cpu_count() or 1) // processes)
-    if processes > 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(share))  # which engines of exported models go by
-    if find_spec("torch") is None:
+    if find_spec("torch") is None:  # then there are exported models only, whose engines go by this variable
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         return device
     import torch
 
@@ -251,5 +249,7 @@ def share_of_machine(number: int, processes: int, device: str) -> torch.device |
         return torch.device("cuda", number % torch.cuda.device_count())
     chosen = choose_device(device)
     if chosen.type == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+        threads = max(1, torch.get_num_threads() // processes)
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the engine of an exported model
     return chosen
