@@ -30,6 +30,7 @@ def test_one_is_left_out(saving: str) -> None:
         assert (more > tokens) == (saving not in ("LM head left out", "folded weights"))
 
 
+@pytest.mark.slow
 def test_a_row_for_each_number_of_expressions(tmp_path: Path) -> None:
     results = tmp_path / "savings.json"
     settings = ["--size", "nano", "--dtype", "bfloat16", "--expressions", "1", "2", "--passes", "1"]

@@ -52,6 +52,7 @@ def test_adapters_under_fsdp(tmp_path: Path, tiny_model_folder: Path) -> None:
     assert_same(first, second)
 
 
+@pytest.mark.slow
 def test_recipe_under_fsdp(tmp_path: Path, tiny_model_folder: Path) -> None:
     """In half precision, with activations computed again: losses are close, and of float32 as they are logged."""
     optimisation = {"precision": "bfloat16", "gradient_checkpointing": True}
