@@ -67,7 +67,9 @@ def call(client: httpx2.Client, function: int, data: list[object]) -> str:
     asked = {"data": data, "fn_index": function, "session_hash": "visitor", "event_data": None}
     assert client.post("/gradio_api/queue/join", json=asked).status_code == 200
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": "visitor"}) as events:
+        said = ""
         for line in events.iter_lines():
+            said += line
             if "process_completed" in line:
-                return line.encode().decode("unicode_escape")
+                return said.encode().decode("unicode_escape")
     raise AssertionError("no answer")

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from html import escape
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
@@ -38,7 +38,6 @@ SCENES = 100_000
 JPEG = "image/jpeg"
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
-T = TypeVar("T")
 Handler = Callable[..., Any]
 
 
@@ -151,24 +150,28 @@ def seen(session: Session, name: str) -> bytes:
 # ------------------------------------------------------------------------------------------------------------ the page
 
 
-def in_words(handler: Callable[..., T]) -> Callable[..., T]:
-    """A handler whose errors are told on the page, in a sentence, and are not logged: they may hold prompts."""
+def in_words(handler: Handler) -> Handler:
+    """A handler whose errors are told on the page, in a sentence, and are not logged: they may hold prompts.
+
+    They are not raised, or Gradio would write "Error" over all parts of the page.
+    """
 
     @wraps(handler)
-    def told(*given: Any, **named: Any) -> T:
+    def told(*given: Any, **named: Any) -> Any:
         try:
             return handler(*given, **named)
         except Exception as error:
-            raise _told(error) from None
+            _tell(error)
+            return gr.skip()
 
     return told
 
 
-def _told(error: Exception) -> gr.Error:
+def _tell(error: Exception) -> None:
     expected = isinstance(error, ValueError | OSError) or type(error).__name__ == "ServerError"
     message = str(error) if expected else f"Unexpected {type(error).__name__}: `self1e doctor` looks for the cause."
     message = message[:1].upper() + message[1:]
-    return gr.Error(escape(message), title="That did not work", duration=12, print_exception=False)
+    gr.Warning(escape(message), title="That did not work", duration=12)
 
 
 class Page:
@@ -306,7 +309,7 @@ class Page:
         action(session)
         return self.parts(session)
 
-    def ask(self, key: str, question: str) -> Iterator[list[Any]]:
+    def ask(self, key: str, question: str) -> Iterator[Any]:
         """A question; the answer is shown as it is written."""
         try:
             session = self.sessions.get(key)
@@ -322,7 +325,8 @@ class Page:
                 ]
             yield ["", *self.parts(session)]
         except Exception as error:
-            raise _told(error) from None
+            _tell(error)
+            yield gr.skip()
 
 
 def make_page(sessions: Sessions) -> gr.Blocks:
@@ -383,12 +387,12 @@ def make_page(sessions: Sessions) -> gr.Blocks:
             )
 
         def at_once(event: Any, handler: Handler, inputs: list[Any], **how: Any) -> None:
-            """What does not wait for anything."""
+            """What does not wait for the model."""
             event(
                 in_words(handler),
                 [key, *inputs],
                 parts,
-                queue=False,
+                concurrency_limit=None,
                 show_progress="hidden",
                 api_visibility="private",
                 **how,

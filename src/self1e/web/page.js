@@ -196,7 +196,7 @@ const keys = {
 };
 
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('textarea, select, dialog, [contenteditable]')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('textarea, select, dialog[open], [contenteditable]')) return;
   if (event.target.matches('input:not([type=range])')) return;
   const digit = /^Digit([1-9])$/.exec(event.code);
   if (digit) legend(event.shiftKey ? 'alone' : 'toggle', digit[1] - 1);
