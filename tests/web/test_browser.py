@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +20,10 @@ from serving import served
 from showing import LAKESIDE, PICTURES, Counted
 
 from self1e import Segmenter
+from self1e.client import Client
 from self1e.segment.results import Segmentation
 from self1e.serve.limits import Limits
-from self1e.web.models import LocalModel
+from self1e.web.models import LocalModel, ServedModel
 
 page_app = pytest.importorskip("self1e.web.app", reason="needs gradio: pip install 'self1e[web]'")
 
@@ -397,6 +402,31 @@ def test_words_can_be_read(visit, scheme):
         name: (max(word, ground) + 0.05) / (min(word, ground) + 0.05) for name, word in zip(WORDS, words, strict=True)
     }
     assert min(ratios.values()) >= 4.5, ratios  # WCAG AA
+
+
+def test_a_server_segments(browser, tmp_path):
+    """`self1e serve` in a process of its own, asked from the page."""
+    log = tmp_path / "serve.log"
+    command = [sys.executable, "-m", "self1e", "serve", "--model", "nano", "--port", "0"]
+    with log.open("w") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file)
+    try:
+        while not (found := re.search(r"answers at (\S+)", log.read_text())):
+            assert server.poll() is None, log.read_text()
+            time.sleep(0.1)
+        with served(page_app.make_app([ServedModel(Client(found[1]))])) as address:
+            visitor = Visitor(browser, address)
+            visitor.send(LAKESIDE)
+            visitor.page.locator(".viewport").wait_for()
+            visitor.ask("the red boat; the bus")
+            visitor.rows(2)
+            boat = Segmenter.from_pretrained("nano").segment(LAKESIDE, "the red boat")
+            assert abs(visitor.area(0) - boat.area) <= 5
+            assert visitor.wrong == []
+            visitor.context.close()
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 WORDS = [".head h1", ".limits", ".what b", ".facts", ".bar p", ".timing", "#threshold .head span", ".downloads a"]
