@@ -19,6 +19,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from safetensors.torch import load_file, save_file
 from torch.distributed.run import get_args_parser
+from transformers.utils import logging
 
 from self1e.conversation import Turn
 from self1e.evaluation.samples import SampleFile
@@ -182,9 +183,11 @@ def test_convert_nothing(cli: Cli, tmp_path: Path) -> None:
 
 def test_train(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
+    logging.enable_progress_bar()
 
     def train(settings: object, **options: object) -> Path:
         seen.append((settings, options))
+        assert not logging.is_progress_bar_enabled()  # this is no terminal
         return Path("runs/model")
 
     monkeypatch.setattr("self1e.training.run.train", train)

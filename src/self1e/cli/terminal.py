@@ -149,3 +149,11 @@ def quiet_libraries() -> None:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+def bars_for_terminals_only() -> None:
+    """Stops transformers from drawing bars of progress into files, where its warnings are still wanted."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from self1e.cli.terminal import CliError, show
+from self1e.cli.terminal import CliError, bars_for_terminals_only, show
 
 NAME = "train"
 NEEDED = ("accelerate", "peft", "pydantic", "tensorboard")  # the extra `train` of this package
@@ -60,6 +60,7 @@ def command(
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("self1e").setLevel(logging.INFO)
+    bars_for_terminals_only()
     if dry:
         from self1e.training.dry_run import dry_run
 
