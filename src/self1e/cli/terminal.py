@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
 #: Longest line of an error message; a list of a thousand weights helps nobody.
@@ -99,6 +108,17 @@ def show_own_warnings(
         notice(str(message))
 
 
+class RateColumn(ProgressColumn):
+    """How many are done a second, or how many seconds one takes."""
+
+    def render(self, task: Task) -> Text:
+        """See the class; nothing as long as it is not known."""
+        rate = task.finished_speed or task.speed
+        if not rate:
+            return Text("")
+        return Text(f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each")
+
+
 def progress_bar() -> Progress:
     """A progress bar on stderr, which shows on a terminal only and leaves nothing behind; see `above`."""
     console = err()
@@ -106,6 +126,7 @@ def progress_bar() -> Progress:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
