@@ -15,7 +15,8 @@ from self1e.cli.terminal import RateColumn
 def test_the_rate_is_told(seconds: float, told: str) -> None:
     now = [0.0]
     progress = Progress(RateColumn(), console=Console(file=io.StringIO()), get_time=lambda: now[0])
-    task = progress.tasks[progress.add_task("segmenting", total=10)]
+    progress.add_task("segmenting", total=10)
+    (task,) = progress.tasks
     assert RateColumn().render(task).plain == ""
     for _ in range(5):
         now[0] += seconds
