@@ -95,6 +95,19 @@ def test_files_are_there(page: Path) -> None:
     assert not [path for path in sorted(named) if not (ROOT / path).exists()]
 
 
+def test_settings_name_files_that_are_there() -> None:
+    texts = {path: path.read_text("utf-8") for path in ROOT.glob("configs/**/*.*")}
+    missing = {
+        path: [name for name in PATH.findall(text) if not (ROOT / name).exists()] for path, text in texts.items()
+    }
+    assert not {str(path.relative_to(ROOT)): names for path, names in missing.items() if names}
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {Path(link).name for page in PAGES for link in LINK.findall(page.read_text("utf-8"))}
+    assert {path.name for path in ROOT.glob("docs/pictures/*")} <= shown
+
+
 def words(page: Path) -> str:
     """The Markdown of a page, or of a notebook's cells."""
     text = page.read_text("utf-8")
