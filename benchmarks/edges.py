@@ -14,7 +14,6 @@ benchmarks/results/edges.json, in which other rows stay, and prints the table of
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,17 +23,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.machine import ROOT, machine_facts
+from benchmarks.records import RESULTS, read, record
 from self1e import Segmenter
 from self1e.data.own_masks import IndexMapSource
 from self1e.data.records import Query, Source
-from self1e.files import write_json
 from self1e.metrics import MaskScores, boundary_f
 from self1e.photos.source import PhotoSource
 from self1e.processing.images import load_image
 from self1e.toyland.benchmark import QUESTIONS_PER_SCENE, SEGMENTING, WEIGHTS, scene_questions, scene_seeds
 from self1e.toyland.generate import generate_scene
 
-RESULTS = ROOT / "benchmarks" / "results" / "edges.json"
 WAYS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "guided": {"refine": "guided"},
@@ -132,9 +130,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| model | on | way | masks | cIoU | gIoU | edges (F) | time |", "|---" * 8 + "|"]
     for row in rows:
         plain = row["ways"]["as it is"]["seconds"]
+        settings = row["settings"]
         for way, found in row["ways"].items():
             figures = " | ".join(f"{100 * found[name]:.1f}" for name in ("ciou", "giou", "boundary"))
-            where = f"{row['model']} | {row['on']} | {way} | {found['masks']:,}"
+            where = f"{settings['model']} | {settings['on']} | {way} | {found['masks']:,}"
             lines.append(f"| {where} | {figures} | {found['seconds'] / plain:.1f} x |")
     return "\n".join(lines)
 
@@ -160,12 +159,10 @@ def main() -> None:
         pictures = of_records(source, chosen.pictures)
     else:
         pictures = of_toyland(chosen.pictures)
-    row = {"model": segmenter.model_name, "on": chosen.on, "machine": machine_facts()}
-    row["ways"] = measure(segmenter, pictures)
-    rows = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
-    rows = [each for each in rows if (each["model"], each["on"]) != (row["model"], row["on"])] + [row]
-    write_json(RESULTS, rows, overwrite=True, indent=1)
-    print(table(rows))
+    settings = {"model": segmenter.model_name, "on": chosen.on}
+    path = RESULTS / "edges.json"
+    record(path, settings, machine=machine_facts(), ways=measure(segmenter, pictures))
+    print(table(read(path)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 MODEL has never seen garments: `configs/mini/unseen.yaml` trains one. For each number the model is trained as
 `configs/clothing.yaml` says, on so many photographs, evenly spread over those for training, and asked for every garment
 of the 200 test photographs, and for two that are not there; hair and skin are left out, see `benchmarks.clothing`. The
-first row is MODEL as it is. Minutes are the processor's, of training steps. What is done is not done again. Writes
+first row is MODEL as it is. Minutes are the processor's, of training steps. Finished training is kept. Writes
 benchmarks/results/few-pictures.json and prints the table of docs/own-data.md.
 """
 
@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.clothing import FIGURES, figures_of, garments_of, measure, our_masks, train_ours, without_body
 from benchmarks.machine import ROOT, machine_facts
+from benchmarks.records import RESULTS
 from self1e import Segmenter
 from self1e.files import write_json
 
-RESULTS = ROOT / "benchmarks" / "results" / "few-pictures.json"
 STEPS = {20: 100, 100: 200, 800: 300}
 """Photographs -> steps of 8."""
 
@@ -63,18 +63,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="what examples/clothing_co_parsing.py made")
     parser.add_argument("--start", type=Path, required=True, help="folder of a model that has seen no garments")
-    parser.add_argument("--photographs", nargs="+", type=int, choices=STEPS, default=list(STEPS))
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "few-pictures")
     chosen = parser.parse_args()
     rows: dict[str, Any] = {"0": {"minutes": 0.0, "steps": 0} | measured(chosen.start, chosen.data)}
-    for count in chosen.photographs:
+    for count, steps in STEPS.items():
         some = some_of(chosen.data, count, chosen.output / f"{count}-photographs")
-        model, facts = train_ours(some, STEPS[count], chosen.output / f"run-{count}", start=chosen.start, pairs=False)
+        model, facts = train_ours(some, steps, chosen.output / f"run-{count}", start=chosen.start, pairs=False)
         rows[str(count)] = facts | measured(model, chosen.data)
         print(table(rows), flush=True)
-    write_json(
-        RESULTS, {"machine": machine_facts(), "start": chosen.start.name, "rows": rows}, overwrite=True, indent=1
-    )
+    results = {"machine": machine_facts(), "start": chosen.start.name, "rows": rows}
+    write_json(RESULTS / "few-pictures.json", results, overwrite=True, indent=1)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.machine import ROOT
 from self1e import Segmenter
 from self1e.conversation import SEG, Turn
 from self1e.model.attention_mask import DualPerception
@@ -34,7 +35,6 @@ from self1e.processing.prompts import EVAL_ANSWER, phrase_question
 from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD, to_tiles
 from tests.readme_commands import copy_of_repository, find_blocks, run_block
 
-ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 TOUR = ROOT / "docs" / "tour.md"
 CAT, CUP, LAKE = (ROOT / "examples" / "pictures" / name for name in ("cat.jpg", "coffee.jpg", "lakeside.png"))

@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from benchmarks import clothing
+from benchmarks.few_pictures import some_of
 from examples.clothing_co_parsing import WORN_IN_PAIRS, convert, two_of
 from self1e.data.own import OwnSource
 from self1e.data.records import Record
@@ -59,6 +60,14 @@ def test_every_fifth_photograph_is_for_testing(converted: Path) -> None:
     asked = {query.text: query.mask().any() for query in garments[0].queries}
     assert [text for text, there in asked.items() if there] == ["the dress", "the hair", "the shoes"]
     assert len(asked) == 3 + clothing.ABSENT
+
+
+def test_some_photographs_are_evenly_spread(converted: Path, tmp_path: Path) -> None:
+    for _ in range(2):  # the second time they are there
+        train = some_of(converted, 3, tmp_path / "three") / "train"
+    assert [path.stem for path in sorted((train / "masks").iterdir())] == ["0001", "0004", "0009"]
+    garments = clothing.garments_of(train)
+    assert [garments[place].image.resolve().stem for place in range(3)] == ["0001", "0004", "0009"]
 
 
 def test_left_is_that_of_the_picture(converted: Path) -> None:
