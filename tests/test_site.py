@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 ROOT_PAGES = {"README.md": "index", "CHANGELOG.md": "changelog", "CONTRIBUTING.md": "contributing"}
 PAGES = sorted([*ROOT.glob("docs/*.md"), *(ROOT / name for name in ROOT_PAGES)])
 FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^\s>]*")
-LEFT_AS_MARKDOWN = re.compile(r"<p>[^<]*(?:```|\n- |\n\d\. |\n\|)[^<]*")
+LEFT_AS_MARKDOWN = re.compile(r"<p>(?:(?!</p>).)*?(?:```|\n- |\n\d\. |\n\|)", re.S)
 
 
 @pytest.fixture(scope="module")
