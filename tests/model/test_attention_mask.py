@@ -131,4 +131,5 @@ def test_blocks_see_the_same():
     assert blocks.shape == (2, 1, 300, 303)
     row, query, key = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, (2, 300, 303)), indexing="ij"))
     seen = blocks.mask_mod(row, torch.zeros_like(row), query, key).view(2, 300, 303)
+    assert torch.equal(seen, rule.mask(3)[:, 0])
     assert seen[:, :, :3].all() and torch.equal(seen[:, :, 3:], rule.mask()[:, 0])

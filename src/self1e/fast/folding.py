@@ -108,10 +108,13 @@ class FoldedHead(nn.Module):
         self, llm_image_features: Tensor, vision: VisionSide, embeddings: Sequence[Tensor], columns: int, rows: int
     ) -> list[tuple[Tensor, ...]]:
         """As `RefillingHead.forward`, without the low-resolution maps."""
+        assert vision.compressed is not None and vision.uncompressed is not None
+        sides = (vision.compressed, vision.uncompressed)
+        whole = VisionSide(*(stitch(side, columns, rows)[None] for side in sides))  # once for all rows, as one tile
         maps: list[tuple[Tensor, ...]] = []
         # One row at a time: the pixels are the largest maps.
         for llm_map, embedding in zip(self.llm_map(llm_image_features, columns, rows), embeddings, strict=True):
-            pixels = self.refilled_pixels(llm_map[None], vision, columns, rows)[0]
+            pixels = self.refilled_pixels(llm_map[None], whole, 1, 1)[0]
             maps.append((self.mask_logits(pixels, embedding),))
         return maps
 

@@ -6,6 +6,7 @@ It is a function of places; SDPA and eager attention take it written out for all
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
@@ -59,11 +60,15 @@ class DualPerception:
         bidirectional: Tensor | None = None,
     ) -> None:
         self.real = attention_mask.bool()
-        self.segmentation = segmentation_tokens & self.real
+        segmentation = segmentation_tokens & self.real
         if bidirectional is None:
-            bidirectional = self.segmentation.any(dim=1)
+            bidirectional = segmentation.any(dim=1)
         self.image = image_tokens & self.real & bidirectional[:, None]
-        self.image_to_image, self.image_to_segmentation = image_to_image, image_to_segmentation
+        self.opened = torch.zeros_like(self.real)  # what the pathways open to image tokens
+        if image_to_image:
+            self.opened = self.opened | self.image
+        if image_to_segmentation:
+            self.opened = self.opened | segmentation
         self.conversation_ids = conversation_ids
 
     def visible(self, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
@@ -77,28 +82,29 @@ class DualPerception:
         Returns:
             bool of the shape that they have together.
         """
-        allowed = query >= key
-        if self.image_to_image:
-            allowed = allowed | (self.image[row, query] & self.image[row, key])
-        if self.image_to_segmentation:
-            allowed = allowed | (self.image[row, query] & self.segmentation[row, key])
+        allowed = (query >= key) | (self.image[row, query] & self.opened[row, key])
         if self.conversation_ids is not None:
             asked = self.conversation_ids[row, key]
             allowed = allowed & ((asked == 0) | (asked == self.conversation_ids[row, query]))
         return (allowed & self.real[row, key]) | (query == key)
 
-    def mask(self) -> Tensor:
-        """bool[B, 1, N, N], True where the query (third axis) may attend to the key (fourth axis)."""
+    def mask(self, before: int = 0) -> Tensor:
+        """bool[B, 1, N, before + N], True where the query (third axis) may attend to the key (fourth axis).
+
+        Args:
+            before: Tokens that stand before each row, in a cache, and that everyone sees.
+        """
         rows, length = self.real.shape
         row = torch.arange(rows, device=self.real.device)
         places = torch.arange(length, device=self.real.device)
-        return self.visible(row[:, None, None], places[:, None], places[None, :])[:, None]
+        visible = self.visible(row[:, None, None], places[:, None], places[None, :])[:, None]
+        return F.pad(visible, (before, 0), value=True) if before else visible
 
     def block_mask(self, before: int = 0) -> BlockMask:
         """For FlexAttention, which leaves out the blocks of tokens that do not see each other.
 
         Args:
-            before: Tokens that stand before each row, in a cache, and that everyone sees.
+            before: As for `mask`.
         """
         rows, length = self.real.shape
 

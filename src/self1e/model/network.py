@@ -270,7 +270,7 @@ class SELF1EForSegmentation(InternVLForConditionalGeneration):
                 f"attention implementation {implementation!r} cannot take the dual perception mask; "
                 "use 'sdpa', 'flex_attention' or 'eager'"
             )
-        visible = F.pad(rule.mask(), (before, 0), value=True)
+        visible = rule.mask(before)
         return visible if implementation == "sdpa" else as_attention_bias(visible, dtype)
 
     def mask_maps(

@@ -77,13 +77,13 @@ def to_tiles(image: Image.Image, max_tiles: int, image_size: int) -> tuple[np.nd
         raise ValueError(f"tiles are cut from RGB pictures, not from mode {image.mode!r}: read it with load_image")
     columns, rows = tile_grid(*image.size, max_tiles, image_size)
     resized = image.resize((columns * image_size, rows * image_size), Image.Resampling.BICUBIC)
-    pixels = as_array(resized)
-    pixels -= np.array(IMAGENET_MEAN, np.float32)
-    pixels /= np.array(IMAGENET_STD, np.float32)
-    tiles = pixels.reshape(rows, image_size, columns, image_size, 3)
+    tiles = as_array(resized).reshape(rows, image_size, columns, image_size, 3)
     tiles = tiles.transpose(0, 2, 4, 1, 3)  # [rows, columns, 3, S, S]
-    tiles = tiles.reshape(rows * columns, 3, image_size, image_size)
-    return np.ascontiguousarray(tiles), (columns, rows)
+    tiles = np.ascontiguousarray(tiles.reshape(rows * columns, 3, image_size, image_size))
+    # A plane at a time: where the three colours of a pixel lie side by side, numpy takes twice as long.
+    tiles -= np.array(IMAGENET_MEAN, np.float32)[:, None, None]
+    tiles /= np.array(IMAGENET_STD, np.float32)[:, None, None]
+    return tiles, (columns, rows)
 
 
 def as_array(image: Image.Image) -> np.ndarray:
