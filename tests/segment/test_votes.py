@@ -23,7 +23,7 @@ def segmenter(tiny_model_folder: Path) -> Segmenter:
 
 @pytest.fixture(scope="module")
 def views(segmenter: Segmenter) -> list[np.ndarray]:
-    """Logits of the four views, made by hand: 451 x 300 pixels are moved by 4 and 2."""
+    """Logits of the four views, made by hand: 451 x 300 pixels of a map of 16 x 16 cells are moved by 14 and 9."""
 
     def logits(picture: Image.Image, prompt: str) -> np.ndarray:
         found = segmenter.segment(picture, prompt, logits=True).logits
@@ -31,15 +31,15 @@ def views(segmenter: Segmenter) -> list[np.ndarray]:
         return found
 
     def moved(picture: Image.Image) -> Image.Image:
-        return Image.fromarray(np.pad(np.asarray(picture), ((2, 0), (4, 0), (0, 0)), mode="edge"))
+        return Image.fromarray(np.pad(np.asarray(picture), ((9, 0), (14, 0), (0, 0)), mode="edge"))
 
     picture = Image.open(PICTURE).convert("RGB")
     mirror = ImageOps.mirror(picture)
     return [
         logits(picture, ASKED),
         logits(mirror, MIRRORED)[..., ::-1],
-        logits(moved(picture), ASKED)[:, 2:, 4:],
-        logits(moved(mirror), MIRRORED)[:, 2:, 4:][..., ::-1],
+        logits(moved(picture), ASKED)[:, 9:, 14:],
+        logits(moved(mirror), MIRRORED)[:, 9:, 14:][..., ::-1],
     ]
 
 
@@ -66,7 +66,7 @@ def test_logits_are_kept_only_if_asked_for(segmenter: Segmenter) -> None:
     assert segmenter.segment(PICTURE, ASKED, votes=2).logits is None
 
 
-@pytest.mark.parametrize("votes", [0, 5, 1.5, "2"])
+@pytest.mark.parametrize("votes", [0, 5, 1.5, 2.0, "2"])
 def test_so_many_views_there_are(segmenter: Segmenter, votes: object) -> None:
     with pytest.raises(ValueError, match="votes is 1 to 4, not"):
         segmenter.segment(PICTURE, ASKED, votes=votes)  # type: ignore[call-overload]

@@ -57,6 +57,13 @@ class SELF1EConfig(InternVLConfig):
         """What `refilling` stands for."""
         return RUNGS[self.refilling]  # type: ignore[index]  # one of them, see below
 
+    @property
+    def map_side(self) -> int:
+        """Cells of the map of mask logits along a side of a tile: 64 for InternVL3."""
+        vision = self.vision_config
+        image_tokens = vision.image_size[0] // vision.patch_size[0] // 2
+        return image_tokens * self.rung.scale
+
     def weighted(self, losses: Mapping[str, Any]) -> Any:
         """The loss (method, section 4) of those of its parts that are there: "ce", "bce", "dice"."""
         return sum(getattr(self, f"{name}_weight") * loss for name, loss in losses.items())

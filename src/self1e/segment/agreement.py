@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from self1e.metrics import intersection_and_union
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import question_for
 from self1e.processing.tokens import single
@@ -73,5 +74,5 @@ def turned_blank(before: Sequence[MaskMap], after: Sequence[MaskMap]) -> int:
 
 def mask_iou(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two masks, bool[h, w]; 1 if both are empty."""
-    union = int((one | other).sum())
-    return int((one & other).sum()) / union if union else 1.0
+    both, either = intersection_and_union(one, other)
+    return both / either if either else 1.0

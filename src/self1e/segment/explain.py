@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from self1e.fast.transfers import moved, to_device
 from self1e.model.network import SELF1EForSegmentation
-from self1e.model.refilling import VisionSide, stitch
+from self1e.model.refilling import VisionSide, as_map, stitch
 from self1e.processing.tokens import single
 from self1e.segment.on_torch import TorchRunner
 from self1e.segment.runner import TiledPicture
@@ -134,6 +134,5 @@ class _Watched:
         """What was seen in the pass, at image tokens: float32[layers, m rows, m columns]."""
         columns, rows = grid
         tokens = torch.stack(self._seen)[:, image_places]  # layers, rows * columns * m * m
-        side = round((tokens.shape[1] / (columns * rows)) ** 0.5)
-        tiles = tokens.unflatten(1, (columns * rows, side, side))[..., None]
+        tiles = as_map(tokens.unflatten(1, (columns * rows, -1))[..., None])
         return stitch(tiles, columns, rows)[..., 0].cpu().numpy()

@@ -6,14 +6,14 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from PIL import Image
 from tokenizers import Tokenizer
 
 from self1e.checkpoints.errors import ModelError
-from self1e.conversation import SEG, Turn
+from self1e.conversation import SEG
 from self1e.engines.artefact import MASKS, PICTURE, TOKENIZER, Artefact, open_artefact
 from self1e.engines.programs import Program, choose_engine, import_engine, open_program
 from self1e.engines.words import words_of
@@ -22,7 +22,7 @@ from self1e.processing.plain import PlainProcessor
 from self1e.processing.prompts import PromptError
 from self1e.processing.tokens import encode_prefix
 from self1e.segment.options import LoadOptions
-from self1e.segment.runner import EncodedPicture, NumbersError, OnText, TiledPicture
+from self1e.segment.runner import EncodedPicture, NumbersError, TiledPicture
 
 
 def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRunner:
@@ -109,6 +109,10 @@ class EngineRunner:
         return self.artefact.special[SEG]
 
     @property
+    def map_side(self) -> int:
+        return self.artefact.map_side
+
+    @property
     def packed(self) -> bool:
         return self.artefact.packed
 
@@ -163,16 +167,7 @@ class EngineRunner:
         ends = np.searchsorted(words["marks"], np.arange(1, len(rows)) * words["words"].shape[1])
         return np.split(logits, ends)
 
-    def answer(
-        self,
-        picture: EncodedPicture,
-        turns: Sequence[Turn],
-        question: str,
-        *,
-        max_new_tokens: int,
-        temperature: float,
-        on_text: OnText | None,
-    ) -> tuple[str, np.ndarray]:
+    def answer(self, *_: Any, **__: Any) -> NoReturn:
         raise PromptError(
             "an exported model gives masks, and writes no answers: chat with the model that it was made of "
             f"({self.artefact.model}), or segment"

@@ -56,6 +56,10 @@ class TorchRunner:
         return self.model.config.seg_token_id
 
     @property
+    def map_side(self) -> int:
+        return self.model.config.map_side
+
+    @property
     def packed(self) -> bool:
         return not self.model.config.image_to_segmentation
 

@@ -88,6 +88,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def map_side(self) -> int:
+        """Cells of the map of logits along a side of a tile."""
+        ...
+
+    @property
     def packed(self) -> bool:
         """Whether prompts about one picture can share a row: no picture looks at the `[SEG]` behind it."""
         ...

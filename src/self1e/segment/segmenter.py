@@ -369,18 +369,23 @@ class Segmenter:
         self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement
     ) -> list[list[Segmentation]]:
         """The results for each request, in the order of its prompts."""
-        packed = self.runner.packed  # else the picture is read anew for each prompt
         answers: list[list[Segmentation]] = [[] for _ in requests]
+        for job, mask in self._masks(requests, batch_size, refine):
+            answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits))
+        return answers
+
+    def _masks(
+        self, requests: Sequence[Request], batch_size: int | None, refine: Refinement
+    ) -> Iterator[tuple[Job, np.ndarray]]:
+        """All prompts in order, each with its mask logits at the picture's size, float32[1, H, W]."""
+        packed = self.runner.packed  # else the picture is read anew for each prompt
         for jobs in passes(self._jobs(requests), batch_size, packed):
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
             pictures = [group[0].picture for group in groups]
             rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
             masks = [mask for row in self.runner.mask_logits(pictures, rows) for mask in row]
             for job, mask in zip(jobs, masks, strict=True):
-                answers[job.request].append(
-                    self._result(mask[None], job.picture, job.prompt, EVAL_ANSWER, logits, refine)
-                )
-        return answers
+                yield job, to_picture(mask[None], job.picture.image, refine)
 
     def _voted(
         self,
@@ -396,14 +401,13 @@ class Segmenter:
             return []
         picture = self._encoded(request.picture)
         asked = list(votes_about(picture, request.prompts, template, votes))
-        found = self._answers([vote.request for vote in asked], True, batch_size, refine)
+        found = self._masks([vote.request for vote in asked], batch_size, refine)
         given: list[list[np.ndarray]] = [[] for _ in request.prompts]
-        for vote, results in zip(asked, found, strict=True):
-            for place, result in zip(vote.places, results, strict=True):
-                assert result.logits is not None  # they were asked for
-                given[place].append(vote.view.back(result.logits, picture))
+        of_views = ((vote.view, place) for vote in asked for place in vote.places)
+        for (view, place), (_, mask) in zip(of_views, found, strict=True):
+            given[place].append(view.back(mask, picture))
         return [
-            self._at_size(np.mean(of_prompt, axis=0), picture, prompt, EVAL_ANSWER, logits)
+            self._result(np.mean(of_prompt, axis=0), picture, prompt, EVAL_ANSWER, logits)
             for of_prompt, (prompt, _) in zip(given, request.prompts, strict=True)
         ]
 
@@ -418,15 +422,7 @@ class Segmenter:
                 words = given_answer(self.runner, prefix, question)
                 yield Job(number, picture, prompt, prefix, words)
 
-    def _result(
-        self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool, refine: Refinement
-    ) -> Segmentation:
-        """float[K, h, w] mask logits as the model gives them -> the result at the picture's size."""
-        return self._at_size(to_picture(masks, picture.image, refine), picture, prompt, text, logits)
-
-    def _at_size(
-        self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool
-    ) -> Segmentation:
+    def _result(self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
         """float[K, H, W] mask logits at the picture's size -> the result."""
         return Segmentation.from_logits(
             masks,
@@ -543,7 +539,7 @@ class Segmenter:
         text, masks = self.runner.answer(
             picture, turns, question, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text
         )
-        return self._result(masks, picture, question, text, logits, refine)
+        return self._result(to_picture(masks, picture.image, refine), picture, question, text, logits)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""

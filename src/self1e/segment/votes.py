@@ -18,9 +18,6 @@ from self1e.processing.sides import follows_a_mirror, mirrored
 from self1e.segment.requests import Request, question_of
 from self1e.segment.runner import EncodedPicture
 
-CELLS = 64
-"""Of the map, along a side of a tile."""
-
 
 @dataclass(frozen=True)
 class View:
@@ -60,7 +57,8 @@ def shift(picture: EncodedPicture) -> tuple[int, int]:
     """Half a cell of the map in pixels of the picture, to the right and down; at least 1."""
     width, height = picture.image.size
     columns, rows = picture.grid
-    return max(1, round(width / (2 * CELLS * columns))), max(1, round(height / (2 * CELLS * rows)))
+    halves = 2 * picture.runner.map_side
+    return max(1, round(width / (halves * columns))), max(1, round(height / (halves * rows)))
 
 
 @dataclass(frozen=True)
@@ -100,5 +98,5 @@ def votes_about(
 
 def check_votes(count: int) -> None:
     """Raises ValueError unless there are so many views."""
-    if count not in range(1, len(VIEWS) + 1):
+    if not isinstance(count, int) or not 1 <= count <= len(VIEWS):
         raise ValueError(f"votes is 1 to {len(VIEWS)}, not {count!r}")
