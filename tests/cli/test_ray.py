@@ -170,6 +170,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
+def assert_as_whole(outcome: Outcome, out: Path, whole: Outcome) -> None:
+    """All that was said and written is as by one process."""
+    assert outcome.returncode == whole.returncode, outcome.stderr
+    assert outcome.stdout.replace(out.name, "whole") == whole.stdout
+    assert outcome.stderr == whole.stderr
+    assert contents(out) == contents(out.parent / "whole")
+
+
 def begun(process: subprocess.Popen[str], out: Path, pictures: int) -> None:
     """Comes back when so many pictures are done and the work still goes on."""
     journal = out / JOURNAL_NAME
@@ -187,10 +195,8 @@ def test_a_cluster_gives_what_one_process_gives(
     out = photos.parent / f"ray-{processes}"
     shared = ["--processes", processes] if processes else []
     outcome = ended(started(photos, "photos", "-r", "--format", FORMATS, "--out", out.name, "--ray", cluster, *shared))
-    assert outcome.returncode == whole.returncode
-    assert outcome.stdout.replace(out.name, "whole") == whole.stdout
-    assert outcome.stderr == whole.stderr and "note: " in whole.stderr and "39 of 78 found" in whole.stdout
-    assert contents(out) == contents(photos.parent / "whole") and len(contents(out)) == 4 + 39 * 5
+    assert_as_whole(outcome, out, whole)
+    assert "note: " in whole.stderr and "39 of 78 found" in whole.stdout and len(contents(out)) == 4 + 39 * 5
 
 
 @pytest.mark.heavy
@@ -203,11 +209,7 @@ def test_an_actor_that_is_killed_costs_its_pictures_some_time(cluster: str, phot
     actors = [each for each in psutil.Process().children(recursive=True) if "_Actor" in " ".join(each.cmdline())]
     assert len(actors) == 2
     actors[0].kill()
-    outcome = ended(process)
-    assert outcome.returncode == whole.returncode, outcome.stderr
-    assert outcome.stdout.replace(out.name, "whole") == whole.stdout
-    assert outcome.stderr == whole.stderr
-    assert contents(out) == contents(photos.parent / "whole")
+    assert_as_whole(ended(process), out, whole)
 
 
 @pytest.mark.heavy
@@ -219,11 +221,7 @@ def test_a_machine_that_is_gone_costs_its_pictures_some_time(
     process = started(photos, *arguments, "--ray", cluster)
     begun(process, out, 4)
     third()
-    outcome = ended(process)
-    assert outcome.returncode == whole.returncode, outcome.stderr
-    assert outcome.stdout.replace(out.name, "whole") == whole.stdout
-    assert outcome.stderr == whole.stderr
-    assert contents(out) == contents(photos.parent / "whole")
+    assert_as_whole(ended(process), out, whole)
 
 
 @pytest.mark.heavy

@@ -20,6 +20,7 @@ pytest.importorskip("gradio", reason="needs gradio: pip install 'self1e[web]'")
 def test_what_is_not_started(cli: Cli, tmp_path: Path) -> None:
     assert_one_sentence(cli("web", "--host", "0.0.0.0"), "0.0.0.0 is open to a network", "--api-keys")
     assert_one_sentence(cli("web", "--model", "nano", "--server", "http://127.0.0.1:9"), "leave out --model")
+    assert_one_sentence(cli("web", "--dtype", "float16", "--server", "http://127.0.0.1:9"), "how to load it")
     assert_one_sentence(cli("web", "--server", "http://127.0.0.1:9", "--port", 0), "does not answer")
     assert_one_sentence(cli("web", "--model", tmp_path / "none", "--port", 0), "none")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -120,6 +120,20 @@ def test_bodies_of_all_requests_together() -> None:
     asyncio.run(ask())
 
 
+def test_a_large_body_does_not_make_the_server_look_ill() -> None:
+    """One may have more bytes than all together, where only that was set; it keeps no question without a body out."""
+    limits = Limits(body_bytes=2000, bodies_bytes=1000)
+    guarded = Guard(PlainTextResponse("fine"), keys=Keys([]), limits=limits, host="127.0.0.1", metrics=Metrics())
+    guarded.held = 1500
+
+    async def ask() -> list[int]:
+        transport = httpx2.ASGITransport(guarded)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return [(await client.get("/healthz")).status_code, (await client.post("/x", content=b"x")).status_code]
+
+    assert asyncio.run(ask()) == [200, 503]
+
+
 async def _parts(size: int) -> AsyncIterator[bytes]:
     yield b" " * (size - 1)
     yield b" "

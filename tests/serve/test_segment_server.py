@@ -65,6 +65,9 @@ def test_a_picture_that_kills_the_model_is_one_failure(address: str, photos: Pat
 def test_what_does_not_go_together(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["segment", "photos", *ASKED, "--server", "http://127.0.0.1:9", "--model", "nano"]) == 2
     assert "--server has a model of its own" in capsys.readouterr().err
+    for option in (("--batch", "8"), ("--processes", "2"), ("--ray", "auto")):
+        assert run(["segment", "photos", *ASKED, "--server", "http://127.0.0.1:9", *option]) == 2
+        assert "leave out --processes, --ray and --batch" in capsys.readouterr().err
     assert run(["segment", "photos", *ASKED, "--server", "http://127.0.0.1:9", "--votes", "2"]) == 2
     assert "--server has neither --refine nor --votes" in capsys.readouterr().err
     assert run(["segment", "photos", *ASKED, "--server", "http://127.0.0.1:9"]) == 2

@@ -118,8 +118,8 @@ def test_how_a_step_is_dealt_out_changes_nothing(tmp_path: Path) -> None:
             save_every=1,
         )
         train(run, device="cpu")
-        state = json.loads((tmp_path / str(accumulate) / "checkpoint-1/trainer_state.json").read_text())
-        logged.append({name: value for name, value in state["log_history"][0].items() if name != "padding"})
+        line, *_ = history(tmp_path / str(accumulate) / "checkpoint-1")
+        logged.append({name: value for name, value in line.items() if name != "padding"})
     assert {"ce", "toyland_kind", "toyland_place", "toyland_pointed", "toyland_accuracy_kind"} <= logged[0].keys()
     for other in logged[1:]:
         assert other == pytest.approx(logged[0], rel=1e-5)
@@ -267,9 +267,9 @@ def test_a_few_steps_lower_the_loss(tmp_path: Path) -> None:
         ),
         device="cpu",
     )
-    history = json.loads((tmp_path / "run" / "checkpoint-30" / "trainer_state.json").read_text())["log_history"]
+    lines = history(tmp_path / "run" / "checkpoint-30")
     for part in ("loss", "ce", "toyland_kind", "toyland_pointed"):
-        values = [line[part] for line in history if part in line]
+        values = [line[part] for line in lines if part in line]
         assert np.mean(values[-5:]) < 0.9 * np.mean(values[:5]), part
 
 

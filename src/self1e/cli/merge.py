@@ -97,13 +97,14 @@ def command(
         loaded.processor.save_pretrained(staging)
         if loaded.nouns is not None:
             loaded.nouns.write(staging)
-        calibration = None if average is not None or benchmark is not None else loaded.calibration
-        if average is not None and benchmark is None and loaded.calibration is not None:
-            notice(f"the average is another model than {model}: its scores are raw until you --calibrate them")
+        calibration = loaded.calibration
         if benchmark is not None:
             # The rounded weights, computed with as they will be on a CPU.
             segmenter = load_segmenter(str(staging), LoadOptions(device=device, dtype="float32"))
             calibration = _fitted(segmenter, benchmark, limit)
+        elif average is not None and calibration is not None:
+            notice(f"the average is another model than {model}: its scores are raw until you --calibrate them")
+            calibration = None
         if calibration is not None:
             write_json(staging / CALIBRATION_NAME, calibration.to_dict(), indent=1)
     size = sum(path.stat().st_size for path in destination.iterdir())

@@ -79,6 +79,23 @@ Engine = Annotated[
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 
+Host = Annotated[str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 is all networks.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")]
+ApiKeys = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        show_default=False,
+        help="Keys, one a line, one of which a request must bring, a browser's as its password; or in SELF1E_API_KEYS, "
+        "joined by commas.",
+    ),
+]
+OpenToAll = Annotated[bool, typer.Option("--open", help="Listen on a network without keys.")]
+MaxMegabytes = Annotated[
+    float, typer.Option("--max-mb", min=0.01, metavar="MB", help="Of a request, and so of a picture's file.")
+]
+MaxPixels = Annotated[int, typer.Option(min=1, metavar="N", help="Of a picture.")]
+
 
 _LOADING: dict[str, tuple[Any, object]] = {
     "device": (Device, "auto"),

@@ -196,8 +196,10 @@ def command(
     """
     client = None
     if server is not None:
-        if model != DEFAULT_MODEL or loading != LoadOptions() or processes is not None or ray is not None:
-            raise CliError("--server has a model of its own: leave out --model, --ray, --processes and how to load it")
+        if model != DEFAULT_MODEL or loading != LoadOptions():
+            raise CliError("--server has a model of its own: leave out --model and how to load it")
+        if processes is not None or ray is not None or batch != 1:
+            raise CliError("--server shares its passes by itself: leave out --processes, --ray and --batch")
         if refine != RefineChoice.none or votes != 1:
             raise CliError("--server has neither --refine nor --votes: leave them out")
         client = connected(server)

@@ -14,11 +14,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from self1e.cli.options import DEFAULT_MODEL, Model, load_in_process, with_load_options
+from self1e.cli.options import (
+    DEFAULT_MODEL,
+    ApiKeys,
+    Host,
+    MaxMegabytes,
+    MaxPixels,
+    Model,
+    OpenToAll,
+    Port,
+    load_in_process,
+    with_load_options,
+)
 from self1e.cli.terminal import CliError, notice, show
 from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
     from self1e.serve.engine import Engine
@@ -41,25 +53,18 @@ TOKEN_VARIABLE = "LABEL_STUDIO_API_KEY"
 
 @with_load_options
 def command(
-    host: Annotated[str, typer.Option(metavar="HOST", help="Where to listen; 0.0.0.0 is all networks.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
     model: Model = DEFAULT_MODEL,
     *,
     loading: LoadOptions,
-    api_keys: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="Keys, one a line, that requests must bring; or in SELF1E_API_KEYS, joined by commas.",
-        ),
-    ] = None,
-    open_to_all: Annotated[bool, typer.Option("--open", help="Listen on a network without keys.")] = False,
+    api_keys: ApiKeys = None,
+    open_to_all: OpenToAll = False,
     processes: Annotated[int, typer.Option(min=1, metavar="N", help="Processes with a model, or a GPU, each.")] = 1,
     timeout: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="For a request.")] = 60.0,
     queue: Annotated[int, typer.Option(min=1, metavar="N", help="Requests that may wait.")] = 256,
-    max_mb: Annotated[float, typer.Option(min=0.01, metavar="MB", help="Of a request.")] = 20.0,
-    max_pixels: Annotated[int, typer.Option(min=1, metavar="N", help="Of a picture.")] = 50_000_000,
+    max_mb: MaxMegabytes = 20.0,
+    max_pixels: MaxPixels = 50_000_000,
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
@@ -150,32 +155,45 @@ def listening(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def _serve(app: FastAPI, listener: socket.socket, engine: Engine, model: str) -> None:
-    """Serves until the server is told to stop, or the model is gone for good."""
+def address_of(listener: socket.socket) -> str:
+    """Where it listens, as a browser has it."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def http_server(app: FastAPI, patience: float) -> uvicorn.Server:
+    """What speaks HTTP for an app, and writes no log of who asks for what.
+
+    Args:
+        app: What answers.
+        patience: Seconds that answers have to end when the server does.
+    """
     import uvicorn
 
-    from self1e.serve.engine import EngineError
-
-    # uvicorn's other parser takes headers of any length, and is taken wherever it is installed.
     config = uvicorn.Config(
         app,
-        http="h11",
+        http="h11",  # the other parser takes headers of any length, and is taken wherever it is installed
         ws="none",
         log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=ceil(engine.limits.seconds),
+        timeout_graceful_shutdown=ceil(patience),
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+async def _serve(app: FastAPI, listener: socket.socket, engine: Engine, model: str) -> None:
+    """Serves until the server is told to stop, or the model is gone for good."""
+    from self1e.serve.engine import EngineError
+
+    server = http_server(app, engine.limits.seconds)
 
     async def report() -> None:
-        host, port = listener.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         notice(f"loading {model}")
         with suppress(EngineError):
             await engine.ready()
-            show(f"{model} answers at {address}  (Ctrl-C ends it)")
+            show(f"{model} answers at {address_of(listener)}  (Ctrl-C ends it)")
             await engine.ended()
         server.should_exit = True
 

@@ -154,7 +154,7 @@ class Guard:
         limits = self.limits
         if size > limits.body_bytes:
             raise Problem(413, f"the request has {size:,} bytes or more, and may have {limits.body_bytes:,}")
-        if self.held + more > max(limits.bodies_bytes, size):
+        if more and self.held + more > max(limits.bodies_bytes, size):
             raise Problem(503, f"requests of {self.held:,} bytes are being answered: ask again later")
 
 

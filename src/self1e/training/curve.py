@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,14 @@ from self1e.files import write_atomically
 TABLE = "curve.csv"
 FIRST = ("step", "seconds")
 
-Row = dict[str, Any]
+Line = dict[str, Any]
 
 
 class Curve(TrainerCallback):
-    """Writes the table, for any program that draws one. Of a run that goes on, the earlier rows stay.
+    """Writes the table anew with each line of the log, for any program that draws one.
 
-    `seconds` are those that the run has taken so far, without those between an end and the next start.
+    `seconds` are those that the run has taken so far, without those between an end and the next start. They are added
+    to the lines that the state of the run keeps, as these go on with it.
 
     Args:
         folder: Of the run.
@@ -29,60 +32,35 @@ class Curve(TrainerCallback):
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / TABLE
-        self.rows: dict[int, Row] = {}
-        self.columns: list[str] = list(FIRST)
         self.began = 0.0
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
-        """Takes over what was logged up to the checkpoint; what came after it is done again."""
-        seconds = {step: row["seconds"] for step, row in self._written().items()}
-        known = [second for step, second in seconds.items() if step <= state.global_step]
-        self.began = time.monotonic() - max(known, default=0.0)
-        self.rows = {}
-        for line in state.log_history:
-            self._add(line, seconds.get(line["step"]))
-        if state.is_world_process_zero:
-            self._write()
+        """Goes back to what was logged up to the checkpoint; what came after it is done again."""
+        self.began = time.monotonic() - max((line.get("seconds", 0.0) for line in state.log_history), default=0.0)
+        self._write(state)
 
-    def on_log(
-        self, args: Any, state: TrainerState, control: Any, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        """Adds what was logged: a row of its own, or figures of validation in the row of their step."""
-        before, columns = len(self.rows), len(self.columns)
-        self._add({**(logs or {}), "step": state.global_step}, round(time.monotonic() - self.began, 1))
+    def on_log(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        """Takes the last line."""
+        state.log_history[-1]["seconds"] = round(time.monotonic() - self.began, 1)
+        self._write(state)
+
+    def _write(self, state: TrainerState) -> None:
         if not state.is_world_process_zero:
             return
-        if len(self.rows) > before and len(self.columns) == columns:
-            with self.path.open("a", newline="", encoding="utf-8") as file:
-                self._writer(file).writerow(self.rows[state.global_step])
-        else:
-            self._write()
-
-    def _add(self, line: Row, seconds: float | None) -> None:
-        row = self.rows.setdefault(line["step"], {"seconds": seconds})
-        row |= {name: value for name, value in line.items() if isinstance(value, int | float)}
-        self.columns += [name for name in row if name not in self.columns]
-
-    def _written(self) -> dict[int, Row]:
-        """Step -> what the table says of it, as far as it can be read."""
-        if not self.path.exists():
-            return {}
-        found = {}
-        with self.path.open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                try:
-                    found[int(row["step"])] = {"seconds": float(row["seconds"])}
-                except (TypeError, ValueError, KeyError):  # a line that was cut off
-                    continue
-        return found
-
-    def _write(self) -> None:
+        rows = by_step(state.log_history)
         text = io.StringIO(newline="")
-        writer = self._writer(text)
+        columns = dict.fromkeys([*FIRST, *(name for row in rows for name in row)])
+        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self.rows.values())
+        writer.writerows(rows)
         with write_atomically(self.path, overwrite=True) as file:
             file.write(text.getvalue().encode("utf-8"))
 
-    def _writer(self, file: Any) -> csv.DictWriter[str]:
-        return csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
+
+def by_step(lines: Iterable[Line]) -> list[Line]:
+    """The numbers of the lines of each step together: figures of validation stand beside those of training."""
+    rows: dict[int, Line] = defaultdict(dict)
+    for line in lines:
+        numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
+        rows[line["step"]] = numbers | rows[line["step"]]
+    return list(rows.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -103,7 +104,7 @@ class Marked:
         return (self.canvas or Canvas(self.image)).head.upright
 
 
-class MarkedSet:
+class MarkedSet(ABC):
     """A data set of one form, as it is read. Goes to other processes by pickle.
 
     Attributes:
@@ -193,9 +194,9 @@ class MarkedSet:
         things, lost = self._read(index, canvas)
         return Marked(self.names[index], tuple(things), image, lost=tuple(lost), canvas=canvas)
 
+    @abstractmethod
     def _read(self, index: int, canvas: Canvas) -> tuple[list[Thing], list[Lost]]:
         """What is marked on a picture, and what is not told of it. Raises DataError when that is broken."""
-        raise NotImplementedError
 
 
 def in_words(kind: str) -> str:
