@@ -162,16 +162,18 @@ export function layer(marks, cut, width, height, line) {
   if (!marks.length) return pixels;
   const rim = line + 2 * Math.max(0.75, 0.35 * line);
   const distances = marks.map(({ map }) => rowsOfDistances(map, cut, width, height));
+  let [red, green, blue, alpha] = [0, 0, 0, 0]; // premultiplied, of the pixel in hand
+  const cover = (/** @type {number[]} */ colour, /** @type {number} */ opacity) => {
+    if (!opacity) return;
+    red += (colour[0] - red) * opacity;
+    green += (colour[1] - green) * opacity;
+    blue += (colour[2] - blue) * opacity;
+    alpha += (1 - alpha) * opacity;
+  };
   for (let y = 0, out = 0; y < height; y++) {
     const inside = distances.map((rows) => /** @type {Float32Array} */ (rows.next().value));
     for (let x = 0; x < width; x++, out += 4) {
-      let [red, green, blue, alpha] = [0, 0, 0, 0]; // premultiplied
-      const cover = (/** @type {number[]} */ colour, /** @type {number} */ opacity) => {
-        red += (colour[0] - red) * opacity;
-        green += (colour[1] - green) * opacity;
-        blue += (colour[2] - blue) * opacity;
-        alpha += (1 - alpha) * opacity;
-      };
+      red = green = blue = alpha = 0;
       let outside = 1;
       for (const row of inside) outside = Math.min(outside, 1 - clamp(row[x] + 0.5));
       cover(BLACK, SHADE * outside);

@@ -26,6 +26,8 @@ def sample(question: str = "a cat", intersection: int = 0, predicted: int = 0, t
         (0, 0, 1000, "missed"),
         (40, 40, 1000, "missed"),
         (10, 900, 1000, "elsewhere"),
+        (60, 60, 1000, "too little"),  # little as it is, it is the right thing
+        (60, 5000, 60, "too much"),
         (500, 520, 1000, "too little"),
         (900, 2000, 1000, "too much"),
         (500, 1000, 1000, "mixed"),
@@ -54,7 +56,7 @@ def test_groups_are_of_what_is_there() -> None:
     assert by_phrase(samples) == [Group("a cat", 2, 0.5, 100 / 300)]  # "a dog" and "the dog" came once
     assert by_size(samples) == [
         Group("small", 2, 0.5, 100 / 300),
-        Group("middle", 1, 1000 / 3000, 1000 / 3000),
+        Group("medium", 1, 1000 / 3000, 1000 / 3000),
         Group("large", 1, 0.5, 0.5),
     ]
     counts = histogram(samples, bins=4)

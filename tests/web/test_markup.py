@@ -101,6 +101,37 @@ def test_answers_have_a_mark_for_each_mask(session):
     assert len(Tags(markup.talk(session)).doing("keep")) == len([1 for each in session.talk if len(each)])
 
 
+def addresses(html: str, name: str) -> list[str]:
+    return [
+        address for _, each in Tags(html).found if (address := each.get("src") or "").partition("?")[0].endswith(name)
+    ]
+
+
+def test_answers_about_another_picture_have_other_addresses(session):
+    """Or a browser might show the answer that it has."""
+    question, seen = "I would like to cross the lake. Explain.", []
+    for given in (lakeside(), Source(lakeside().content + b" ", "again.png")):
+        session.open(given, thumbnail)
+        list(session.ask(question))
+        seen += addresses(markup.talk(session), "reply-0.jpg")
+    assert len(set(seen)) == 2
+
+
+def test_sliders_leave_the_maps_alone(session):
+    """They would be drawn again at each step."""
+    session.open(lakeside(), thumbnail)
+    session.segment("the red boat; the sky")
+    session.explain(0)
+    before = addresses(markup.why(session), ".jpg")
+    session.set(0.9, 0.4)
+    assert addresses(markup.why(session), ".jpg") == before and len(set(before)) == 5
+    session.look_at(1)
+    looked = addresses(markup.why(session), ".jpg")
+    assert looked[0] != before[0] and looked[1:] == before[1:]
+    session.explain(1)
+    assert not {*addresses(markup.why(session), ".jpg")} & {*looked}
+
+
 def test_limits_are_told(session, model):
     assert limits_of(model) in markup.header(model)
     model.nouns = ("boat", "tree")

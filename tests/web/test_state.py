@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from showing import Counted, lakeside, source
@@ -57,6 +59,17 @@ def test_a_colour_belongs_to_a_prompt(session):
         ("the cow", 2),
         ("the tree", 1),
     ]
+
+
+def test_what_the_eye_says_is_what_it_does(session):
+    session.open(lakeside(), thumbnail)
+    session.segment("the sky; the cow; the tree")
+    session.alone(1)
+    session.toggle(0)  # is not seen, so this shows it, and ends that only one is
+    assert [layer.prompt for layer in session.shown] == ["the sky", "the cow", "the tree"]
+    session.alone(1)
+    session.toggle(1)  # is seen, so this hides it
+    assert [layer.prompt for layer in session.shown] == ["the sky", "the tree"]
 
 
 def test_what_was_hidden_is_shown_when_asked_again(session, model):
@@ -118,6 +131,30 @@ def test_errors_leave_everything_as_it_was(session):
     assert (session.picture, prompts(session), session.version, session.past) == before
 
 
+@pytest.mark.parametrize(
+    ("asked", "action"),
+    [
+        ("segment", lambda session: session.segment("the cow")),
+        ("explain", lambda session: session.explain(0)),
+        ("chat", lambda session: list(session.ask("What is it?"))),
+    ],
+)
+def test_a_picture_that_is_put_away_takes_its_answers_along(session, model, monkeypatch, asked, action):
+    """The model takes its time, and the page can be used meanwhile."""
+    session.open(lakeside(), thumbnail)
+    session.segment("the sky")
+    ask = getattr(model, asked)
+
+    def slowly(*given: Any) -> Any:
+        answer = ask(*given)
+        session.close(thumbnail)
+        return answer
+
+    monkeypatch.setattr(model, asked, slowly)
+    action(session)
+    assert (session.picture, session.layers, session.talk, session.explanation) == (None, [], [], None)
+
+
 def test_limits_are_those_of_the_library(model):
     session = Session([model], Limits(pixels=1000))
     with pytest.raises(ImageError, match=r"large\.png has 60x40 pixels, more than 1,000: scale it down first"):
@@ -173,6 +210,23 @@ def test_another_model_is_asked_the_same(nano):
         session.use("huge")
 
 
+def test_a_model_that_cannot_read_the_picture_is_not_taken(nano, monkeypatch):
+    small, other = Counted(nano), Counted(nano)
+    other.name = "other"
+    session = Session([small, other])
+    session.open(lakeside(), thumbnail)
+    session.segment("the sky")
+    before = (session.model, session.picture, prompts(session), session.version)
+
+    def broken(_: object) -> None:
+        raise OSError("out of memory")
+
+    monkeypatch.setattr(other, "open", broken)
+    with pytest.raises(OSError, match="out of memory"):
+        session.use("other")
+    assert (session.model, session.picture, prompts(session), session.version) == before
+
+
 @pytest.mark.filterwarnings("ignore:nano was not taught")
 def test_remarks_on_what_a_model_was_not_taught(session, nano, monkeypatch):
     monkeypatch.setattr(nano, "nouns", TaughtNouns({"boat": []}))
@@ -197,6 +251,19 @@ def test_pages_are_bounded(model):
     assert sessions.get(second.key) is second
     sessions.drop(second.key)
     assert len(sessions) == 0
+
+
+def test_all_that_is_large_is_counted(session):
+    before = session.nbytes
+    session.sent = lakeside()
+    assert session.nbytes == before + len(lakeside().content)
+    session.sent = None
+    session.open(lakeside(), thumbnail)
+    before = session.nbytes
+    list(session.ask("I would like to cross the lake. Explain."))
+    assert session.nbytes == before + 448 * 448 * (1 + 4)  # a mask and its logits
+    session.keep(0)
+    assert session.nbytes == before + 448 * 448 * (1 + 4)  # the same
 
 
 def test_models_from_the_library_fit(nano: Segmenter, model):

@@ -17,7 +17,7 @@ MOST = 0.75
 """Share of what is there that is found, or of what is found that is right, from which it is most of it."""
 
 HARDLY = 0.1
-"""IoU below which something else was found."""
+"""IoU below which something else was found, unless one of both masks has most of the other."""
 
 ERRORS = {
     "missed": "Nothing found",
@@ -30,7 +30,7 @@ ERRORS = {
     "words": "Wrong in words",
 }
 
-SIZES = {"small": 32**2, "middle": 96**2, "large": np.inf}
+SIZES = {"small": 32**2, "medium": 96**2, "large": np.inf}
 """By pixels of what is marked, below each limit: those of COCO."""
 
 
@@ -40,7 +40,7 @@ def has_mask(sample: Sample) -> bool:
 
 
 def error_of(sample: Sample, min_area: int = 1) -> str | None:
-    """The kind of mistake, of `ERRORS`; None if there is none.
+    """The kind of mistake, of `ERRORS`; None if there is none. Each sample is of one kind at most.
 
     Args:
         sample: What was measured.
@@ -55,12 +55,12 @@ def error_of(sample: Sample, min_area: int = 1) -> str | None:
         return "missed"
     if sample.score >= RIGHT:
         return None
-    if sample.score < HARDLY:
-        return "elsewhere"
-    whole, clean = sample.intersection / sample.target >= MOST, sample.intersection / sample.predicted >= MOST
+    whole, clean = sample.intersection / sample.target >= MOST, sample.intersection / found >= MOST
     if whole:
         return "edge" if clean else "too much"
-    return "too little" if clean else "mixed"
+    if clean:
+        return "too little"
+    return "elsewhere" if sample.score < HARDLY else "mixed"
 
 
 def size_of(sample: Sample) -> str:

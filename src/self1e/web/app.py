@@ -91,8 +91,8 @@ def pictures(sessions: Sessions) -> APIRouter:
     async def made(make: Callable[[], bytes], kind: str, **headers: str) -> Response:
         try:
             content = await asyncio.to_thread(make)
-        except (PageError, IndexError, AttributeError) as error:
-            raise Problem(404, str(error) or "there is no such picture") from None
+        except PageError as error:
+            raise Problem(404, str(error)) from None
         return Response(content, media_type=kind, headers=HEADERS | headers)
 
     @router.post("/pictures/{key}")
@@ -112,8 +112,10 @@ def pictures(sessions: Sessions) -> APIRouter:
     async def download(key: str, name: str) -> Response:
         """A file of results."""
         session = of(key)
-        if name not in views.DOWNLOADS or session.picture is None:
+        if name not in views.DOWNLOADS:
             raise Problem(404, f"there is no download {name!r}: {', '.join(views.DOWNLOADS)}")
+        if session.picture is None:
+            raise Problem(404, "There is no picture to download anything of.")
         _, _, kind, make = views.DOWNLOADS[name]
         disposition = f"attachment; filename*=UTF-8''{quote(views.file_name(session, name))}"
         return await made(lambda: make(session), kind, **{"Content-Disposition": disposition})
@@ -141,9 +143,9 @@ def seen(session: Session, name: str) -> bytes:
         return views.reply(session, int(rest))
     if kind == "past" and rest.isdecimal() and int(rest) < len(session.past):
         return session.past[int(rest)].thumbnail
-    explained, picture = session.explanation, session.picture
-    if kind == "why" and explained and picture and rest in [panel.name for panel in why.PANELS]:
-        return views.jpeg(why.picture_of(explained, rest, picture.image, session.looked_at))
+    explained = session.explanation
+    if kind == "why" and explained and rest in [panel.name for panel in why.panels_of(explained)]:
+        return views.jpeg(why.picture_of(explained, rest, session.opened.image, session.looked_at))
     raise PageError(f"There is no picture {name!r}.")
 
 
@@ -240,33 +242,23 @@ class Page:
 
     def use(self, key: str, name: str) -> list[Any]:
         """Another model was chosen."""
-        session = self.sessions.get(key)
-        session.use(name)
-        return self.parts(session)
+        return self._do(key, lambda session: session.use(name))
 
     def segment(self, key: str, text: str) -> list[Any]:
         """Something is to be found."""
-        session = self.sessions.get(key)
-        session.segment(text)
-        return ["", *self.parts(session)]
+        return ["", *self._do(key, lambda session: session.segment(text))]
 
     def suggest(self, key: str, event: gr.EventData) -> list[Any]:
         """A suggestion was taken."""
-        session = self.sessions.get(key)
-        session.find([str(event.prompt)])
-        return self.parts(session)
+        return self._do(key, lambda session: session.find([str(event.prompt)]))
 
     def restore(self, key: str, event: gr.EventData) -> list[Any]:
         """A picture of the past was chosen."""
-        session = self.sessions.get(key)
-        session.restore(int(event.number), views.thumbnail)
-        return self.parts(session)
+        return self._do(key, lambda session: session.restore(int(event.number), views.thumbnail))
 
     def close(self, key: str) -> list[Any]:
         """Another picture is wanted."""
-        session = self.sessions.get(key)
-        session.close(views.thumbnail)
-        return self.parts(session)
+        return self._do(key, lambda session: session.close(views.thumbnail))
 
     def toggle(self, key: str, event: gr.EventData) -> list[Any]:
         """A mask is to be shown, or hidden."""
@@ -314,15 +306,7 @@ class Page:
         try:
             session = self.sessions.get(key)
             for written in session.ask(question):
-                yield [
-                    "",
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                    gr.skip(),
-                    markup.talk(session, question, written),
-                    *[gr.skip()] * 2,
-                ]
+                yield ["", *[gr.skip()] * 4, markup.talk(session, question, written), *[gr.skip()] * 2]
             yield ["", *self.parts(session)]
         except Exception as error:
             _tell(error)
@@ -341,15 +325,7 @@ def make_page(sessions: Sessions) -> gr.Blocks:
         with gr.Row(elem_id="page"):
             with gr.Column(scale=7, min_width=0, elem_id="left"):
                 stage = _html(js_on_load=style.stage_script())
-                prompt = gr.Textbox(
-                    placeholder="What to find: the cat; the sofa",
-                    submit_btn="Segment",
-                    show_label=False,
-                    label="What to find",
-                    container=False,
-                    max_lines=1,
-                    elem_id="prompt",
-                )
+                prompt = _line("What to find", "What to find: the cat; the sofa", "Segment", "prompt")
                 hints = _html("suggest")
                 with gr.Row(elem_id="sliders"):
                     threshold = gr.Slider(0.02, 0.98, 0.5, step=0.01, label="Threshold", elem_id="threshold")
@@ -359,15 +335,7 @@ def make_page(sessions: Sessions) -> gr.Blocks:
                     legend = _html("toggle", "alone", "remove", "clear")
                 with gr.Tab("Talk"):
                     talk = _html("keep", "forget")
-                    question = gr.Textbox(
-                        placeholder="Ask about the picture",
-                        submit_btn="Ask",
-                        show_label=False,
-                        label="Question",
-                        container=False,
-                        max_lines=1,
-                        elem_id="question",
-                    )
+                    question = _line("Question", "Ask about the picture", "Ask", "question")
                 with gr.Tab("Why"):
                     steps = _html("why", "look")
                 with gr.Tab("History"):
@@ -419,6 +387,19 @@ def make_page(sessions: Sessions) -> gr.Blocks:
             at_once(slider.input, page.draw, [threshold, opacity], trigger_mode="always_last")
     blocks.queue(max_size=WAITING)
     return blocks
+
+
+def _line(label: str, placeholder: str, button: str, name: str) -> gr.Textbox:
+    """A line to write in, with a button; `label` is for those who cannot see it."""
+    return gr.Textbox(
+        label=label,
+        placeholder=placeholder,
+        submit_btn=button,
+        elem_id=name,
+        show_label=False,
+        container=False,
+        max_lines=1,
+    )
 
 
 def _html(*events: str, js_on_load: str | None = None) -> gr.HTML:

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from self1e.plugins import DATASETS, PluginError, load
 from self1e.processing.images import load_image
 from self1e.web.state import PageError, Source
-from self1e.web.views import THUMBNAIL, jpeg
+from self1e.web.views import small
 
 FOLDER = Path(__file__).parents[1] / "assets" / "pictures"
 
-SCENES = "toyland"
+SCENE_DATA = "toyland"
 """The data set that scenes come from: a plugin, which need not be there."""
 
 SCENE_MODEL = "nano"
@@ -58,9 +58,7 @@ def example(file: str) -> tuple[Source, Example]:
 @cache
 def thumbnail(file: str) -> bytes:
     """An example, small."""
-    image = load_image(example(file)[0].content)
-    image.thumbnail((2 * THUMBNAIL, 2 * THUMBNAIL))
-    return jpeg(image, quality=85)
+    return small(load_image(example(file)[0].content))
 
 
 def scene(number: int) -> Source:
@@ -70,7 +68,7 @@ def scene(number: int) -> Source:
         PageError: If toyland is not there.
     """
     try:
-        data: Any = load(DATASETS, SCENES)
+        data: Any = load(DATASETS, SCENE_DATA)
     except PluginError as error:
         raise PageError(str(error)) from None
     settings = data(seed=number, segmenting=4, textual_share=0.0, terse=1.0)

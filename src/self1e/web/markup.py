@@ -5,7 +5,7 @@ Elements say by `data-do` which event of the app a click on them is; see `clicks
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from html import escape
 from urllib.parse import quote
 from zlib import crc32
@@ -17,7 +17,7 @@ from self1e.web.examples import EXAMPLES
 from self1e.web.models import Model, limits_of
 from self1e.web.state import Layer, Opened, Session
 from self1e.web.views import DOWNLOADS, palette
-from self1e.web.why import panels_of
+from self1e.web.why import AGAINST, FOR, panels_of
 
 ICONS = {
     "compare": '<path d="M12 3v18M5 6h4M5 18h4M15 6h4v12h-4M9 6v12H5V6"/>',
@@ -54,8 +54,13 @@ def icon(name: str) -> str:
 
 def _button(name: str, label: str, **data: object) -> str:
     """A button that is only an icon."""
-    attributes = "".join(f' data-{key}="{escape(str(value))}"' for key, value in data.items())
-    return f'<button type="button" class="tool" title="{label}" aria-label="{label}"{attributes}>{icon(name)}</button>'
+    label = escape(label)
+    return f'<button type="button" class="tool" title="{label}" aria-label="{label}"{_data(data)}>{icon(name)}</button>'
+
+
+def _data(data: Mapping[str, object]) -> str:
+    """Attributes of an element that say what a click on it does."""
+    return "".join(f' data-{key}="{escape(str(value))}"' for key, value in data.items())
 
 
 def header(model: Model) -> str:
@@ -102,9 +107,9 @@ def _empty(session: Session) -> str:
 
 def _stage(session: Session, picture: Opened) -> str:
     width, height = picture.image.size
-    base, stamp = f"pictures/{quote(session.key)}", crc32(picture.source.content)
+    base, file = f"pictures/{quote(session.key)}", escape(picture.source.name)
     names = ", ".join(layer.prompt for layer in session.shown)
-    label = escape(f"{picture.source.name}: {names}" if names else picture.source.name)
+    label = f"{file}: {escape(names)}" if names else file
     timing = f"read in {picture.seconds:.2f} s"
     if session.seconds:
         timing += f" · masks in {session.seconds:.2f} s"
@@ -120,11 +125,11 @@ def _stage(session: Session, picture: Opened) -> str:
     )
     return (
         f'<div class="viewport" style="--ratio: {width / height:.5f}"><div class="pane">'
-        f'<img class="before" src="{base}/original.jpg?{stamp}" alt="{escape(picture.source.name)}" draggable="false">'
+        f'<img class="before" src="{base}/original.jpg?{picture.source.stamp}" alt="{file}" draggable="false">'
         f'<img class="after" src="{base}/masks.jpg?{session.version}" alt="{label}" draggable="false"></div>'
         '<i class="line"></i><input type="range" class="split" min="0" max="100" value="50" '
         'aria-label="Before and after"></div>'
-        f'<div class="bar"><p><b>{escape(picture.source.name)}</b> {width} × {height}'
+        f'<div class="bar"><p><b>{file}</b> {width} × {height}'
         f'<span class="timing">{timing}</span></p><div class="tools">{tools}</div></div>'
     )
 
@@ -182,14 +187,11 @@ def _row(session: Session, number: int, layer: Layer) -> str:
         else ""
     )
     remark = f'<p class="remark">{escape(_sentence(layer.remark))}</p>' if layer.remark else ""
-    eye = _button(
-        "shown" if on else "hidden", f"{'Hide' if on else 'Show'} {escape(layer.prompt)}", do="toggle", layer=number
-    )
-    alone = _button("alone", f"Only {escape(layer.prompt)}", do="alone", layer=number)
-    remove = _button("remove", f"Remove {escape(layer.prompt)}", do="remove", layer=number)
-    classes = " ".join(
-        name for name, holds in (("off", not on), ("lost", not result.found), ("solo", session.solo == number)) if holds
-    )
+    eye = _button("shown" if on else "hidden", f"{'Hide' if on else 'Show'} {layer.prompt}", do="toggle", layer=number)
+    alone = _button("alone", f"Only {layer.prompt}", do="alone", layer=number)
+    remove = _button("remove", f"Remove {layer.prompt}", do="remove", layer=number)
+    states = {"off": not on, "lost": not result.found, "solo": layer is session.solo}
+    classes = " ".join(name for name, holds in states.items() if holds)
     return (
         f'<li class="{classes}" style="--colour: rgb{palette(layer.colour)}" data-found="{str(result.found).lower()}" '
         f'data-area="{result.area}">'
@@ -223,8 +225,9 @@ def talk(session: Session, asked: str = "", written: str = "") -> str:
 
 
 def _turn(session: Session, number: int, reply: Segmentation) -> str:
-    shown, stamp = "", crc32(reply.prompt.encode())
+    shown = ""
     if len(reply):
+        stamp = crc32(f"{session.opened.source.stamp} {reply.model} {reply.prompt}".encode())
         score = f"score {reply.score:.2f}" if reply.found else "nothing found"
         shown = (
             f'<button type="button" class="answer" data-do="keep" data-turn="{number}" title="Put it on the picture">'
@@ -236,9 +239,9 @@ def _turn(session: Session, number: int, reply: Segmentation) -> str:
 
 def _answer(text: str) -> str:
     """An answer with a dot of its mask's colour for each [SEG]."""
-    parts = re.split(re.escape(SEG), text)
-    said = escape(parts[0])
-    for colour, part in enumerate(parts[1:]):
+    first, *parts = text.split(SEG)
+    said = escape(first)
+    for colour, part in enumerate(parts):
         said += f'<i class="seg" style="--colour: rgb{palette(colour)}" title="[SEG]">[SEG]</i>{escape(part)}'
     return said.strip() or "…"
 
@@ -263,19 +266,21 @@ def why(session: Session) -> str:
 
 
 def _steps(session: Session, explanation: Explanation) -> str:
-    base, looked_at = f"pictures/{quote(session.key)}", session.looked_at
+    base, stamp = f"pictures/{quote(session.key)}", f"{session.opened.source.stamp}-{crc32(explanation.refilled)}"
     cards = ""
     for number, panel in enumerate(panels_of(explanation), start=1):
-        layers = _layers(len(explanation.attention), looked_at) if panel.name == "attention" else ""
-        title = escape(panel.title)
+        title, layers, version = escape(panel.title), "", stamp
+        if panel.name == "attention":
+            layers = _layers(len(explanation.attention), session.looked_at)
+            version += f"-{session.looked_at}"
         cards += (
-            f'<figure><img src="{base}/why-{panel.name}.jpg?{session.version}" alt="{title}">'
+            f'<figure><img src="{base}/why-{panel.name}.jpg?{version}" alt="{title}">'
             f"<figcaption><h3>{number}. {title}</h3>"
             f"<code>{escape(panel.formula)}</code><p>{escape(panel.meaning)}</p>{layers}</figcaption></figure>"
         )
     return (
-        f'<div class="why">{cards}</div><p class="key"><i class="against"></i>speaks against the mask '
-        '<i class="for"></i>speaks for it</p>'
+        f'<div class="why">{cards}</div><p class="key"><i style="--colour: rgb{AGAINST}"></i>speaks against the mask '
+        f'<i style="--colour: rgb{FOR}"></i>speaks for it</p>'
     )
 
 
@@ -286,10 +291,8 @@ def _layers(count: int, looked_at: int) -> str:
 
 
 def _chip(text: str, chosen: bool = False, **data: object) -> str:
-    attributes = "".join(f' data-{key}="{escape(str(value))}"' for key, value in data.items())
-    return (
-        f'<button type="button" class="chip" aria-pressed="{str(chosen).lower()}"{attributes}>{escape(text)}</button>'
-    )
+    pressed = str(chosen).lower()
+    return f'<button type="button" class="chip" aria-pressed="{pressed}"{_data(data)}>{escape(text)}</button>'
 
 
 def past(session: Session) -> str:

@@ -88,7 +88,6 @@ const LARGEST = 12;
 function place() {
   const box = find('.viewport')?.getBoundingClientRect();
   if (!box) return;
-  view.scale = Math.min(LARGEST, Math.max(1, view.scale));
   view.x = Math.min(0, Math.max(box.width * (1 - view.scale), view.x));
   view.y = Math.min(0, Math.max(box.height * (1 - view.scale), view.y));
   const cut = (view.split * box.width - view.x) / view.scale / box.width;  // as a share of the zoomed picture

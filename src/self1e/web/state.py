@@ -13,8 +13,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from PIL import Image
 
@@ -68,6 +70,11 @@ class Source:
     name: str
     suggestions: tuple[str, ...] = ()
 
+    @cached_property
+    def stamp(self) -> int:
+        """That of its content: part of addresses, so that a browser never shows another picture."""
+        return crc32(self.content)
+
 
 @dataclass
 class Layer:
@@ -93,11 +100,6 @@ class Layer:
     def at(self, threshold: float) -> Segmentation:
         """The result at another threshold; where there are no logits, as it is."""
         return self.result if self.result.logits is None else self.result.at(threshold)
-
-    @property
-    def nbytes(self) -> int:
-        """Of its masks and logits."""
-        return self.result.masks.nbytes + (0 if self.result.logits is None else self.result.logits.nbytes)
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Session:
         opacity: Of masks on the picture.
         picture: What is looked at.
         layers: What was found in it.
-        solo: The only layer to be shown; None: all that are.
+        solo: The only layer to be shown; None: all whose `shown` says so.
         talk: Questions and answers about the picture.
         past: Earlier pictures, the last one first.
         explanation: How the mask that was asked about came to be.
@@ -168,7 +170,7 @@ class Session:
     opacity: float = 0.4
     picture: Opened | None = None
     layers: list[Layer] = field(default_factory=list)
-    solo: int | None = None
+    solo: Layer | None = None
     talk: list[Segmentation] = field(default_factory=list)
     past: list[Past] = field(default_factory=list)
     explanation: Explanation | None = None
@@ -183,17 +185,30 @@ class Session:
 
     @property
     def nbytes(self) -> int:
-        """Of everything that it keeps."""
-        past = sum(len(one.source.content) + len(one.thumbnail) for one in self.past)
-        talk = sum(reply.masks.nbytes for reply in self.talk)
-        return past + talk + sum(layer.nbytes for layer in self.layers) + (self.picture.nbytes if self.picture else 0)
+        """Of everything large that it keeps. Masks that an answer and a layer share count once."""
+        results = {id(result): result for result in [*self.talk, *(layer.result for layer in self.layers)]}
+        return (
+            sum(_nbytes(result) for result in results.values())
+            + sum(len(one.source.content) + len(one.thumbnail) for one in self.past)
+            + (self.picture.nbytes if self.picture else 0)
+            + (len(self.sent.content) if self.sent else 0)
+        )
+
+    @property
+    def opened(self) -> Opened:
+        """The picture, where there has to be one.
+
+        Raises:
+            PageError: If there is none.
+        """
+        if self.picture is None:
+            raise PageError("There is no picture yet: choose one, drop one, or take an example.")
+        return self.picture
 
     @property
     def shown(self) -> list[Layer]:
         """The layers that are on the picture."""
-        if self.solo is not None:
-            return [self.layers[self.solo]]
-        return [layer for layer in self.layers if layer.shown]
+        return [layer for layer in self.layers if (layer is self.solo if self.solo else layer.shown)]
 
     # ------------------------------------------------------------------------------------------------------ pictures
 
@@ -207,11 +222,11 @@ class Session:
         Raises:
             ImageError: If it cannot be read, or has too many pixels.
         """
-        opened = self._opened(source)
+        opened = self._read(source, self.model)
         self._remember(thumbnail)
         self._look_at(opened)
 
-    def _opened(self, source: Source) -> Opened:
+    def _read(self, source: Source, model: Model) -> Opened:
         image = load_image(NamedFile(source.content, source.name))
         if image.width * image.height > self.limits.pixels:
             raise ImageError(
@@ -219,7 +234,7 @@ class Session:
                 "scale it down first"
             )
         begun = perf_counter()
-        return Opened(source, image, self.model.open(image), perf_counter() - begun)
+        return Opened(source, image, model.open(image), perf_counter() - begun)
 
     def _look_at(self, opened: Opened | None) -> None:
         self.picture, self.layers, self.talk, self.solo, self.seconds = opened, [], [], None, 0.0
@@ -253,7 +268,7 @@ class Session:
             self.find(list(past.prompts))
 
     def use(self, name: str) -> None:
-        """Asks another model: the same picture, the same prompts.
+        """Asks another model: the same picture, the same prompts. If it cannot read the picture, all stays as it was.
 
         Raises:
             ValueError: If there is no such model.
@@ -261,12 +276,11 @@ class Session:
         model = known(self.models, name)
         if model is self.model:
             return
-        self.model = model
-        if self.picture is not None:
-            prompts = [layer.prompt for layer in self.layers]
-            self._look_at(self._opened(self.picture.source))
-            if prompts:
-                self.find(prompts)
+        opened = self._read(self.picture.source, model) if self.picture else None
+        prompts, self.model = [layer.prompt for layer in self.layers], model
+        self._look_at(opened)
+        if prompts:
+            self.find(prompts)
 
     # --------------------------------------------------------------------------------------------------------- masks
 
@@ -285,14 +299,23 @@ class Session:
         self.find(prompts)
 
     def find(self, prompts: list[str]) -> None:
-        """Adds a layer for each prompt; those that are there already are shown."""
-        picture = self._there()
+        """Adds a layer for each prompt; those that are there already are shown.
+
+        If the picture is put away meanwhile, what was found in it goes as well.
+
+        Raises:
+            PageError: If there is no picture, or no room.
+            PromptError: If the model cannot read a prompt.
+        """
+        picture = self.opened
         new = [prompt for prompt in prompts if prompt not in [layer.prompt for layer in self.layers]]
         if len(self.layers) + len(new) > MOST_LAYERS:
             raise PageError(f"There are {MOST_LAYERS} masks at most: remove one first.")
         if new:
             begun = perf_counter()
             results = self.model.segment(picture.handle, new)
+            if self.picture is not picture:
+                return
             self.seconds = perf_counter() - begun
             for result in results:
                 self._add(result)
@@ -309,13 +332,13 @@ class Session:
     def toggle(self, number: int) -> None:
         """Shows or hides a layer."""
         layer = self._layer(number)
-        layer.shown, self.solo = not layer.shown, None
+        layer.shown, self.solo = layer not in self.shown, None
         self._changed()
 
     def alone(self, number: int) -> None:
         """Shows one layer only, or all again."""
         layer = self._layer(number)
-        self.solo = None if self.solo == number else number
+        self.solo = None if layer is self.solo else layer
         layer.shown = True
         self._changed()
 
@@ -347,8 +370,11 @@ class Session:
             PageError: If there is no such layer.
             ValueError: If the model cannot tell.
         """
-        self.explanation = self.model.explain(self._there().handle, self._layer(number).prompt)
-        self.looked_at = 0
+        picture = self.opened
+        explanation = self.model.explain(picture.handle, self._layer(number).prompt)
+        if self.picture is not picture:
+            return
+        self.explanation, self.looked_at = explanation, 0
         self._changed()
 
     def look_at(self, layer: int) -> None:
@@ -367,7 +393,7 @@ class Session:
             PageError: If there is no picture or no question, or it is too long.
             PromptError: If the conversation is longer than the model can read.
         """
-        picture, question = self._there(), question.strip()
+        picture, question = self.opened, question.strip()
         if not question:
             raise PageError("Ask something: for example “What is in the picture?”")
         if len(question) > self.limits.letters:
@@ -375,6 +401,8 @@ class Session:
         turns = [(reply.prompt, reply.text) for reply in self.talk]
         written = ""
         for piece in _as_it_comes(lambda tell: self.model.chat(picture.handle, question, turns, tell)):
+            if self.picture is not picture:
+                return
             if isinstance(piece, Segmentation):
                 self.talk.append(piece)
             else:
@@ -402,15 +430,13 @@ class Session:
         """Begins the conversation anew."""
         self.talk = []
 
-    # -------------------------------------------------------------------------------------------------------- common
-
-    def _there(self) -> Opened:
-        if self.picture is None:
-            raise PageError("There is no picture yet: choose one, drop one, or take an example.")
-        return self.picture
-
     def _changed(self) -> None:
         self.version += 1
+
+
+def _nbytes(result: Segmentation) -> int:
+    """Of its masks and logits."""
+    return result.masks.nbytes + (0 if result.logits is None else result.logits.nbytes)
 
 
 def _as_it_comes(work: Callable[[Callable[[str], None]], Segmentation]) -> Iterator[str | Segmentation]:

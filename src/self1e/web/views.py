@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,8 @@ from self1e.web.state import Layer, PageError, Session
 LARGEST_VIEW = 1600
 """Pixels of the longer side on the page; downloads have the picture's own size."""
 
-THUMBNAIL = 160
+THUMBNAIL = 320
+"""Pixels of the longer side of a small picture: twice what the page shows, for fine screens."""
 
 DIMMED = 0.25
 """How much of the light is taken from what no mask covers."""
@@ -37,6 +39,13 @@ def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     file = io.BytesIO()
     image.save(file, "JPEG", quality=quality, subsampling=0)
     return file.getvalue()
+
+
+def small(image: Image.Image) -> bytes:
+    """A picture of a list."""
+    copy = image.copy()
+    copy.thumbnail((THUMBNAIL, THUMBNAIL))
+    return jpeg(copy, quality=85)
 
 
 def png(image: Image.Image) -> bytes:
@@ -60,20 +69,24 @@ def step_of(size: tuple[int, int]) -> int:
 
 def original(session: Session) -> bytes:
     """The picture, in the size of the view."""
-    return jpeg(_there(session).reduce(step_of(_there(session).size)))
+    image = session.opened.image
+    return jpeg(image.reduce(step_of(image.size)))
 
 
 def masks(session: Session) -> bytes:
     """The picture with the masks that are shown, in the size of the view."""
-    image, layers = _there(session), session.shown
-    return jpeg(draw(image, layers, session.threshold, session.opacity))
+    return jpeg(_drawn(session))
+
+
+def _drawn(session: Session) -> Image.Image:
+    return draw(session.opened.image, session.shown, session.threshold, session.opacity)
 
 
 def draw(image: Image.Image, layers: Sequence[Layer], threshold: float, opacity: float) -> Image.Image:
     """Layers on a picture, in the size of the view."""
     step = step_of(image.size)
-    small = [_thinned(layer, step) for layer in layers]
-    return together(image.reduce(step), small, threshold).overlay(_colours(layers), alpha=opacity, dim=DIMMED)
+    thinned = [_thinned(layer, step) for layer in layers]
+    return together(image.reduce(step), thinned, threshold).overlay(_colours(layers), alpha=opacity, dim=DIMMED)
 
 
 def _thinned(layer: Layer, step: int) -> Layer:
@@ -82,10 +95,7 @@ def _thinned(layer: Layer, step: int) -> Layer:
         return layer
     result = layer.result
     logits = None if result.logits is None else result.logits[:, ::step, ::step]
-    thin = Segmentation(
-        result.masks[:, ::step, ::step], result.scores, result.prompt, result.text, None, result.model, logits
-    )
-    return Layer(thin, layer.colour)
+    return replace(layer, result=replace(result, masks=result.masks[:, ::step, ::step], logits=logits, image=None))
 
 
 def reply(session: Session, number: int) -> bytes:
@@ -94,20 +104,12 @@ def reply(session: Session, number: int) -> bytes:
         raise PageError("This answer is not there any more.")
     said = session.talk[number]
     layers = [Layer(one, colour) for colour, one in enumerate(said)]
-    return jpeg(draw(_there(session), layers, 0.5, session.opacity))
+    return jpeg(draw(session.opened.image, layers, 0.5, session.opacity))
 
 
 def thumbnail(session: Session) -> bytes:
     """The picture with its masks, small."""
-    image = draw(_there(session), session.shown, session.threshold, session.opacity)
-    image.thumbnail((THUMBNAIL * 2, THUMBNAIL * 2))
-    return jpeg(image, quality=85)
-
-
-def _there(session: Session) -> Image.Image:
-    if session.picture is None:
-        raise PageError("There is no picture yet.")
-    return session.picture.image
+    return small(_drawn(session))
 
 
 # ----------------------------------------------------------------------------------------------------------- downloads
@@ -128,19 +130,19 @@ def _colours(layers: Sequence[Layer]) -> list[tuple[int, int, int]] | None:
 
 def overlay(session: Session) -> bytes:
     """The picture with its masks, in its own size."""
-    image, layers = _there(session), session.shown
-    result = together(image, layers, session.threshold)
+    layers = session.shown
+    result = together(session.opened.image, layers, session.threshold)
     return png(result.overlay(_colours(layers), alpha=session.opacity, dim=DIMMED))
 
 
 def mask(session: Session) -> bytes:
     """All that is shown, white on black."""
-    return png(together(_there(session), session.shown, session.threshold).mask_image())
+    return png(together(session.opened.image, session.shown, session.threshold).mask_image())
 
 
 def cutout(session: Session) -> bytes:
     """All that is shown, on a transparent background."""
-    return png(together(_there(session), session.shown, session.threshold).cutout())
+    return png(together(session.opened.image, session.shown, session.threshold).cutout())
 
 
 def coco(session: Session) -> bytes:
@@ -155,14 +157,10 @@ def labelme(session: Session) -> bytes:
 
 def _written(session: Session, form: str) -> bytes:
     """The masks that are shown in a form of `self1e.data.forms`."""
-    image, layers = _there(session), session.shown
-    assert session.picture is not None
-    name = Path(session.picture.source.name).name
-    things = []
-    for layer in layers:
-        result = layer.at(session.threshold)
-        things.append(Thing(result.prompt, result.mask, result.score, there=result.found))
-    labels = list(dict.fromkeys(layer.prompt for layer in layers))
+    image, name = session.opened.image, Path(session.opened.source.name).name
+    found = [layer.at(session.threshold) for layer in session.shown]
+    things = [Thing(each.prompt, each.mask, each.score, there=each.found) for each in found]
+    labels = list(dict.fromkeys(each.prompt for each in found))
     with TemporaryDirectory(prefix="self1e-web-") as folder:
         place = Path(folder)
         writer = FORMS[form].writer(place, labels)
@@ -186,11 +184,6 @@ DOWNLOADS: dict[str, tuple[str, str, str, Callable[[Session], bytes]]] = {
 
 
 def file_name(session: Session, name: str) -> str:
-    """What a download is called.
-
-    >>> import re; re.sub(r"[^\\w.-]+", "_", "my cat?")
-    'my_cat_'
-    """
-    assert session.picture is not None
-    stem = re.sub(r"[^\w.-]+", "_", Path(session.picture.source.name).stem) or "picture"
+    """What a download is called: as the picture, with "_" for what is no letter, digit, dot, or hyphen."""
+    stem = re.sub(r"[^\w.-]+", "_", Path(session.opened.source.name).stem) or "picture"
     return f"{stem}.{DOWNLOADS[name][1]}"
