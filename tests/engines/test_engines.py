@@ -17,7 +17,7 @@ import pytest
 from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
-from self1e.engines.artefact import SETTINGS, open_artefact
+from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.run import EvaluationError, check_settings
 from self1e.processing.prompts import PromptError
@@ -133,8 +133,16 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
             Segmenter.from_pretrained(folder)
 
     for changes, said in (
-        ({"format": 99}, "has format 99, and 1 is known"),
+        ({"format": 99}, "has format 99, and 1 is known here: export the model again, or update"),
         ({"colour": "red"}, "unknown: colour"),
+        ({"kind": "tensorflow"}, "unknown kind 'tensorflow'"),
+        ({"files": settings["files"] | {"../outside": "0"}}, "'../outside' is not in the folder"),
+        ({"files": settings["files"] | {"/etc/hostname": "0"}}, "'/etc/hostname' is not in the folder"),
+        ({"files": list(settings["files"])}, "must be given by name"),
+        ({"programs": settings["programs"] | {"masks": "../masks.onnx"}}, "no program 'masks' among its files"),
+        ({"programs": {"picture": "picture.onnx"}}, "no program 'masks' among its files"),
+        ({"outputs": {"masks": ["logits"]}}, "no program 'picture' among its files"),
+        ({"files": {name: "0" for name in settings["files"] if name != TOKENIZER}}, "no tokenizer.json among"),
         ({"prefix": [1, 2]}, "another layout of prompts"),
     ):
         (folder / SETTINGS).write_text(json.dumps(settings | changes))
@@ -142,6 +150,10 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
     (folder / SETTINGS).write_text("{")
     refused("cannot be read")
     (folder / SETTINGS).write_text(json.dumps(settings))
+    tokenizer = (folder / TOKENIZER).read_text()
+    (folder / TOKENIZER).write_text(tokenizer[:1000])
+    refused("tokenizer.json cannot be read")
+    (folder / TOKENIZER).write_text(tokenizer)
     (folder / "masks.onnx").write_bytes(b"nothing")
     refused("onnxruntime cannot load .*masks.onnx")
     with pytest.raises(ModelError, match="SHA-256 differs"):

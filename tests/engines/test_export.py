@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,9 @@ import pytest
 from command_line import Cli, assert_one_sentence
 from noise import Exported, Models, noise, samples
 
-from self1e import Segmenter
-from self1e.engines.artefact import SETTINGS, open_artefact
-from self1e.export.verify import ExportError, compared, samples_to_check, verify
+from self1e import ModelError, Segmenter
+from self1e.engines.artefact import SETTINGS, open_artefact, sha256_of
+from self1e.export.verify import ExportError, compared, samples_to_check, verify, verify_maps
 from self1e.segment.agreement import MaskMap
 from self1e.segment.on_engine import EngineRunner
 
@@ -40,6 +42,33 @@ def test_torch_alone_runs_it(exported: Exported) -> None:
     assert Segmenter.from_pretrained(artefact.folder).runner.facts()["engine"] == "torch"
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_numbers_of_a_large_program_lie_beside_it(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """Where one file may not hold them. Engines find them there, and the check of files knows them."""
+    pytest.importorskip(engine)
+    import onnx
+
+    from self1e.export import to_onnx
+
+    monkeypatch.setattr(to_onnx, "MOST_BYTES", 0)
+    small = exported(False)
+    folder = shutil.copytree(small.folder, tmp_path / "large")
+    for name in small.programs.values():
+        to_onnx.save(onnx.load(folder / name), folder / name)
+    files = {path.name: sha256_of(path) for path in folder.iterdir() if path.name != SETTINGS}
+    assert files.keys() - small.files.keys() == {"picture.onnx.data", "masks.onnx.data"}
+    assert (folder / "masks.onnx").stat().st_size < 0.2 * (small.folder / "masks.onnx").stat().st_size
+    dataclasses.replace(small, folder=folder, files=files).write()
+    ours, theirs = (Segmenter.from_pretrained(each, engine=engine) for each in (folder, small.folder))
+    one, other = (each.segment(noise(), "the ball", logits=True).logits for each in (ours, theirs))
+    assert one is not None and other is not None and np.abs(one - other).max() < 1e-4
+    (folder / "masks.onnx.data").unlink()
+    with pytest.raises(ModelError, match=r"has no masks\.onnx\.data"):
+        open_artefact(folder)
+
+
 def test_what_changes_masks_is_refused(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the figures, and by the limits of the precision."""
     artefact = exported(False)
@@ -63,6 +92,8 @@ def test_a_mask_that_turns_empty_is_refused_whatever_the_mean_is() -> None:
 
     found = compared(maps(0), maps(-2), pictures=41)
     assert found.iou > 0.97 and found.masks == 41 and found.changed == 32
+    with pytest.raises(ExportError, match="int8 loses what this model finds: 1 of 41 masks turn empty"):
+        verify_maps(maps(0), maps(-2), "int8", pictures=41)
 
 
 def test_pictures_to_check_on() -> None:

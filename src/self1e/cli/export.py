@@ -42,9 +42,6 @@ class Precision(StrEnum):
     int8 = "int8"
 
 
-CHECK_PROMPTS = ("the largest thing",)
-
-
 def command(
     model: ModelArgument,
     destination: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="Folder to make.")],
@@ -81,6 +78,7 @@ def command(
         raise CliError("--check-prompt goes with --check-pictures: give both, or leave it out")
     from self1e.export.export import export_model
     from self1e.export.verify import samples_to_check
+    from self1e.segment.quantise import CHECK_PROMPTS
 
     quiet_libraries()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that are not needed

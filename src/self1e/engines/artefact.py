@@ -170,7 +170,9 @@ def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
         raise ModelError(f"{path} cannot be read ({error}): export the model again") from None
     form = settings.get("format") if isinstance(settings, dict) else None
     if form != FORMAT:
-        raise ModelError(f"{path} has format {form!r}, and {FORMAT} is known here: export the model again")
+        raise ModelError(
+            f"{path} has format {form!r}, and {FORMAT} is known here: export the model again, or update self1e"
+        )
     known = {each.name for each in fields(Artefact)} - {"folder"}
     verified = settings.pop("verified", None)
     try:
@@ -179,9 +181,25 @@ def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
         strange = sorted(settings.keys() - known)
         reason = f"unknown: {', '.join(strange)}" if strange else str(error)
         raise ModelError(f"{path} cannot be used ({reason}): export the model again") from None
+    if fault := _fault_of(artefact):
+        raise ModelError(f"{path} cannot be used ({fault}): export the model again")
     if missing := [name for name in artefact.files if not (folder / name).is_file()]:
         raise ModelError(f"{folder} is incomplete: it has no {', '.join(missing)}; export or copy it again")
     return artefact
+
+
+def _fault_of(artefact: Artefact) -> str | None:
+    """What is wrong with the settings of which file is what. Folders come from others: none may lead out of itself."""
+    if artefact.kind not in KINDS:
+        return f"unknown kind {artefact.kind!r}"
+    if any(not isinstance(each, dict) for each in (artefact.files, artefact.programs, artefact.outputs)):
+        return "files, programs and outputs must be given by name"
+    if outside := [name for name in artefact.files if Path(name).name != name]:
+        return f"{outside[0]!r} is not in the folder"
+    for program in (PICTURE, MASKS):
+        if artefact.programs.get(program) not in artefact.files or not artefact.outputs.get(program):
+            return f"no program {program!r} among its files"
+    return None if TOKENIZER in artefact.files else f"no {TOKENIZER} among its files"
 
 
 def sha256_of(path: Path) -> str:

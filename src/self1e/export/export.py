@@ -16,7 +16,7 @@ from self1e.export.verify import samples_to_check, verify
 from self1e.files import folder_when_complete
 from self1e.processing.prompts import EVAL_ANSWER, PHRASE_QUESTIONS, SENTENCE_QUESTIONS
 from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD
-from self1e.processing.tokens import encode_prefix, special_ids
+from self1e.processing.tokens import special_ids
 from self1e.segment.agreement import PromptedPicture
 from self1e.segment.load import load_model
 from self1e.segment.on_engine import EngineRunner
@@ -58,8 +58,7 @@ class Exporter:
         self.sha256 = checkpoint.sha256()
         self.loaded = load_model(checkpoint, options)
         self.runner = TorchRunner(self.loaded.model, self.loaded.processor)
-        before = encode_prefix(self.loaded.processor.tokenizer, 0).input_ids
-        self.prefix = before[:-1]  # without that which ends the picture
+        self.prefix = self.loaded.processor.before_picture()
         self.traced = trace(self.runner.fast, self.prefix)
 
     def write(

@@ -150,7 +150,7 @@ class RefillingHead(nn.Module):
             return self.fuse(llm_map)
         pixels = stitch(vision.uncompressed, columns, rows)
         if vision.compressed is None:
-            return self.fuse(pixels).expand(len(llm_map), *pixels.shape)
+            return self.fuse(pixels).expand(llm_map.shape[0], *pixels.shape)  # `len` would be fixed in an export
         residual = llm_map - stitch(vision.compressed, columns, rows)
         return self.fuse(pixels + upsample_x2(residual))
 

@@ -46,3 +46,7 @@ class PlainProcessor:
         """The tokens that conversations about a picture of columns x rows tiles begin with."""
         columns, rows = grid
         return encode_prefix(self.tokenizer, columns * rows * self.tokens_per_tile)
+
+    def before_picture(self) -> list[int]:
+        """Ids of the tokens that stand before any picture."""
+        return encode_prefix(self.tokenizer, 0).input_ids[:-1]  # without that which ends the picture

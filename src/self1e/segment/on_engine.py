@@ -20,7 +20,6 @@ from self1e.engines.words import words_of
 from self1e.model.rows import Row
 from self1e.processing.plain import PlainProcessor
 from self1e.processing.prompts import PromptError
-from self1e.processing.tokens import encode_prefix
 from self1e.segment.options import LoadOptions
 from self1e.segment.runner import EncodedPicture, NumbersError, TiledPicture
 
@@ -72,17 +71,14 @@ class EngineRunner:
         self.artefact = artefact
         self.engine = choose_engine(engine, artefact.kind)
         self.processor = PlainProcessor(
-            Tokenizer.from_file(str(artefact.folder / TOKENIZER)),
+            _tokenizer(artefact.folder / TOKENIZER),
             artefact.image_size,
             artefact.tokens_per_tile,
             max_tiles or artefact.max_tiles,
         )
-        if artefact.prefix != self._tokens_before_picture():
+        if artefact.prefix != self.processor.before_picture():
             raise ModelError(f"{artefact.folder} was exported for another layout of prompts: export the model again")
         self._load()
-
-    def _tokens_before_picture(self) -> list[int]:
-        return encode_prefix(self.processor.tokenizer, 0).input_ids[:-1]  # without that which ends the picture
 
     def _load(self) -> None:
         self._process = os.getpid()
@@ -172,3 +168,15 @@ class EngineRunner:
             "an exported model gives masks, and writes no answers: chat with the model that it was made of "
             f"({self.artefact.model}), or segment"
         )
+
+
+def _tokenizer(path: Path) -> Tokenizer:
+    """Reads a tokenizer.
+
+    Raises:
+        ModelError: When it is damaged.
+    """
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library has none of its own
+        raise ModelError(f"{path} cannot be read ({error}): export or copy the model again") from None
