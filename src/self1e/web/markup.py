@@ -266,7 +266,8 @@ def why(session: Session) -> str:
 
 
 def _steps(session: Session, explanation: Explanation) -> str:
-    base, stamp = f"pictures/{quote(session.key)}", f"{session.opened.source.stamp}-{crc32(explanation.refilled.tobytes())}"
+    base = f"pictures/{quote(session.key)}"
+    stamp = f"{session.opened.source.stamp}-{crc32(explanation.refilled.tobytes())}"
     cards = ""
     for number, panel in enumerate(panels_of(explanation), start=1):
         title, layers, version = escape(panel.title), "", stamp
