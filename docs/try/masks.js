@@ -1,13 +1,22 @@
 /**
- * From mask logits to what one sees: at the picture's size as `self1e.processing.processor.mask_logits_to_picture`
+ * From mask logits to what one sees: at the picture's size as `self1e.processing.refine`
  * resizes them, judged as `self1e.segment.results` does, and drawn.
  */
 
 /** @import {Strip} from "./image.js" */
 
 /**
- * A map of logits; it covers the picture.
- * @typedef {{logits: Float32Array, width: number, height: number}} LogitMap
+ * A map of logits; it covers the picture. Where it has functions, these are what is resized.
+ * @typedef {{logits: Float32Array, width: number, height: number, functions?: Functions}} LogitMap
+ */
+
+/**
+ * Linear functions of the colours, one for each cell of a map; see `guide.js`.
+ * @typedef {object} Functions
+ * @property {Float32Array} offset logits where it is black
+ * @property {Float32Array[]} slopes what red, green and blue (0 to 1) add to them
+ * @property {Float32Array} lowest the logit that is to come out at least
+ * @property {Float32Array} highest and at most
  */
 
 /**
@@ -50,30 +59,48 @@ function spread(from, to) {
 }
 
 /**
- * The rows of a map that is resized bilinearly, each with how fast it rises downwards, per pixel. The arrays are used
- * again for the next row.
+ * The rows of a map at another size, resized bilinearly. The array is used again for the next row.
  * @param {LogitMap} map
  * @param {number} width
  * @param {number} height
- * @returns {Generator<{y: number, row: Float32Array, rise: Float32Array}>}
+ * @param {Iterable<Strip>} strips of the picture at that size; without functions, nobody looks at them
+ * @returns {Generator<Float32Array>}
  */
-export function* resizedRows(map, width, height) {
+export function* resizedRows(map, width, height, strips) {
   const [across, down] = [spread(map.width, width), spread(map.height, height)];
-  const [mixed, slope] = [new Float32Array(map.width), new Float32Array(map.width)];
-  const [row, rise] = [new Float32Array(width), new Float32Array(width)];
-  for (let y = 0; y < height; y++) {
+  const mixed = new Float32Array(map.width);
+  const resize = (/** @type {Float32Array} */ values, /** @type {number} */ y, /** @type {Float32Array} */ row) => {
     const [above, below] = [down.low[y] * map.width, down.high[y] * map.width];
     for (let x = 0; x < map.width; x++) {
-      const step = map.logits[below + x] - map.logits[above + x];
-      mixed[x] = map.logits[above + x] + step * down.share[y];
-      slope[x] = (step * map.height) / height;
+      mixed[x] = values[above + x] + (values[below + x] - values[above + x]) * down.share[y];
     }
     for (let x = 0; x < width; x++) {
-      const [low, high, share] = [across.low[x], across.high[x], across.share[x]];
-      row[x] = mixed[low] + (mixed[high] - mixed[low]) * share;
-      rise[x] = slope[low] + (slope[high] - slope[low]) * share;
+      const low = mixed[across.low[x]];
+      row[x] = low + (mixed[across.high[x]] - low) * across.share[x];
     }
-    yield { y, row, rise };
+  };
+  const row = new Float32Array(width);
+  const functions = map.functions;
+  if (!functions) {
+    for (let y = 0; y < height; y++) {
+      resize(map.logits, y, row);
+      yield row;
+    }
+    return;
+  }
+  const [slope, lowest, highest] = Array.from({ length: 3 }, () => new Float32Array(width));
+  for (const { top, pixels } of strips) {
+    for (let start = 0, y = top; start < pixels.length; start += 4 * width, y++) {
+      resize(functions.offset, y, row);
+      for (let c = 0; c < 3; c++) {
+        resize(functions.slopes[c], y, slope);
+        for (let x = 0, at = start + c; x < width; x++, at += 4) row[x] += (slope[x] * pixels[at]) / 255;
+      }
+      resize(functions.lowest, y, lowest);
+      resize(functions.highest, y, highest);
+      for (let x = 0; x < width; x++) row[x] = Math.max(lowest[x], Math.min(highest[x], row[x]));
+      yield row;
+    }
   }
 }
 
@@ -81,12 +108,13 @@ export function* resizedRows(map, width, height) {
  * @param {LogitMap} map
  * @param {number} width of the picture
  * @param {number} height
+ * @param {Iterable<Strip>} strips of the picture
  * @returns {Tally}
  */
-export function tally(map, width, height) {
+export function tally(map, width, height, strips) {
   const [areas, sums] = [new Uint32Array(STEPS.length), new Float64Array(STEPS.length)];
   let highest = -Infinity;
-  for (const { row } of resizedRows(map, width, height)) {
+  for (const row of resizedRows(map, width, height, strips)) {
     for (const logit of row) {
       if (logit > highest) highest = logit;
       if (logit <= CUTS[0]) continue;
@@ -152,16 +180,17 @@ const BLACK = [0, 0, 0];
  * Masks as a layer over a picture: fills, smooth outlines, and a shade on what none covers.
  * @param {Mark[]} marks those with something in them; the last one lies on top
  * @param {number} cut logit above which a pixel belongs to a mask
- * @param {number} width of the layer, pixels; the whole map is stretched to it
+ * @param {Strip} picture at the size of the layer, to which maps are stretched
+ * @param {number} width
  * @param {number} height
  * @param {number} line width of outlines, pixels
  * @returns {Uint8ClampedArray<ArrayBuffer>} RGBA
  */
-export function layer(marks, cut, width, height, line) {
+export function layer(marks, cut, picture, width, height, line) {
   const pixels = new Uint8ClampedArray(4 * width * height);
   if (!marks.length) return pixels;
   const rim = line + 2 * Math.max(0.75, 0.35 * line);
-  const distances = marks.map(({ map }) => rowsOfDistances(map, cut, width, height));
+  const distances = marks.map(({ map }) => rowsOfDistances(map, cut, width, height, [picture]));
   let [red, green, blue, alpha] = [0, 0, 0, 0]; // premultiplied, of the pixel in hand
   const cover = (/** @type {number[]} */ colour, /** @type {number} */ opacity) => {
     if (!opacity) return;
@@ -199,14 +228,21 @@ export function layer(marks, cut, width, height, line) {
  * @param {number} cut
  * @param {number} width
  * @param {number} height
+ * @param {Iterable<Strip>} strips
  * @returns {Generator<Float32Array>}
  */
-function* rowsOfDistances(map, cut, width, height) {
+function* rowsOfDistances(map, cut, width, height, strips) {
   const distances = new Float32Array(width);
-  for (const { row, rise } of resizedRows(map, width, height)) {
+  const kept = Array.from({ length: 3 }, () => new Float32Array(width)); // row y is in kept[y % 3]
+  const rows = resizedRows(map, width, height, strips);
+  kept[0].set(/** @type {Float32Array} */ (rows.next().value));
+  for (let y = 0; y < height; y++) {
+    const [next, last] = [Math.min(y + 1, height - 1), Math.max(y - 1, 0)];
+    if (next > y) kept[next % 3].set(/** @type {Float32Array} */ (rows.next().value));
+    const [above, row, below] = [kept[last % 3], kept[y % 3], kept[next % 3]];
     for (let x = 0; x < width; x++) {
       const run = row[Math.min(x + 1, width - 1)] - row[Math.max(x - 1, 0)];
-      distances[x] = (row[x] - cut) / Math.max(1e-6, Math.hypot(run / 2, rise[x]));
+      distances[x] = (row[x] - cut) / Math.max(1e-6, Math.hypot(run, below[x] - above[x]) / 2);
     }
     yield distances;
   }
@@ -219,7 +255,7 @@ function clamp(value) {
 
 /**
  * What is in at least one mask, on a transparent background.
- * @param {Iterable<Strip>} strips of the picture
+ * @param {() => Iterable<Strip>} strips of the picture
  * @param {LogitMap[]} maps
  * @param {number} cut
  * @param {number} width of the picture
@@ -229,11 +265,12 @@ function clamp(value) {
 export function cutout(strips, maps, cut, width, height) {
   const out = new Uint8ClampedArray(4 * width * height);
   for (const map of maps) {
-    for (const { y, row } of resizedRows(map, width, height)) {
-      for (let x = 0; x < width; x++) if (row[x] > cut) out[4 * (y * width + x) + 3] = 255;
+    let at = 3;
+    for (const row of resizedRows(map, width, height, strips())) {
+      for (let x = 0; x < width; x++, at += 4) if (row[x] > cut) out[at] = 255;
     }
   }
-  for (const { top, pixels } of strips) {
+  for (const { top, pixels } of strips()) {
     const start = 4 * top * width;
     for (let at = 0; at < pixels.length; at += 4) {
       if (out[start + at + 3]) out.set(pixels.subarray(at, at + 3), start + at);

@@ -3,7 +3,8 @@
  */
 
 import { Download, asJson, fetched } from "./download.js";
-import { tilesOf } from "./image.js";
+import { strips, tilesOf } from "./image.js";
+import { Guide } from "./guide.js";
 import { tally } from "./masks.js";
 import { readTokenizer } from "./tokenizer.js";
 import { nounFinder, pack, questionFor, readsAsSentence, strip, tokensOf } from "./words.js";
@@ -32,6 +33,8 @@ import { nounFinder, pack, questionFor, readsAsSentence, strip, tokensOf } from 
  * @property {string} model
  * @property {{picture: string, masks: string}} programs
  * @property {number} tokens_per_tile
+ * @property {number} map_side cells of the map of a tile
+ * @property {"none" | "guided"} [refine] how masks get to the picture's size
  * @property {number} context
  * @property {boolean} packed
  * @property {number[]} prefix
@@ -41,8 +44,9 @@ import { nounFinder, pack, questionFor, readsAsSentence, strip, tokensOf } from 
  */
 
 /**
- * A picture that was looked at.
- * @typedef {{features: Record<string, any>, tokens: number, width: number, height: number}} Seen
+ * A picture that was looked at. It is not kept where only its size matters any more.
+ * @typedef {{features: Record<string, any>, tokens: number, width: number, height: number}} Looked
+ * @typedef {Looked & {bitmap: ImageBitmap, guide: Guide | null}} Seen
  */
 
 /**
@@ -158,16 +162,22 @@ export class Model {
   /** Shaders are made when they are first needed; and where they cannot be, it is better known now. */
   async #tryOut() {
     const { image_size: size } = this.artefact;
-    await this.find(await this.#look(new Float32Array(3 * size * size), [1, 1], size, size), ["the sky"]);
+    const looked = await this.#look(new Float32Array(3 * size * size), [1, 1], size, size);
+    await this.#maps(looked, [this.#tokens(looked, "the sky")]);
   }
 
   /**
    * Runs the first program.
-   * @param {ImageBitmap} bitmap
+   * @param {ImageBitmap} bitmap stays open for as long as something is found in it
+   * @returns {Promise<Seen>}
    */
   async look(bitmap) {
+    const { width, height } = bitmap;
     const { tiles, grid } = tilesOf(bitmap, this.artefact);
-    return this.#look(tiles, grid, bitmap.width, bitmap.height);
+    const { map_side: side, refine } = this.artefact;
+    const cells = /** @type {[number, number]} */ (grid.map((tiles) => tiles * side));
+    const guide = refine === "guided" ? new Guide(strips(bitmap), [width, height], cells) : null;
+    return { ...(await this.#look(tiles, grid, width, height)), bitmap, guide };
   }
 
   /**
@@ -175,7 +185,7 @@ export class Model {
    * @param {[number, number]} grid
    * @param {number} width of the picture
    * @param {number} height
-   * @returns {Promise<Seen>}
+   * @returns {Promise<Looked>}
    */
   async #look(tiles, [columns, rows], width, height) {
     const { image_size: size, tokens_per_tile, prefix } = this.artefact;
@@ -195,15 +205,15 @@ export class Model {
     const passes = this.artefact.packed ? [questions] : questions.map((tokens) => [tokens]);
     const maps = [];
     for (const pass of passes) maps.push(...(await this.#maps(seen, pass)));
-    return maps.map((map, number) => ({
-      map,
-      tally: tally(map, seen.width, seen.height),
-      remark: this.#remark(prompts[number]),
-    }));
+    return maps.map((found, number) => {
+      const map = seen.guide ? { ...found, functions: seen.guide.fit(found) } : found;
+      const counted = tally(map, seen.width, seen.height, strips(seen.bitmap));
+      return { map, tally: counted, remark: this.#remark(prompts[number]) };
+    });
   }
 
   /**
-   * @param {Seen} seen
+   * @param {Looked} seen
    * @param {string} prompt
    */
   #tokens(seen, prompt) {
@@ -214,7 +224,7 @@ export class Model {
   }
 
   /**
-   * @param {Seen} seen
+   * @param {Looked} seen
    * @param {number[][]} questions
    * @returns {Promise<LogitMap[]>}
    */

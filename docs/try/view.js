@@ -5,6 +5,7 @@ import { startWorker } from "./remote.js";
 import { CUTS, STEPS, cutout, judge, layer, leastArea } from "./masks.js";
 import { EMPTY, strip } from "./words.js";
 
+/** @import {Strip} from "./image.js" */
 /** @import {Calibration} from "./masks.js" */
 /** @import {Found, Files} from "./model.js" */
 
@@ -66,6 +67,8 @@ let model = null;
 let working = false;
 /** @type {Picture | null} what `photo` shows */
 let painted = null;
+/** @type {Strip} its pixels */
+let colours = { top: 0, pixels: new Uint8ClampedArray() };
 const ask = startWorker(showBytes);
 
 // ------------------------------------------------------------------------------------------------------ what is done
@@ -192,7 +195,7 @@ async function saveCutout() {
   const { bitmap, name } = picture;
   const chosen = visible();
   const pixels = cutout(
-    strips(bitmap),
+    () => strips(bitmap),
     chosen.map(({ map }) => map),
     cut(),
     bitmap.width,
@@ -323,9 +326,11 @@ function draw() {
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0, width, height);
+    colours = { top: 0, pixels: context.getImageData(0, 0, width, height).data };
     photo.setAttribute("aria-label", `The picture ${picture.name}`);
   }
-  const pixels = layer(visible(), cut(), width, height, Math.max(1.5, 2 * devicePixelRatio));
+  const line = Math.max(1.5, 2 * devicePixelRatio);
+  const pixels = layer(visible(), cut(), colours, width, height, line);
   marks.getContext("2d")?.putImageData(new ImageData(pixels, width), 0, 0);
 }
 

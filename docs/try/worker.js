@@ -6,7 +6,7 @@ import { loadModel } from "./model.js";
 
 /** @type {Model} */
 let model;
-/** @type {Seen} */
+/** @type {Seen | undefined} */
 let seen;
 
 /** @type {Record<string, (given: any) => Promise<any>>} */
@@ -17,10 +17,10 @@ const calls = {
     return { calibration: artefact.calibration, device: model.device, threads };
   },
   async look({ bitmap }) {
+    seen?.bitmap.close();
     seen = await model.look(bitmap);
-    bitmap.close();
   },
-  find: ({ prompts }) => model.find(seen, prompts),
+  find: ({ prompts }) => model.find(/** @type {Seen} */ (seen), prompts),
 };
 
 let last = Promise.resolve();

@@ -22,9 +22,9 @@ def test_only_the_plain_way_gives_its_own_masks() -> None:
     assert list(found) == list(WAYS)
     assert {figures["masks"] for figures in found.values()} == {2}
     perfect = {way for way, figures in found.items() if figures["ciou"] == figures["boundary"] == 1}
-    assert perfect == {"as it is"}
+    assert perfect == {"resized"}
     rows = table([{"settings": {"model": "nano", "on": "toyland"}, "ways": found}]).splitlines()[2:]
-    assert rows[0] == "| nano | toyland | as it is | 2 | 100.0 | 100.0 | 100.0 | 1.0 x |"
+    assert rows[0] == "| nano | toyland | resized | 2 | 100.0 | 100.0 | 100.0 | 1.0 x |"
     assert len(rows) == len(WAYS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from noise import Exported, Models, samples
 
 from self1e.checkpoints.hub import BUNDLED
 from self1e.engines.artefact import Artefact
+from self1e.processing.processor import CONFIG_NAME
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +19,8 @@ def models(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """The tiny model, whose pictures look at `[SEG]`; or nano, whose do not."""
     nano = shutil.copytree(BUNDLED["nano"], tmp_path_factory.mktemp("nano") / "model")
     (nano / "nouns.txt").write_text("ball: balls\n")
+    settings = json.loads((nano / CONFIG_NAME).read_text())
+    (nano / CONFIG_NAME).write_text(json.dumps(settings | {"refine": "guided"}))
     return lambda looking: tiny_model_folder if looking else nano
 
 

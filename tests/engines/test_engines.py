@@ -74,7 +74,13 @@ def test_what_belongs_to_the_model_comes_along(exported: Exported, models: Model
     with pytest.warns(UserWarning, match="was not taught 'the cat'"):
         ours.segment(noise(), "the cat")
     assert "exported" in repr(ours) and ours.processor.max_tiles == theirs.processor.max_tiles
-    assert ours.segment(noise(), "the ball", refine="guided", logits=True).logits is not None
+    given, guided, resized = (
+        ours.segment(noise(), "the ball", refine=way, logits=True) for way in (None, "guided", "none")
+    )
+    assert_same([given], [guided])
+    assert (
+        given.logits is not None and resized.logits is not None and np.abs(given.logits - resized.logits).max() > 1e-3
+    )
 
 
 def test_what_servers_and_evaluations_say_of_it(exported: Exported, tmp_path: Path) -> None:
@@ -136,6 +142,7 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
         ({"format": 99}, "has format 99, and 1 is known here: export the model again, or update"),
         ({"colour": "red"}, "unknown: colour"),
         ({"kind": "tensorflow"}, "unknown kind 'tensorflow'"),
+        ({"refine": "sharp"}, "unknown refine 'sharp'"),
         ({"files": settings["files"] | {"../outside": "0"}}, "'../outside' is not in the folder"),
         ({"files": settings["files"] | {"/etc/hostname": "0"}}, "'/etc/hostname' is not in the folder"),
         ({"files": list(settings["files"])}, "must be given by name"),

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from page_in_node import in_node
 from PIL import Image
 
+from self1e.processing.refine import guided
 from self1e.segment.calibration import Calibration
 from self1e.segment.results import Segmentation
 
@@ -36,17 +37,48 @@ def as_given(logits: np.ndarray) -> dict[str, Any]:
     return {"logits": logits.flatten().tolist(), "width": logits.shape[1], "height": logits.shape[0]}
 
 
+def strips_of(picture: np.ndarray, rows: int = 32) -> list[dict[str, Any]]:
+    """Of uint8[H, W, 3]: RGBA, as the page reads a picture."""
+    rgba = np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
+    return [{"top": top, "pixels": rgba[top : top + rows].flatten().tolist()} for top in range(0, len(rgba), rows)]
+
+
 @pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (11, 9), (20, 24), (1, 1)])
 def test_resizing_is_torchs(size: tuple[int, int]) -> None:
     logits = map_of("clear")
     found = in_node(
         'import { resizedRows } from "./masks.js";',
-        "return Array.from(resizedRows(given.map, ...given.size), ({ row }) => Array.from(row));",
+        "return Array.from(resizedRows(given.map, ...given.size, []), (row) => Array.from(row));",
         {"map": as_given(logits), "size": size},
     )
     tensor = torch.from_numpy(logits)[None, None]
     expected = F.interpolate(tensor, size=size[::-1], mode="bilinear", align_corners=False)[0, 0].numpy()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT), (200, 33), (13, 15), (1, 1)])
+@pytest.mark.parametrize("kind", ["noise", "flat"])
+def test_masks_that_follow_edges_are_the_packages(size: tuple[int, int], kind: str) -> None:
+    width, height = size
+    draw = np.random.default_rng(1)
+    picture = np.full((height, width, 3), 90, np.uint8)
+    if kind == "noise":
+        picture = (
+            picture + draw.integers(-30, 30, picture.shape) + 80 * (np.arange(width) > width / 2)[:, None]
+        ).astype(np.uint8)
+    logits = map_of("clear")
+    found = in_node(
+        'import { Guide } from "./guide.js"; import { resizedRows } from "./masks.js";',
+        """
+        const { width, height } = given.map;
+        const functions = new Guide(given.strips, given.size, [width, height]).fit(given.map);
+        const map = { ...given.map, functions };
+        return Array.from(resizedRows(map, ...given.size, given.strips), (row) => Array.from(row));
+        """,
+        {"map": as_given(logits), "size": size, "strips": strips_of(picture)},
+    )
+    expected = guided(logits[None], Image.fromarray(picture))[0]
+    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("calibration", [None, CALIBRATION], ids=["raw", "calibrated"])
@@ -55,7 +87,7 @@ def test_what_is_said_of_a_mask(kind: str, calibration: Calibration | None) -> N
     found = in_node(
         'import { STEPS, judge, leastArea, tally } from "./masks.js";',
         """
-        const of = tally(given.map, given.width, given.height);
+        const of = tally(given.map, given.width, given.height, []);
         const least = leastArea(given.width, given.height);
         return STEPS.map((_, step) => judge(of, step, least, given.calibration));
         """,
@@ -82,15 +114,14 @@ def test_cutout() -> None:
     draw = np.random.default_rng(0)
     picture = draw.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     maps = [map_of("clear"), np.roll(map_of("clear"), 9, axis=1)]
-    rgba = np.dstack([picture, np.full((HEIGHT, WIDTH), 255, np.uint8)])
     found = in_node(
         'import { cutout } from "./masks.js";',
         """
         const strips = given.strips.map(({ top, pixels }) => ({ top, pixels: Uint8ClampedArray.from(pixels) }));
-        return cutout(strips, given.maps, given.cut, given.width, given.height);
+        return cutout(() => strips, given.maps, given.cut, given.width, given.height);
         """,
         {
-            "strips": [{"top": top, "pixels": rgba[top : top + 32].flatten().tolist()} for top in range(0, HEIGHT, 32)],
+            "strips": strips_of(picture),
             "maps": [as_given(each) for each in maps],
             "cut": math.log(0.3 / 0.7),
             "width": WIDTH,

@@ -120,8 +120,8 @@ def test_revisions_are_of_the_hub(folder):
         ("model.safetensors", None, "has no weights"),
         ("model.safetensors", b"\x08\x00", "cut short or damaged"),
         ("tokenizer.json", None, "incomplete: it has no tokenizer"),
-        ("tokenizer.json", b'{"version"', "tokenizer in .* cannot be used"),
-        ("processor_config.json", b"[", "tokenizer in .* cannot be used"),
+        ("tokenizer.json", b'{"version"', "tokenizer or processor_config.json in .* cannot be used"),
+        ("processor_config.json", b"[", "tokenizer or processor_config.json in .* cannot be used"),
     ],
 )
 def test_incomplete_and_damaged_folders(folder, name, content, message):

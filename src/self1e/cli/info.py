@@ -106,7 +106,6 @@ def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
     vision, text = config.vision_config, config.text_config
     parts = parameters_by_part(files)
     pathways = [name for name in ("image_to_image", "image_to_segmentation") if getattr(config, name)]
-    map_side = vision.image_size[0] // vision.patch_size[0] // 2 * config.rung.scale
     total = sum(parts.values())
     needs = [
         f"{memory_need(config, total, size) / 1e9:.1f} GB in {name}" for name, size in (("bfloat16", 2), ("float32", 4))
@@ -118,7 +117,7 @@ def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:
         f"{config.image_seq_length} tokens a tile",
         "text": f"{text.model_type}, {text.num_hidden_layers} layers, {text.hidden_size} wide, "
         f"{text.num_attention_heads} heads, {text.vocab_size:,} tokens",
-        "masks": f"{map_side} x {map_side} a tile, refilling {config.refilling} ({config.rung.meaning})",
+        "masks": f"{config.map_side} x {config.map_side} a tile, refilling {config.refilling} ({config.rung.meaning})",
         "pathways": ", ".join(pathways) or "none",
         "dtype": ", ".join(str(dtype).removeprefix("torch.") for dtype, _ in files.numbers().most_common()),
         "memory": f"{', '.join(needs)} (rough, {PROMPTS_AT_ONCE} prompts at a time)",

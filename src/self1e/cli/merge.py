@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from self1e.cli.options import MODEL_HELP, Device
-from self1e.cli.terminal import CliError, busy, notice, progress_bar, show
+from self1e.cli.terminal import CliError, busy, notice, progress_bar, quiet_libraries, show
 from self1e.files import folder_when_complete, write_json
 from self1e.segment.options import LoadOptions
 
@@ -86,6 +86,7 @@ def command(
         raise CliError(f"unknown --dtype {dtype!r}: use auto, {', '.join(DTYPES)}")
     if destination.exists():
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
+    quiet_libraries()
     benchmark = None if calibrate is None else open_benchmark(calibrate, root)
     with busy(f"loading {model}"):
         loaded, stored = _loaded(model, base)

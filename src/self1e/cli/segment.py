@@ -124,9 +124,12 @@ def command(
         TemplateChoice, typer.Option(help="How to ask: as a phrase, as a sentence, as it stands (none), or auto.")
     ] = TemplateChoice.auto,
     refine: Annotated[
-        RefineChoice,
-        typer.Option(help="How masks get to the picture's size: resized (none), or along its edges (guided)."),
-    ] = RefineChoice.none,
+        RefineChoice | None,
+        typer.Option(
+            show_default=False,
+            help="How masks get to the picture's size: resized (none), or along edges (guided). Default: the model's.",
+        ),
+    ] = None,
     votes: Annotated[
         int,
         typer.Option(
@@ -200,11 +203,17 @@ def command(
             raise CliError("--server has a model of its own: leave out --model and how to load it")
         if processes is not None or ray is not None or batch != 1:
             raise CliError("--server shares its passes by itself: leave out --processes, --ray and --batch")
-        if refine != RefineChoice.none or votes != 1:
+        if refine is not None or votes != 1:
             raise CliError("--server has neither --refine nor --votes: leave them out")
         client = connected(server)
     wanted = Wanted(
-        check_prompts(prompts or []), check_formats(formats), instances, tolerance, template.value, refine.value, votes
+        check_prompts(prompts or []),
+        check_formats(formats),
+        instances,
+        tolerance,
+        template.value,
+        refine and refine.value,
+        votes,
     )
     plan = make_plan(images, wanted, out, recursive, allow_urls)
     journal, before = None, list[str]()
@@ -219,7 +228,7 @@ def command(
         )
     options = {
         "template": template.value,
-        "refine": refine.value,
+        "refine": refine and refine.value,
         "votes": votes,
         "batch": batch,
         "logits": instances,

@@ -51,7 +51,7 @@ class Wanted:
         instances: Whether each connected part is a thing of its own.
         tolerance: How far outlines of polygons may be moved, pixels.
         template: How to ask; this and the following: see `Segmenter.segment`.
-        refine: How masks get to the picture's size.
+        refine: How masks get to the picture's size. None: as the model's processor says.
         votes: Views of each picture.
     """
 
@@ -60,7 +60,7 @@ class Wanted:
     instances: bool
     tolerance: float
     template: str
-    refine: str = "none"
+    refine: str | None = None
     votes: int = 1
 
 

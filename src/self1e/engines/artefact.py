@@ -19,6 +19,7 @@ from typing import Any
 
 from self1e.checkpoints.errors import ModelError
 from self1e.files import expand_user, write_json
+from self1e.processing.refine import REFINEMENTS, Refinement
 
 FORMAT = 1
 """Of `artefact.json` and of what the programs take and give. Another one is refused."""
@@ -87,6 +88,7 @@ class Artefact:
         parameters: How many numbers the model has.
         calibration: Knots of the calibration of scores, or None; see `self1e.segment.calibration.Calibration.to_dict`.
         nouns: What the model was taught, with other words for it, or None; see `self1e.segment.nouns.TaughtNouns`.
+        refine: How masks get to the picture's size where nothing else is asked for; see `self1e.processing.refine`.
         verified: How it compares with the model in torch; None if that was not looked at.
         format: See `FORMAT`.
     """
@@ -115,6 +117,7 @@ class Artefact:
     parameters: int
     calibration: dict[str, Any] | None = None
     nouns: dict[str, list[str]] | None = None
+    refine: Refinement = "none"
     verified: Verified | None = None
     format: int = field(default=FORMAT)
 
@@ -192,6 +195,8 @@ def _fault_of(artefact: Artefact) -> str | None:
     """What is wrong with the settings of which file is what. Folders come from others: none may lead out of itself."""
     if artefact.kind not in KINDS:
         return f"unknown kind {artefact.kind!r}"
+    if artefact.refine not in REFINEMENTS:
+        return f"unknown refine {artefact.refine!r}"
     if any(not isinstance(each, dict) for each in (artefact.files, artefact.programs, artefact.outputs)):
         return "files, programs and outputs must be given by name"
     if outside := [name for name in artefact.files if Path(name).name != name]:

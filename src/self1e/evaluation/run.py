@@ -123,6 +123,7 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
         "device": runner.device.partition(":")[0],
         **{name: facts[name] for name in of_runner},
         "max_tiles": processor.max_tiles,
+        "refine": processor.refine,
         "versions": versions(),
     }
     path = folder / SETTINGS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,18 @@ class Exporter:
 
     def __init__(self, name: str, options: LoadOptions | None = None) -> None:
         options = replace(options or LoadOptions(), device="cpu", dtype="float32")
-        checkpoint = open_checkpoint(name, revision=options.revision, subfolder=options.subfolder)
-        self.sha256 = checkpoint.sha256()
-        self.loaded = load_model(checkpoint, options)
+        self.checkpoint = open_checkpoint(name, revision=options.revision, subfolder=options.subfolder)
+        self.sha256 = self.checkpoint.sha256()
+        self.loaded = load_model(self.checkpoint, options)
         self.runner = TorchRunner(self.loaded.model, self.loaded.processor)
         self.prefix = self.loaded.processor.before_picture()
         self.traced = trace(self.runner.fast, self.prefix)
+
+    @cached_property
+    def usual(self) -> TorchRunner:
+        """The model as torch runs it where nothing is asked for: on a GPU, or in bfloat16, if that is usual here."""
+        loaded = load_model(self.checkpoint, LoadOptions(max_tiles=self.loaded.processor.max_tiles))
+        return TorchRunner(loaded.model, loaded.processor)
 
     def write(
         self,
@@ -119,7 +126,7 @@ class Exporter:
             max_tiles=processor.max_tiles,
             mean=list(IMAGENET_MEAN),
             deviation=list(IMAGENET_STD),
-            map_side=round(processor.tokens_per_tile**0.5) * model.config.rung.scale,
+            map_side=model.config.map_side,
             context=model.config.text_config.max_position_embeddings,
             packed=not model.config.image_to_segmentation,
             prefix=self.prefix,
@@ -128,6 +135,7 @@ class Exporter:
             answer=EVAL_ANSWER,
             parameters=sum(weight.numel() for weight in model.parameters()),
             calibration=None if loaded.calibration is None else loaded.calibration.to_dict(),
+            refine=processor.refine,
             nouns=None if loaded.nouns is None else {noun: list(words) for noun, words in loaded.nouns.words.items()},
         )
 

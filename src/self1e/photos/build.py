@@ -92,7 +92,8 @@ def with_image_size(
     weights[name] = resized_positions(weights[name], image_size // patch_size)
     other.load_state_dict(weights)
     other.train(model.training)
-    return other, SELF1EProcessor(processor.tokenizer, image_size, config.image_seq_length, processor.max_tiles)
+    sizes = image_size, config.image_seq_length, processor.max_tiles
+    return other, SELF1EProcessor(processor.tokenizer, *sizes, processor.refine)
 
 
 def _check_size(image_size: int, patch_size: int) -> None:

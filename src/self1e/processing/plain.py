@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from self1e.model.rows import Grid
+from self1e.processing.refine import Refinement, check_refinement
 from self1e.processing.tiles import check_max_tiles, to_tiles
 from self1e.processing.tokens import EncodedConversation, encode_prefix, special_ids
 
@@ -23,20 +24,30 @@ class PlainProcessor:
         image_size: Side of a tile in pixels.
         tokens_per_tile: Image tokens that the language model reads for a tile.
         max_tiles: Most tiles to cut a picture into. The published results are with one.
+        refine: How masks get to the picture's size where nothing else is asked for; see `self1e.processing.refine`.
 
     Raises:
-        ValueError: If the tokenizer lacks a special token, or a number is out of range.
+        ValueError: If the tokenizer lacks a special token, a number is out of range, or `refine` is not known.
     """
 
-    def __init__(self, tokenizer: AnyTokenizer, image_size: int, tokens_per_tile: int, max_tiles: int = 1) -> None:
+    def __init__(
+        self,
+        tokenizer: AnyTokenizer,
+        image_size: int,
+        tokens_per_tile: int,
+        max_tiles: int = 1,
+        refine: Refinement = "none",
+    ) -> None:
         if min(image_size, tokens_per_tile) < 1:
             raise ValueError(f"must be at least 1: {image_size=}, {tokens_per_tile=}")
         check_max_tiles(max_tiles)
+        check_refinement(refine)
         self._special = special_ids(tokenizer)
         self.tokenizer = tokenizer
         self.image_size = image_size
         self.tokens_per_tile = tokens_per_tile
         self.max_tiles = max_tiles
+        self.refine: Refinement = refine
 
     def pixels(self, picture: Image.Image) -> tuple[np.ndarray, Grid]:
         """float32[T, 3, S, S] of one RGB picture, and its (columns, rows)."""

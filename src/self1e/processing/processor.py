@@ -19,6 +19,7 @@ from self1e.model.batch import Batch, build_batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.rows import Grid, Row
 from self1e.processing.plain import PlainProcessor
+from self1e.processing.refine import Refinement
 from self1e.processing.tokens import encode_continuation, pack, single
 
 CONFIG_NAME = "processor_config.json"
@@ -34,9 +35,11 @@ class SELF1EProcessor(PlainProcessor):
         image_size: side of a tile in pixels.
         tokens_per_tile: image tokens that the language model reads for a tile.
         max_tiles: most tiles to cut a picture into. The published results are with one.
+        refine: how masks get to the picture's size where nothing else is asked for; see `self1e.processing.refine`. The
+            published results are with "none".
 
     Raises:
-        ValueError: if the tokenizer lacks a special token, or a number is out of range.
+        ValueError: if the tokenizer lacks a special token, a number is out of range, or `refine` is not known.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -47,8 +50,9 @@ class SELF1EProcessor(PlainProcessor):
         image_size: int = 448,
         tokens_per_tile: int = 256,
         max_tiles: int = 1,
+        refine: Refinement = "none",
     ) -> None:
-        super().__init__(tokenizer, image_size, tokens_per_tile, max_tiles)
+        super().__init__(tokenizer, image_size, tokens_per_tile, max_tiles, refine)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **hub_options: Any) -> SELF1EProcessor:
@@ -82,6 +86,7 @@ class SELF1EProcessor(PlainProcessor):
             "image_size": self.image_size,
             "tokens_per_tile": self.tokens_per_tile,
             "max_tiles": self.max_tiles,
+            "refine": self.refine,
         }
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 
@@ -166,7 +171,7 @@ def _read_json(folder: str | Path, name: str, hub_options: dict[str, Any]) -> di
     return {} if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def _internvl_sizes(model_config: dict[str, Any], image_config: dict[str, Any]) -> dict[str, int]:
+def _internvl_sizes(model_config: dict[str, Any], image_config: dict[str, Any]) -> dict[str, Any]:
     """Tile size and tokens per tile of an InternVL model, from what there is of its configuration files."""
     vision = model_config.get("vision_config", {})
     image_size = _side(

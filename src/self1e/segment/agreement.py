@@ -9,8 +9,8 @@ import numpy as np
 from self1e.metrics import intersection_and_union
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import question_for
+from self1e.processing.refine import resized
 from self1e.processing.tokens import single
-from self1e.segment.refine import resized
 from self1e.segment.runner import Runner
 from self1e.segment.words import given_answer
 

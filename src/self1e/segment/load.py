@@ -15,7 +15,7 @@ from self1e.checkpoints.weights import read_json
 from self1e.conversation import IMG_CONTEXT, SEG
 from self1e.fast.prepare import check_compiler
 from self1e.model.network import SELF1EForSegmentation
-from self1e.processing.processor import SELF1EProcessor
+from self1e.processing.processor import CONFIG_NAME, SELF1EProcessor
 from self1e.processing.tiles import check_max_tiles
 from self1e.processing.tokens import special_ids
 from self1e.segment.calibration import Calibration
@@ -94,7 +94,8 @@ def _load_processor(folder: Path) -> SELF1EProcessor:
         return SELF1EProcessor.from_pretrained(folder)
     except Exception as error:  # tokenizers and transformers have no common error for damaged files
         reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"the tokenizer in {folder} cannot be used ({reason}): download or copy it again") from None
+        damaged = f"the tokenizer or {CONFIG_NAME} in {folder} cannot be used"
+        raise ModelError(f"{damaged} ({reason}): download or copy it again") from None
 
 
 def _load_calibration(folder: Path) -> Calibration | None:

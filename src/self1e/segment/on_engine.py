@@ -75,6 +75,7 @@ class EngineRunner:
             artefact.image_size,
             artefact.tokens_per_tile,
             max_tiles or artefact.max_tiles,
+            artefact.refine,
         )
         if artefact.prefix != self.processor.before_picture():
             raise ModelError(f"{artefact.folder} was exported for another layout of prompts: export the model again")

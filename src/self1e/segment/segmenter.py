@@ -26,13 +26,13 @@ import numpy as np
 from self1e.engines.artefact import Artefact, is_artefact
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
+from self1e.processing.refine import Refinement, to_picture
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.opened import check_torch
 from self1e.segment.options import LoadOptions
-from self1e.segment.refine import Refinement, to_picture
 from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
 from self1e.segment.results import Segmentation
 from self1e.segment.runner import EncodedPicture, OnText, Runner, TiledPicture
@@ -60,7 +60,7 @@ class SegmentOptions(TypedDict, total=False):
     template: Template
     logits: bool
     batch_size: int | None
-    refine: Refinement
+    refine: Refinement | None
     votes: int
 
 
@@ -294,7 +294,7 @@ class Segmenter:
         template: Template = "auto",
         logits: bool = False,
         batch_size: int | None = None,
-        refine: Refinement = "none",
+        refine: Refinement | None = None,
         votes: int = 1,
     ) -> Any:
         """Segments what prompts name, each with one mask: where its logits are above 0.
@@ -309,7 +309,8 @@ class Segmenter:
             batch_size: Most prompts of one forward pass; bounds the memory. None: 8, or 32 with a model that reads the
                 prompts of a picture in one row. Long prompts and many tiles make for smaller batches by themselves.
             refine: How masks get to the picture's size: "none" resizes bilinearly, as the published figures are
-                measured; "guided" follows the picture's own edges, see `self1e.segment.refine`.
+                measured; "guided" follows the picture's own edges, see `self1e.processing.refine`. None: as the model's
+                processor says, which of `mini` is "guided".
             votes: How many views of each picture are looked at, 1 to 4: as it is, mirrored, moved, and both. The mean
                 of their logits counts, and each costs as much as the first; see `self1e.segment.votes`.
 
@@ -366,7 +367,7 @@ class Segmenter:
             warnings.warn(remark, stacklevel=4)
 
     def _answers(
-        self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement
+        self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement | None
     ) -> list[list[Segmentation]]:
         """The results for each request, in the order of its prompts."""
         answers: list[list[Segmentation]] = [[] for _ in requests]
@@ -375,7 +376,7 @@ class Segmenter:
         return answers
 
     def _masks(
-        self, requests: Sequence[Request], batch_size: int | None, refine: Refinement
+        self, requests: Sequence[Request], batch_size: int | None, refine: Refinement | None
     ) -> Iterator[tuple[Job, np.ndarray]]:
         """All prompts in order, each with its mask logits at the picture's size, float32[1, H, W]."""
         packed = self.runner.packed  # else the picture is read anew for each prompt
@@ -385,7 +386,7 @@ class Segmenter:
             rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
             masks = [mask for row in self.runner.mask_logits(pictures, rows) for mask in row]
             for job, mask in zip(jobs, masks, strict=True):
-                yield job, to_picture(mask[None], job.picture.image, refine)
+                yield job, self._to_picture(mask[None], job.picture, refine)
 
     def _voted(
         self,
@@ -394,7 +395,7 @@ class Segmenter:
         votes: int,
         logits: bool,
         batch_size: int | None,
-        refine: Refinement,
+        refine: Refinement | None,
     ) -> list[Segmentation]:
         """The results for a request, by votes of several views."""
         if not request.prompts:
@@ -421,6 +422,10 @@ class Segmenter:
             for prompt, question in request.prompts:
                 words = given_answer(self.runner, prefix, question)
                 yield Job(number, picture, prompt, prefix, words)
+
+    def _to_picture(self, masks: np.ndarray, picture: EncodedPicture, refine: Refinement | None) -> np.ndarray:
+        """float32[K, h, w] of the model -> float32[K, H, W]."""
+        return to_picture(masks, picture.image, self.runner.processor.refine if refine is None else refine)
 
     def _result(self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
         """float[K, H, W] mask logits at the picture's size -> the result."""
@@ -506,7 +511,7 @@ class Segmenter:
         temperature: float = 0.0,
         logits: bool = False,
         on_text: OnText | None = None,
-        refine: Refinement = "none",
+        refine: Refinement | None = None,
     ) -> Segmentation:
         """Answers a question about a picture in words, and with a mask for every `[SEG]` among them.
 
@@ -539,7 +544,7 @@ class Segmenter:
         text, masks = self.runner.answer(
             picture, turns, question, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text
         )
-        return self._result(to_picture(masks, picture.image, refine), picture, question, text, logits)
+        return self._result(self._to_picture(masks, picture, refine), picture, question, text, logits)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""

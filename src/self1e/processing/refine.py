@@ -4,7 +4,7 @@ The map has a cell for each 7 x 7 pixels of a tile (InternVL3). Tiling only stre
 the stitched tiles covers it exactly. Bilinear resizing draws a smooth edge through the cells; the guided filter (He,
 Sun and Tang, Guided Image Filtering, ECCV 2010; its fast form: He and Sun 2015) draws it where the picture has one: in
 every window of the map the logits are taken to be a linear function of the colours there, fitted by least squares, and
-what is resized is that function, applied to the colours of the full picture.
+what is resized is that function, applied to the colours of the full picture, between the logits that it is made of.
 
 All is numpy, so that masks of an exported model, which runs without torch, are made in the same way.
 """
@@ -19,6 +19,7 @@ from PIL import Image
 from self1e.processing.tiles import as_array
 
 Refinement = Literal["none", "guided"]
+REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
 
 RADIUS = 1
 """Cells of the map on each side of a window's middle."""
@@ -38,9 +39,14 @@ def to_picture(logits: np.ndarray, image: Image.Image, refine: Refinement = "non
     Raises:
         ValueError: If `refine` is neither.
     """
-    if refine not in get_args(Refinement):
-        raise ValueError(f"refine is one of {', '.join(get_args(Refinement))}, not {refine!r}")
+    check_refinement(refine)
     return guided(logits, image) if refine == "guided" else resized(logits, image.size)
+
+
+def check_refinement(refine: str) -> None:
+    """Raises ValueError if it is not one of `Refinement`."""
+    if refine not in REFINEMENTS:
+        raise ValueError(f"refine is one of {', '.join(REFINEMENTS)}, not {refine!r}")
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -72,7 +78,7 @@ def _between(cells: int, pixels: int) -> np.ndarray:
 
 
 def guided(logits: np.ndarray, image: Image.Image, radius: int = RADIUS, smoothness: float = SMOOTHNESS) -> np.ndarray:
-    """Mask logits at the picture's size, with the picture as guide.
+    """Mask logits at the picture's size, with the picture as guide. They stay between those that they are made of.
 
     Args:
         logits: float[K, h, w], as the model gives them; they cover the picture.
@@ -103,7 +109,9 @@ def guided(logits: np.ndarray, image: Image.Image, radius: int = RADIUS, smoothn
     refined = resized(functions[3 * count :], image.size)
     for colour, slope in zip(full, functions[: 3 * count].reshape(3, count, *size), strict=True):
         refined += resized(slope, image.size) * colour
-    return refined
+    # A function that is extended to other colours would find specks where no logit is above 0.
+    lowest, highest = (resized(each, image.size) for each in _extremes(target, 2 * radius))
+    return np.clip(refined, lowest, highest, out=refined)
 
 
 def _box(maps: np.ndarray, radius: int) -> np.ndarray:
@@ -116,6 +124,20 @@ def _box(maps: np.ndarray, radius: int) -> np.ndarray:
         weights = (near / near.sum(axis=1, keepdims=True)).astype(np.float32)  # [length, length]
         maps = weights @ maps if axis == 1 else maps @ weights.T
     return maps
+
+
+def _extremes(maps: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and highest of each window of float[C, h, w]."""
+    lowest = highest = maps
+    for axis in (1, 2):
+        padded = [(0, 0), (0, 0), (0, 0)]
+        padded[axis] = (radius, radius)
+        lowest, highest = (
+            np.lib.stride_tricks.sliding_window_view(np.pad(each, padded, mode="edge"), 2 * radius + 1, axis=axis)
+            for each in (lowest, highest)
+        )
+        lowest, highest = lowest.min(-1), highest.max(-1)
+    return lowest, highest
 
 
 def _shrunk(full: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +14,10 @@ import torch.nn.functional as F
 from builders import at_size
 from PIL import Image
 
+from self1e import ModelError, Segmenter, SELF1EProcessor
 from self1e.metrics import intersection_and_union
-from self1e.segment.refine import guided, resized, to_picture
-from self1e.segment.segmenter import Segmenter
+from self1e.processing.processor import CONFIG_NAME
+from self1e.processing.refine import guided, resized, to_picture
 
 CELL = 7
 SIDE = 32
@@ -53,13 +59,23 @@ def test_a_picture_without_edges_moves_nothing() -> None:
 
 
 def test_a_function_of_the_colours_stays_one() -> None:
+    """Between the values of the cells that it is made of."""
     image = painted(disc(), noise=40)
     pixels = (np.asarray(image).astype(np.float32) / 255).transpose(2, 0, 1)
     weights = np.array([[3.0, -2.0, 1.0], [0.5, 4.0, -6.0]], np.float32)
     of_colours = np.einsum("kc,chw->khw", weights, pixels) + 0.3
     in_cells = F.avg_pool2d(torch.from_numpy(of_colours)[None], CELL)[0].numpy()
     refined = guided(in_cells, image, smoothness=1e-8)
-    assert np.abs(refined - of_colours).mean() < 1e-3  # and not more, in few places, by how floats round
+    highest = resized(F.max_pool2d(torch.from_numpy(in_cells), 5, 1, 2).numpy(), image.size)
+    lowest = -resized(F.max_pool2d(torch.from_numpy(-in_cells), 5, 1, 2).numpy(), image.size)
+    expected = np.clip(of_colours, lowest, highest)
+    assert np.abs(refined - expected).mean() < 1e-3  # and not more, in few places, by how floats round
+    assert (expected == of_colours).mean() > 0.25
+
+
+def test_nothing_is_found_that_no_cell_has() -> None:
+    rising = np.linspace(-4, -0.5, SIDE * SIDE, dtype=np.float32).reshape(1, SIDE, SIDE)
+    assert guided(rising, painted(disc(), noise=60)).max() <= -0.5
 
 
 @pytest.mark.parametrize("size", [(31, 224), (224, 31), (1, 1), (40, 40)])
@@ -87,8 +103,8 @@ def test_masks_are_stretched_to_the_picture() -> None:
     assert (logits[:, :, 51:] > 0).all()
 
 
-def test_a_segmenter_refines(tiny_model_folder: object) -> None:
-    segmenter = Segmenter.from_pretrained(str(tiny_model_folder), dtype="float32")
+def test_a_segmenter_refines(tiny_model_folder: Path) -> None:
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, dtype="float32")
     image = painted(disc())
     plain = segmenter.segment(image, "the red ball", logits=True)
     refined = segmenter.segment(image, "the red ball", logits=True, refine="guided")
@@ -97,3 +113,26 @@ def test_a_segmenter_refines(tiny_model_folder: object) -> None:
     assert np.abs(plain.logits - refined.logits).max() > 1e-3
     with pytest.raises(ValueError, match="refine is one of none, guided, not 'sharp'"):
         segmenter.segment(image, "the red ball", refine="sharp")  # type: ignore[arg-type]
+
+
+def test_a_model_says_what_is_done_without_being_asked(tiny_model_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_model_folder, tmp_path / "model")
+    settings = json.loads((folder / CONFIG_NAME).read_text())
+    assert settings["refine"] == "none"
+    (folder / CONFIG_NAME).write_text(json.dumps(settings | {"refine": "guided"}))
+    segmenter, image = Segmenter.from_pretrained(folder, dtype="float32"), painted(disc())
+
+    def logits(**options: Any) -> np.ndarray:
+        found = segmenter.segment(image, "the red ball", logits=True, **options).logits
+        assert found is not None
+        return found
+
+    usual = logits()
+    assert np.array_equal(usual, logits(refine="guided")) and not np.allclose(usual, logits(refine="none"))
+    answer = segmenter.chat(image, "the red ball").text
+    assert answer == segmenter.chat(image, "the red ball", refine="none").text
+    segmenter.processor.save_pretrained(tmp_path / "saved")
+    assert SELF1EProcessor.from_pretrained(tmp_path / "saved").refine == "guided"
+    (folder / CONFIG_NAME).write_text(json.dumps(settings | {"refine": "sharp"}))
+    with pytest.raises(ModelError, match="refine is one of none, guided, not 'sharp'"):
+        Segmenter.from_pretrained(folder)
