@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from noise import Exported, Models, noise, samples
 
 from self1e import ModelError, Segmenter
 from self1e.engines.artefact import SETTINGS, open_artefact, sha256_of
+from self1e.export import speed
 from self1e.export.verify import ExportError, compared, samples_to_check, verify, verify_maps
 from self1e.segment.agreement import MaskMap
 from self1e.segment.on_engine import EngineRunner
@@ -108,7 +110,7 @@ def test_the_command(cli: Cli, models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "exported"
     outcome = cli("export", models(True), folder, "--to", "onnx", "--precision", "float16")
     assert outcome.code == 0, outcome.err
-    assert "MB in float16" in outcome.out and "20 pictures" in outcome.out
+    assert "MB, onnx in float16" in outcome.out and "20 pictures" in outcome.out
     assert json.loads((folder / SETTINGS).read_text())["verified"]["pictures"] == 20
     open_artefact(folder).check_files()
     assert_one_sentence(cli("export", models(True), folder, "--to", "onnx"), "exists")
@@ -120,6 +122,40 @@ def test_the_command(cli: Cli, models: Models, tmp_path: Path) -> None:
     outcome = cli("segment", picture, "-p", "the ball", "--model", folder, "--out", out, "--engine", "onnxruntime")
     assert "1 of 1 pictures were done before" in outcome.err
     assert "onnx, float16" in cli("info", folder).out
+
+
+@pytest.mark.slow
+def test_the_fastest_is_kept(cli: Cli, models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for engine in ("onnxruntime", "openvino"):
+        pytest.importorskip(engine)
+    outcome = cli("export", models(True), tmp_path / "measured", "--to", "fastest")
+    kept = (tmp_path / "measured").exists()  # if torch is not faster, which is the machine's affair
+    assert (outcome.out if kept else outcome.err).count(" times as fast here as torch (") == 2
+    assert outcome.code == (0 if kept else 2)
+    times = {"openvino": 0.9, "onnx": 1.4}
+
+    def speed_of(exported: Any, model: Any) -> speed.Speed:
+        return speed.Speed(1.0, 1.0, times[exported.artefact.kind], 3, "cpu, float32")
+
+    monkeypatch.setattr(speed, "speed_of", speed_of)
+    folder = tmp_path / "exported"
+    artefact, speeds = speed.export_fastest(str(models(True)), folder, "float32", samples=samples())
+    assert artefact.kind == "onnx" and {kind: each.times for kind, each in speeds.items()} == times
+    artefact.check_files()
+    assert open_artefact(folder) == artefact
+    times["onnx"] = 1.0
+    with pytest.raises(ExportError, match=r"torch is the fastest here \(openvino is 0.90 times.*--to onnx"):
+        speed.export_fastest(str(models(True)), tmp_path / "none", "float32", samples=samples())
+    with pytest.raises(FileExistsError):
+        speed.export_fastest(str(models(True)), folder, "float32", samples=samples())
+    assert [path.name for path in tmp_path.iterdir() if path.name != "measured"] == ["exported"]
+
+
+def test_speed_is_measured_in_turns(exported: Exported, models: Models) -> None:
+    model = Segmenter.from_pretrained(models(False), device="cpu").runner
+    found = speed.speed_of(EngineRunner(exported(False)), model)
+    assert speed.FEWEST_PAIRS <= found.pairs <= speed.MOST_PAIRS
+    assert 0.2 < found.times * found.exported / found.model < 5 and found.way == "cpu, float32"
 
 
 def test_what_cannot_be_exported(cli: Cli, models: Models, tmp_path: Path) -> None:

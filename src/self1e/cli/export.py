@@ -21,6 +21,8 @@ EXAMPLES = """[dim]Examples:[/]
 
   self1e export mini --to openvino exported/mini-int8 --precision int8
 
+  self1e export mini --to fastest exported/mini-here
+
   self1e export models/mine --to onnx exported/mine --check-pictures photos
 
   self1e segment street.jpg -p 'the red car' --model exported/mini"""
@@ -32,6 +34,7 @@ class Kind(StrEnum):
     onnx = "onnx"
     openvino = "openvino"
     torch = "torch"
+    fastest = "fastest"
 
 
 class Precision(StrEnum):
@@ -46,7 +49,12 @@ def command(
     model: ModelArgument,
     destination: Annotated[Path, typer.Argument(metavar="DIR", show_default=False, help="Folder to make.")],
     to: Annotated[
-        Kind, typer.Option("--to", show_default=False, help="What for: ONNX Runtime, OpenVINO, or torch alone.")
+        Kind,
+        typer.Option(
+            "--to",
+            show_default=False,
+            help="What for: ONNX Runtime, OpenVINO, torch alone, or what of the first two is the fastest here.",
+        ),
     ],
     precision: Annotated[Precision, typer.Option(help="What weights are stored in.")] = Precision.float32,
     check_pictures: Annotated[
@@ -71,12 +79,15 @@ def command(
     Masks of the exported model are compared with the model's on 20 pictures. In float32 logits have to agree to 0.001,
     else masks to an IoU of 0.97: a folder is made only if they do. It stands for a model in `self1e segment`,
     `self1e serve` and `Segmenter.from_pretrained`. Answers in words are not exported.
+
+    With --to fastest all engines that are installed are tried, in turns with the model in torch.
     """
     if destination.exists():
         raise CliError(f"{destination} exists: choose another folder, or delete it first")
     if check_prompts and check_pictures is None:
         raise CliError("--check-prompt goes with --check-pictures: give both, or leave it out")
     from self1e.export.export import export_model
+    from self1e.export.speed import export_fastest
     from self1e.export.verify import samples_to_check
     from self1e.segment.quantise import CHECK_PROMPTS
 
@@ -88,6 +99,12 @@ def command(
         samples += [(picture, asked) for picture in find_pictures([str(check_pictures)], recursive=False)]
     options = LoadOptions(max_tiles=max_tiles, revision=revision, subfolder=subfolder)
     with busy(f"exporting {model} to {to.value}"):
-        artefact = export_model(model, to.value, destination, precision.value, samples=samples, options=options)
+        if to is Kind.fastest:
+            artefact, speeds = export_fastest(model, destination, precision.value, samples=samples, options=options)
+        else:
+            artefact = export_model(model, to.value, destination, precision.value, samples=samples, options=options)
+            speeds = {}
+    for kind, speed in speeds.items():
+        show(f"{kind}: {speed}")
     size = sum(path.stat().st_size for path in destination.iterdir())
-    show(f"{destination}: {size / 1e6:,.1f} MB in {precision.value}; {artefact.verified}")
+    show(f"{destination}: {size / 1e6:,.1f} MB, {artefact.kind} in {precision.value}; {artefact.verified}")
