@@ -46,18 +46,8 @@ def main() -> None:
     segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype=options.dtype)
     started, samples = time.monotonic(), dict[str, list[Sample]]()
     for folder in options.folders:
-        masks = [kind for kind in options.kinds if kind in MEASURED]
-        words = [kind for kind in options.kinds if kind in TEXTUAL]
-        source = PhotoSource(folder, options.split, masks, options.sets)
-        asked = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA, classes=True)
-        questions = PhotoQuestions(folder, options.split, words, options.sets)
-        asked_in_words = WordBenchmark(folder.name, str(folder), questions)
-        places = [place for place, photo in enumerate(source.photos) if options.sets or photo.set != TEACHER_ALONE]
-        step = max(1.0, len(places) / (options.n or len(places)))
-        for place in (places[int(number * step)] for number in range(int(len(places) / step))):
-            of_set = samples.setdefault(source.photos[place].set, [])
-            of_set += asked.ask(segmenter, place) if masks else []
-            of_set += asked_in_words.ask(segmenter, place) if words else []
+        for name, of_set in ask(segmenter, folder, options.split, options.kinds, options.sets, options.n).items():
+            samples.setdefault(name, []).extend(of_set)
     figures = figures_of(samples) | {"model": str(options.model), "split": options.split, "n": options.n}
     if options.left_out:
         figures["left_out"] = seen_and_unseen(figures["nouns"], options.left_out)
@@ -65,6 +55,29 @@ def main() -> None:
     if options.out:
         write_json(options.out, figures, indent=1)
     show(figures)
+
+
+def ask(
+    segmenter: Segmenter,
+    folder: Path,
+    split: str,
+    kinds: Sequence[str],
+    sets: Sequence[str] | None = None,
+    n: int | None = None,
+) -> dict[str, list[Sample]]:
+    """Asks about the photographs of a folder: samples of each of its sets. The arguments are those of the command."""
+    masks, words = ([kind for kind in kinds if kind in of] for of in (MEASURED, TEXTUAL))
+    source = PhotoSource(folder, split, masks, sets)
+    asked = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA, classes=True)
+    asked_in_words = WordBenchmark(folder.name, str(folder), PhotoQuestions(folder, split, words, sets))
+    places = [place for place, photo in enumerate(source.photos) if sets or photo.set != TEACHER_ALONE]
+    step = max(1.0, len(places) / (n or len(places)))
+    samples: dict[str, list[Sample]] = {}
+    for place in (places[int(number * step)] for number in range(int(len(places) / step))):
+        of_set = samples.setdefault(source.photos[place].set, [])
+        of_set += asked.ask(segmenter, place) if masks else []
+        of_set += asked_in_words.ask(segmenter, place) if words else []
+    return samples
 
 
 def figures_of(samples: dict[str, list[Sample]]) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""What mini reaches on photographs for testing, beside what it was meant to reach: one table, as docs/mini.md has it.
+
+    python configs/mini/aims.py mini data --out aims.json
+    python configs/mini/aims.py runs/mini/4-fine/model data --split validation --n 100
+
+DATA has the folders that `self1e.photos.prepare` makes: photos, clothing and coco. How it is asked and measured:
+`evaluate.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evaluate import ask, figures_of
+
+from self1e.files import write_json
+from self1e.photos.language import TEXTUAL
+from self1e.segment.segmenter import Segmenter
+
+Figures = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A figure that is to be reached.
+
+    Attributes:
+        name: For the table.
+        folder: Of photographs.
+        least: The figure, from 0 to 1.
+        reached: That figure among those of the folder.
+    """
+
+    name: str
+    folder: str
+    least: float
+    reached: Callable[[Figures], float]
+
+
+def of_kind(kind: str, name: str) -> Callable[[Figures], float]:
+    """A figure of one kind of question."""
+    return lambda figures: float(figures["kinds"][kind][name])
+
+
+def of_noun(noun: str) -> Callable[[Figures], float]:
+    """The IoU of a noun."""
+    return lambda figures: float(figures["nouns"][f"the {noun}"][0])
+
+
+def in_words(figures: Figures) -> float:
+    """The share of all answers in words that are right."""
+    kinds = [figures["kinds"][kind] for kind in TEXTUAL if kind in figures["kinds"]]
+    return sum(kind["accuracy"] * kind["samples"] for kind in kinds) / sum(kind["samples"] for kind in kinds)
+
+
+AIMS = (
+    Aim("nouns that are there, cIoU", "photos", 0.80, of_kind("noun", "ciou")),
+    Aim("the same, gIoU", "photos", 0.68, of_kind("noun", "giou")),
+    Aim("the same, mIoU over nouns", "photos", 0.62, lambda figures: float(figures["miou"])),
+    Aim("the same, T-acc", "photos", 0.95, of_kind("noun", "t_acc")),
+    Aim("what is not there, N-acc", "photos", 0.85, of_kind("absent", "n_acc")),
+    *(Aim(noun, "photos", 0.80, of_noun(noun)) for noun in ("person", "car", "sky", "road", "building", "tree")),
+    *(Aim(noun, "photos", 0.85, of_noun(noun)) for noun in ("cat", "dog", "horse", "cow", "sheep")),
+    Aim('"the leftmost person", "the second horse from the right", gIoU', "photos", 0.55, of_kind("ordinal", "giou")),
+    Aim("answers in words", "photos", 0.80, in_words),
+    Aim("garments by name (Clothing Co-Parsing), cIoU", "clothing", 0.65, of_kind("noun", "ciou")),
+    Aim("garments that are not there, N-acc", "clothing", 0.80, of_kind("absent", "n_acc")),
+    Aim("COCO with panoptic labels, cIoU", "coco", 0.60, of_kind("noun", "ciou")),
+)
+KINDS = {"photos": ["noun", "absent", "ordinal", *TEXTUAL], "clothing": ["noun", "absent"], "coco": ["noun"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What mini reaches, beside what it was meant to reach.")
+    parser.add_argument("model", help="model folder, or name")
+    parser.add_argument("data", type=Path, help="folder of the folders of photographs")
+    parser.add_argument("--split", choices=["validation", "test"], default="test")
+    parser.add_argument("--n", type=int, help="only so many photographs of a folder, evenly spread; default: all")
+    parser.add_argument("--out", type=Path, help="file for all figures, JSON")
+    options = parser.parse_args()
+    if options.out and options.out.exists():
+        parser.error(f"{options.out} exists: choose another file, or delete it first")
+    segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype="float32")
+    found = {
+        folder: figures_of(ask(segmenter, options.data / folder, options.split, kinds, n=options.n))
+        for folder, kinds in KINDS.items()
+    }
+    if options.out:
+        write_json(options.out, found, indent=1)
+    print("| asked for | aim | reached |", "|---|---|---|", sep="\n")
+    for aim in AIMS:
+        try:
+            reached = aim.reached(found[aim.folder])
+        except (KeyError, TypeError):  # too few photographs for it
+            shown = "-"
+        else:
+            shown = f"**{100 * reached:.1f}**" if reached >= aim.least else f"{100 * reached:.1f}"
+        print(f"| {aim.name} | {100 * aim.least:.0f} | {shown} |")
+
+
+if __name__ == "__main__":
+    main()
