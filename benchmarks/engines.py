@@ -245,7 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             image = picture(processor_of(size, chosen.tokenizer), 1, 1)
             for expressions in chosen.expressions:
                 found = measure(ways, image, prompts(expressions), chosen.passes)
-                record(chosen.results, {"size": size, "expressions": expressions}, timing=found | {"facts": facts})
+                settings = {"size": size, "expressions": expressions, "ways": names}
+                record(chosen.results, settings, timing=found | {"facts": facts})
                 show(size, expressions, found, facts)
 
 

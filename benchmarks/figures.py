@@ -3,7 +3,8 @@
     python -m benchmarks.figures              # all of them, into docs/pictures
     python -m benchmarks.figures refilling    # one
 
-`tiles`, `pathways` and `refilling` show tensors of `mini` and `nano`. `tour` runs the commands of docs/tour.md and
+`tiles`, `pathways` and `refilling` show tensors of `mini` and `nano`, `ladder` the runs of `benchmarks.ladder` on
+photographs. `tour` runs the commands of docs/tour.md and
 takes the pictures that they write. Needs matplotlib (`pip install 'self1e[plot]'`).
 """
 
@@ -24,6 +25,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
 
+from benchmarks.ladder import HEADS, WORLDS, results
 from benchmarks.machine import ROOT
 from self1e import Segmenter
 from self1e.conversation import SEG, Turn
@@ -40,6 +42,9 @@ TOUR = ROOT / "docs" / "tour.md"
 CAT, CUP, LAKE = (ROOT / "examples" / "pictures" / name for name in ("cat.jpg", "coffee.jpg", "lakeside.png"))
 PUBLISHED_TILE = 448
 """Side of a tile of the published models, pixels."""
+
+OURS, RIVAL = "#0f6cbd", "#8a8f98"
+"""Colours of the ladder."""
 
 WIDEST = 960
 """Pixels of a picture of the tour."""
@@ -276,6 +281,30 @@ def in_colours(maps: Sequence[Tensor]) -> list[np.ndarray]:
     return [(255 * (((each - centre) @ directions.T - low) / (high - low)).clamp(0, 1)).byte().numpy() for each in maps]
 
 
+# ------------------------------------------------------------------------------------------------------------ ladder
+
+
+def draw_ladder() -> Figure:
+    """All runs on photographs: a dot for each seed, a line for their mean, one plot for each figure."""
+    world, runs = WORLDS["photographs"], results("photographs")
+    variants = [name for name in world.variants if any(run["variant"] == name for run in runs)]
+    figure, axes = panels(3, 3)
+    for axis, (column, figure_of) in zip(axes, world.columns.items(), strict=True):
+        for row, name in enumerate(reversed(variants)):
+            values = [figure_of(run) for run in runs if run["variant"] == name]
+            shares = [100 * value for value in values if value is not None]
+            colour = RIVAL if name in HEADS else OURS
+            axis.plot(shares, [row] * len(shares), "o", color=colour, alpha=0.5, markersize=5)
+            axis.plot([np.mean(shares)] if shares else [], [row] if shares else [], "|", color=colour, markersize=14)
+        axis.set_title(column, fontsize=11)
+        axis.set_yticks(range(len(variants)), reversed(variants) if axis in axes[::3] else [])
+        axis.tick_params(labelsize=8)
+        axis.grid(axis="x", alpha=0.3)
+        for side in ("top", "right", "left"):
+            axis.spines[side].set_visible(False)
+    return figure
+
+
 # -------------------------------------------------------------------------------------------------------------- tour
 
 
@@ -321,7 +350,7 @@ def save_figure(figure: Figure, name: str) -> None:
             save(picture.convert("RGB"), name)
 
 
-FIGURES = {"tiles": draw_tiles, "pathways": draw_pathways, "refilling": draw_refilling}
+FIGURES = {"tiles": draw_tiles, "pathways": draw_pathways, "refilling": draw_refilling, "ladder": draw_ladder}
 
 
 def main() -> None:

@@ -161,6 +161,18 @@ def fresh_head(model: Path, out: Path, settings: TrainConfig) -> Path:
     return out
 
 
+def kept(name: str) -> Path:
+    """The file of the runs in a world."""
+    return ROOT / "benchmarks" / "results" / f"ladder-{name}.json"
+
+
+def results(name: str) -> list[dict[str, Any]]:
+    """The runs in a world that were made with the settings of today."""
+    everything = json.loads(kept(name).read_text("utf-8")) if kept(name).exists() else []
+    settings = fingerprint(WORLDS[name].config)
+    return [run for run in everything if run["settings"] == settings]
+
+
 def table(world: World, results: list[dict[str, Any]], steps: int) -> str:
     """Markdown of one budget: mean over seeds, with the lowest and highest where there are several."""
     lines = [f"| variant | {' | '.join(world.columns)} | runs |", "|---" * (len(world.columns) + 2) + "|"]
@@ -226,23 +238,18 @@ def main() -> None:
     world = WORLDS[chosen.world]
     if strangers := [name for name in chosen.variants or () if name not in world.variants]:
         parser.error(f"{chosen.world} has no {', '.join(strangers)}: there are {', '.join(world.variants)}")
-    kept = ROOT / "benchmarks" / "results" / f"ladder-{chosen.world}.json"
     steps = chosen.steps or load_config(world.config).optimisation.steps
     settings = fingerprint(world.config)
-
-    def results() -> list[dict[str, Any]]:
-        everything = json.loads(kept.read_text("utf-8")) if kept.exists() else []
-        return [result for result in everything if result["settings"] == settings]
-
     for seed in () if chosen.table else chosen.seeds:
         for variant in chosen.variants or world.variants:
             run = {"variant": variant, "seed": seed, "steps": steps, "settings": settings}
-            if any(all(old[key] == run[key] for key in KEY) for old in results()):
+            if any(all(old[key] == run[key] for key in KEY) for old in results(chosen.world)):
                 continue
             figures = world.measure(variant, seed, steps) | run
-            write_json(kept, [*results(), figures], overwrite=True, indent=1)  # others' runs may have come meanwhile
-            print(table(world, results(), steps), flush=True)
-    print(table(world, results(), steps))
+            runs = [*results(chosen.world), figures]  # others may have come meanwhile
+            write_json(kept(chosen.world), runs, overwrite=True, indent=1)
+            print(table(world, runs, steps), flush=True)
+    print(table(world, results(chosen.world), steps))
 
 
 if __name__ == "__main__":
