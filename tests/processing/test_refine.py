@@ -17,7 +17,7 @@ from PIL import Image
 from self1e import ModelError, Segmenter, SELF1EProcessor
 from self1e.metrics import intersection_and_union
 from self1e.processing.processor import CONFIG_NAME
-from self1e.processing.refine import guided, resized, to_picture
+from self1e.processing.refine import Guide, resized, to_picture
 
 CELL = 7
 SIDE = 32
@@ -53,7 +53,7 @@ def test_masks_follow_the_edges_of_the_picture() -> None:
 def test_a_picture_without_edges_moves_nothing() -> None:
     flat = Image.new("RGB", (SIDE * CELL, SIDE * CELL), (90, 120, 30))
     ramp = np.broadcast_to(np.linspace(-3, 3, SIDE, dtype=np.float32), (1, SIDE, SIDE))
-    refined, plain = guided(ramp, flat), resized(ramp, flat.size)
+    refined, plain = to_picture(ramp, flat, "guided"), resized(ramp, flat.size)
     inner = slice(4 * CELL, -4 * CELL)
     assert np.allclose(refined[:, inner, inner], plain[:, inner, inner], atol=1e-4)
 
@@ -65,7 +65,7 @@ def test_a_function_of_the_colours_stays_one() -> None:
     weights = np.array([[3.0, -2.0, 1.0], [0.5, 4.0, -6.0]], np.float32)
     of_colours = np.einsum("kc,chw->khw", weights, pixels) + 0.3
     in_cells = F.avg_pool2d(torch.from_numpy(of_colours)[None], CELL)[0].numpy()
-    refined = guided(in_cells, image, smoothness=1e-8)
+    refined = Guide(image, in_cells.shape[1:], smoothness=1e-8)(in_cells)
     highest = resized(F.max_pool2d(torch.from_numpy(in_cells), 5, 1, 2).numpy(), image.size)
     lowest = -resized(F.max_pool2d(torch.from_numpy(-in_cells), 5, 1, 2).numpy(), image.size)
     expected = np.clip(of_colours, lowest, highest)
@@ -75,15 +75,15 @@ def test_a_function_of_the_colours_stays_one() -> None:
 
 def test_nothing_is_found_that_no_cell_has() -> None:
     rising = np.linspace(-4, -0.5, SIDE * SIDE, dtype=np.float32).reshape(1, SIDE, SIDE)
-    assert guided(rising, painted(disc(), noise=60)).max() <= -0.5
+    assert to_picture(rising, painted(disc(), noise=60), "guided").max() <= -0.5
 
 
 @pytest.mark.parametrize("size", [(31, 224), (224, 31), (1, 1), (40, 40)])
 def test_sizes(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "red")
     logits = np.ones((3, 16, 32), np.float32)
-    assert np.allclose(guided(logits, image), np.ones((3, size[1], size[0])), atol=1e-4)
-    assert guided(np.zeros((0, 1, 1), np.float32), image).shape == (0, size[1], size[0])
+    assert np.allclose(to_picture(logits, image, "guided"), np.ones((3, size[1], size[0])), atol=1e-4)
+    assert to_picture(np.zeros((0, 1, 1), np.float32), image, "guided").shape == (0, size[1], size[0])
 
 
 @pytest.mark.parametrize("size", [(101, 51), (64, 32), (20, 30), (1, 1), (640, 480)])

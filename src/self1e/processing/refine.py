@@ -11,12 +11,12 @@ All is numpy, so that masks of an exported model, which runs without torch, are 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
-
-from self1e.processing.tiles import as_array
 
 Refinement = Literal["none", "guided"]
 REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
@@ -27,6 +27,9 @@ RADIUS = 1
 SMOOTHNESS = 1e-3
 """Variance of colours (0 to 1) below which a window counts as flat: its logits are averaged there, not fitted."""
 
+BLOCK = 2**16
+"""Pixels that are worked on at a time."""
+
 
 def to_picture(logits: np.ndarray, image: Image.Image, refine: Refinement = "none") -> np.ndarray:
     """Mask logits float[K, h, w] of the model at the picture's size: float32[K, height, width].
@@ -34,13 +37,26 @@ def to_picture(logits: np.ndarray, image: Image.Image, refine: Refinement = "non
     Args:
         logits: They cover the picture. K may be 0.
         image: RGB.
-        refine: "none" resizes bilinearly, as the published figures are measured; "guided": see `guided`.
+        refine: "none" resizes bilinearly, as the published figures are measured; "guided": see `Guide`.
 
     Raises:
         ValueError: If `refine` is neither.
     """
+    return enlarger(image, logits.shape[1:], refine)(logits)
+
+
+def enlarger(
+    image: Image.Image, size: tuple[int, ...], refine: Refinement = "none"
+) -> Callable[[np.ndarray], np.ndarray]:
+    """`to_picture` for many maps of one picture, at which it looks once.
+
+    Args:
+        image: RGB.
+        size: (h, w) of the maps.
+        refine: See `to_picture`.
+    """
     check_refinement(refine)
-    return guided(logits, image) if refine == "guided" else resized(logits, image.size)
+    return Guide(image, size) if refine == "guided" else partial(resized, size=image.size)
 
 
 def check_refinement(refine: str) -> None:
@@ -77,41 +93,74 @@ def _between(cells: int, pixels: int) -> np.ndarray:
     return weights
 
 
-def guided(logits: np.ndarray, image: Image.Image, radius: int = RADIUS, smoothness: float = SMOOTHNESS) -> np.ndarray:
-    """Mask logits at the picture's size, with the picture as guide. They stay between those that they are made of.
+class Guide:
+    """A picture as the guide of mask logits: called with float[K, h, w], gives float32[K, height, width].
+
+    What comes out stays between the logits that it is made of: a function that is
+    extended to other colours would find specks where no logit is above 0.
 
     Args:
-        logits: float[K, h, w], as the model gives them; they cover the picture.
         image: RGB.
+        size: (h, w) of the maps.
         radius: Of windows, in cells of the map.
         smoothness: See `SMOOTHNESS`.
-
-    Returns:
-        float32[K, height, width]
     """
-    count, *size = logits.shape
-    if count == 0:
-        return resized(logits, image.size)
-    full = as_array(image).transpose(2, 0, 1)
-    guide = _shrunk(full, *size)
-    target = logits.astype(np.float32, copy=False)
-    means = _box(np.concatenate([guide, target]), radius)
-    of_guide, of_target = means[:3], means[3:]
-    pairs = (guide[:, None] * guide).reshape(9, *size)
-    covariance = _box(pairs, radius).reshape(3, 3, *size) - of_guide[:, None] * of_guide
-    shared = (guide[:, None] * target).reshape(3 * count, *size)
-    both = _box(shared, radius).reshape(3, count, *size) - of_guide[:, None] * of_target
-    regularised = covariance.transpose(2, 3, 0, 1) + smoothness * np.eye(3, dtype=np.float32)
-    slopes = np.linalg.solve(regularised, both.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)  # [3, K, h, w]
-    offsets = of_target - (slopes * of_guide[:, None]).sum(0)
-    # A cell lies in many windows: their functions are averaged.
-    functions = _box(np.concatenate([slopes.reshape(3 * count, *size), offsets]), radius)
-    refined = resized(functions[3 * count :], image.size)
-    for colour, slope in zip(full, functions[: 3 * count].reshape(3, count, *size), strict=True):
-        refined += resized(slope, image.size) * colour
-    # A function that is extended to other colours would find specks where no logit is above 0.
-    lowest, highest = (resized(each, image.size) for each in _extremes(target, 2 * radius))
-    return np.clip(refined, lowest, highest, out=refined)
+
+    def __init__(
+        self, image: Image.Image, size: tuple[int, ...], radius: int = RADIUS, smoothness: float = SMOOTHNESS
+    ) -> None:
+        self.pixels, self.size, self.radius = np.asarray(image), size, radius
+        self.colours = self._in_cells()
+        self.means = _box(self.colours, radius)
+        pairs = (self.colours[:, None] * self.colours).reshape(9, *size)
+        covariance = _box(pairs, radius).reshape(3, 3, *size) - self.means[:, None] * self.means
+        self.covariance = covariance.transpose(2, 3, 0, 1) + smoothness * np.eye(3, dtype=np.float32)
+
+    def __call__(self, logits: np.ndarray) -> np.ndarray:
+        """See the class."""
+        count = len(logits)
+        height, width = self.pixels.shape[:2]
+        refined = np.empty((count, height, width), np.float32)
+        rows, columns = (_between(*lengths) for lengths in zip(self.size, (height, width), strict=True))
+        if count == 0:
+            return refined
+        narrow = self._functions(logits.astype(np.float32, copy=False)) @ columns.T
+        for block in self._blocks(count):
+            offset, *slopes, lowest, highest = np.split(rows[block] @ narrow, 6)
+            for slope, colour in zip(slopes, self._colours(block), strict=True):
+                slope *= colour
+                offset += slope
+            np.clip(offset, lowest, highest, out=refined[:, block])
+        return refined
+
+    def _functions(self, logits: np.ndarray) -> np.ndarray:
+        """float32[6 K, h, w], K each: a logit for black, what red, green and blue add to it, the least and the most."""
+        count, means = len(logits), _box(logits, self.radius)
+        shared = (self.colours[:, None] * logits).reshape(3 * count, *self.size)
+        both = _box(shared, self.radius).reshape(3, count, *self.size) - self.means[:, None] * means
+        slopes = np.linalg.solve(self.covariance, both.transpose(2, 3, 0, 1)).transpose(2, 3, 0, 1)  # [3, K, h, w]
+        offsets = means - (slopes * self.means[:, None]).sum(0)
+        # A cell lies in many windows: their functions are averaged.
+        averaged = _box(np.concatenate([offsets, slopes.reshape(3 * count, *self.size)]), self.radius)
+        return np.concatenate([averaged, *_extremes(logits, 2 * self.radius)])
+
+    def _in_cells(self) -> np.ndarray:
+        """The mean colour of each cell of the map, float32[3, h, w]."""
+        rows, columns = (_share(*lengths) for lengths in zip(self.size, self.pixels.shape[:2], strict=True))
+        means = np.zeros((3, *self.size), np.float32)
+        for block in self._blocks(1):
+            means += rows[:, block] @ (self._colours(block) @ columns.T)
+        return means
+
+    def _blocks(self, count: int) -> Iterator[slice]:
+        """Rows of the picture, few enough that what `count` maps need of them stays in the caches."""
+        height, width = self.pixels.shape[:2]
+        step = max(1, BLOCK // (width * count))
+        return (slice(top, top + step) for top in range(0, height, step))
+
+    def _colours(self, block: slice) -> np.ndarray:
+        """float32[3, rows, width] from 0 to 1."""
+        return self.pixels[block].transpose(2, 0, 1).astype(np.float32, order="C") / np.float32(255)
 
 
 def _box(maps: np.ndarray, radius: int) -> np.ndarray:
@@ -140,14 +189,8 @@ def _extremes(maps: np.ndarray, radius: int) -> tuple[np.ndarray, np.ndarray]:
     return lowest, highest
 
 
-def _shrunk(full: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Means of float[C, H, W] over the cells of a map: float32[C, height, width]. Cells share pixels at their rims."""
-    rows, columns = (_share(*lengths) for lengths in ((height, full.shape[1]), (width, full.shape[2])))
-    return rows @ full @ columns.T
-
-
 def _share(cells: int, pixels: int) -> np.ndarray:
-    """float32[cells, pixels]: the share of each pixel in the mean of a cell."""
+    """float32[cells, pixels]: the share of each pixel in the mean of a cell. Cells share pixels at their rims."""
     numbers = np.arange(cells)
     first, end = numbers * pixels // cells, -(-(numbers + 1) * pixels // cells)
     places = np.arange(pixels)

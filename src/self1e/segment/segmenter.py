@@ -16,7 +16,7 @@ What computes is a `Runner`: torch, or an engine that runs what `self1e export` 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast, overload
@@ -26,7 +26,7 @@ import numpy as np
 from self1e.engines.artefact import Artefact, is_artefact
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
-from self1e.processing.refine import Refinement, to_picture
+from self1e.processing.refine import Refinement, enlarger
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
@@ -384,9 +384,10 @@ class Segmenter:
             groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
             pictures = [group[0].picture for group in groups]
             rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
-            masks = [mask for row in self.runner.mask_logits(pictures, rows) for mask in row]
-            for job, mask in zip(jobs, masks, strict=True):
-                yield job, self._to_picture(mask[None], job.picture, refine)
+            masks = iter([mask[None] for row in self.runner.mask_logits(pictures, rows) for mask in row])
+            for group in groups:
+                enlarge = self._enlarger(group[0].picture, refine)
+                yield from ((job, enlarge(next(masks))) for job in group)
 
     def _voted(
         self,
@@ -423,9 +424,11 @@ class Segmenter:
                 words = given_answer(self.runner, prefix, question)
                 yield Job(number, picture, prompt, prefix, words)
 
-    def _to_picture(self, masks: np.ndarray, picture: EncodedPicture, refine: Refinement | None) -> np.ndarray:
-        """float32[K, h, w] of the model -> float32[K, H, W]."""
-        return to_picture(masks, picture.image, self.runner.processor.refine if refine is None else refine)
+    def _enlarger(self, picture: EncodedPicture, refine: Refinement | None) -> Callable[[np.ndarray], np.ndarray]:
+        """What brings maps of a picture, float32[K, h, w], to its size."""
+        columns, rows = picture.grid
+        size = rows * self.runner.map_side, columns * self.runner.map_side
+        return enlarger(picture.image, size, self.runner.processor.refine if refine is None else refine)
 
     def _result(self, masks: np.ndarray, picture: EncodedPicture, prompt: str, text: str, logits: bool) -> Segmentation:
         """float[K, H, W] mask logits at the picture's size -> the result."""
@@ -544,7 +547,7 @@ class Segmenter:
         text, masks = self.runner.answer(
             picture, turns, question, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text
         )
-        return self._result(self._to_picture(masks, picture, refine), picture, question, text, logits)
+        return self._result(self._enlarger(picture, refine)(masks), picture, question, text, logits)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""
