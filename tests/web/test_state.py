@@ -44,7 +44,7 @@ def test_sliders_and_switches_ask_no_model(session, model):
     session.alone(0)
     assert [layer.prompt for layer in session.shown] == ["the red boat"]
     session.alone(0)
-    assert len(session.shown) == 2
+    assert [layer.prompt for layer in session.shown] == ["the sky"]  # as before
     session.remove(0)
     assert (prompts(session), model.passes) == (["the sky"], 1)
 
@@ -153,6 +153,69 @@ def test_a_picture_that_is_put_away_takes_its_answers_along(session, model, monk
     monkeypatch.setattr(model, asked, slowly)
     action(session)
     assert (session.picture, session.layers, session.talk, session.explanation) == (None, [], [], None)
+
+
+def test_a_picture_that_is_put_away_stays_so(nano, monkeypatch):
+    """And its prompts are remembered, those that were being looked for, too."""
+    models = [Counted(nano), Counted(nano), Counted(nano)]
+    models[1].name, models[2].name = "other", "third"
+    session = Session(models)
+    session.open(lakeside(), thumbnail)
+    session.segment("the sky")
+    read, found = models[1].open, models[2].segment
+
+    def reads_slowly(image: Any) -> Any:
+        session.close(thumbnail)
+        return read(image)
+
+    monkeypatch.setattr(models[1], "open", reads_slowly)
+    session.use("other")
+    assert (session.picture, session.layers, session.model) == (None, [], models[1])
+    assert [past.prompts for past in session.past] == [("the sky",)]
+
+    def finds_slowly(*given: Any) -> Any:
+        session.close(thumbnail)
+        return found(*given)
+
+    monkeypatch.setattr(models[2], "segment", finds_slowly)
+    session.use("third")
+    session.restore(0, thumbnail)
+    assert (session.picture, session.sought) == (None, ())
+    assert [past.prompts for past in session.past] == [("the sky",)]
+
+
+def test_an_answer_is_kept_while_the_same_is_looked_for(session, model, monkeypatch):
+    session.open(lakeside(), thumbnail)
+    list(session.ask("the red boat"))
+    ask = model.segment
+
+    def slowly(*given: Any) -> Any:
+        results = ask(*given)
+        session.keep(0)
+        return results
+
+    monkeypatch.setattr(model, "segment", slowly)
+    session.segment("the red boat; the sky")
+    assert prompts(session) == ["the red boat", "the sky"]
+    monkeypatch.setattr(state, "MOST_LAYERS", 3)
+    session.remove(0)
+    with pytest.raises(PageError, match="There are 3 masks at most"):
+        session.segment("the cow; the tree")
+    assert prompts(session) == ["the sky", "the red boat"]
+
+
+def test_an_answer_does_not_outlive_its_conversation(session, model, monkeypatch):
+    session.open(lakeside(), thumbnail)
+    ask = model.chat
+
+    def slowly(*given: Any) -> Any:
+        answer = ask(*given)
+        session.forget_talk()
+        return answer
+
+    monkeypatch.setattr(model, "chat", slowly)
+    list(session.ask("What is it?"))
+    assert session.talk == []
 
 
 def test_limits_are_those_of_the_library(model):

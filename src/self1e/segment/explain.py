@@ -58,6 +58,11 @@ class Explanation:
     refilled: np.ndarray
     attention: np.ndarray
 
+    @property
+    def nbytes(self) -> int:
+        """Of its maps."""
+        return sum(each.nbytes for each in vars(self).values() if isinstance(each, np.ndarray))
+
 
 @torch.inference_mode()
 def explain(runner: TorchRunner, picture: TiledPicture, prompt: str, question: str) -> Explanation:

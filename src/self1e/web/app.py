@@ -141,9 +141,9 @@ def seen(session: Session, name: str) -> bytes:
         return views.masks(session)
     if kind == "reply" and rest.isdecimal():
         return views.reply(session, int(rest))
-    if kind == "past" and rest.isdecimal() and int(rest) < len(session.past):
-        return session.past[int(rest)].thumbnail
-    explained = session.explanation
+    past, explained = session.past, session.explanation  # they may become others meanwhile
+    if kind == "past" and rest.isdecimal() and int(rest) < len(past):
+        return past[int(rest)].thumbnail
     if kind == "why" and explained and rest in [panel.name for panel in why.panels_of(explained)]:
         return views.jpeg(why.picture_of(explained, rest, session.opened.image, session.looked_at))
     raise PageError(f"There is no picture {name!r}.")

@@ -157,6 +157,7 @@ class Session:
         talk: Questions and answers about the picture.
         past: Earlier pictures, the last one first.
         explanation: How the mask that was asked about came to be.
+        sought: Prompts that the model is being asked for.
         looked_at: Layer of the LLM whose attention is shown, from 1 on; 0: the mean of all.
         sent: A picture that has arrived and is not looked at yet.
         seconds: That the last masks took.
@@ -174,6 +175,7 @@ class Session:
     talk: list[Segmentation] = field(default_factory=list)
     past: list[Past] = field(default_factory=list)
     explanation: Explanation | None = None
+    sought: tuple[str, ...] = ()
     looked_at: int = 0
     seconds: float = 0.0
     version: int = 0
@@ -191,6 +193,7 @@ class Session:
             sum(_nbytes(result) for result in results.values())
             + sum(len(one.source.content) + len(one.thumbnail) for one in self.past)
             + (self.picture.nbytes if self.picture else 0)
+            + (self.explanation.nbytes if self.explanation else 0)
             + (len(self.sent.content) if self.sent else 0)
         )
 
@@ -238,13 +241,14 @@ class Session:
 
     def _look_at(self, opened: Opened | None) -> None:
         self.picture, self.layers, self.talk, self.solo, self.seconds = opened, [], [], None, 0.0
-        self.explanation, self.looked_at = None, 0
+        self.explanation, self.looked_at, self.sought = None, 0, ()
         self._changed()
 
     def _remember(self, thumbnail: Callable[[Session], bytes]) -> None:
         if self.picture is None:
             return
-        before = Past(self.picture.source, tuple(layer.prompt for layer in self.layers), thumbnail(self))
+        prompts = dict.fromkeys([*(layer.prompt for layer in self.layers), *self.sought])
+        before = Past(self.picture.source, tuple(prompts), thumbnail(self))
         others = [one for one in self.past if one.source.content != before.source.content]
         self.past = [before, *others][:MOST_PAST]
 
@@ -270,14 +274,20 @@ class Session:
     def use(self, name: str) -> None:
         """Asks another model: the same picture, the same prompts. If it cannot read the picture, all stays as it was.
 
+        If the picture is put away meanwhile, it stays so.
+
         Raises:
             ValueError: If there is no such model.
         """
         model = known(self.models, name)
         if model is self.model:
             return
-        opened = self._read(self.picture.source, model) if self.picture else None
+        picture = self.picture
+        opened = self._read(picture.source, model) if picture else None
         prompts, self.model = [layer.prompt for layer in self.layers], model
+        if self.picture is not picture:
+            self._changed()
+            return
         self._look_at(opened)
         if prompts:
             self.find(prompts)
@@ -308,21 +318,33 @@ class Session:
             PromptError: If the model cannot read a prompt.
         """
         picture = self.opened
-        new = [prompt for prompt in prompts if prompt not in [layer.prompt for layer in self.layers]]
-        if len(self.layers) + len(new) > MOST_LAYERS:
-            raise PageError(f"There are {MOST_LAYERS} masks at most: remove one first.")
+        new = self._missing(prompts)
         if new:
-            begun = perf_counter()
-            results = self.model.segment(picture.handle, new)
+            begun, self.sought = perf_counter(), tuple(prompts)
+            try:
+                results = self.model.segment(picture.handle, new)
+            finally:
+                if self.picture is picture:
+                    self.sought = ()
             if self.picture is not picture:
                 return
             self.seconds = perf_counter() - begun
+            missing = self._missing(new)  # answers may have been put on the picture meanwhile
             for result in results:
-                self._add(result)
+                if result.prompt in missing:
+                    self._add(result)
         for layer in self.layers:
             layer.shown = layer.shown or layer.prompt in prompts
         self.solo = None
         self._changed()
+
+    def _missing(self, prompts: list[str]) -> list[str]:
+        """Those that have no layer yet; there has to be room for them."""
+        there = {layer.prompt for layer in self.layers}
+        missing = [prompt for prompt in prompts if prompt not in there]
+        if len(there) + len(missing) > MOST_LAYERS:
+            raise PageError(f"There are {MOST_LAYERS} masks at most: remove one first.")
+        return missing
 
     def _add(self, result: Segmentation) -> None:
         taken = [layer.colour for layer in self.layers]
@@ -339,7 +361,6 @@ class Session:
         """Shows one layer only, or all again."""
         layer = self._layer(number)
         self.solo = None if layer is self.solo else layer
-        layer.shown = True
         self._changed()
 
     def remove(self, number: int) -> None:
@@ -374,7 +395,7 @@ class Session:
         explanation = self.model.explain(picture.handle, self._layer(number).prompt)
         if self.picture is not picture:
             return
-        self.explanation, self.looked_at = explanation, 0
+        self.looked_at, self.explanation = 0, explanation  # in this order: it may be drawn meanwhile
         self._changed()
 
     def look_at(self, layer: int) -> None:
@@ -398,13 +419,13 @@ class Session:
             raise PageError("Ask something: for example “What is in the picture?”")
         if len(question) > self.limits.letters:
             raise PageError(f"A question has at most {self.limits.letters:,} letters.")
-        turns = [(reply.prompt, reply.text) for reply in self.talk]
-        written = ""
+        talk, written = self.talk, ""
+        turns = [(reply.prompt, reply.text) for reply in talk]
         for piece in _as_it_comes(lambda tell: self.model.chat(picture.handle, question, turns, tell)):
-            if self.picture is not picture:
+            if self.talk is not talk:  # another picture, or a new conversation
                 return
             if isinstance(piece, Segmentation):
-                self.talk.append(piece)
+                talk.append(piece)
             else:
                 written += piece
                 yield written
@@ -419,9 +440,7 @@ class Session:
         if not 0 <= number < len(self.talk):
             raise PageError("This answer is not there any more.")
         reply = self.talk[number]
-        if len(self.layers) == MOST_LAYERS:
-            raise PageError(f"There are {MOST_LAYERS} masks at most: remove one first.")
-        if any(layer.prompt == reply.prompt for layer in self.layers):
+        if not self._missing([reply.prompt]):
             raise PageError("The masks of this answer are on the picture already.")
         self._add(reply)
         self._changed()
