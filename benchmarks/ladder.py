@@ -115,6 +115,7 @@ def on_photographs(variant: str, seed: int, steps: int) -> dict[str, Any]:
     test = Path(data.folders[0])
     if variant in VARIANTS:
         segmenter = Segmenter.from_pretrained(model, device="cpu", dtype="float32")
+        segmenter.processor.refine = "none"  # the map itself counts, and rivals have nothing else
         figures = photo_figures(
             lambda record: [found.mask for found in predicted_masks(segmenter, record, "given")], test, PHOTOGRAPHS
         )

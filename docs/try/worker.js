@@ -18,7 +18,13 @@ const calls = {
   },
   async look({ bitmap }) {
     seen?.bitmap.close();
-    seen = await model.look(bitmap);
+    seen = undefined;
+    try {
+      seen = await model.look(bitmap);
+    } catch (error) {
+      bitmap.close();
+      throw error;
+    }
   },
   find: ({ prompts }) => model.find(/** @type {Seen} */ (seen), prompts),
 };

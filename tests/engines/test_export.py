@@ -151,11 +151,30 @@ def test_the_fastest_is_kept(cli: Cli, models: Models, tmp_path: Path, monkeypat
     assert [path.name for path in tmp_path.iterdir() if path.name != "measured"] == ["exported"]
 
 
-def test_speed_is_measured_in_turns(exported: Exported, models: Models) -> None:
-    model = Segmenter.from_pretrained(models(False), device="cpu").runner
-    found = speed.speed_of(EngineRunner(exported(False)), model)
-    assert speed.FEWEST_PAIRS <= found.pairs <= speed.MOST_PAIRS
-    assert 0.2 < found.times * found.exported / found.model < 5 and found.way == "cpu, float32"
+class Slow:
+    """A runner that takes so many seconds of a clock which it moves."""
+
+    device, dtype = "cpu", "float32"
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
+@pytest.mark.parametrize(("seconds", "pairs"), [((2.0, 0.5), 4), ((0.01, 0.04), 15), ((30.0, 40.0), 3)])
+def test_speed_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], pairs: int) -> None:
+    clock, ran = [0.0], list[Any]()
+
+    def run(runner: Any, samples: Any) -> None:
+        ran.append(runner)
+        clock[0] += runner.seconds
+
+    monkeypatch.setattr(speed, "mask_maps", run)
+    monkeypatch.setattr(speed.time, "perf_counter", lambda: clock[0])
+    model, exported = runners = [Slow(each) for each in seconds]
+    found = speed.speed_of(exported, model)  # type: ignore[arg-type]
+    assert (found.pairs, found.way) == (pairs, "cpu, float32")
+    assert (found.model, found.exported, found.times) == pytest.approx((*seconds, seconds[0] / seconds[1]))
+    assert ran[:6] == [*runners, *reversed(runners), *runners] and len(ran) == 2 + 2 * pairs
 
 
 def test_what_cannot_be_exported(cli: Cli, models: Models, tmp_path: Path) -> None:

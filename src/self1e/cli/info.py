@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -59,6 +61,7 @@ def command(
         files = checkpoint.weights
         whole = checkpoint.parts()[-1].weights  # beside which adapters are small
         rows = describe(network_config(checkpoint), whole) | {"kind": str(checkpoint)}
+        rows["to full size"] = _refine_of(checkpoint.folder)
         if not checkpoint.can_segment:
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
         if nouns := TaughtNouns.read(checkpoint.folder):
@@ -72,6 +75,14 @@ def command(
             rows["sha256"] = checkpoint.sha256()
     _show_table(model, rows)
     return 1 if lost else 0
+
+
+def _refine_of(folder: Path) -> str:
+    """How masks get to the picture's size; see `self1e.processing.refine`."""
+    try:
+        return str(json.loads((folder / "processor_config.json").read_text("utf-8")).get("refine", "none"))
+    except (OSError, ValueError):  # a base model has none, and loading says what is wrong with a damaged one
+        return "none"
 
 
 def _show_table(model: str, rows: dict[str, str]) -> None:
@@ -94,6 +105,7 @@ def describe_exported(artefact: Artefact) -> dict[str, str]:
         "picture": f"{artefact.image_size} px a tile, {artefact.tokens_per_tile} tokens a tile, {artefact.max_tiles} "
         "tiles at most",
         "masks": f"{artefact.map_side} x {artefact.map_side} a tile",
+        "to full size": artefact.refine,
         "checked": "no" if artefact.verified is None else str(artefact.verified),
         "files": f"{', '.join(artefact.files)}, {size / 1e6:,.1f} MB, in {artefact.folder}",
         "sha256": artefact.sha256(),

@@ -32,6 +32,15 @@ KINDS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 """What a model can be exported to, and how files of programs end."""
 
 
+TYPES: dict[type, tuple[str, ...]] = {
+    str: ("model", "version", "kind", "precision", "answer", "refine"),
+    int: ("image_size", "tokens_per_tile", "max_tiles", "map_side", "context", "parameters"),
+    list: ("mean", "deviation", "prefix"),
+    dict: ("files", "programs", "outputs", "special", "questions"),
+}
+"""Of settings, as JSON has them."""
+
+
 @dataclass(frozen=True)
 class Verified:
     """How the masks of an exported model compare with those of the model in torch.
@@ -138,6 +147,8 @@ class Artefact:
         """Writes the settings into the folder, in place of older ones."""
         settings = asdict(self)
         del settings["folder"]
+        if self.refine == "none":  # which versions do without that know no other
+            del settings["refine"]
         write_json(self.folder / SETTINGS, settings, overwrite=True, indent=1)
 
     def check_files(self) -> None:
@@ -193,16 +204,19 @@ def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
 
 def _fault_of(artefact: Artefact) -> str | None:
     """What is wrong with the settings of which file is what. Folders come from others: none may lead out of itself."""
+    for kind, names in TYPES.items():
+        for name in names:
+            if type(value := getattr(artefact, name)) is not kind:
+                return f"{name} is {value!r}, and must be {kind.__name__}"
     if artefact.kind not in KINDS:
         return f"unknown kind {artefact.kind!r}"
     if artefact.refine not in REFINEMENTS:
         return f"unknown refine {artefact.refine!r}"
-    if any(not isinstance(each, dict) for each in (artefact.files, artefact.programs, artefact.outputs)):
-        return "files, programs and outputs must be given by name"
     if outside := [name for name in artefact.files if Path(name).name != name]:
         return f"{outside[0]!r} is not in the folder"
     for program in (PICTURE, MASKS):
-        if artefact.programs.get(program) not in artefact.files or not artefact.outputs.get(program):
+        file, outputs = artefact.programs.get(program), artefact.outputs.get(program)
+        if not isinstance(file, str) or file not in artefact.files or not outputs or not isinstance(outputs, list):
             return f"no program {program!r} among its files"
     return None if TOKENIZER in artefact.files else f"no {TOKENIZER} among its files"
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 from self1e.checkpoints.errors import ModelError
 from self1e.engines.artefact import Artefact
 from self1e.engines.programs import choose_engine
 from self1e.export.export import Exporter, check_choice
+from self1e.export.quantised import LayersError
 from self1e.export.verify import FOLDER, ExportError
 from self1e.files import folder_when_complete
 from self1e.processing.images import load_image
@@ -116,12 +116,12 @@ def export_fastest(
     for kind in kinds:
         check_choice(kind, precision, destination)
     exporter = Exporter(name, options)
-    made, speeds, refused = dict[str, Artefact](), dict[str, Speed](), dict[str, ExportError]()
-    with TemporaryDirectory(prefix="self1e-export-") as scratch:
+    made, speeds, refused = dict[str, Artefact](), dict[str, Speed](), dict[str, ValueError]()
+    with folder_when_complete(destination) as folder:
         for kind in kinds:
             try:
-                made[kind] = exporter.write(kind, Path(scratch) / kind, precision, samples=samples)
-            except ExportError as error:
+                made[kind] = exporter.write(kind, folder / kind, precision, samples=samples)
+            except (ExportError, LayersError, ModelError) as error:
                 refused[kind] = error
                 continue
             speeds[kind] = speed_of(EngineRunner(made[kind]), exporter.usual)
@@ -133,6 +133,8 @@ def export_fastest(
             raise ExportError(
                 f"torch is the fastest here ({tried}): nothing was written; --to {best} exports all the same"
             )
-        with folder_when_complete(destination) as folder:
-            shutil.copytree(made[best].folder, folder, dirs_exist_ok=True)
+        for file in made[best].folder.iterdir():
+            file.rename(folder / file.name)
+        for kind in made:
+            shutil.rmtree(folder / kind)
     return replace(made[best], folder=destination), speeds

@@ -74,7 +74,7 @@ def build_model(
         model.get_input_embeddings().weight.copy_(
             turned_vectors(meanings, tokenizer.get_vocab(), table, start_tokenizer.get_vocab())
         )
-    return model, SELF1EProcessor(tokenizer, image_size, config.image_seq_length)
+    return model, SELF1EProcessor(tokenizer, image_size, config.image_seq_length, refine="guided")
 
 
 def with_image_size(

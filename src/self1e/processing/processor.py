@@ -86,7 +86,7 @@ class SELF1EProcessor(PlainProcessor):
             "image_size": self.image_size,
             "tokens_per_tile": self.tokens_per_tile,
             "max_tiles": self.max_tiles,
-            "refine": self.refine,
+            **({} if self.refine == "none" else {"refine": self.refine}),  # which earlier versions do not know
         }
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", "utf-8")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -98,5 +99,5 @@ def votes_about(
 
 def check_votes(count: int) -> None:
     """Raises ValueError unless there are so many views."""
-    if not isinstance(count, int) or not 1 <= count <= len(VIEWS):
+    if not isinstance(count, Integral) or not 1 <= count <= len(VIEWS):
         raise ValueError(f"votes is 1 to {len(VIEWS)}, not {count!r}")

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from transformers import TrainerCallback, TrainerState
 
@@ -21,7 +21,7 @@ Line = dict[str, Any]
 
 
 class Curve(TrainerCallback):
-    """Writes the table anew with each line of the log, for any program that draws one.
+    """Writes a row for each line of the log, for any program that draws tables.
 
     `seconds` are those that the run has taken so far, without those between an end and the next start. They are added
     to the lines that the state of the run keeps, as these go on with it.
@@ -33,6 +33,7 @@ class Curve(TrainerCallback):
     def __init__(self, folder: Path) -> None:
         self.path = folder / TABLE
         self.began = 0.0
+        self.columns: list[str] = []
 
     def on_train_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         """Goes back to what was logged up to the checkpoint; what came after it is done again."""
@@ -41,20 +42,30 @@ class Curve(TrainerCallback):
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
         """Takes the last line."""
-        state.log_history[-1]["seconds"] = round(time.monotonic() - self.began, 1)
-        self._write(state)
+        *before, line = state.log_history[-2:]
+        line["seconds"] = round(time.monotonic() - self.began, 1)
+        [row] = by_step([line])
+        if self.columns and row.keys() <= {*self.columns} and all(each["step"] != row["step"] for each in before):
+            if state.is_world_process_zero:
+                with self.path.open("a", newline="", encoding="utf-8") as file:
+                    self._rows(file).writerow(row)
+        else:
+            self._write(state)
 
     def _write(self, state: TrainerState) -> None:
         if not state.is_world_process_zero:
             return
         rows = by_step(state.log_history)
         text = io.StringIO(newline="")
-        columns = dict.fromkeys([*FIRST, *(name for row in rows for name in row)])
-        writer = csv.DictWriter(text, list(columns), restval="", lineterminator="\n")
+        self.columns = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row)]))
+        writer = self._rows(text)
         writer.writeheader()
         writer.writerows(rows)
         with write_atomically(self.path, overwrite=True) as file:
             file.write(text.getvalue().encode("utf-8"))
+
+    def _rows(self, file: TextIO) -> csv.DictWriter[str]:
+        return csv.DictWriter(file, self.columns, restval="", lineterminator="\n")
 
 
 def by_step(lines: Iterable[Line]) -> list[Line]:
