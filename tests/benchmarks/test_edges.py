@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.edges import WAYS, measure, of_records, spread, table
+from benchmarks.machine import ROOT
+from benchmarks.records import RESULTS, read
 from self1e import Segmenter
 from self1e.data.records import Query, Record
 from self1e.processing.images import load_image
@@ -26,6 +28,10 @@ def test_only_the_plain_way_gives_its_own_masks() -> None:
     rows = table([{"settings": {"model": "nano", "on": "toyland"}, "ways": found}]).splitlines()[2:]
     assert rows[0] == "| nano | toyland | resized | 2 | 100.0 | 100.0 | 100.0 | 1.0 x |"
     assert len(rows) == len(WAYS)
+
+
+def test_the_page_has_the_table_of_the_results() -> None:
+    assert table(read(RESULTS / "edges.json")) in (ROOT / "docs" / "edges.md").read_text("utf-8")
 
 
 class Drawn(list[Record]):

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ladder
-from benchmarks.ladder import TOYLAND, VARIANTS, WORLDS, settings_of, table
+from benchmarks.ladder import PHOTOS, TOYLAND, VARIANTS, WORLDS, results, settings_of, table
+from self1e.training.config import load_config
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-it-works.md"
 
 
 def test_every_run_has_a_folder_of_its_own() -> None:
@@ -25,6 +28,11 @@ def test_table_of_one_budget() -> None:
     assert table(WORLDS["toyland"], [*runs, other], 500).splitlines()[2:] == [
         "| rfa | 20.0 (10.0 to 30.0) | 40.0 (40.0 to 40.0) | 50.0 (50.0 to 50.0) | 25.0 (25.0 to 25.0) | 3 |"
     ]
+
+
+def test_the_page_has_the_table_of_the_results() -> None:
+    steps = load_config(PHOTOS).optimisation.steps
+    assert table(WORLDS["photographs"], results("photographs"), steps) in PAGE.read_text("utf-8")
 
 
 @pytest.mark.heavy
