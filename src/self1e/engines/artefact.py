@@ -19,7 +19,7 @@ from typing import Any
 
 from self1e.checkpoints.errors import ModelError
 from self1e.files import expand_user, write_json
-from self1e.processing.refine import REFINEMENTS, Refinement
+from self1e.processing.refinement import REFINEMENTS, Refinement
 
 FORMAT = 1
 """Of `artefact.json` and of what the programs take and give. Another one is refused."""

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from self1e.model.rows import Grid
-from self1e.processing.refine import Refinement, check_refinement
+from self1e.processing.refinement import Refinement, check_refinement
 from self1e.processing.tiles import check_max_tiles, to_tiles
 from self1e.processing.tokens import EncodedConversation, encode_prefix, special_ids
 

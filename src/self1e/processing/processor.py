@@ -19,7 +19,7 @@ from self1e.model.batch import Batch, build_batch
 from self1e.model.config import SELF1EConfig
 from self1e.model.rows import Grid, Row
 from self1e.processing.plain import PlainProcessor
-from self1e.processing.refine import Refinement
+from self1e.processing.refinement import Refinement
 from self1e.processing.tokens import encode_continuation, pack, single
 
 CONFIG_NAME = "processor_config.json"

@@ -13,13 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
 
-Refinement = Literal["none", "guided"]
-REFINEMENTS: tuple[Refinement, ...] = get_args(Refinement)
+from self1e.processing.refinement import Refinement, check_refinement
 
 RADIUS = 1
 """Cells of the map on each side of a window's middle."""
@@ -57,12 +55,6 @@ def enlarger(
     """
     check_refinement(refine)
     return Guide(image, size) if refine == "guided" else partial(resized, size=image.size)
-
-
-def check_refinement(refine: str) -> None:
-    """Raises ValueError if it is not one of `Refinement`."""
-    if refine not in REFINEMENTS:
-        raise ValueError(f"refine is one of {', '.join(REFINEMENTS)}, not {refine!r}")
 
 
 def resized(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -26,7 +26,8 @@ import numpy as np
 from self1e.engines.artefact import Artefact, is_artefact
 from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
-from self1e.processing.refine import Refinement, enlarger
+from self1e.processing.refine import enlarger
+from self1e.processing.refinement import Refinement
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
