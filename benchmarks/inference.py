@@ -101,7 +101,7 @@ class Ways:
             return self._segment(image, asked, **options)
 
     def _segment(self, image: Image.Image, asked: Sequence[str], **options: Any) -> Logits:
-        results = self.segmenter.segment(image, list(asked), logits=True, **options)
+        results = self.segmenter.segment(image, list(asked), logits=True, refine="none", **options)  # as theirs
         return [result.logits for result in results if result.logits is not None]
 
     def watched(self, run: Callable[[], Logits]) -> tuple[MatrixProducts, int, Logits]:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from page_in_node import in_node
 from PIL import Image
 
-from self1e.processing.refine import to_picture
+from self1e.processing.refine import enlarger
 from self1e.segment.calibration import Calibration
 from self1e.segment.results import Segmentation
 
@@ -77,7 +77,7 @@ def test_masks_that_follow_edges_are_the_packages(size: tuple[int, int], kind: s
         """,
         {"map": as_given(logits), "size": size, "strips": strips_of(picture)},
     )
-    expected = to_picture(logits[None], Image.fromarray(picture), "guided")[0]
+    expected = enlarger(Image.fromarray(picture), logits.shape, "guided")(logits[None])[0]
     np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
 
 

@@ -169,6 +169,7 @@ def test_a_model_goes_on_from_nano(tmp_path: Path) -> None:
 
     larger, its = with_image_size(model, processor, 96)
     assert (its.image_size, its.tokens_per_tile, larger.config.image_seq_length) == (96, 36, 36)
+    assert processor.refine == its.refine == "guided"  # photographs are its world
     same = with_image_size(larger, its, 96)[0].state_dict()
     assert all(torch.equal(value, same[name]) for name, value in larger.state_dict().items())
     picture = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)

@@ -17,7 +17,7 @@ from PIL import Image
 from self1e import ModelError, Segmenter, SELF1EProcessor
 from self1e.metrics import intersection_and_union
 from self1e.processing.processor import CONFIG_NAME
-from self1e.processing.refine import Guide, resized, to_picture
+from self1e.processing.refine import Guide, enlarger, resized
 
 CELL = 7
 SIDE = 32
@@ -45,7 +45,7 @@ def seen_in_cells(mask: np.ndarray) -> np.ndarray:
 def test_masks_follow_the_edges_of_the_picture() -> None:
     mask = disc()
     image, logits = painted(mask), seen_in_cells(mask)
-    plain, refined = (to_picture(logits, image, way)[0] > 0 for way in ("none", "guided"))
+    plain, refined = (enlarger(image, logits.shape[1:], way)(logits)[0] > 0 for way in ("none", "guided"))
     ious = [both / either for both, either in (intersection_and_union(each, mask) for each in (plain, refined))]
     assert ious[0] < 0.99 < 0.999 < ious[1], ious
 
@@ -53,7 +53,7 @@ def test_masks_follow_the_edges_of_the_picture() -> None:
 def test_a_picture_without_edges_moves_nothing() -> None:
     flat = Image.new("RGB", (SIDE * CELL, SIDE * CELL), (90, 120, 30))
     ramp = np.broadcast_to(np.linspace(-3, 3, SIDE, dtype=np.float32), (1, SIDE, SIDE))
-    refined, plain = to_picture(ramp, flat, "guided"), resized(ramp, flat.size)
+    refined, plain = Guide(flat, ramp.shape[1:])(ramp), resized(ramp, flat.size)
     inner = slice(4 * CELL, -4 * CELL)
     assert np.allclose(refined[:, inner, inner], plain[:, inner, inner], atol=1e-4)
 
@@ -75,15 +75,15 @@ def test_a_function_of_the_colours_stays_one() -> None:
 
 def test_nothing_is_found_that_no_cell_has() -> None:
     rising = np.linspace(-4, -0.5, SIDE * SIDE, dtype=np.float32).reshape(1, SIDE, SIDE)
-    assert to_picture(rising, painted(disc(), noise=60), "guided").max() <= -0.5
+    assert Guide(painted(disc(), noise=60), rising.shape[1:])(rising).max() <= -0.5
 
 
 @pytest.mark.parametrize("size", [(31, 224), (224, 31), (1, 1), (40, 40)])
 def test_sizes(size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, "red")
     logits = np.ones((3, 16, 32), np.float32)
-    assert np.allclose(to_picture(logits, image, "guided"), np.ones((3, size[1], size[0])), atol=1e-4)
-    assert to_picture(np.zeros((0, 1, 1), np.float32), image, "guided").shape == (0, size[1], size[0])
+    assert np.allclose(Guide(image, logits.shape[1:])(logits), np.ones((3, size[1], size[0])), atol=1e-4)
+    assert resized(np.zeros((0, 1, 1), np.float32), size).shape == (0, size[1], size[0])
 
 
 @pytest.mark.parametrize("size", [(101, 51), (64, 32), (20, 30), (1, 1), (640, 480)])
@@ -129,8 +129,9 @@ def test_a_model_says_what_is_done_without_being_asked(tiny_model_folder: Path, 
 
     usual = logits()
     assert np.array_equal(usual, logits(refine="guided")) and not np.allclose(usual, logits(refine="none"))
-    answer = segmenter.chat(image, "the red ball").text
-    assert answer == segmenter.chat(image, "the red ball", refine="none").text
+    answer = segmenter.chat(image, "the red ball")
+    assert answer.masks.shape == (len(answer), *image.size[::-1])
+    assert answer.text == segmenter.chat(image, "the red ball", refine="none").text
     segmenter.processor.save_pretrained(tmp_path / "saved")
     assert SELF1EProcessor.from_pretrained(tmp_path / "saved").refine == "guided"
     (folder / CONFIG_NAME).write_text(json.dumps(settings | {"refine": "sharp"}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,9 +78,12 @@ def command(
 
 def _refine_of(folder: Path) -> str:
     """How masks get to the picture's size; see `self1e.processing.refine`."""
+    from self1e.checkpoints.errors import ModelError
+    from self1e.checkpoints.weights import read_json
+
     try:
-        return str(json.loads((folder / "processor_config.json").read_text("utf-8")).get("refine", "none"))
-    except (OSError, ValueError):  # a base model has none, and loading says what is wrong with a damaged one
+        return str(read_json(folder / "processor_config.json").get("refine", "none"))
+    except ModelError:  # a base model has none, and loading says what is wrong with a damaged one
         return "none"
 
 

@@ -227,8 +227,8 @@ def command(
             loading, quantize_check=[(picture, plan.prompts) for picture in cast("list[Path]", loading.quantize_check)]
         )
     options = {
-        "template": template.value,
-        "refine": refine and refine.value,
+        "template": wanted.template,
+        "refine": wanted.refine,
         "votes": votes,
         "batch": batch,
         "logits": instances,

@@ -13,11 +13,11 @@ from statistics import median
 from self1e.checkpoints.errors import ModelError
 from self1e.engines.artefact import Artefact
 from self1e.engines.programs import choose_engine
-from self1e.export.export import Exporter, check_choice
+from self1e.export.export import Exporter
 from self1e.export.quantised import LayersError
-from self1e.export.verify import FOLDER, ExportError
+from self1e.export.verify import ExportError
 from self1e.files import folder_when_complete
-from self1e.processing.images import load_image
+from self1e.processing.images import PICTURES, load_image
 from self1e.segment.agreement import PromptedPicture, mask_maps
 from self1e.segment.on_engine import EngineRunner
 from self1e.segment.options import LoadOptions
@@ -58,7 +58,7 @@ class Speed:
 
 def speed_of(exported: Runner, model: Runner) -> Speed:
     """Runs both in turns, and compares how long they take."""
-    image = load_image(FOLDER / "cat.jpg")
+    image = load_image(PICTURES / "cat.jpg")
     seconds: dict[Runner, list[float]] = {}
 
     def once(runner: Runner) -> float:
@@ -113,8 +113,8 @@ def export_fastest(
     kinds = [kind for kind in CANDIDATES if find_spec(choose_engine(None, kind))]
     if not kinds:
         raise ModelError("neither openvino nor onnxruntime is installed: pip install 'self1e[export]'")
-    for kind in kinds:
-        check_choice(kind, precision, destination)
+    if destination.exists():
+        raise FileExistsError(f"{destination} exists: choose another folder, or delete it first")
     exporter = Exporter(name, options)
     made, speeds, refused = dict[str, Artefact](), dict[str, Speed](), dict[str, ValueError]()
     with folder_when_complete(destination) as folder:

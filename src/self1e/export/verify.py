@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from self1e.engines.artefact import Verified
-from self1e.processing.images import load_image
+from self1e.processing.images import PICTURES, load_image
 from self1e.segment.agreement import LEAST_IOU, MaskMap, PromptedPicture, agreement, mask_maps, turned_blank
 from self1e.segment.quantise import bundled_samples
 from self1e.segment.runner import Runner
@@ -17,15 +16,13 @@ from self1e.segment.runner import Runner
 MOST_DIFFERENCE = 1e-3
 """Of logits, between a model and what it was exported to in float32."""
 
-FOLDER = Path(__file__).parents[1] / "assets" / "pictures"
-
 PHOTOGRAPHS = {
     "cat.jpg": ("the cat", "the wall"),
     "astronaut.jpg": ("the person", "the face"),
     "coffee.jpg": ("the cup", "the table"),
 }
-"""Of `FOLDER`, and what is asked about each as it is, and mirrored. In drawn scenes alone a model of photographs would
-find next to nothing that could be compared."""
+"""Of `PICTURES`, and what is asked about each as it is, and mirrored. In drawn scenes alone a model of photographs
+would find next to nothing that could be compared."""
 
 TILES = 2
 """Tiles of pictures that are twice as wide or high as others, where the model can read so many."""
@@ -39,7 +36,7 @@ def samples_to_check() -> list[PromptedPicture]:
     """20 pictures with a prompt each, two of them made of two: the bundled scenes, as they are and cut, and the
     bundled photographs, as they are and mirrored."""
     scenes = [(load_image(image), prompts) for image, prompts in bundled_samples()]
-    photographs = [(load_image(FOLDER / name), prompts) for name, prompts in PHOTOGRAPHS.items()]
+    photographs = [(load_image(PICTURES / name), prompts) for name, prompts in PHOTOGRAPHS.items()]
     samples: list[PromptedPicture] = []
     for number, (image, prompts) in enumerate(scenes):
         width, height = image.size

@@ -16,6 +16,9 @@ from self1e.files import address_of, expand_name, register_heif
 
 ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | np.ndarray
 
+PICTURES = Path(__file__).parents[1] / "assets" / "pictures"
+"""Photographs and a drawn scene that come with this package."""
+
 MAX_PIXELS = 178_956_970
 """Larger pictures are refused: a small file can unpack to fill the memory. The same limit as Pillow's hard one."""
 

@@ -29,29 +29,16 @@ BLOCK = 2**16
 """Pixels that are worked on at a time."""
 
 
-def to_picture(logits: np.ndarray, image: Image.Image, refine: Refinement = "none") -> np.ndarray:
-    """Mask logits float[K, h, w] of the model at the picture's size: float32[K, height, width].
+def enlarger(image: Image.Image, size: tuple[int, ...], refine: Refinement) -> Callable[[np.ndarray], np.ndarray]:
+    """What brings mask logits float[K, h, w] of a model to the size of a picture: float32[K, height, width].
 
     Args:
-        logits: They cover the picture. K may be 0.
-        image: RGB.
+        image: RGB, which the maps cover. It is looked at once for all of them.
+        size: (h, w) of the maps.
         refine: "none" resizes bilinearly, as the published figures are measured; "guided": see `Guide`.
 
     Raises:
         ValueError: If `refine` is neither.
-    """
-    return enlarger(image, logits.shape[1:], refine)(logits)
-
-
-def enlarger(
-    image: Image.Image, size: tuple[int, ...], refine: Refinement = "none"
-) -> Callable[[np.ndarray], np.ndarray]:
-    """`to_picture` for many maps of one picture, at which it looks once.
-
-    Args:
-        image: RGB.
-        size: (h, w) of the maps.
-        refine: See `to_picture`.
     """
     check_refinement(refine)
     return Guide(image, size) if refine == "guided" else partial(resized, size=image.size)
@@ -88,8 +75,8 @@ def _between(cells: int, pixels: int) -> np.ndarray:
 class Guide:
     """A picture as the guide of mask logits: called with float[K, h, w], gives float32[K, height, width].
 
-    What comes out stays between the logits that it is made of: a function that is
-    extended to other colours would find specks where no logit is above 0.
+    K is 1 or more. What comes out stays between the logits that it is made of: a function that is extended to other
+    colours would find specks where no logit is above 0.
 
     Args:
         image: RGB.
@@ -114,8 +101,6 @@ class Guide:
         height, width = self.pixels.shape[:2]
         refined = np.empty((count, height, width), np.float32)
         rows, columns = (_between(*lengths) for lengths in zip(self.size, (height, width), strict=True))
-        if count == 0:
-            return refined
         narrow = self._functions(logits.astype(np.float32, copy=False)) @ columns.T
         for block in self._blocks(count):
             offset, *slopes, lowest, highest = np.split(rows[block] @ narrow, 6)

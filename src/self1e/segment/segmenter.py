@@ -548,7 +548,8 @@ class Segmenter:
         text, masks = self.runner.answer(
             picture, turns, question, max_new_tokens=max_new_tokens, temperature=temperature, on_text=on_text
         )
-        return self._result(self._enlarger(picture, refine)(masks), picture, question, text, logits)
+        enlarge = self._enlarger(picture, refine if len(masks) else "none")  # words alone need no look at the picture
+        return self._result(enlarge(masks), picture, question, text, logits)
 
     def start_chat(self, image: Picture | None = None, history: History = ()) -> Chat:
         """A conversation about one picture, which is encoded once; see `Chat`."""

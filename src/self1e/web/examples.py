@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from self1e.plugins import DATASETS, PluginError, load
-from self1e.processing.images import load_image
+from self1e.processing.images import PICTURES, load_image
 from self1e.web.state import PageError, Source
 from self1e.web.views import small
-
-FOLDER = Path(__file__).parents[1] / "assets" / "pictures"
 
 SCENE_DATA = "toyland"
 """The data set that scenes come from: a plugin, which need not be there."""
@@ -25,7 +22,7 @@ class Example(NamedTuple):
     """A picture of the package.
 
     Attributes:
-        file: In `FOLDER`.
+        file: In `PICTURES`.
         model: That knows what is in it, if it is a bundled one.
         prompts: To try.
     """
@@ -51,7 +48,7 @@ def example(file: str) -> tuple[Source, Example]:
     """
     for each in EXAMPLES:
         if each.file == file:
-            return Source((FOLDER / file).read_bytes(), file, each.prompts), each
+            return Source((PICTURES / file).read_bytes(), file, each.prompts), each
     raise PageError(f"There is no example {file!r}.")
 
 
