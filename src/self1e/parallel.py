@@ -257,6 +257,7 @@ def _stop(workers: Iterable[_Worker[Item]]) -> None:
 def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Result]]) -> None:
     """What a process does: says that it is ready, then answers for each item of each chunk."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # in order: files that are being written become whole
+    sys.unraisablehook = _unraisable
     warned: deque[Warned] = deque()
     warnings.showwarning = lambda message, *place: warned.append((str(message), *place[:3]))
 
@@ -274,6 +275,12 @@ def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Resul
             send(portable(error))
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending as it is
+
+
+def _unraisable(lost: sys.UnraisableHookArgs) -> None:
+    """Tells of an error in a `__del__`, unless it is the end that a signal asked for: that comes with the closed pipe."""
+    if lost.exc_type is not SystemExit:
+        sys.__unraisablehook__(lost)
 
 
 def portable(error: Exception) -> Exception:
