@@ -278,7 +278,7 @@ def _work(pipe: Connection, number: int, begin: Callable[[int], Work[Item, Resul
 
 
 def _unraisable(lost: sys.UnraisableHookArgs) -> None:
-    """Tells of an error in a `__del__`, unless it is the end that a signal asked for: that comes with the closed pipe."""
+    """Tells of an error in a `__del__`, unless it is the end that a signal asked for: the pipe brings that."""
     if lost.exc_type is not SystemExit:
         sys.__unraisablehook__(lost)
 
