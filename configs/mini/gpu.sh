@@ -9,7 +9,7 @@
 # at 0 in time. Started again with the same OUT and SIZE, training goes on. Take OUT/model-SIZE home, and make it a model
 # to give away with finish.py there.
 #
-# Not run on a GPU yet (with DEVICE=cpu it was, to its end): size of batches and learning rate are guesses.
+# Not run on a GPU yet (with DEVICE=cpu and 4-fine.yaml it was, to its end): size of batches and learning rate are guesses.
 
 set -euo pipefail
 
