@@ -150,8 +150,8 @@ class PixelLabelLoss(ExtraLoss):
         return LossValue(total, parts)
 
     def figures(self, inputs: LossInputs) -> dict[str, Share]:
-        """How many cells have the right noun, of those that are something, and how many the right numbers, of those whose
-        noun has several things; by the compressed features."""
+        """By the compressed features: how many cells have the right noun, of those that are something, and how many
+        numbers are right, of those of cells whose noun has several things."""
         targets = dict(inputs.targets)
         with torch.no_grad():
             read = pixel_unshuffle(self.compressed(as_map(inputs.features.compressed)))
