@@ -45,6 +45,9 @@ ORDERS, MOST_IN_ORDER = 3, 5
 CELL_OUTPUTS = *OUTPUTS, ORDERS * MOST_IN_ORDER
 """Of a probe of cells: also logits of the number that the thing has in each order."""
 
+ALONE = 0.1
+"""Weight in the loss of order of a thing that is the only one of its noun: most are, and the first in each order."""
+
 IMPOSSIBLE = -1e4
 """Logit of a noun that does not compete, as it may be true as well."""
 
@@ -201,12 +204,13 @@ def _of_cells(read: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     things = torch.where(things > 0, things.clamp(min=1e-6).rsqrt(), 0)
     of_order = F.cross_entropy(
         order.unflatten(-1, (ORDERS, -1)).movedim(-1, 1), targets["order"], ignore_index=-1, reduction="none"
-    )
+    ).mean(dim=-1)
+    of_order = torch.where(targets["order"].amax(dim=-1) > 0, of_order, ALONE * of_order)
     return {
         "noun": picture_mean(each, weights),
         "geometry": picture_mean(geometry_error(geometry, targets["geometry"]), things),
         "place": picture_mean(place_error(place, targets["place"]), things),
-        "order": picture_mean(of_order.mean(dim=-1), things),
+        "order": picture_mean(of_order, things),
     }
 
 
