@@ -11,7 +11,7 @@ import torch
 from self1e.conversation import Example
 from self1e.data.records import DataError
 from self1e.photos.dataset import PhotoData
-from self1e.photos.loss import MOST_IN_ORDER, ORDERS, PixelLabelLoss, PixelLabels, _of_cells, targets_of
+from self1e.photos.loss import PixelLabelLoss, PixelLabels, _of_cells, targets_of
 from self1e.photos.nouns import nouns
 from self1e.training.probes import GEOMETRY, PLACE, at_cell_centres, centre_and_spread
 from tests.photos.made_up import add_photo, write_folder
@@ -42,27 +42,12 @@ def test_labels_of_a_scene(example: Example) -> None:
     assert (targets["place"][0, 0] == targets["place"][4, 4]).all()  # that of the thing, not of the pixel
 
 
-def test_things_are_numbered_from_either_side_and_by_size(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    boxes = [("dog", (10 * left, 0, 10 * left + width, 50)) for left, width in enumerate((8, 6, 9, 5, 4, 3))]
-    for number in range(40):
-        add_photo(tmp_path, str(number), [*boxes, ("cat", (0, 60, 40, 90))])
-    example = PhotoData(folders=[str(tmp_path)], size=64).examples(1, training=False)[0]
-    order = targets_of(example, 20)["order"]
-    assert order.shape == (20, 20, ORDERS)
-    of_dogs = order[2, 0:12:2].tolist()  # the middle of each dog
-    last = -1  # the sixth has no number: there are MOST_IN_ORDER
-    assert of_dogs == [[0, last, 1], [1, 4, 2], [2, 3, 0], [3, 2, 3], [4, 1, 4], [last, 0, last]]
-    assert MOST_IN_ORDER == 5 and order[15, 2].tolist() == [0, 0, 0] and (order[:, 13:] == -1).all()
-
-
 def test_the_loss_is_least_where_labels_are_right(example: Example) -> None:
     targets = {name: value[None] for name, value in targets_of(example, 10).items()}
     logits = 30 * torch.nn.functional.one_hot(targets["noun"].clamp(min=0), len(nouns()) + 1).float()
-    order = 30 * torch.nn.functional.one_hot(targets["order"].clamp(min=0), MOST_IN_ORDER).float().flatten(-2)
-    right = torch.cat([logits, targets["geometry"], targets["place"], order], dim=-1)
+    right = torch.cat([logits, targets["geometry"], targets["place"]], dim=-1)
     assert all(value < 1e-4 for value in _of_cells(right, targets).values())
-    wrong = torch.cat([-logits, targets["geometry"] + 0.5, targets["place"] + 0.5, -order], dim=-1)
+    wrong = torch.cat([-logits, targets["geometry"] + 0.5, targets["place"] + 0.5], dim=-1)
     assert all(value > 0.5 for value in _of_cells(wrong, targets).values())
     # What is not known, and nouns that nobody looked for, do not count.
     unsure = right.clone()
@@ -78,7 +63,7 @@ def test_a_face_is_a_person_too(tmp_path: Path) -> None:
     data = PhotoData(folders=[str(tmp_path)], size=64, composed=0).examples(1, training=True)
     targets = {name: value[None] for name, value in targets_of(data[0], 8).items()}
     assert (targets["noun"] == number("face")).any()
-    read = torch.zeros(1, 8, 8, len(nouns()) + 1 + GEOMETRY + PLACE + ORDERS * MOST_IN_ORDER)
+    read = torch.zeros(1, 8, 8, len(nouns()) + 1 + GEOMETRY + PLACE)
     read[..., : len(nouns()) + 1] = 30 * torch.nn.functional.one_hot(targets["noun"].clamp(min=0), len(nouns()) + 1)
     read[..., number("person")] = 100 * (targets["noun"] == number("face"))
     assert _of_cells(read, targets)["noun"] < 1e-4

@@ -1,7 +1,7 @@
 """The loss of the labels of pixels, as a plugin of training: `losses: {photos: {weight: 0.3, pointed_weight: 0.5}}`.
 
 Each cell of the grid of patches has a noun, or none of those that its photograph has marks of; where single things are
-told apart, also where and how large its thing is, and which one of its noun. See `self1e.training.probes`.
+told apart, also where and how large its thing is. See `self1e.training.probes`.
 """
 
 from __future__ import annotations
@@ -39,15 +39,6 @@ from self1e.training.probes import (
 OUTPUTS = len(nouns()) + 1, GEOMETRY, PLACE
 """Of a probe: logits of nouns, by number (0: none of them), and geometry and place of the thing that owns a cell."""
 
-ORDERS, MOST_IN_ORDER = 3, 5
-"""Things of a noun are numbered from the left, from the right and from the largest on; so many of them."""
-
-CELL_OUTPUTS = *OUTPUTS, ORDERS * MOST_IN_ORDER
-"""Of a probe of cells: also logits of the number that the thing has in each order."""
-
-ALONE = 0.1
-"""Weight in the loss of order of a thing that is the only one of its noun: most are, and the first in each order."""
-
 IMPOSSIBLE = -1e4
 """Logit of a noun that does not compete, as it may be true as well."""
 
@@ -76,8 +67,6 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
         "rivals": bool[nouns + 1, nouns + 1]: for each noun that a cell can be, itself and which others it is not then.
             A window of a house is the building, too, and where nobody looked for cups a table may be one.
         "geometry", "place": float[side, side, n] of the thing that owns the pixel; 0 where none is told apart.
-        "order": int64[side, side, ORDERS], the number of that thing, from 0; -1 where none is told apart, or beyond
-            `MOST_IN_ORDER`.
 
     Raises:
         DataError: When the example is not made of a photograph of ours.
@@ -101,16 +90,11 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
     rivals[np.diag_indices_from(rivals)] = possible
     steps = (np.arange(side, dtype=np.float32) + 0.5) / side
     geometry, places = np.zeros((side, side, GEOMETRY), np.float32), np.zeros((side, side, 2), np.float32)
-    order = np.full((side, side, ORDERS), -1)
     numbers = scene.things[at]
-    for row in view.things.values():
-        orders = row, row[::-1], sorted(row, key=lambda thing: -thing.area)
-        for thing in row:
-            inside = numbers == thing.number
-            geometry[inside] = 0, 0, thing.width, thing.height
-            places[inside] = thing.x, thing.y
-            order[inside] = [each.index(thing) for each in orders]
-    order[order >= MOST_IN_ORDER] = -1
+    for thing in (thing for row in view.things.values() for thing in row):
+        inside = numbers == thing.number
+        geometry[inside] = 0, 0, thing.width, thing.height
+        places[inside] = thing.x, thing.y
     on_thing = geometry[..., 2:3] > 0
     geometry[..., :2] = (places - np.stack(np.meshgrid(steps, steps), axis=-1)) * on_thing
     return {
@@ -118,7 +102,6 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
         "rivals": torch.from_numpy(rivals),
         "geometry": torch.from_numpy(geometry),
         "place": place_waves(torch.from_numpy(places)) * torch.from_numpy(on_thing),
-        "order": torch.from_numpy(order),
     }
 
 
@@ -131,8 +114,8 @@ class PixelLabelLoss(ExtraLoss):
     def __init__(self, settings: PixelLabels, width: int) -> None:
         super().__init__()
         self.settings = settings
-        self.uncompressed = nn.Linear(width, sum(CELL_OUTPUTS))
-        self.compressed = nn.Linear(width, 4 * sum(CELL_OUTPUTS))
+        self.uncompressed = nn.Linear(width, sum(OUTPUTS))
+        self.compressed = nn.Linear(width, 4 * sum(OUTPUTS))
         self.pointed = nn.Linear(width, sum(OUTPUTS) + 1)
 
     def forward(self, inputs: LossInputs) -> LossValue:
@@ -153,22 +136,14 @@ class PixelLabelLoss(ExtraLoss):
         return LossValue(total, parts)
 
     def figures(self, inputs: LossInputs) -> dict[str, Share]:
-        """By the compressed features: how many cells have the right noun, of those that are something, and how many
-        numbers are right, of those of cells whose noun has several things."""
+        """How many cells that are something have the right noun, by the compressed features."""
         targets = dict(inputs.targets)
         with torch.no_grad():
             read = pixel_unshuffle(self.compressed(as_map(inputs.features.compressed)))
             logits = _competing(read[..., : OUTPUTS[0]].float(), targets)
-            said = read[..., -CELL_OUTPUTS[-1] :].unflatten(-1, (ORDERS, -1)).argmax(-1)
         counted = targets["noun"] > 0
         right = (logits.argmax(-1) == targets["noun"]) & counted
-        order = targets["order"]
-        several = (order >= 0) & (order.amax(dim=-1, keepdim=True) > 0)
-        in_order = (said == order)[several]
-        return {
-            "accuracy_noun": Share(int(right.sum()), int(counted.sum())),
-            "accuracy_order": Share(int(in_order.sum()), in_order.numel()),
-        }
+        return {"accuracy_noun": Share(int(right.sum()), int(counted.sum()))}
 
     def _of_masks(self, states: Tensor, masks: Tensor, targets: dict[str, Tensor], picture: int) -> Tensor:
         """How badly the states of one row tell what is inside their masks, or that nothing is; summed over masks."""
@@ -193,7 +168,7 @@ class PixelLabelLoss(ExtraLoss):
 
 def _of_cells(read: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     """By label, of float[T, side, side, outputs]. In a photograph a noun, or none, weighs as the root of its cells."""
-    chances, geometry, place, order = read.split(list(CELL_OUTPUTS), dim=-1)
+    chances, geometry, place = read.split(list(OUTPUTS), dim=-1)
     label = targets["noun"]
     each = F.cross_entropy(_competing(chances, targets).movedim(-1, 1), label.clamp(min=0), reduction="none")
     places = label.flatten(1) + 1  # what is not known is 0
@@ -202,15 +177,10 @@ def _of_cells(read: Tensor, targets: dict[str, Tensor]) -> dict[str, Tensor]:
     weights = counts.gather(1, places).rsqrt().view_as(label) * (label >= 0)
     things = targets["geometry"][..., 2:].prod(dim=-1)
     things = torch.where(things > 0, things.clamp(min=1e-6).rsqrt(), 0)
-    of_order = F.cross_entropy(
-        order.unflatten(-1, (ORDERS, -1)).movedim(-1, 1), targets["order"], ignore_index=-1, reduction="none"
-    ).mean(dim=-1)
-    of_order = torch.where(targets["order"].amax(dim=-1) > 0, of_order, ALONE * of_order)
     return {
         "noun": picture_mean(each, weights),
         "geometry": picture_mean(geometry_error(geometry, targets["geometry"]), things),
         "place": picture_mean(place_error(place, targets["place"]), things),
-        "order": picture_mean(of_order, things),
     }
 
 
