@@ -2,8 +2,8 @@
 
     python configs/mini/average.py MODEL OTHER SHARE OUT
 
-OUT gets all of MODEL's files, and of each weight 1 - SHARE of MODEL's and SHARE of OTHER's (Wortsman et al. 2022,
-"Robust fine-tuning of zero-shot models").
+OUT gets all of MODEL's files but the calibration, which is of its weights only, and of each weight 1 - SHARE of MODEL's
+and SHARE of OTHER's (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models").
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from self1e.segment.load import CALIBRATION_NAME
 
 WEIGHTS = "model.safetensors"
 
@@ -41,7 +43,7 @@ def main() -> None:
         )
     with safe_open(options.model / WEIGHTS, "pt") as file:
         metadata = file.metadata()
-    shutil.copytree(options.model, options.out)
+    shutil.copytree(options.model, options.out, ignore=shutil.ignore_patterns(CALIBRATION_NAME))
     for name, weight in weights.items():
         weights[name] = weight.float().lerp(other[name].float(), options.share).to(weight.dtype)
     save_file(weights, options.out / WEIGHTS, metadata=metadata)

@@ -5,7 +5,7 @@
 #
 # MODEL is the folder to go on from (src/self1e/assets/mini), DATA what pack.py made, OUT the folder for the results,
 # SIZE the side of the squares that photographs are stretched to, in pixels (default: as the model has it). Trains as
-# 8-fine.yaml says, but with larger batches. A first minute finds out how many steps fit, so that the learning rate ends
+# 9-closed.yaml says, but with larger batches. A first minute finds out how many steps fit, so that the learning rate ends
 # at 0 in time. Started again with the same OUT and SIZE, training goes on. Take OUT/model-SIZE home, and make it a model
 # to give away with finish.py there.
 #
@@ -41,7 +41,7 @@ if [[ $size != "$own" ]]; then
 fi
 
 train() { # OUTPUT STEPS SECONDS [--set ...]
-    timeout --signal=TERM "$(($3 > 1 ? $3 : 1))" "$python" -m self1e train "$here/8-fine.yaml" --device "$device" \
+    timeout --signal=TERM "$(($3 > 1 ? $3 : 1))" "$python" -m self1e train "$here/9-closed.yaml" --device "$device" \
         --set output="$1" --set init="$model" --set "data.photos.folders=[$folders]" --set data.photos.size="$size" \
         --set optimisation.pictures_per_step="$batch" --set optimisation.steps="$2" --set workers="$workers" "${@:4}"
 }
