@@ -25,7 +25,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.ladder import HEADS, WORLDS, results
+from benchmarks.ladder import HEADS, WORLDS, budget, results
 from benchmarks.machine import ROOT
 from self1e import Segmenter
 from self1e.conversation import SEG, Turn
@@ -286,7 +286,8 @@ def in_colours(maps: Sequence[Tensor]) -> list[np.ndarray]:
 
 def draw_ladder() -> Figure:
     """All runs on photographs: a dot for each seed, a line for their mean, one plot for each figure."""
-    world, runs = WORLDS["photographs"], results("photographs")
+    world = WORLDS["photographs"]
+    runs = results("photographs", budget(world))
     variants = [name for name in world.variants if any(run["variant"] == name for run in runs)]
     figure, axes = panels(3, 3)
     for axis, (column, figure_of) in zip(axes, world.columns.items(), strict=True):

@@ -7,7 +7,8 @@ On photographs, which `configs/mini/ladder.yaml` names, each variant starts from
 head, which is random; the stem stays frozen. Two rivals have the same minutes of the same CPU; see
 `benchmarks.class_heads`. On toyland each starts from nothing, as `configs/ladder.yaml` says. Seeds change initial
 weights and, of photographs, what is seen of them and in which order; they may run side by side, in processes of their
-own. Writes `benchmarks/results/ladder-WORLD.json` and prints the table of the docs.
+own. Adds to `benchmarks/results/ladder-WORLD.json`, which keeps the runs of all settings that there ever were, and
+prints the table of the docs: that of the settings of the latest run, unless --settings names others.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import argparse
 import hashlib
 import json
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib.resources import files
@@ -27,6 +28,7 @@ import torch
 
 from benchmarks.class_heads import head_masks, train_head
 from benchmarks.photo_figures import photo_figures
+from benchmarks.records import RESULTS, read, rows_of
 from benchmarks.stopwatch import Stopwatch
 from self1e import Segmenter
 from self1e.checkpoints.hub import open_checkpoint
@@ -164,21 +166,44 @@ def fresh_head(model: Path, out: Path, settings: TrainConfig) -> Path:
 
 def kept(name: str) -> Path:
     """The file of the runs in a world."""
-    return ROOT / "benchmarks" / "results" / f"ladder-{name}.json"
+    return RESULTS / f"ladder-{name}.json"
 
 
-def results(name: str) -> list[dict[str, Any]]:
-    """The runs in a world that were made with the settings of today."""
-    everything = json.loads(kept(name).read_text("utf-8")) if kept(name).exists() else []
-    settings = fingerprint(WORLDS[name].config)
-    return [run for run in everything if run["settings"] == settings]
+def keep(name: str, run: dict[str, Any]) -> None:
+    """Adds a run to those in a world, unless another process has made the same meanwhile."""
+    with rows_of(kept(name)) as runs:
+        if not is_among(run, runs):
+            runs.append(run)
 
 
-def table(world: World, results: list[dict[str, Any]], steps: int) -> str:
-    """Markdown of one budget: mean over seeds, with the lowest and highest where there are several."""
+def is_among(run: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether runs have one of the same variant, seed, steps and settings."""
+    return any(all(other[key] == run[key] for key in KEY) for other in runs)
+
+
+def results(name: str, steps: int, settings: str = "") -> list[dict[str, Any]]:
+    """The runs in a world of one budget with the same settings, so that they can be compared.
+
+    Args:
+        name: Of the world.
+        steps: Of each run.
+        settings: Their `fingerprint` when the runs were made; "": that of the latest run.
+    """
+    runs = [run for run in read(kept(name)) if run["steps"] == steps]
+    shown = settings or (runs[-1]["settings"] if runs else "")
+    return [run for run in runs if run["settings"] == shown]
+
+
+def budget(world: World) -> int:
+    """How many steps the runs in a world have, unless told otherwise."""
+    return load_config(world.config).optimisation.steps
+
+
+def table(world: World, results: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: mean over seeds, with the lowest and highest where there are several."""
     lines = [f"| variant | {' | '.join(world.columns)} | runs |", "|---" * (len(world.columns) + 2) + "|"]
     for variant in world.variants:
-        runs = [result for result in results if (result["variant"], result["steps"]) == (variant, steps)]
+        runs = [result for result in results if result["variant"] == variant]
         if runs:
             cells = [_spread([figure(run) for run in runs]) for figure in world.columns.values()]
             lines.append(f"| {variant} | {' | '.join(cells)} | {len(runs)} |")
@@ -235,22 +260,23 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--steps", type=int, help="of each run; default: as the settings say")
     parser.add_argument("--table", action="store_true", help="print what there is, and run nothing")
+    parser.add_argument(
+        "--settings", default="", help="with --table: of which settings, as the runs in the file have it"
+    )
     chosen = parser.parse_args()
     world = WORLDS[chosen.world]
     if strangers := [name for name in chosen.variants or () if name not in world.variants]:
         parser.error(f"{chosen.world} has no {', '.join(strangers)}: there are {', '.join(world.variants)}")
-    steps = chosen.steps or load_config(world.config).optimisation.steps
-    settings = fingerprint(world.config)
+    if chosen.settings and not chosen.table:
+        parser.error("--settings chooses among runs that there are: give --table, too")
+    steps, settings = chosen.steps or budget(world), fingerprint(world.config)
     for seed in () if chosen.table else chosen.seeds:
         for variant in chosen.variants or world.variants:
             run = {"variant": variant, "seed": seed, "steps": steps, "settings": settings}
-            if any(all(old[key] == run[key] for key in KEY) for old in results(chosen.world)):
-                continue
-            figures = world.measure(variant, seed, steps) | run
-            runs = [*results(chosen.world), figures]  # others may have come meanwhile
-            write_json(kept(chosen.world), runs, overwrite=True, indent=1)
-            print(table(world, runs, steps), flush=True)
-    print(table(world, results(chosen.world), steps))
+            if not is_among(run, read(kept(chosen.world))):
+                keep(chosen.world, world.measure(variant, seed, steps) | run)
+                print(table(world, results(chosen.world, steps, settings)), flush=True)
+    print(table(world, results(chosen.world, steps, chosen.settings)))
 
 
 if __name__ == "__main__":
