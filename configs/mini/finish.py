@@ -1,10 +1,8 @@
 """Makes a model to give away of one that was trained: words it was never taught follow those that it was, and it says
 which nouns it knows.
 
-    python configs/mini/finish.py runs/mini/1-small/checkpoint-2000/average --out runs/mini/finished \\
+    python configs/mini/finish.py runs/mini/9-closed/model --out runs/mini/finished-9 \\
         --folders data/photos data/coco data/clothing data/ade20k
-    self1e merge runs/mini/finished src/self1e/assets/mini --dtype float16 \\
-        --calibrate "photos|validation" --root data/photos
 
 In training every token's vector moves in each step, as the LM head has the same weights; those of words that no text
 held move without sense, and far. They get the vectors of the words that were taught whose meanings are nearest.
@@ -20,6 +18,8 @@ import torch
 
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
+from self1e.files import folder_when_complete
+from self1e.model.network import SELF1EForSegmentation
 from self1e.photos.dataset import PhotoData
 from self1e.photos.index import photographs
 from self1e.photos.nouns import nouns
@@ -45,17 +45,43 @@ def main() -> None:
     checkpoint = open_checkpoint(options.model)
     model = load_network(checkpoint, torch.float32)
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
-    taught = taught_tokens(processor, options.folders, options.leave_out, options.examples)
-    with sentence_encoder() as folder:
-        meanings = word_vectors(processor.tokenizer, folder)
+    with sentence_encoder() as encoder:
+        taught = settle_words(model, processor, encoder, options.folders, options.leave_out, options.examples)
+    known = taught_nouns(options.folders, options.leave_out)
+    with folder_when_complete(options.out) as staging:
+        model.save_pretrained(staging)
+        processor.save_pretrained(staging)
+        known.write(staging)
+    print(f"{options.out}: {int(taught.sum())} of {len(taught)} tokens were taught, {len(known)} nouns")
+
+
+def settle_words(
+    model: SELF1EForSegmentation,
+    processor: SELF1EProcessor,
+    encoder: Path,
+    folders: list[str],
+    leave_out: list[str],
+    examples: int,
+) -> torch.Tensor:
+    """Gives the model's words that were never taught the vectors of their neighbours in meaning.
+
+    Args:
+        model: Its embeddings are changed, and nothing else.
+        processor: Of the model.
+        encoder: Folder of all-MiniLM-L6-v2.
+        folders: Of photographs.
+        leave_out: Nouns that it was not taught.
+        examples: Of which the words are looked at.
+
+    Returns:
+        bool[tokens]: those that were taught.
+    """
+    taught = taught_tokens(processor, folders, leave_out, examples)
+    meanings = word_vectors(processor.tokenizer, encoder)
     table = model.get_input_embeddings().weight
     with torch.no_grad():
         table.copy_(settled_vectors(table, meanings, taught))
-    model.save_pretrained(options.out)
-    processor.save_pretrained(options.out)
-    known = taught_nouns(options.folders, options.leave_out)
-    known.write(options.out)
-    print(f"{options.out}: {int(taught.sum())} of {len(table)} tokens were taught, {len(known)} nouns")
+    return taught
 
 
 def taught_tokens(processor: SELF1EProcessor, folders: list[str], leave_out: list[str], examples: int) -> torch.Tensor:

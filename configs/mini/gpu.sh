@@ -1,99 +1,76 @@
 #!/usr/bin/env bash
-# Trains mini on for some minutes of a GPU, and leaves files of at most 16 MiB to take home.
+# Trains mini on for some minutes of a GPU, and leaves a few files of at most 15 MiB to take home.
 #
-#     configs/mini/gpu.sh MODEL DATA OUT MINUTES [SIZE]
+#     configs/mini/gpu.sh MODEL DATA OUT MINUTES SIZE [--set KEY=VALUE ...]
 #
-# MODEL is the folder to go on from (src/self1e/assets/mini), DATA what pack.py made, OUT the folder for the results,
-# SIZE the side of the squares that photographs are stretched to, in pixels (default: as the model has it). Trains as
-# 9-closed.yaml says, but with larger batches. A first minute finds out how many steps fit, so that the learning rate ends
-# at 0 in time. Started again with the same OUT and SIZE, training goes on. Take OUT/model-SIZE home, and make it a model
-# to give away with finish.py there.
+# MODEL is the model to go on from (mini, or a folder), DATA what pack.py made, OUT the folder for the results, SIZE the side of
+# the squares that photographs are stretched to, in pixels (256, 320). Trains as 10-gpu.yaml says; what comes behind SIZE changes
+# its settings. Needs `pip install '.[train]'` in the Python of $PYTHON (default: python3). DEVICE=cpu leaves a GPU alone.
 #
-# Not run on a GPU yet (with DEVICE=cpu and 4-fine.yaml it was, to its end): size of batches and learning rate are guesses.
+# All of it ends within MINUTES: two trials find out how many photographs fit into memory at a time, the first 60 steps how many
+# fit into the time, and a checkpoint is written every 60. Started again with the same SIZE in the same folder, training goes on
+# from the last one. At home, `cat OUT/mini-SIZE.tar.* | tar x` gives the model, which finish.py makes ready to be given away; on
+# another machine it is the MODEL to go on from.
+#
+# Not run on a GPU yet; with DEVICE=cpu it was, to its end.
 
 set -euo pipefail
 
-if [[ $# -lt 4 || $# -gt 5 ]]; then
-    echo "usage: $0 MODEL DATA OUT MINUTES [SIZE]" >&2
+if [[ $# -lt 5 || ! $4 =~ ^[1-9][0-9]*$ || ! $5 =~ ^[1-9][0-9]*$ ]]; then
+    echo "usage: $0 MODEL DATA OUT MINUTES SIZE [--set KEY=VALUE ...]" >&2
     exit 2
 fi
+model=$1 data=$2 out=$3 minutes=$4 size=$5
+FIRST=60    # steps, after which the speed is known
+STARTING=30 # seconds until the first step
+WRITING=40  # seconds, for the files to carry
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-python3}
-device=${DEVICE:-auto}
-mkdir -p "$3"
-model=$(cd "$1" && pwd) data=$(cd "$2" && pwd) out=$(cd "$3" && pwd) minutes=$4
-folders=$(printf '%s,' "$data"/*/)
+run=runs/mini/10-gpu-$size
+end=$((SECONDS + 60 * minutes - WRITING))
+mkdir -p "$out" runs/mini
+cores=$(nproc)
+settings=(--set output="$run" --set init="$run-start" --set "data.photos.folders=[$(printf '%s,' "$data"/*/)]"
+    --set data.photos.size="$size" --set workers=$((cores > 3 ? cores - 2 : 1)) "${@:6}")
 
-read -r own size batch workers < <("$python" - "$model" "${5:-}" "$device" <<'PYTHON'
-import json, os, sys
-import torch
-folder, size, device = sys.argv[1:]
-own = json.load(open(f"{folder}/config.json"))["vision_config"]["image_size"][0]
-size = int(size or own)
-memory = torch.cuda.get_device_properties(0).total_memory / 2**30 if device != "cpu" and torch.cuda.is_available() else 4
-print(own, size, max(4, min(96, int(memory * 0.8 * (224 / size) ** 3))), max(1, min(14, (os.cpu_count() or 2) - 2)))
-PYTHON
-)
-if [[ $size != "$own" ]]; then
-    start=$out/start-$size
-    [[ -d $start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$start"
-    model=$start
+[[ -d $run-start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$run-start"
+if [[ ! -f $run.fit ]]; then
+    timeout -k 10 $((60 * minutes / 4)) "$python" "$here/gpu.py" fit "$here/10-gpu.yaml" --device "${DEVICE:-auto}" \
+        "${settings[@]}" >"$run.fit.new"
+    mv "$run.fit.new" "$run.fit"
 fi
+read -r at_a_time times <"$run.fit"
 
-train() { # OUTPUT STEPS SECONDS [--set ...]
-    timeout --signal=TERM "$(($3 > 1 ? $3 : 1))" "$python" -m self1e train "$here/9-closed.yaml" --device "$device" \
-        --set output="$1" --set init="$model" --set "data.photos.folders=[$folders]" --set data.photos.size="$size" \
-        --set optimisation.pictures_per_step="$batch" --set optimisation.steps="$2" --set workers="$workers" "${@:4}"
+train() { # STEPS UNTIL: ends well with the last step, and when the time is up
+    local code=1
+    while [[ $code != 0 ]]; do
+        code=0
+        timeout -k 10 $(($2 > SECONDS ? $2 - SECONDS : 1)) \
+            "$python" -m self1e train "$here/10-gpu.yaml" --device "${DEVICE:-auto}" "${settings[@]}" \
+            --set optimisation.steps="$1" --set optimisation.pictures_per_step="$at_a_time" \
+            --set optimisation.accumulate="$times" >"$out/train.log" 2>&1 || code=$?
+        if [[ $code == 124 || $code == 137 ]]; then
+            echo "time was up before step $1: the last checkpoint counts" >&2
+            return
+        elif [[ $code != 0 && $((at_a_time % 2)) == 0 ]] && grep -q "out of memory" "$out/train.log"; then
+            at_a_time=$((at_a_time / 2)) times=$((times * 2))
+            echo "$at_a_time $times" >"$run.fit"
+            echo "memory was not enough: $at_a_time photographs at a time from here on" >&2
+        elif [[ $code != 0 ]]; then
+            tail -c 2000 "$out/train.log" >&2
+            echo "training ended with $code, see above" >&2
+            exit 1
+        fi
+    done
 }
 
-end=$((SECONDS + 60 * minutes))
-if [[ ! -f $out/steps-$size ]]; then
-    probe=$(mktemp -d)
-    code=0
-    train "$probe" 60 "$((60 * minutes / 3))" --set save_every=60 --set log_every=5 >"$out/probe.log" 2>&1 || code=$?
-    if [[ $code != 0 && $code != 124 ]]; then
-        tail -c 2000 "$out/probe.log" >&2
-        echo "the first 60 steps failed with $code, see above" >&2
-        exit 1
-    fi
-    # Without the first twenty steps or so, which wait for workers and kernels.
-    "$python" - "$probe/curve.csv" "$((end - SECONDS - 45))" >"$out/steps.new" <<'PYTHON'
-import csv, sys
-times = {int(row["step"]): float(row["seconds"]) for row in csv.DictReader(open(sys.argv[1]))}
-times = {step: seconds for step, seconds in times.items() if step >= 20}
-if len(times) < 2:
-    sys.exit("a third of the time was not enough for 25 steps: give more minutes or a smaller SIZE")
-first, last = min(times), max(times)
-print(max(60, int((last - first) / max(0.1, times[last] - times[first]) * int(sys.argv[2]) * 0.93)))
-PYTHON
-    rm -rf "$probe"
-    mv "$out/steps.new" "$out/steps-$size"
+if [[ ! -f $run.steps ]]; then
+    train "$FIRST" $(((SECONDS + end) / 2))
+    "$python" "$here/gpu.py" steps "$run" $((end - SECONDS - STARTING)) >"$run.steps.new"
+    mv "$run.steps.new" "$run.steps"
 fi
-steps=$(cat "$out/steps-$size")
-echo "$size pixels, $batch photographs a step, $steps steps"
-code=0
-train "$out/run-$size" "$steps" "$((end - SECONDS - 30))" --set optimisation.learning_rate=2.0e-3 \
-    --set save_every=$((steps / 10 + 1)) >"$out/train.log" 2>&1 || code=$?
-tail -c 2000 "$out/train.log"
-if [[ $code == 124 ]]; then
-    echo "time was up before the last step: the last checkpoint counts" >&2
-elif [[ $code != 0 ]]; then
-    echo "training ended with $code, see above" >&2
-    exit 1
-fi
-"$python" - "$out/run-$size" "$out/model-$size" <<'PYTHON'
-import sys
-from pathlib import Path
-import torch
-from self1e.checkpoints.hub import open_checkpoint
-from self1e.checkpoints.load import load_network
-from self1e.processing.processor import SELF1EProcessor
-run, out = map(Path, sys.argv[1:])
-kept = sorted(run.glob("checkpoint-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
-if not (run / "model").is_dir() and not kept:
-    sys.exit(f"{run} has no checkpoint yet: give more minutes")
-best = run / "model" if (run / "model").is_dir() else kept[-1] / "average"
-load_network(open_checkpoint(best), torch.float16).save_pretrained(out, max_shard_size="15MB")
-SELF1EProcessor.from_pretrained(best).save_pretrained(out)
-print(f"{best}: in half precision in {out}")
-PYTHON
+steps=$(<"$run.steps")
+echo "$size pixels, $times x $at_a_time photographs a step, $steps steps"
+train "$steps" "$end"
+tail -c 500 "$out/train.log"
+"$python" "$here/gpu.py" carry "$run" "$out" "mini-$size"

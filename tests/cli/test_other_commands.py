@@ -378,9 +378,30 @@ def test_merging_keeps_what_belongs_to_the_model(cli: Cli, tiny_model_folder: Pa
     exported = json.loads((tmp_path / "model" / CALIBRATION_NAME).read_text())
     assert Calibration.from_dict(exported) == calibration
     assert list(TaughtNouns.read(tmp_path / "model") or ()) == ["dog"]
-    outcome = cli("merge", folder, tmp_path / "average", "--average", tiny_model_folder)
+
+
+def test_an_average_of_finished_models(cli: Cli, tiny_model_folder: Path, tmp_path: Path) -> None:
+    """It knows the nouns of the first, is stored as that is, and has nobody's calibration."""
+    finished, earlier = tmp_path / "finished", tmp_path / "earlier"
+    for folder, dtype in ((finished, torch.float16), (earlier, torch.float32)):
+        shutil.copytree(tiny_model_folder, folder)
+        stored = load_file(tiny_model_folder / "model.safetensors").items()
+        drawn = {name: (weight + torch.rand(weight.shape)).to(dtype) for name, weight in stored}
+        save_file(drawn, folder / "model.safetensors", metadata={"format": "pt"})
+    calibration = Calibration(present=((0.5, 0.25), (1.0, 0.75)))
+    (finished / CALIBRATION_NAME).write_text(json.dumps(calibration.to_dict()))
+    TaughtNouns({"dog": ["dogs"]}).write(finished)
+    TaughtNouns({"cat": ["cats"]}).write(earlier)
+    outcome = cli("merge", finished, tmp_path / "model", "--average", earlier, "--share", 0.15)
     assert outcome.code == 0 and "scores are raw" in outcome.err
-    assert not (tmp_path / "average" / CALIBRATION_NAME).exists()
+    ours, theirs, averaged = (load_file(each / "model.safetensors") for each in (finished, earlier, tmp_path / "model"))
+    for name, weight in ours.items():
+        assert torch.equal(averaged[name], weight.float().lerp(theirs[name], 0.15).half())
+    assert list(TaughtNouns.read(tmp_path / "model") or ()) == ["dog"]
+    assert not (tmp_path / "model" / CALIBRATION_NAME).exists()
+    outcome = cli("merge", earlier, tmp_path / "reversed", "--average", finished)
+    assert outcome.code == 0 and "scores are raw" not in outcome.err
+    assert not (tmp_path / "reversed" / CALIBRATION_NAME).exists()
 
 
 # ---------------------------------------------------------------------------------------------------------- toyland
