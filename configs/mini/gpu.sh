@@ -4,7 +4,7 @@
 #     configs/mini/gpu.sh MODEL DATA OUT MINUTES SIZE [--set KEY=VALUE ...]
 #
 # MODEL is the model to go on from (mini, or a folder), DATA what pack.py made, OUT the folder for the results, SIZE the side of
-# the squares that photographs are stretched to, in pixels (256, 320). Trains as 10-gpu.yaml says; what comes behind SIZE changes
+# the squares that photographs are stretched to, in pixels (256, 320). Trains as gpu.yaml says; what comes behind SIZE changes
 # its settings. Needs `pip install '.[train]'` in the Python of $PYTHON (default: python3). DEVICE=cpu leaves a GPU alone.
 #
 # All of it ends within MINUTES: two trials find out how many photographs fit into memory at a time, the first 60 steps how many
@@ -26,7 +26,7 @@ STARTING=30 # seconds until the first step
 WRITING=40  # seconds, for the files to carry
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 python=${PYTHON:-python3}
-run=runs/mini/10-gpu-$size
+run=runs/mini/gpu-$size
 end=$((SECONDS + 60 * minutes - WRITING))
 mkdir -p "$out" runs/mini
 cores=$(nproc)
@@ -35,7 +35,7 @@ settings=(--set output="$run" --set init="$run-start" --set "data.photos.folders
 
 [[ -d $run-start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$run-start"
 if [[ ! -f $run.fit ]]; then
-    timeout -k 10 $((60 * minutes / 4)) "$python" "$here/gpu.py" fit "$here/10-gpu.yaml" --device "${DEVICE:-auto}" \
+    timeout -k 10 $((60 * minutes / 4)) "$python" "$here/gpu.py" fit "$here/gpu.yaml" --device "${DEVICE:-auto}" \
         "${settings[@]}" >"$run.fit.new"
     mv "$run.fit.new" "$run.fit"
 fi
@@ -46,7 +46,7 @@ train() { # STEPS UNTIL: ends well with the last step, and when the time is up
     while [[ $code != 0 ]]; do
         code=0
         timeout -k 10 $(($2 > SECONDS ? $2 - SECONDS : 1)) \
-            "$python" -m self1e train "$here/10-gpu.yaml" --device "${DEVICE:-auto}" "${settings[@]}" \
+            "$python" -m self1e train "$here/gpu.yaml" --device "${DEVICE:-auto}" "${settings[@]}" \
             --set optimisation.steps="$1" --set optimisation.pictures_per_step="$at_a_time" \
             --set optimisation.accumulate="$times" >"$out/train.log" 2>&1 || code=$?
         if [[ $code == 124 || $code == 137 ]]; then

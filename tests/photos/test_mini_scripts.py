@@ -113,11 +113,11 @@ def test_every_stage_starts_from_what_was_made_before(calls: list[list[str]]) ->
         made.add(Path(out))
     assert stages == [
         *("1-words", "1-small", "2-tuned", "3-labels", "4-fine", "5-open", "5-apart", "6-which", "7-apart", "8-fine"),
-        "9-closed",
+        *("9-closed", "10-large", "11-fine"),
     ]
     assert Path("models/mini") in made
     files = {Path(call[3]).name for call in calls if call[2:3] == ["train"]}
-    assert files == {path.name for path in SETTINGS} - {"10-gpu.yaml", "ladder.yaml", "unseen.yaml"}
+    assert files == {path.name for path in SETTINGS} - {"gpu.yaml", "ladder.yaml", "unseen.yaml"}
 
 
 def test_stages_are_as_they_were_run(calls: list[list[str]]) -> None:
@@ -138,12 +138,14 @@ def test_stages_are_as_they_were_run(calls: list[list[str]]) -> None:
         "7-apart": 2000,
         "8-fine": 1500,
         "9-closed": 1500,
+        "10-large": 1500,
+        "11-fine": 1500,
     }
     assert found["1-words"].optimisation.rates == {"stem": 0, "embeddings": 0}
     assert found["1-small"].optimisation.rates == {"stem": 0}
     assert [name for name, each in found.items() if each.image_to_segmentation] == ["5-open"]
     sizes = {name: each.data.size for name, each in found.items()}  # type: ignore[attr-defined]
-    assert list(sizes.values()) == [224, 224, 224, 128, 256, 128, 128, 128, 256, 256, 256]
+    assert list(sizes.values()) == [224, 224, 224, 128, 256, 128, 128, 128, 256, 256, 256, 320, 320]
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
@@ -367,7 +369,7 @@ def test_photographs_at_a_time_fill_the_memory() -> None:
     assert gpu.most_at_a_time(96, peaks, 2 * gib) == 2
     with pytest.raises(ValueError, match=r"no room for one photograph, of 0\.2 GiB: give a smaller SIZE"):
         gpu.most_at_a_time(96, peaks, gib)
-    assert gpu.fit(load_config(SCRIPTS / "10-gpu.yaml"), "cpu") == (96, 1)
+    assert gpu.fit(load_config(SCRIPTS / "gpu.yaml"), "cpu") == (96, 1)
 
 
 def test_steps_fill_the_time(tmp_path: Path) -> None:
