@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from self1e.conversation import SEG
+from self1e.photos.index import photo_sets
 from self1e.photos.language import (
     KINDS,
     SEGMENTING,
@@ -20,7 +21,7 @@ from self1e.photos.language import (
     query_mask,
     sample_queries,
 )
-from self1e.photos.language.colours import COLOURS, plain_colour
+from self1e.photos.language.colours import COLOURS, NEAR, plain_colour
 from self1e.photos.scene import PhotoScene
 from self1e.processing.prompts import EVAL_ANSWER
 from tests.photos.made_up import Box, box_mask, scene_of
@@ -28,11 +29,11 @@ from tests.photos.made_up import Box, box_mask, scene_of
 DOGS: tuple[Box, ...] = ((5, 40, 20, 60), (35, 30, 65, 75), (75, 45, 92, 67))
 
 
-def asked(scene: PhotoScene, seeds: int = 30, kind: str = "") -> list[PhotoQuery]:
+def asked(scene: PhotoScene, seeds: int = 30, kind: str = "", *, trusting: bool = False) -> list[PhotoQuery]:
     """What many draws ask about a scene, each question once."""
     found = {}
     for seed in range(seeds):
-        for query in queries(View(scene), np.random.default_rng(seed), {}):
+        for query in queries(View(scene, trusting=trusting), np.random.default_rng(seed), {}):
             if not kind or query.kind == kind:
                 found.setdefault(query.text, query)
     return list(found.values())
@@ -111,15 +112,32 @@ def test_nouns_groups_and_unions(tmp_path: Path) -> None:
     )
     assert same(pointing_at(scene, "the sky"), sky) and same(pointing_at(scene, "the animals"), dog, cat)
     assert same(pointing_at(scene, "the cat and the dog"), dog, cat)
-    assert same(pointing_at(scene, "all the pets"), dog, cat)
     partly = scene_of(tmp_path / "partly", [("dog", dog), ("cat", cat)], annotated=["dog", "cat"])
     assert pointing_at(partly, "the animals") is None  # a cow might be there, and not be marked
+
+
+def test_what_is_neither_in_a_group_nor_out_of_it_counts_neither_way(tmp_path: Path) -> None:
+    sheep, horse = (5, 40, 35, 80), (60, 40, 90, 80)
+    scene = scene_of(tmp_path, [("sheep", sheep), ("horse", horse)], annotated=("cow", "horse", "sheep"))
+    (query,) = (query for query in asked(scene) if query.text == "the farm animal")  # the horse may be a jockey's
+    mask = query_mask(query, scene)
+    assert ((mask == 1) == box_mask(sheep)).all() and ((mask == 255) == box_mask(horse)).all()
+
+
+def test_measuring_calls_absent_only_what_is_annotated(tmp_path: Path) -> None:
+    for name in photo_sets():
+        scene = scene_of(tmp_path / name, [("dog", DOGS[0])], set_name=name, annotated=["dog", "cat", "cow"])
+        absent = {noun.name for noun in View(scene).absent}
+        assert absent == {"cat", "cow"} - set(photo_sets()[name].guessed), name
+    trusting = {noun.name for noun in View(scene_of(tmp_path, [("dog", DOGS[0])]), trusting=True).absent}
+    assert {"elephant", "gorilla"} <= trusting
 
 
 def test_absent_nouns_are_surely_absent(tmp_path: Path) -> None:
     scene = scene_of(tmp_path, [("dog", DOGS[0])], annotated=["dog", "cat", "sofa", "chair"])
     absent = {query.text for query in asked(scene, 900, "absent")}
-    assert {"the cat", "the chair", "the elephant"} <= absent  # elephants nobody overlooks
+    assert {"the cat", "the chair"} <= absent and "the elephant" not in absent
+    assert "the elephant" in {query.text for query in asked(scene, 900, "absent", trusting=True)}
     assert absent.isdisjoint({"the dog", "the person", "the bottle"})
     for query in asked(scene, 20, "absent"):
         assert not query_mask(query, scene).any()
@@ -146,7 +164,8 @@ def test_unknown_pixels_count_neither_way(tmp_path: Path) -> None:
 
 
 def test_uses(tmp_path: Path) -> None:
-    all_marked = ("horse", "bicycle", "motorcycle", "cow", "car", "elephant", "bus", "train", "boat", "skateboard")
+    all_marked = ("horse", "bicycle", "motorcycle", "cow", "car", "elephant", "bus", "train", "boat", "airplane")
+    all_marked += ("skateboard", "surfboard")
     horse, car = (10, 40, 50, 80), (60, 40, 95, 80)
     alone = scene_of(tmp_path / "alone", [("horse", horse)], annotated=all_marked)
     assert same(pointing_at(alone, "What could I ride?"), horse)
@@ -188,6 +207,8 @@ def test_colours_are_named_only_where_nobody_would_doubt_them(tmp_path: Path) ->
         assert plain_colour(np.tile(np.array(colour, np.uint8), (50, 1))) == name
     for mixed in ([(200, 25, 30), (50, 150, 50)], [(240, 240, 240), (20, 20, 20)], [(110, 140, 140)]):
         assert plain_colour(np.tile(np.array(mixed, np.uint8), (50, 1))) is None
+    assert all(colour in NEAR[other] for colour in COLOURS for other in NEAR[colour])
+    assert NEAR["orange"] >= {"pink", "red"} and all(colour not in NEAR[colour] for colour in COLOURS)
     scene = scene_of(tmp_path, [("car", (5, 40, 40, 70)), ("sheep", (55, 10, 70, 30))])
     assert same(pointing_at(scene, "the red car"), (5, 40, 40, 70))
     greens = [query for query in asked(scene, 60, "absent") if query.text == "the green car"]

@@ -30,8 +30,10 @@ def conversation(query: PhotoQuery, scene: PhotoScene, rng: Generator, *, traini
 
 def query_mask(query: PhotoQuery, scene: PhotoScene) -> np.ndarray:
     """uint8[H, W]: 1 on what a query asks for, 255 where it is not known; no 1 if that is not there."""
-    if not query.target.things:
-        return scene.mask(*query.target.nouns)
-    mask = scene.thing_mask(*query.target.things)
-    mask[(mask == 0) & (scene.labels == UNKNOWN)] = IGNORE
+    if query.target.things:
+        mask = scene.thing_mask(*query.target.things)
+        mask[(mask == 0) & (scene.labels == UNKNOWN)] = IGNORE
+    else:
+        mask = scene.mask(*query.target.nouns)
+        mask[(mask == 0) & (scene.mask(*query.target.unsure) == 1)] = IGNORE
     return mask

@@ -20,22 +20,23 @@ _CHROMATIC = 8  # of these, the first
 
 #: Nouns whose colour is a habit of nature, or many.
 COLOURLESS = ("person", "cyclist", "zebra", "giraffe", "tiger", "leopard", "cheetah", "pizza", "television")
-COLOURED_GROUPS = ("animal", "vehicle", "clothing", "footwear", "furniture", "bag", "seat", "tableware", "sports")
+COLOURED_GROUPS = ("animal", "transport", "worn", "furniture", "bag", "seat", "tableware", "sports")
 COLOURED = ("flower", "umbrella", "vase", "bottle", "kite")
 
-#: Colours that one person may call by the name of the other.
+#: Pairs of colours of which one person may call by the one name what another calls by the other.
+ALIKE = (
+    *(("red", other) for other in ("orange", "pink", "brown", "purple")),
+    *(("orange", other) for other in ("yellow", "brown", "pink")),
+    *(("yellow", other) for other in ("brown", "white", "green")),
+    *(("green", other) for other in ("blue", "grey")),
+    *(("blue", other) for other in ("purple", "grey", "black")),
+    *(("pink", other) for other in ("purple", "white")),
+    *(("grey", other) for other in ("brown", "white", "black")),
+    ("brown", "black"),
+)
 NEAR = {
-    "red": ("orange", "pink", "brown", "purple"),
-    "orange": ("red", "yellow", "brown"),
-    "yellow": ("orange", "brown", "white", "green"),
-    "green": ("yellow", "blue", "grey"),
-    "blue": ("purple", "grey", "black", "green"),
-    "purple": ("blue", "pink", "red"),
-    "pink": ("red", "purple", "white", "orange"),
-    "brown": ("orange", "red", "black", "grey", "yellow"),
-    "white": ("grey", "yellow", "pink"),
-    "black": ("grey", "brown", "blue"),
-    "grey": ("white", "black", "brown", "blue", "green"),
+    colour: frozenset(other for pair in ALIKE if colour in pair for other in pair if other != colour)
+    for colour in COLOURS
 }
 MOST_LOOKED_AT = 1500
 PLAIN, OTHERS, NEUTRAL, TINTED = 0.45, 0.12, 0.72, 0.12
@@ -84,7 +85,7 @@ def colours_of(view: View) -> dict[str, list[tuple[Target, str | None]]]:
                 (Target(things=(thing.number,)), _colour(view, view.scene.things == thing.number))
                 for thing in view.things[noun.name]
             ]
-        elif noun.groups and set(noun.groups) & {"clothing", "footwear", "bag"}:
+        elif noun.groups and set(noun.groups) & {"worn", "bag"}:
             mask = view.scene.mask(noun.name) == 1
             found[noun.name] = [(Target(nouns=(noun.name,)), _colour(view, mask))]
     return found

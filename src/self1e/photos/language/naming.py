@@ -37,7 +37,7 @@ def group_drafts(view: View, rng: Generator) -> Iterator[Draft]:
             count = sum(len(row) for row in things if row) if all(things) else 0
             if count or len(there) > 1 or not group.words[0].plural:
                 write = partial(_all_of_group, group, count)
-                yield Draft("group", group.name, "phrase", write, Target(nouns=tuple(there)))
+                yield Draft("group", group.name, "phrase", write, Target(tuple(there), unsure=group.beside))
 
 
 def union_drafts(view: View, rng: Generator) -> Iterator[Draft]:
@@ -65,7 +65,7 @@ def part_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 
 def group_members(view: View, group: Group) -> list[str]:
     """The nouns of a group that are there; none where it is not known whether there is more of the group."""
-    if not set(group.core) <= view.known or any(name in view.areas for name in group.beside):
+    if not set(group.core) <= view.known:
         return []
     members = {noun.name for noun in nouns().in_group(group.name)} | set(group.core)
     there = [name for name in view.areas if name in members]

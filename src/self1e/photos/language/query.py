@@ -30,10 +30,14 @@ KINDS = SEGMENTING + TEXTUAL
 
 
 class Target(NamedTuple):
-    """What a mask shows: single things, or all of some nouns. Neither: what is asked for is not there."""
+    """What a mask shows: single things, or all of some nouns. Neither: what is asked for is not there.
+
+    Pixels of nouns that are `unsure` count neither way.
+    """
 
     nouns: tuple[str, ...] = ()
     things: tuple[int, ...] = ()
+    unsure: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.nouns or self.things)

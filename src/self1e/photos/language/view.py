@@ -67,12 +67,14 @@ class View:
     """Args:
     scene: What to look at.
     leave_out: Nouns that nothing is said about.
-    trusting: Whether what a model did not see counts as not there; see `trusted` in sets.toml. Not for measuring.
+    trusting: Whether more is known not to be there than what people marked it for: `absent` and `trusted` in
+        sets.toml. Good enough to learn from, not to measure with.
     """
 
     def __init__(self, scene: PhotoScene, leave_out: Collection[str] = (), *, trusting: bool = False) -> None:
         self.scene = scene
         self.trusted = frozenset(scene.photo.rules.trusted if trusting else ())
+        self.unmarked = frozenset(scene.photo.rules.absent if trusting else ())
         self.left_out = {*leave_out, *scene.photo.rules.leave_out}
 
     @cached_property
@@ -105,7 +107,7 @@ class View:
         alike = {group for name in self.areas for group in nouns()[name].groups}
         trusted = {name for name in self.trusted if name in self.areas or alike.isdisjoint(nouns()[name].groups)}
         marked = photo.annotated - set(photo.rules.guessed) | trusted
-        return frozenset(marked | set(photo.rules.absent)) - self.left_out
+        return frozenset(marked | self.unmarked) - self.left_out
 
     @cached_property
     def absent(self) -> list[Noun]:
