@@ -16,7 +16,7 @@ DEMO_PROMPT := the cat
 DEMO_OUTPUT := demo-output
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-web test-all lint format docs try wheel clean
+.PHONY: help demo test test-slow test-web test-all lint format docs try site wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,12 +35,12 @@ test-all: test test-slow  ## Run all tests; heavy ones need 24 GiB of memory
 	$(BIN)/python -m pytest -m heavy
 
 # Gradio takes no Pillow 13, with which the other tests compare pixels.
-test-web:  ## Run the tests of the page, slow ones too, in an environment of their own (.venv-web)
+test-web:  ## Run the tests of both pages, slow ones too, in an environment of their own (.venv-web)
 	@test -x .venv-web/bin/python || $(PYTHON) -m venv .venv-web
 	@grep -v '^pillow==' constraints.txt > .venv-web/constraints.txt
 	@.venv-web/bin/python -m pip install -qq --disable-pip-version-check -c .venv-web/constraints.txt \
-		-e ".[web,forms]" pytest playwright
-	.venv-web/bin/python -m pytest tests/web tests/cli/test_web.py
+		-e ".[web,forms,export]" pytest playwright
+	.venv-web/bin/python -m pytest -m "not heavy" tests/web tests/cli/test_web.py tests/page
 
 lint: $(INSTALLED)  ## Check style, types and who imports whom
 	$(BIN)/ruff check .
@@ -59,6 +59,11 @@ docs: $(INSTALLED)  ## Build the site into site/, without the network
 try: $(INSTALLED)  ## Build the page that segments in a browser into site/try (needs npm)
 	rm -rf site/try
 	$(BIN)/python docs/try/build.py site/try
+	@echo "Look at http://127.0.0.1:8000 after: python3 -m http.server -d site/try"
+
+site:  ## Build the site with that page in it
+	@SITE_HAS_PAGE=true $(MAKE) docs
+	@$(MAKE) try
 
 # build/ is left over from the last wheel, and files deleted since would be packed again.
 wheel: $(INSTALLED)  ## Build a wheel into dist/

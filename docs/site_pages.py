@@ -3,6 +3,7 @@
 - README, CHANGELOG, CONTRIBUTING and SECURITY, which lie where GitHub looks for them.
 - The reference: commands from typer, modules from their docstrings.
 - Notebooks as pages.
+- With SITE_HAS_PAGE=true (`make site`), links to the page that segments in a browser, which is built beside.
 - Files of the repository that a page leads to, and lists of folders. GitHub shows these by itself; the site brings them
   along, so that a link is the same in both places, and leads somewhere without the network.
 """
@@ -10,6 +11,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from pathlib import Path, PurePosixPath
 from posixpath import normpath, relpath
@@ -35,6 +37,7 @@ PACKAGE = ROOT / "src" / "self1e"
 UNDOCUMENTED = {"assets", "cli"}
 """Parts of the package that are no Python interface: the commands have a page of their own."""
 
+IF_PAGE = re.compile(r"<!-- on a site with the page: (.*?) -->")
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)\s#]+)(?=[)#])")
 CODE_IN_TABLE = re.compile(r"`[^`\n]*`")
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".sh": "bash", ".json": "json", ".toml": "toml", "": "dockerfile"}
@@ -63,6 +66,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Has the links of a page lead to the site, and its tables read as GitHub reads them."""
+    if os.environ.get("SITE_HAS_PAGE") == "true":
+        markdown = IF_PAGE.sub(r"\1", markdown)
     return in_site(markdown, page.file.src_uri)
 
 

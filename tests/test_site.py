@@ -21,11 +21,12 @@ LEFT_AS_MARKDOWN = re.compile(r"<p>(?:(?!</p>).)*?(?:```|\n- |\n\d\. |\n\|)", re
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` does; any warning is an error."""
+    """The site, built as `make site` does, but for the page itself; any warning is an error."""
     pytest.importorskip("mkdocs", reason="needs the extra `docs`")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"})
+    surroundings = os.environ | {"NO_COLOR": "1", "SITE_HAS_PAGE": "true"}
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=surroundings)
     assert built.returncode == 0, built.stdout + built.stderr
     return folder
 
@@ -57,6 +58,12 @@ def test_the_reference_is_made_of_docstrings(site: Path) -> None:
     assert "Segments what prompts name, each with one mask" in segment
     commands = (site / "reference" / "commands.html").read_text("utf-8")
     assert "self1e data convert" in commands and "--max-tiles" in commands
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "try.md"], ids=lambda page: page.name)
+def test_the_page_that_segments_is_led_to(site: Path, page: Path) -> None:
+    assert '<a href="try/index.html">' in html_of(site, page)
 
 
 @pytest.mark.slow
