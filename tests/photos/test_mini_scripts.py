@@ -452,7 +452,7 @@ def test_all_stages_on_made_up_photographs(tmp_path: Path) -> None:
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
 def test_a_gpus_minutes_on_a_cpu(tmp_path: Path) -> None:
     draw_photographs(tmp_path / "photos", "voc")
-    pack(tmp_path / "photos", tmp_path / "packed" / "photos", 100, 60)
+    pack(tmp_path / "photos", tmp_path / "packed", 100, 60, 44 * 2**20)
     small = ("--set", "optimisation.pictures_per_step=2", "--set", "data.photos.segmenting=3")
     command = [SCRIPTS / "gpu.sh", "mini", tmp_path / "packed", tmp_path / "out", "4", "64", *small]
     for _ in range(2):  # the second time the last step is there already
