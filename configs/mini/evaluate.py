@@ -5,6 +5,11 @@
 Answers are given ("[SEG]."); those in words (--kinds vqa_yesno ...) are the model's, and compared word for word.
 Predictions of fewer than 50 pixels are empty (gRefCOCO's convention). mIoU is over nouns that are in at least 10 of the
 pictures asked about. Sets that a model labelled are asked apart: --sets cocopeople.
+
+What a finished model says of its nouns (`self1e info mini`) comes from test pictures, on which nothing is chosen:
+
+    python configs/mini/evaluate.py src/self1e/assets/mini data/photos data/clothing data/coco --split test \\
+        --kinds noun --note
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -22,11 +28,14 @@ from self1e.files import write_json
 from self1e.metrics import GREFCOCO_MIN_AREA, mean_class_iou
 from self1e.photos.language import TEXTUAL
 from self1e.photos.source import MEASURED, PhotoQuestions, PhotoSource
+from self1e.segment.nouns import TaughtNouns
 from self1e.segment.segmenter import Segmenter
 
 TEACHER_ALONE = "cocopeople"
 ENOUGH = 10
 """Pictures with a noun that make its figure count."""
+ENOUGH_TO_TELL = 3
+"""Pictures with a noun that tell whether it is found at all."""
 
 
 def main() -> None:
@@ -40,7 +49,11 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--left-out", nargs="+", metavar="NOUN", help="that it was not taught: has figures apart")
     parser.add_argument("--out", type=Path, help="file for the figures, JSON")
+    parser.add_argument("--note", action="store_true", help="write the IoU of each noun into the model's nouns.json")
     options = parser.parse_args()
+    taught = TaughtNouns.read(options.model) if options.note else None
+    if options.note and taught is None:
+        parser.error(f"{options.model} has no nouns.json to note figures in: finish.py writes it")
     if options.out and options.out.exists():
         parser.error(f"{options.out} exists: choose another file, or delete it first")
     segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype=options.dtype)
@@ -54,6 +67,8 @@ def main() -> None:
     figures["seconds"] = round(time.monotonic() - started, 1)
     if options.out:
         write_json(options.out, figures, indent=1)
+    if taught is not None:
+        replace(taught, iou=noted(figures["nouns"], taught)).write(options.model)
     show(figures)
 
 
@@ -112,6 +127,12 @@ def seen_and_unseen(nouns: dict[str, list[float]], left_out: Sequence[str]) -> d
     often = {name: iou for name, (iou, count) in nouns.items() if count >= ENOUGH}
     means = [fmean(iou for name, iou in often.items() if (name in unseen) == apart) for apart in (False, True)]
     return {"seen": means[0], "unseen": means[1], "harmonic": 2 * means[0] * means[1] / max(sum(means), 1e-9)}
+
+
+def noted(nouns: dict[str, list[float]], taught: TaughtNouns) -> dict[str, float]:
+    """IoU of those nouns that were taught and are in enough pictures to tell."""
+    asked = {noun: nouns.get(f"the {noun}", (0, 0)) for noun in taught}
+    return {noun: iou for noun, (iou, count) in asked.items() if count >= ENOUGH_TO_TELL}
 
 
 def mean_iou(samples: Sequence[Sample]) -> float:

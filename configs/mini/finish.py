@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -22,7 +23,7 @@ from self1e.files import folder_when_complete
 from self1e.model.network import SELF1EForSegmentation
 from self1e.photos.dataset import PhotoData
 from self1e.photos.index import photographs
-from self1e.photos.nouns import nouns
+from self1e.photos.nouns import Group, Word, groups, nouns
 from self1e.photos.vocabulary import sentence_encoder, settled_vectors, word_vectors
 from self1e.processing.processor import SELF1EProcessor
 from self1e.processing.tokens import encode_conversation
@@ -30,6 +31,9 @@ from self1e.segment.nouns import TaughtNouns
 
 ENOUGH = 10
 """Photographs to learn from that make a noun one that the model says it knows."""
+
+NEAR = {"person": ("man/men", "woman/women", "child/children", "boy/boys", "girl/girls", "baby/babies")}
+"""Words that are understood as a noun, beside those of the table: no training text tells these from each other."""
 
 
 def main() -> None:
@@ -98,23 +102,33 @@ def taught_tokens(processor: SELF1EProcessor, folders: list[str], leave_out: lis
 
 
 def taught_nouns(folders: list[str], leave_out: list[str]) -> TaughtNouns:
-    """The nouns of at least `ENOUGH` photographs, but for those left out."""
+    """The nouns of at least `ENOUGH` photographs, but for those left out; `evaluate.py --note` adds their figures."""
     train = [photo for folder in folders for photo in photographs(Path(folder), ("train",)) if photo.split == "train"]
     counts = Counter(name for photo in train for name in photo.present)
+    taught = [noun for noun in nouns() if counts[noun.name] >= ENOUGH and noun.name not in leave_out]
+    names = {noun.name for noun in taught}
+    last_words = {text.split()[-1] for noun in taught for text in texts_of((*noun.words, *noun.held_out))}
+    others = texts_of([word for noun in nouns() if noun.name not in names for word in noun.words])
     return TaughtNouns(
-        {
-            noun.plain.singular: list(
-                dict.fromkeys(
-                    text
-                    for word in noun.words
-                    for text in (word.singular, word.plural)
-                    if text and text != noun.plain.singular
-                )
-            )
-            for noun in nouns()
-            if counts[noun.name] >= ENOUGH and noun.name not in leave_out
-        }
+        words={noun.plain.singular: texts_of(noun.words)[1:] for noun in taught},
+        near={
+            noun.plain.singular: near
+            for noun in taught
+            if (near := texts_of((*noun.held_out, *map(Word.parse, NEAR.get(noun.name, ())))))
+        },
+        groups=texts_of([word for group in groups().values() if is_taught(group, names) for word in group.words]),
+        others=[text for text in others if " " in text and text.split()[-1] in last_words],
     )
+
+
+def texts_of(words: Sequence[Word]) -> list[str]:
+    """Words in both numbers, each once."""
+    return list(dict.fromkeys(text for word in words for text in word if text))
+
+
+def is_taught(group: Group, names: Collection[str]) -> bool:
+    """Whether most of what belongs to a group was taught."""
+    return 2 * sum(name in names for name in group.core) > len(group.core)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,7 @@ finish 9-closed/model finished-9
 # The model to give away: 85 % of stage 9, 15 % of stage 4, rounded, with scores fitted to the photographs for validation.
 [[ -d models/mini ]] || "$python" -m self1e merge runs/mini/finished-9 models/mini \
     --average runs/mini/finished-4 --share 0.15 --dtype float16 --calibrate "photos|validation" --root data/photos
+# Which nouns it finds is noted in it by evaluate.py --note.
 
 # 10 and 11: as 7 and 9, at 320 pixels. They are not in the model above.
 resize 9-closed/model 320 closed-320

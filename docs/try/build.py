@@ -29,6 +29,7 @@ from typing import Any
 
 from self1e.engines.artefact import SETTINGS, Artefact, open_artefact
 from self1e.files import folder_when_complete
+from self1e.segment.nouns import TaughtNouns
 
 HERE = Path(__file__).resolve().parent
 PICTURES = HERE.parents[1] / "examples" / "pictures"
@@ -98,7 +99,7 @@ def files_to_load(folder: Path, artefact: Artefact) -> dict[str, Any]:
 
     return {
         "name": artefact.model,
-        "nouns": artefact.nouns and list(artefact.nouns),
+        "nouns": artefact.nouns and TaughtNouns.from_dict(artefact.nouns).found,
         "model": {path.name: entry(path) for path in sorted((folder / "model").iterdir())},
         "engines": {
             device: {"script": f"engine/{script}", "binary": entry(folder / "engine" / f"{binary}.wasm")}

@@ -6,12 +6,14 @@ import { Download, asJson, fetched } from "./download.js";
 import { strips, tilesOf } from "./image.js";
 import { Guide } from "./guide.js";
 import { tally } from "./masks.js";
+import { doubter } from "./nouns.js";
 import { readTokenizer } from "./tokenizer.js";
-import { nounFinder, pack, questionFor, readsAsSentence, strip, tokensOf } from "./words.js";
+import { pack, questionFor, readsAsSentence, strip, tokensOf } from "./words.js";
 
 /** @import {FileEntry} from "./download.js" */
 /** @import {Wanted} from "./image.js" */
 /** @import {Calibration, LogitMap, Tally} from "./masks.js" */
+/** @import {TaughtNouns} from "./nouns.js" */
 /** @import {Tokenizer} from "./tokenizer.js" */
 
 /** @typedef {"wasm" | "webgpu"} Device */
@@ -20,7 +22,7 @@ import { nounFinder, pack, questionFor, readsAsSentence, strip, tokensOf } from 
  * What there is to load; `build.py` writes it.
  * @typedef {object} Files
  * @property {string} name of the model
- * @property {string[] | null} nouns that it was taught
+ * @property {string[] | null} nouns that it was taught and finds
  * @property {Record<string, FileEntry>} model by their names in the artefact
  * @property {Record<Device, {script: string, binary: FileEntry}>} engines
  */
@@ -40,7 +42,7 @@ import { nounFinder, pack, questionFor, readsAsSentence, strip, tokensOf } from 
  * @property {number[]} prefix
  * @property {{phrase: string, sentence: string}} questions
  * @property {Calibration | null} calibration
- * @property {Record<string, string[]> | null} nouns
+ * @property {TaughtNouns | null} nouns
  */
 
 /**
@@ -150,14 +152,14 @@ export class Model {
     this.#ort = ort;
     this.#picture = picture;
     this.#masks = masks;
-    this.#taught = artefact.nouns ? nounFinder(artefact.nouns) : () => true;
+    this.#doubtOf = artefact.nouns ? doubter(artefact.nouns) : () => null;
   }
 
   #tokenizer;
   #ort;
   #picture;
   #masks;
-  #taught;
+  #doubtOf;
 
   /** Shaders are made when they are first needed; and where they cannot be, it is better known now. */
   async #tryOut() {
@@ -246,11 +248,11 @@ export class Model {
   }
 
   /**
-   * What `Segmenter.remark` says of a prompt that names nothing which a small model was taught.
+   * What `Segmenter.remark` says first of a prompt that names what a small model does not know, or not well.
    * @param {string} prompt
    */
   #remark(prompt) {
-    if (readsAsSentence(prompt) || this.#taught(prompt)) return null;
-    return `${this.artefact.model} was not taught “${strip(prompt)}”: what it finds may be something else.`;
+    const doubt = readsAsSentence(prompt) ? null : this.#doubtOf(prompt);
+    return doubt && `${this.artefact.model} ${doubt.verb} “${strip(prompt)}”: ${doubt.reason}.`;
   }
 }

@@ -96,20 +96,3 @@ export function pack(questions, before) {
   const [w, p, c, m] = [words, positions, conversations, marks].map((each) => Int32Array.from(each));
   return { words: w, positions: p, conversations: c, marks: m };
 }
-
-/**
- * Whether a text names one of the nouns that a small model was taught.
- * @param {Record<string, string[]>} nouns name -> its other words
- * @returns {(text: string) => boolean}
- */
-export function nounFinder(nouns) {
-  const words = Object.entries(nouns).flatMap(([name, others]) => [name, ...others]);
-  const patterns = words.map((word) => word.split(" ").map(escaped).join(`[${SPACE}]+`));
-  const any = new RegExp(`(?<![${LETTER}])(?:${patterns.join("|")})${WORD_ENDS}`, "iu");
-  return (text) => any.test(text);
-}
-
-/** @param {string} text */
-function escaped(text) {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&");
-}

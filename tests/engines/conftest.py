@@ -18,7 +18,7 @@ from self1e.processing.processor import CONFIG_NAME
 def models(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
     """The tiny model, whose pictures look at `[SEG]`; or nano, whose do not."""
     nano = shutil.copytree(BUNDLED["nano"], tmp_path_factory.mktemp("nano") / "model")
-    (nano / "nouns.txt").write_text("ball: balls\n")
+    (nano / "nouns.json").write_text('{"words": {"ball": []}}')
     settings = json.loads((nano / CONFIG_NAME).read_text())
     (nano / CONFIG_NAME).write_text(json.dumps(settings | {"refine": "guided"}))
     return lambda looking: tiny_model_folder if looking else nano

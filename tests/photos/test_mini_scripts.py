@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from tiny import TINY
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from configs.mini import against_teacher, finish, gpu, prepare
+from configs.mini import against_teacher, evaluate, finish, gpu, prepare
 from configs.mini.pack import pack
 from self1e.checkpoints.hub import BUNDLED
 from self1e.cli.train import parse_override
@@ -289,7 +289,8 @@ def test_nouns_of_enough_photographs_are_known(
 ) -> None:
     known = TaughtNouns.read(finished(trained, farm, encoder, monkeypatch))
     assert known is not None and list(known) == ["dog", "sheep"]
-    assert known.any_in("two dogs") and not known.any_in("the cat") and not known.any_in("the hound")
+    kinds = [doubt and doubt.kind for doubt in map(known.doubt, ("two dogs", "the cat", "the hounds", "the animals"))]
+    assert kinds == [None, "unknown", "near", "unknown"]
 
 
 def test_nouns_that_were_left_out_of_training_are_not_taught(
@@ -302,6 +303,24 @@ def test_nouns_that_were_left_out_of_training_are_not_taught(
     ids = load_model(out, LoadOptions(device="cpu")).processor.tokenizer.get_vocab()
     assert not torch.equal(after[table][ids["dog"]], before[table][ids["dog"]])
     torch.testing.assert_close(after[table][ids["dog"]], after[table][ids["pup"]], rtol=0, atol=1e-5)
+
+
+def test_figures_of_nouns_are_noted_with_the_model(
+    trained: Path, farm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for noun, count in (("dog", evaluate.ENOUGH_TO_TELL), ("sheep", evaluate.ENOUGH_TO_TELL - 1)):
+        for place in range(count):
+            add_photo(farm, f"test-{noun}{place}", [(noun, (10, 20, 60, 80))], split="test")
+    arguments = [str(trained), str(farm), "--split", "test", "--kinds", "noun", "--note"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert "has no nouns.json" in capsys.readouterr().err
+    TaughtNouns({"dog": [], "sheep": [], "cow": []}, near={"dog": ["hound"]}, iou={"cow": 0.9}).write(trained)
+    evaluate.main()
+    noted = TaughtNouns.read(trained)
+    assert noted is not None and noted.iou.keys() == {"dog"} and 0 <= noted.iou["dog"] <= 1
+    assert noted.near == {"dog": ["hound"]}
 
 
 def test_nothing_is_overwritten(trained: Path, farm: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

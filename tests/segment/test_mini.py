@@ -36,6 +36,30 @@ def test_the_cat(segmenter: Segmenter) -> None:
     assert not bus.found and not sky.found
 
 
+@pytest.mark.parametrize(
+    "pupil",
+    [
+        pytest.param((164, 93, 184, 129), id="left"),
+        pytest.param(
+            (306, 115, 323, 147),
+            id="right",
+            marks=pytest.mark.xfail(reason="these weights leave a hole in it", strict=True),
+        ),
+    ],
+)
+def test_the_cat_has_eyes(segmenter: Segmenter, pupil: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = pupil
+    assert segmenter.segment(PICTURES / "cat.jpg", "the cat").mask[top:bottom, left:right].all()
+
+
+def test_the_tower(segmenter: Segmenter) -> None:
+    names = ["the building", "the sky", "the trees", "the bus"]
+    results = dict(zip(names, segmenter.segment(PICTURES / "pagoda.jpg", names), strict=True))
+    assert [name for name, result in results.items() if result.found] == names[:3]
+    for name, x, y in (("the building", 205, 230), ("the sky", 450, 100), ("the trees", 560, 350)):
+        assert [other for other in names if results[other].mask[y, x]] == [name]
+
+
 def test_the_person(segmenter: Segmenter) -> None:
     mask = segmenter.segment(PICTURES / "astronaut.jpg", "the person").mask
     for x, y in ((230, 100), (215, 170), (150, 330), (270, 300)):  # face, neck, sleeve, chest
@@ -51,5 +75,5 @@ def test_it_says_what_it_knows() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         segmenter.segment(picture, ["the cat", "the people"])
-    with pytest.warns(UserWarning, match="mini was not taught 'the xylophone'"):
+    with pytest.warns(UserWarning, match="mini was not taught 'the xylophone'.*-p .* --model UltraDoughnut/SELF1E"):
         segmenter.segment(picture, "the xylophone")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from self1e.checkpoints.weights import WeightFiles
     from self1e.engines.artefact import Artefact
     from self1e.model.config import SELF1EConfig
+    from self1e.segment.nouns import TaughtNouns
 
 NAME = "info"
 EXAMPLES = """[dim]Examples:[/]
@@ -64,7 +65,7 @@ def command(
         if not checkpoint.can_segment:
             rows["[SEG] head"] = "none yet: this is a base model, to be trained before it can segment"
         if nouns := TaughtNouns.read(checkpoint.folder):
-            rows["nouns"] = f"{len(nouns)}: {', '.join(nouns)}"
+            rows |= describe_nouns(nouns)
         size = sum(path.stat().st_size for path in files.paths)
         rows["files"] = f"{len(files.paths)}, {size / 1e6:,.1f} MB, in {checkpoint.folder}"
         lost = checkpoint.not_finite() if hashing else []
@@ -100,6 +101,8 @@ def _show_table(model: str, rows: dict[str, str]) -> None:
 
 def describe_exported(artefact: Artefact) -> dict[str, str]:
     """An exported model in words, by name."""
+    from self1e.segment.nouns import TaughtNouns
+
     size = sum((artefact.folder / name).stat().st_size for name in artefact.files)
     rows = {
         "exported to": f"{artefact.kind}, {artefact.precision}, by self1e {artefact.version}",
@@ -112,7 +115,13 @@ def describe_exported(artefact: Artefact) -> dict[str, str]:
         "files": f"{', '.join(artefact.files)}, {size / 1e6:,.1f} MB, in {artefact.folder}",
         "sha256": artefact.sha256(),
     }
-    return rows | ({"nouns": f"{len(artefact.nouns)}: {', '.join(artefact.nouns)}"} if artefact.nouns else {})
+    return rows | (describe_nouns(TaughtNouns.from_dict(artefact.nouns)) if artefact.nouns else {})
+
+
+def describe_nouns(nouns: TaughtNouns) -> dict[str, str]:
+    """What a model was taught, and what of that it hardly finds."""
+    rows = {"nouns": nouns.found, "hardly found, or not measured": nouns.hardly}
+    return {name: f"{len(row)}: {', '.join(row)}" for name, row in rows.items() if row}
 
 
 def describe(config: SELF1EConfig, files: WeightFiles) -> dict[str, str]:

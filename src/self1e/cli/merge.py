@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,8 @@ def command(
         loaded.model.save_pretrained(staging)
         loaded.processor.save_pretrained(staging)
         if loaded.nouns is not None:
-            loaded.nouns.write(staging)
+            nouns = loaded.nouns if average is None else replace(loaded.nouns, iou={})  # measured of other weights
+            nouns.write(staging)
         calibration = loaded.calibration
         if benchmark is not None:
             # The rounded weights, computed with as they will be on a CPU.

@@ -96,7 +96,7 @@ class Artefact:
         answer: What follows the question; `[SEG]` in it is a special token.
         parameters: How many numbers the model has.
         calibration: Knots of the calibration of scores, or None; see `self1e.segment.calibration.Calibration.to_dict`.
-        nouns: What the model was taught, with other words for it, or None; see `self1e.segment.nouns.TaughtNouns`.
+        nouns: What the model was taught, or None; see `self1e.segment.nouns.TaughtNouns.to_dict`.
         refine: How masks get to the picture's size where nothing else is asked for; see `self1e.processing.refine`.
         verified: How it compares with the model in torch; None if that was not looked at.
         format: See `FORMAT`.
@@ -125,7 +125,7 @@ class Artefact:
     answer: str
     parameters: int
     calibration: dict[str, Any] | None = None
-    nouns: dict[str, list[str]] | None = None
+    nouns: dict[str, Any] | None = None
     refine: Refinement = "none"
     verified: Verified | None = None
     format: int = field(default=FORMAT)
@@ -208,6 +208,8 @@ def _fault_of(artefact: Artefact) -> str | None:
         for name in names:
             if type(value := getattr(artefact, name)) is not kind:
                 return f"{name} is {value!r}, and must be {kind.__name__}"
+    if artefact.nouns is not None and not (isinstance(artefact.nouns, dict) and "words" in artefact.nouns):
+        return "nouns are not told as they are now"
     if artefact.kind not in KINDS:
         return f"unknown kind {artefact.kind!r}"
     if artefact.refine not in REFINEMENTS:

@@ -136,7 +136,7 @@ class Exporter:
             parameters=sum(weight.numel() for weight in model.parameters()),
             calibration=None if loaded.calibration is None else loaded.calibration.to_dict(),
             refine=processor.refine,
-            nouns=None if loaded.nouns is None else {noun: list(words) for noun, words in loaded.nouns.words.items()},
+            nouns=None if loaded.nouns is None else loaded.nouns.to_dict(),
         )
 
 

@@ -31,7 +31,7 @@ from self1e.processing.refinement import Refinement
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
-from self1e.segment.nouns import TaughtNouns
+from self1e.segment.nouns import Doubt, TaughtNouns
 from self1e.segment.opened import check_torch
 from self1e.segment.options import LoadOptions
 from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
@@ -80,7 +80,7 @@ class Segmenter:
         compile: Have torch compile the text model. The first masks take longer.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
-        nouns: What a small model was taught: it warns, once, when a phrase names nothing of that.
+        nouns: What a small model was taught: it warns, once, when a phrase names something else.
         quantization: How the model was quantised; None: it was not.
 
     Attributes:
@@ -110,7 +110,7 @@ class Segmenter:
         self.model_name = model_name
         self.nouns = nouns
         self.quantization = quantization
-        self._warned = False
+        self._warned: set[str] = set()
         self._picture: EncodedPicture | None = None
 
     @classmethod
@@ -174,7 +174,7 @@ class Segmenter:
                 runner,
                 calibration=None if calibration is None else Calibration.from_dict(calibration),
                 model_name=runner.artefact.name,
-                nouns=None if nouns is None else TaughtNouns(nouns),
+                nouns=None if nouns is None else TaughtNouns.from_dict(nouns),
             )
         check_torch(name, options)
         from self1e.segment.load import load_model
@@ -347,25 +347,29 @@ class Segmenter:
         return requests
 
     def remark(self, prompt: str, template: Template = "auto") -> str | None:
-        """What to say of a prompt that names nothing which a small model was taught; None where there is no doubt."""
-        if self.nouns is None or template in ("none", "sentence"):
-            return None
-        if (template == "auto" and reads_as_sentence(prompt)) or self.nouns.any_in(prompt):
-            return None
+        """What to say of a prompt that names what a small model does not know, or not well; None where it does."""
+        doubt = self._doubt(prompt, template)
+        return None if doubt is None else self._remark(prompt, doubt)
+
+    def _doubt(self, prompt: str, template: Template) -> Doubt | None:
+        is_phrase = template == "phrase" or (template == "auto" and not reads_as_sentence(prompt))
+        return self.nouns.doubt(prompt) if self.nouns is not None and is_phrase else None
+
+    def _remark(self, prompt: str, doubt: Doubt) -> str:
+        """The doubt in its first sentence, what can be done about it in the second."""
         return (
-            f"{self.model_name} was not taught {prompt!r}: what it finds may be something else. It knows "
-            f"{len(self.nouns)} nouns (`self1e info {self.model_name}` lists them); for others take the published "
-            f"model, downloaded once: {PUBLISHED!r}"
+            f"{self.model_name} {doubt.verb} {prompt!r}: {doubt.reason}. `self1e info {self.model_name}` lists the "
+            f"{len(self.nouns or ())} nouns that it knows; for others there is the large model: "
+            f'`self1e segment PICTURE -p "..." --model {PUBLISHED}`'
         )
 
     def _warn_of_unknown(self, prompts: Sequence[str], template: Template) -> None:
-        """Says so, once."""
-        if self._warned or self.nouns is None:
-            return
-        remark = next((remark for prompt in prompts if (remark := self.remark(prompt, template))), None)
-        if remark is not None:
-            self._warned = True
-            warnings.warn(remark, stacklevel=4)
+        """Says so, once for each kind of doubt."""
+        for prompt in prompts:
+            doubt = self._doubt(prompt, template)
+            if doubt is not None and doubt.kind not in self._warned:
+                self._warned.add(doubt.kind)
+                warnings.warn(self._remark(prompt, doubt), stacklevel=4)
 
     def _answers(
         self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement | None

@@ -403,5 +403,5 @@ def facts_of(segmenter: Segmenter) -> dict[str, Any]:
         "parameters": facts["parameters"],
         "context": runner.context,
         "calibrated": segmenter.calibration is not None,
-        "nouns": list(segmenter.nouns) if segmenter.nouns is not None else None,
+        "nouns": segmenter.nouns.found if segmenter.nouns is not None else None,
     }

@@ -204,7 +204,7 @@ def _row(session: Session, number: int, layer: Layer) -> str:
 
 def _sentence(text: str) -> str:
     """What is worth saying of a remark on a page: its first part."""
-    return text.partition(": what it finds")[0] + ": what it finds may be something else."
+    return text.partition(". `self1e info")[0] + "."
 
 
 def talk(session: Session, asked: str = "", written: str = "") -> str:

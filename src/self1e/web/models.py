@@ -30,7 +30,7 @@ class Model(Protocol):
     Attributes:
         name: Of the model.
         size: How large it is and where it runs, in a few words.
-        nouns: What it was taught; empty where that has no end.
+        nouns: What it was taught and finds; empty where that has no end.
         explains: Whether it has an `explain`.
     """
 
@@ -68,7 +68,7 @@ class LocalModel:
         self.name = segmenter.model_name
         facts = segmenter.runner.facts()
         self.size = f"{_short(facts['parameters'])} parameters on {segmenter.runner.device}"
-        self.nouns = tuple(segmenter.nouns or ())
+        self.nouns = tuple(segmenter.nouns.found) if segmenter.nouns else ()
         self.explains = facts["engine"] == "torch"
 
     def open(self, image: Image.Image) -> Any:
