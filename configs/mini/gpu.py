@@ -13,8 +13,10 @@ import csv
 import gc
 import io
 import shutil
+import sys
 import tarfile
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import torch
@@ -64,7 +66,9 @@ def main() -> None:
     try:
         if options.what == "fit":
             settings = load_config(options.config, dict(map(parse_override, options.overrides)))
-            print(*fit(settings, options.device))
+            with redirect_stdout(sys.stderr):  # where the trials may log
+                found = fit(settings, options.device)
+            print(*found)
         elif options.what == "steps":
             print(steps_in(options.run / TABLE, options.seconds))
         else:

@@ -36,7 +36,7 @@ settings=(--set output="$run" --set init="$run-start" --set "data.photos.folders
 [[ -d $run-start ]] || "$python" "$here/enlarge.py" "$model" "$size" "$run-start"
 if [[ ! -f $run.fit ]]; then
     timeout -k 10 $((60 * minutes / 4)) "$python" "$here/gpu.py" fit "$here/gpu.yaml" --device "${DEVICE:-auto}" \
-        "${settings[@]}" >"$run.fit.new"
+        "${settings[@]}" >"$run.fit.new" || { echo "two trials of memory failed, or took too long" >&2; exit 1; }
     mv "$run.fit.new" "$run.fit"
 fi
 read -r at_a_time times <"$run.fit"

@@ -388,7 +388,13 @@ def test_photographs_at_a_time_fill_the_memory() -> None:
     assert gpu.most_at_a_time(96, peaks, 2 * gib) == 2
     with pytest.raises(ValueError, match=r"no room for one photograph, of 0\.2 GiB: give a smaller SIZE"):
         gpu.most_at_a_time(96, peaks, gib)
-    assert gpu.fit(load_config(SCRIPTS / "gpu.yaml"), "cpu") == (96, 1)
+
+
+def test_on_a_cpu_a_step_is_taken_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", str(SCRIPTS / "gpu.yaml"), "--device", "cpu", "--set", "optimisation.pictures_per_step=6"]
+    monkeypatch.setattr(sys, "argv", ["gpu.py", *arguments])
+    gpu.main()
+    assert capsys.readouterr().out == "6 1\n"
 
 
 def test_steps_fill_the_time(tmp_path: Path) -> None:
