@@ -12,7 +12,7 @@
 # from the last one. At home, `cat OUT/mini-SIZE.tar.* | tar x` gives the model, which finish.py makes ready to be given away; on
 # another machine it is the MODEL to go on from.
 #
-# Not run on a GPU yet; with DEVICE=cpu it was, to its end.
+# Not run on a GPU yet.
 
 set -euo pipefail
 
