@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from benchmarks.class_heads import head_masks, train_head
-from benchmarks.photo_figures import photo_figures
+from benchmarks.photo_figures import figures_of_masks
 from benchmarks.records import RESULTS, read, rows_of
 from benchmarks.stopwatch import Stopwatch
 from self1e import Segmenter
@@ -118,7 +118,7 @@ def on_photographs(variant: str, seed: int, steps: int) -> dict[str, Any]:
     if variant in VARIANTS:
         segmenter = Segmenter.from_pretrained(model, device="cpu", dtype="float32")
         segmenter.processor.refine = "none"  # the map itself counts, and rivals have nothing else
-        figures = photo_figures(
+        figures = figures_of_masks(
             lambda record: [found.mask for found in predicted_masks(segmenter, record, "given")], test, PHOTOGRAPHS
         )
         return {"minutes": minutes} | figures
@@ -126,7 +126,7 @@ def on_photographs(variant: str, seed: int, steps: int) -> dict[str, Any]:
     stem = network.model.vision_tower.embeddings.patch_embeddings.stem
     mixed, batch = HEADS[variant], settings.optimisation.pictures_per_step
     head, done = train_head(stem, data, minutes, seed, mixed=mixed, batch=batch, workers=settings.workers)
-    return {"minutes": minutes, "steps_done": done} | photo_figures(
+    return {"minutes": minutes, "steps_done": done} | figures_of_masks(
         head_masks(stem, head, data.size), test, PHOTOGRAPHS
     )
 

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from self1e.data.records import Query, Record
-from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, boundary_f, mean_class_iou
-from self1e.photos.dataset import companions
-from self1e.photos.index import photographs
-from self1e.photos.language import View
-from self1e.photos.language.absent import Companions, expected
-from self1e.photos.nouns import nouns
-from self1e.photos.scene import PhotoScene, read_scene
+from self1e.data.records import Record
+from self1e.evaluation.samples import Sample, measured_mask
+from self1e.metrics import GREFCOCO_MIN_AREA
+from self1e.photos.figures import kind_figures, photo_figures
+from self1e.photos.source import ABSENT_NOUN, PhotoSource
 
 Masks = Callable[[Record], Sequence[np.ndarray]]
 """bool[H, W] for each query of a record."""
@@ -26,62 +20,39 @@ Masks = Callable[[Record], Sequence[np.ndarray]]
 SIZES = {"small": (0.0, 0.02), "middle": (0.02, 0.1), "large": (0.1, 1.0)}
 """Share of the picture that all of what is asked for fills."""
 
-TEACHER_ALONE = "cocopeople"
-ENOUGH = 10
-"""Pictures with a noun that make it count for mIoU."""
-
-ABSENT = 3
-"""Nouns that are not there, asked for of each picture at most."""
-
 
 def records_of_test(folder: Path, count: int) -> Iterator[Record]:
     """Test photographs, evenly spread over a folder: each noun that people marked, and some that are not there."""
-    known = photographs(folder, ("train", "test"))
-    together = companions([photo for photo in known if photo.split == "train"])
-    photos = [photo for photo in known if photo.split == "test" and photo.set != TEACHER_ALONE]
-    for place in np.linspace(0, len(photos) - 1, min(count, len(photos))).astype(int):
-        scene = read_scene(photos[place])
-        if queries := tuple(_queries(scene, together)):
-            yield Record(scene.photo.id, scene.photo.picture, queries)
+    source = PhotoSource(folder, "test", ("noun", ABSENT_NOUN), guessed=False)
+    for place in np.linspace(0, len(source) - 1, min(count, len(source))).astype(int):
+        if (record := source[int(place)]).queries:
+            yield record
 
 
-def _queries(scene: PhotoScene, together: Companions) -> Iterator[Query]:
-    rng = np.random.default_rng(zlib.crc32(scene.photo.id.encode()))
-    for noun in sorted(scene.photo.present - set(scene.photo.rules.guessed)):
-        yield Query(nouns()[noun].phrase, "phrase", partial(scene.mask, noun), kind="noun")
-    for noun in expected(View(scene), rng, together, ABSENT):
-        yield Query(nouns()[noun].phrase, "phrase", scene.mask, kind="absent", absent=True)
+def figures_of_masks(masks: Masks, folder: Path, count: int) -> dict[str, Any]:
+    """cIoU, gIoU, mIoU, T-acc, gIoU by size and the mean boundary F of what is there; N-acc of what is not.
 
-
-def photo_figures(masks: Masks, folder: Path, count: int) -> dict[str, Any]:
-    """cIoU, gIoU, mIoU, gIoU by size and the mean boundary F of what is there; T-acc, N-acc.
-
-    A figure that no question bears on is left out. See `records_of_test` for what is asked.
+    A figure that no question bears on is left out. See `records_of_test` for what is asked, and `photo_figures`.
     """
-    everything, by_size = MaskScores(GREFCOCO_MIN_AREA), {name: MaskScores(GREFCOCO_MIN_AREA) for name in SIZES}
-    named: list[tuple[str, int, int]] = []
-    edges: list[float] = []
-    for record in records_of_test(folder, count):
-        for query, found in zip(record.queries, masks(record), strict=True):
+    samples: list[Sample] = []
+    by_size: dict[str, list[Sample]] = {name: [] for name in SIZES}
+    for number, record in enumerate(records_of_test(folder, count)):
+        for place, (query, found) in enumerate(zip(record.queries, masks(record), strict=True)):
             truth = query.mask()
-            everything.update(found, truth, absent=query.absent)
-            if query.absent or not (truth == 1).any():
-                continue
-            named.append((query.text, everything.intersections[-1], everything.unions[-1]))
-            if (edge := boundary_f(found, truth)) is not None:
-                edges.append(edge)
-            share = (truth == 1).mean()
-            by_size[next(name for name, (least, most) in SIZES.items() if least <= share <= most)].update(found, truth)
-    asked = Counter(name for name, _, _ in named)
-    often = [each for each in named if asked[each[0]] >= ENOUGH]
-    whole = everything.compute()
-    figures: dict[str, Any] = {name: whole[name] for name in ("n_acc", "t_acc") if name in whole}
-    if named:
-        figures["ciou"] = sum(both for _, both, _ in named) / sum(either for _, _, either in named)
-        figures["giou"] = float(np.mean([both / either for _, both, either in named]))
-    if often:
-        figures["miou"] = mean_class_iou(*zip(*often, strict=True))
-    if edges:
-        figures["boundary"] = float(np.mean(edges))
-    figures |= {name: scores.compute()["giou"] for name, scores in by_size.items() if len(scores)}
-    return figures | {"questions": len(everything)}
+            measured = measured_mask(found, truth, GREFCOCO_MIN_AREA)
+            sample = Sample(
+                number, place, record.image.name, query.text, query.kind, "", absent=query.absent, **measured
+            )
+            samples.append(sample)
+            if not query.absent:
+                by_size[_size_of(sample.target / truth.size)].append(sample)
+    whole = photo_figures(samples)
+    there, missing = (whole["kinds"].get(kind, {}) for kind in ("noun", ABSENT_NOUN))
+    figures = {name: there[name] for name in ("t_acc", "ciou", "giou", "boundary") if name in there}
+    figures |= {name: each[name] for name, each in (("n_acc", missing), ("miou", whole)) if name in each}
+    figures |= {name: kind_figures(asked)["giou"] for name, asked in by_size.items() if asked}
+    return figures | {"questions": len(samples)}
+
+
+def _size_of(share: float) -> str:
+    return next(name for name, (_, most) in SIZES.items() if share <= most)

@@ -1,4 +1,4 @@
-"""What mini reaches on photographs for testing, beside what it was meant to reach: one table, as docs/mini.md has it.
+"""What mini reaches on photographs for testing, beside what it was meant to reach, and by kind of question.
 
     python configs/mini/aims.py mini data --out aims.json
     python configs/mini/aims.py runs/mini/4-fine/model data --split validation --n 100
@@ -10,12 +10,12 @@ DATA has the folders that `self1e.photos.prepare` makes: photos, clothing and co
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluate import ask, figures_of
+from evaluate import KINDS, TAUGHT, ask, figures_of, table_of_kinds
 
 from self1e.files import write_json
 from self1e.photos.language import TEXTUAL
@@ -26,12 +26,12 @@ Figures = dict[str, Any]
 
 @dataclass(frozen=True)
 class Aim:
-    """A figure that is to be reached.
+    """A figure that is to be reached, or is told beside those that are.
 
     Attributes:
         name: For the table.
         folder: Of photographs.
-        least: The figure, from 0 to 1.
+        least: The figure, from 0 to 1; 0 where nothing was aimed at.
         reached: That figure among those of the folder.
     """
 
@@ -63,15 +63,24 @@ AIMS = (
     Aim("the same, mIoU over nouns", "photos", 0.62, lambda figures: float(figures["miou"])),
     Aim("the same, T-acc", "photos", 0.95, of_kind("noun", "t_acc")),
     Aim("what is not there, N-acc", "photos", 0.85, of_kind("absent", "n_acc")),
+    Aim("the same, of what it says it knows", "photos", 0, of_kind("absent" + TAUGHT, "n_acc")),
     *(Aim(noun, "photos", 0.80, of_noun(noun)) for noun in ("person", "car", "sky", "road", "building", "tree")),
     *(Aim(noun, "photos", 0.85, of_noun(noun)) for noun in ("cat", "dog", "horse", "cow", "sheep")),
     Aim('"the leftmost person", "the second horse from the right", gIoU', "photos", 0.55, of_kind("ordinal", "giou")),
     Aim("answers in words", "photos", 0.80, in_words),
     Aim("garments by name (Clothing Co-Parsing), cIoU", "clothing", 0.65, of_kind("noun", "ciou")),
     Aim("garments that are not there, N-acc", "clothing", 0.80, of_kind("absent", "n_acc")),
+    Aim("the same, of what it says it knows", "clothing", 0, of_kind("absent" + TAUGHT, "n_acc")),
     Aim("COCO with panoptic labels, cIoU", "coco", 0.60, of_kind("noun", "ciou")),
+    Aim("what is not there in these, N-acc", "coco", 0, of_kind("absent", "n_acc")),
+    Aim("the same, of what it says it knows", "coco", 0, of_kind("absent" + TAUGHT, "n_acc")),
 )
-KINDS = {"photos": ["noun", "absent", "ordinal", *TEXTUAL], "clothing": ["noun", "absent"], "coco": ["noun"]}
+ASKED: dict[str, tuple[list[str], list[str] | None]] = {
+    "photos": (list(KINDS), None),
+    "clothing": (["noun", "absent"], None),
+    "coco": (["noun", "absent"], ["coco"]),  # of the folder's two sets that with panoptic labels
+}
+"""Folder -> kinds of question, and sets."""
 
 
 def main() -> None:
@@ -85,21 +94,27 @@ def main() -> None:
     if options.out and options.out.exists():
         parser.error(f"{options.out} exists: choose another file, or delete it first")
     segmenter = Segmenter.from_pretrained(options.model, device="cpu", dtype="float32")
-    found = {
-        folder: figures_of(ask(segmenter, options.data / folder, options.split, kinds, n=options.n))
-        for folder, kinds in KINDS.items()
-    }
+    found = {}
+    for folder, (kinds, sets) in ASKED.items():
+        samples = ask(segmenter, options.data / folder, options.split, kinds, sets, options.n)
+        found[folder] = figures_of(samples, segmenter.nouns)
     if options.out:
         write_json(options.out, found, indent=1)
-    print("| asked for | aim | reached |", "|---|---|---|", sep="\n")
+    print(table_of_aims(found), table_of_kinds(found["photos"], list(KINDS)), sep="\n\n")
+
+
+def table_of_aims(found: Mapping[str, Figures]) -> str:
+    """Markdown, from the figures of each folder; "-" where there were too few photographs for one."""
+    lines = ["| asked for | aim | reached |", "|---|---|---|"]
     for aim in AIMS:
         try:
-            reached = aim.reached(found[aim.folder])
-        except (KeyError, TypeError):  # too few photographs for it
+            reached = 100 * aim.reached(found[aim.folder])
+        except (KeyError, ZeroDivisionError):
             shown = "-"
         else:
-            shown = f"**{100 * reached:.1f}**" if reached >= aim.least else f"{100 * reached:.1f}"
-        print(f"| {aim.name} | {100 * aim.least:.0f} | {shown} |")
+            shown = f"**{reached:.1f}**" if aim.least and reached >= 100 * aim.least else f"{reached:.1f}"
+        lines.append(f"| {aim.name} | {f'{100 * aim.least:.0f}' if aim.least else ''} | {shown} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

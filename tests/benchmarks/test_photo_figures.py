@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.class_heads import ClassHead, Labelled, class_loss, head_masks, normalised, train_head
-from benchmarks.photo_figures import photo_figures, records_of_test
+from benchmarks.photo_figures import figures_of_masks, records_of_test
 from self1e.metrics import boundary_f
 from self1e.model.stem import EfficientNetLite2
 from self1e.photos.dataset import PhotoData
@@ -28,11 +28,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_figures_of_right_and_of_empty_masks(folder: Path) -> None:
-    right = photo_figures(lambda record: [query.mask() == 1 for query in record.queries], folder, 10)
+    right = figures_of_masks(lambda record: [query.mask() == 1 for query in record.queries], folder, 10)
     assert [right[name] for name in ("ciou", "giou", "t_acc", "n_acc", "boundary", "small", "middle", "large")] == [
         1
     ] * 8
-    empty = photo_figures(lambda record: [np.zeros((100, 100), bool) for _ in record.queries], folder, 10)
+    empty = figures_of_masks(lambda record: [np.zeros((100, 100), bool) for _ in record.queries], folder, 10)
     assert [empty[name] for name in ("ciou", "giou", "t_acc", "n_acc", "boundary", "small")] == [0, 0, 0, 1, 0, 0]
     assert right["questions"] == 9  # three that are there, and three of each photograph that are not
 

@@ -11,6 +11,7 @@ from self1e.data.records import DataError
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.samples import RecordDone, Sample
 from self1e.evaluation.vqa import exact_score
+from self1e.photos.figures import ENOUGH
 from self1e.segment.segmenter import Segmenter
 from tests.photos.made_up import add_photo, write_folder
 
@@ -43,7 +44,7 @@ def test_a_mean_over_nouns_is_not_of_what_is_absent(tmp_path: Path) -> None:
     add_photo(tmp_path, "a", [("dog", (0, 0, 50, 50))], split="test")
     found = Sample(0, 0, "a", "the dog", "noun", "", 1.0, intersection=9, union=9, predicted=9, target=9)
     alarm = Sample(0, 1, "a", "the second dog", "absent", "", 0.0, union=90, predicted=90, absent=True)
-    figures = open_benchmark("photos|test", tmp_path).figures([RecordDone(0, (found, alarm))])
+    figures = open_benchmark("photos|test", tmp_path).figures([RecordDone(0, (*[found] * ENOUGH, alarm))])
     assert figures["miou"] == 1 and figures["n_acc"] == 0
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pickle
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import ValidationError
 
+from configs.mini import sheet as sheet_script
 from self1e.data.records import DataError
 from self1e.photos.dataset import PhotoData, PhotoDataset, companions
 from self1e.photos.index import photographs
@@ -216,3 +219,17 @@ def test_a_sheet_shows_questions(folder: Path) -> None:
     some, all_kinds = sheet(dataset, 6, kinds=["absent"]), sheet(dataset, 12)
     assert some.size < all_kinds.size
     assert len(np.unique(np.asarray(some).reshape(-1, 3), axis=0)) > 500
+
+
+def test_the_sheet_is_a_command_that_overwrites_nothing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "questions.png"
+    monkeypatch.setattr(sys, "argv", ["sheet.py", str(folder), "--out", str(out), "--count", "3", "--kinds", "noun"])
+    sheet_script.main()
+    before = out.read_bytes()
+    with Image.open(out) as drawn:
+        assert drawn.width > 264 and drawn.height > 198
+    with pytest.raises(SystemExit):
+        sheet_script.main()
+    assert out.read_bytes() == before

@@ -9,8 +9,9 @@ from typing import Any, cast
 from self1e.data.records import DataError
 from self1e.evaluation.base import Answer, Benchmark
 from self1e.evaluation.record_benchmarks import MaskBenchmark, WordBenchmark
-from self1e.evaluation.samples import RecordDone, mask_figures
+from self1e.evaluation.samples import RecordDone
 from self1e.metrics import GREFCOCO_MIN_AREA
+from self1e.photos.figures import photo_figures
 from self1e.photos.index import Split
 from self1e.photos.source import MEASURED, PhotoQuestions, PhotoSource
 
@@ -45,7 +46,5 @@ class PhotoBenchmark(MaskBenchmark):
     """Masks of photographs. mIoU is over nouns alone, which are asked for where they are."""
 
     def figures(self, done: Sequence[RecordDone]) -> dict[str, Any]:
-        """Those of all samples and of each kind, and mIoU."""
-        nouns = [sample for each in done for sample in each.samples if sample.kind == "noun"]
-        of_nouns = mask_figures(nouns, classes=True, min_area=self.min_area)
-        return super().figures(done) | {name: of_nouns[name] for name in ("classes", "miou") if name in of_nouns}
+        """Those of all samples, of each kind and of each noun, and mIoU."""
+        return super().figures(done) | photo_figures([sample for each in done for sample in each.samples])

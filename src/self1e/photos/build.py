@@ -6,7 +6,7 @@ gives way to a pretrained convolutional stem, and its tokens to a table of the w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from copy import deepcopy
 
 import torch
@@ -127,7 +127,7 @@ def turned_vectors(meanings: Tensor, vocabulary: Mapping[str, int], table: Tenso
         float[tokens, width].
     """
     tokens = sorted(vocabulary, key=lambda token: vocabulary[token])  # tokenizers give them in another order each time
-    same = {vocabulary[token]: known[name] for token in tokens if (name := _same_token(token, known)) is not None}
+    same = {vocabulary[token]: known[name] for token in tokens if (name := same_token(token, known)) is not None}
     ours, theirs = torch.tensor(list(same)), torch.tensor(list(same.values()))
     special = torch.tensor([token.startswith(("<", "[")) and len(token) > 1 for token in tokens])
 
@@ -147,8 +147,13 @@ def turned_vectors(meanings: Tensor, vocabulary: Mapping[str, int], table: Tenso
     return vectors
 
 
-def _same_token(token: str, known: Mapping[str, int]) -> str | None:
-    """What the other tokenizer calls a whole word, a sign or a special token; None if it does not know it whole."""
+def same_token(token: str, known: Container[str]) -> str | None:
+    """What a byte-level tokenizer calls a whole word, a sign or a special token; None if it does not know it whole.
+
+    Args:
+        token: The word, in lower case.
+        known: Tokens of the tokenizer.
+    """
     spelt = (WORD_BEGINS + token, WORD_BEGINS + token.capitalize(), token.capitalize(), token)
     candidates = spelt if token.isalpha() and len(token) > 1 else (token,)
     return next((name for name in candidates if name in known), None)

@@ -41,6 +41,7 @@ class PhotoSet(Settings):
     wholes: dict[str, list[str]] = Field({}, description="a noun that is the union of what the set marks")
     unsure: dict[str, list[str]] = Field({}, description="marked as these, pixels count neither way for a noun")
     leave_out: list[str] = Field([], description="nouns that are not asked for")
+    apart: bool = Field(False, description="measured with only where it is asked for by name")
     guessed: list[str] = Field([], description="nouns whose labels come from a model")
     trusted: list[str] = Field(
         [], description="guessed nouns that are not there where the model saw nothing of the sort"

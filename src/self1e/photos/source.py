@@ -12,17 +12,18 @@ import numpy as np
 from self1e.data.records import Query, Record
 from self1e.data.vqa import Question
 from self1e.photos.dataset import companions
-from self1e.photos.index import Photo, Split, photographs
+from self1e.photos.index import Photo, Split, photo_sets, photographs
 from self1e.photos.language import SEGMENTING, TEXTUAL, PhotoQuery, View, conversation, queries, query_mask
-from self1e.photos.language.absent import Companions
+from self1e.photos.language.absent import Companions, expected
 from self1e.photos.nouns import nouns
 from self1e.photos.scene import PhotoScene, read_scene
 
-UNSEEN = "unseen"
+UNSEEN, ABSENT_NOUN = "unseen", "absent_noun"
 
 #: What can be measured by masks. "noun": all of each noun that is there, as "the X"; "unseen": the same by each word
-#: for it that no training text holds. The others are those of training.
-MEASURED = (*SEGMENTING, UNSEEN)
+#: for it that no training text holds; "absent_noun": nouns that are not there, as "the X". The others are those of
+#: training, of which "absent" has places, colours, numbers and uses that are not there, too.
+MEASURED = (*SEGMENTING, UNSEEN, ABSENT_NOUN)
 
 
 class PhotoSource:
@@ -34,8 +35,9 @@ class PhotoSource:
         folder: See `self1e.photos.index`.
         split: Which photographs.
         kinds: What is asked, of `MEASURED`.
-        sets: Names of the sets to take; None for all.
-        absent: Nouns that are not there, asked for of each photograph at most.
+        sets: Names of the sets to take; None for all that are not `apart`.
+        absent: Questions for what is not there, of each photograph at most.
+        guessed: Whether nouns that a model marked are asked for.
 
     Raises:
         DataError: When the folder cannot be used.
@@ -49,6 +51,7 @@ class PhotoSource:
         kinds: Sequence[str] = MEASURED,
         sets: Collection[str] | None = None,
         absent: int = 3,
+        guessed: bool = True,
     ) -> None:
         unknown = sorted(set(kinds) - set(MEASURED))
         if unknown:
@@ -56,6 +59,7 @@ class PhotoSource:
         self.name = f"photographs-{split}"
         self.kinds = tuple(kinds)
         self.absent = absent
+        self.guessed = guessed
         self.photos, self.companions = _photos_of(folder, split, sets)
 
     def __len__(self) -> int:
@@ -68,13 +72,17 @@ class PhotoSource:
             DataError: When a file is broken.
         """
         photo = self.photos[index]
+        present = sorted(photo.present - set(() if self.guessed else photo.rules.guessed))
         found = []
         if "noun" in self.kinds:
-            found += [_noun_query(photo, name, nouns()[name].phrase, "noun") for name in sorted(photo.present)]
+            found += [_noun_query(photo, name, nouns()[name].phrase, "noun") for name in present]
         if UNSEEN in self.kinds:
-            words = [(name, word) for name in sorted(photo.present) for word in nouns()[name].held_out]
+            words = [(name, word) for name in present for word in nouns()[name].held_out]
             found += [_noun_query(photo, name, f"the {word.singular}", UNSEEN) for name, word in words]
-        others = set(self.kinds) - {"noun", UNSEEN}
+        if ABSENT_NOUN in self.kinds:
+            missing = expected(View(read_scene(photo)), _rng(photo), self.companions, self.absent)
+            found += [_noun_query(photo, name, nouns()[name].phrase, ABSENT_NOUN, absent=True) for name in missing]
+        others = set(self.kinds) - {"noun", UNSEEN, ABSENT_NOUN}
         if others:
             asked = _asked(photo, read_scene(photo), others, self.companions)
             absent = [query for query in asked if query.kind == "absent"]
@@ -92,7 +100,7 @@ class PhotoQuestions:
         folder: See `self1e.photos.index`.
         split: Which photographs.
         kinds: What is asked, of `TEXTUAL`.
-        sets: Names of the sets to take; None for all.
+        sets: Names of the sets to take; None for all that are not `apart`.
 
     Raises:
         DataError: When the folder cannot be used.
@@ -128,18 +136,22 @@ class PhotoQuestions:
 
 def _photos_of(folder: Path, split: Split, sets: Collection[str] | None) -> tuple[list[Photo], Companions]:
     known = photographs(folder, ("train", split))
-    found = [photo for photo in known if photo.split == split and (sets is None or photo.set in sets)]
+    taken = {name for name, rules in photo_sets().items() if not rules.apart} if sets is None else set(sets)
+    found = [photo for photo in known if photo.split == split and photo.set in taken]
     return found, companions([photo for photo in known if photo.split == "train"])
 
 
 def _asked(photo: Photo, scene: PhotoScene, kinds: Collection[str], known: Companions) -> list[PhotoQuery]:
     """All that can be asked of these kinds, the same each time."""
-    rng = np.random.default_rng(zlib.crc32(photo.id.encode()))
-    return [query for query in queries(View(scene), rng, known) if query.kind in kinds]
+    return [query for query in queries(View(scene), _rng(photo), known) if query.kind in kinds]
 
 
-def _noun_query(photo: Photo, name: str, phrase: str, kind: str) -> Query:
-    return Query(phrase, "phrase", partial(_noun_mask, photo, name), kind=kind)
+def _rng(photo: Photo) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(photo.id.encode()))
+
+
+def _noun_query(photo: Photo, name: str, phrase: str, kind: str, *, absent: bool = False) -> Query:
+    return Query(phrase, "phrase", partial(_noun_mask, photo, name), kind=kind, absent=absent)
 
 
 def _query(photo: Photo, asked: PhotoQuery) -> Query:
