@@ -175,6 +175,9 @@ def test_uses(tmp_path: Path) -> None:
     assert pointing_at(doubtful, "What could I ride?") is None
     nothing = scene_of(tmp_path / "nothing", [("dog", horse)], annotated=(*all_marked, "dog"))
     assert not pointing_at(nothing, "What could I ride?", 300).any()  # type: ignore[union-attr]
+    for name, asks in (("msrc", False), ("voc", True)):  # a sky of msrc may have no label
+        skyless = scene_of(tmp_path / name, [("dog", horse)], set_name=name, annotated=("dog", "sky"))
+        assert ("Where do clouds drift?" in {query.text for query in asked(skyless, 60, "absent")}) == asks
     unknown = scene_of(tmp_path / "unknown", [("horse", horse)], annotated=["horse"])
     assert pointing_at(unknown, "What could I ride?") is None
 

@@ -26,8 +26,9 @@ def use_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 
 def unanswered_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     """Sentences that certainly nothing fits."""
+    missing = {noun.name for noun in view.absent}  # which knows that stuff may be there without a label
     for use in uses():
-        if fitting(view, use) == []:
+        if missing.issuperset(use.fits) and fitting(view, use) == []:
             yield Draft("absent", "use", "sentence", partial(_write, use, [], False))
 
 
