@@ -14,7 +14,9 @@ worker.addEventListener("fetch", (/** @type {any} */ event) => event.respondWith
 
 /** @param {Request} request */
 async function isolated(request) {
-  const { body, status, statusText, headers } = await fetch(request);
+  const response = await fetch(request);
+  if (response.type === "opaqueredirect") return response; // the browser follows it
+  const { body, status, statusText, headers } = response;
   const more = new Headers(headers);
   for (const [name, value] of Object.entries(HEADERS)) more.set(name, value);
   return new Response(body, { status, statusText, headers: more });

@@ -104,7 +104,9 @@ function threads() {
  * @param {Uint8Array<ArrayBuffer>} binary
  */
 async function startEngine(script, binary) {
-  const ort = await import(script.href);
+  const ort = await import(script.href).catch(() => {
+    throw new Error(`${script.pathname} could not be loaded: check the connection, and try again.`);
+  });
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = threads();
   ort.env.wasm.wasmPaths = new URL(".", script).href;

@@ -1,7 +1,7 @@
 /** What one sees and does. The model is in `worker.js`. */
 
 import { decode, strips } from "./image.js";
-import { startWorker } from "./remote.js";
+import { lineToWorker } from "./remote.js";
 import { CUTS, STEPS, cutout, judge, layer, leastArea } from "./masks.js";
 import { EMPTY, strip } from "./words.js";
 
@@ -55,7 +55,7 @@ const input = element("prompt", HTMLInputElement);
 const slider = element("threshold", HTMLInputElement);
 const list = element("prompts", HTMLElement);
 const status = element("status", HTMLElement);
-const save = element("save", HTMLButtonElement);
+const saveButton = element("save", HTMLButtonElement);
 const file = element("file", HTMLInputElement);
 
 /** @type {Picture | null} */
@@ -64,12 +64,19 @@ let picture = null;
 let prompts = [];
 /** @type {{calibration: Calibration | null, device: string, threads: number} | null} */
 let model = null;
+/** To load for the first question. */
+let bytes = 0;
 let working = false;
 /** @type {Picture | null} what `photo` shows */
 let painted = null;
 /** @type {Strip} its pixels */
 let colours = { top: 0, pixels: new Uint8ClampedArray() };
-const ask = startWorker(showBytes);
+/** How many pictures were asked for: decoding takes as long as it takes, and the last one asked for is the one. */
+let openings = 0;
+const ask = lineToWorker(showBytes, () => {
+  model = null;
+  if (picture) picture.seconds = null;
+});
 
 // ------------------------------------------------------------------------------------------------------ what is done
 
@@ -81,6 +88,7 @@ async function work() {
     while (await step()) show();
   } catch (error) {
     complain(error);
+    sayNothing();
     takeBack();
   } finally {
     working = false;
@@ -105,7 +113,7 @@ async function step() {
   if (current.seconds === null) {
     say("Looking at the picture");
     current.seconds = (await ask("look", { bitmap: current.bitmap })).seconds;
-    if (!due.length) say("");
+    if (!due.length) sayNothing();
     return true;
   }
   if (!due.length) return false;
@@ -143,15 +151,34 @@ function machine() {
  * @param {string} name
  */
 async function open(content, name) {
+  if (await put(content, name)) await work();
+}
+
+/**
+ * Puts a picture in the place of the one before.
+ * @param {Blob | Promise<Blob>} content
+ * @param {string} name
+ * @returns {Promise<boolean>} whether it is there: neither if it is no picture, nor if another was opened meanwhile
+ */
+async function put(content, name) {
+  const opening = ++openings;
+  let bitmap;
   try {
-    picture = { bitmap: await decode(content), name, seconds: null };
+    bitmap = await decode(await content);
   } catch (error) {
-    return complain(error);
+    if (opening === openings) complain(error);
+    return false;
   }
+  if (opening !== openings) {
+    bitmap.close();
+    return false;
+  }
+  picture?.bitmap.close();
+  picture = { bitmap, name, seconds: null };
   complain(null);
-  say("");
+  if (!working) sayNothing();
   show();
-  await work();
+  return true;
 }
 
 /** @param {string} text */
@@ -189,6 +216,18 @@ function remove(prompt) {
   prompt.item.remove();
 }
 
+/** Saves a cut-out, and says so: of a large picture it takes seconds. */
+async function save() {
+  const [before, meanwhile] = [status.textContent ?? "", "Making the cut-out"];
+  say(meanwhile);
+  await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
+  try {
+    await saveCutout();
+  } finally {
+    if (status.textContent === meanwhile) say(before);
+  }
+}
+
 /** The masks that are shown, as a picture without what is around them. */
 async function saveCutout() {
   if (!picture) return;
@@ -202,7 +241,9 @@ async function saveCutout() {
     bitmap.height,
   );
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  canvas.getContext("2d")?.putImageData(new ImageData(pixels, bitmap.width), 0, 0);
+  const context = canvas.getContext("2d");
+  if (!context) throw new Error("This browser has no memory left for the cut-out: scale the picture down first.");
+  context.putImageData(new ImageData(pixels, bitmap.width), 0, 0);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(await canvas.convertToBlob({ type: "image/png" }));
   const words = chosen
@@ -221,12 +262,17 @@ function say(text) {
   status.textContent = text;
 }
 
+/** But for what the first question will load, which one should know before. */
+function sayNothing() {
+  say(model || !bytes ? "" : `The first question loads the model: ${megabytes(bytes)} MB.`);
+}
+
 /** @param {unknown} error null: there is none any more */
 function complain(error) {
   const shown = element("error", HTMLElement);
   shown.hidden = !error;
   shown.textContent = error instanceof Error ? error.message : String(error ?? "");
-  if (error) say("");
+  if (error && !working) sayNothing();
 }
 
 /**
@@ -265,7 +311,7 @@ function show() {
   element("tools", HTMLElement).hidden = !prompts.some(({ about }) => about && about === picture);
   element("level", HTMLOutputElement).textContent = `${Math.round(100 * STEPS[slider.valueAsNumber])} %`;
   element("find", HTMLButtonElement).disabled = working && !model;
-  save.disabled = !visible().length;
+  saveButton.disabled = !visible().length;
   requestDrawing();
 }
 
@@ -342,7 +388,7 @@ element("ask", HTMLFormElement).addEventListener("submit", (event) => {
   input.value = "";
 });
 slider.addEventListener("input", show);
-save.addEventListener("click", () => void saveCutout().catch(complain));
+saveButton.addEventListener("click", () => void save().catch(complain));
 file.addEventListener("change", () => {
   const chosen = file.files?.[0];
   if (chosen) void open(chosen, chosen.name);
@@ -374,12 +420,24 @@ for (const button of document.querySelectorAll("#examples button")) {
 
 /** @param {HTMLButtonElement} button */
 async function openExample({ dataset: { picture: address = "", prompt = "" } }) {
-  const response = await fetch(address).catch(() => null);
-  if (!response?.ok) return complain(new Error(`${address} could not be loaded: check the connection.`));
+  if (!(await put(loaded(address), address.replace(/.*\//, "")))) return;
   for (const each of prompts) remove(each);
-  await open(await response.blob(), address.replace(/.*\//, ""));
   if (model) await add(prompt);
   else input.value = prompt;
+}
+
+/**
+ * @param {string} address
+ * @returns {Promise<Blob>}
+ */
+async function loaded(address) {
+  try {
+    const response = await fetch(address);
+    if (response.ok) return await response.blob();
+  } catch {
+    // as if it were not there
+  }
+  throw new Error(`${address} could not be loaded: check the connection.`);
 }
 
 /**
@@ -406,16 +464,19 @@ async function start() {
   const examples = document.querySelector("#examples button");
   if (examples instanceof HTMLButtonElement) await openExample(examples);
   const response = await fetch("files.json").catch(() => null);
-  if (!response?.ok) return complain(new Error("This page has no model: build it by docs/try/build.py."));
-  /** @type {Files} */
-  const files = await response.json();
-  const bytes = [...Object.values(files.model), files.engines.wasm.binary].reduce((sum, each) => sum + each.bytes, 0);
-  say(`The first question loads the model: ${megabytes(bytes)} MB.`);
+  /** @type {Files | null} */
+  const files = response?.ok ? await response.json().catch(() => null) : null;
+  if (!files) return complain(new Error("This page has no model: build it by docs/try/build.py."));
+  bytes = [...Object.values(files.model), files.engines.wasm.binary].reduce((sum, each) => sum + each.bytes, 0);
+  if (!working) sayNothing();
   element("about", HTMLElement).hidden = files.name !== "mini";
   for (const noun of files.nouns ?? []) {
     const button = document.createElement("button");
     button.textContent = noun;
-    button.addEventListener("click", () => void add(`the ${noun}`));
+    button.addEventListener("click", () => {
+      void add(`the ${noun}`);
+      stage.scrollIntoView({ block: "nearest" });
+    });
     element("nouns", HTMLElement).append(button);
   }
 }

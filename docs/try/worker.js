@@ -37,7 +37,8 @@ self.addEventListener("message", ({ data: { call, number, given } }) => {
       const result = await calls[call](given);
       self.postMessage({ number, result, seconds: (performance.now() - start) / 1000 });
     } catch (error) {
-      self.postMessage({ number, error: error instanceof Error ? error.message : String(error) });
+      // Without a model this thread is of no use: what it could not import, it would not try to import again.
+      self.postMessage({ number, error: error instanceof Error ? error.message : String(error), fatal: !model });
     }
   });
 });

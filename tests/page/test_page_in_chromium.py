@@ -48,17 +48,26 @@ def build_script() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def site(build_script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page, built as its command builds it."""
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package, reason="needs self1e[export]")
-    folder = tmp_path_factory.mktemp("page")
+def engine(build_script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked package of onnxruntime-web."""
     given = os.environ.get("SELF1E_ONNXRUNTIME_WEB")
     try:
-        engine = Path(given) if given else build_script.fetch_engine(folder)
+        return Path(given) if given else build_script.fetch_engine(tmp_path_factory.mktemp("engine"))
     except ValueError as error:
         pytest.skip(f"needs onnxruntime-web: {error}")
-    build_script.build(folder / "site", build_script.exported("mini", "float16", folder / "model"), engine)
+
+
+@pytest.fixture(scope="session")
+def site(build_script: ModuleType, engine: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page, built as its command builds it."""
+    return built(build_script, engine, tmp_path_factory.mktemp("page"), "float16")
+
+
+def built(build_script: ModuleType, engine: Path, folder: Path, precision: str) -> Path:
+    """Exports `mini` into `folder / "model"`, and makes the page of it."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package, reason="needs self1e[export]")
+    build_script.build(folder / "site", build_script.exported("mini", precision, folder / "model"), engine)
     return folder / "site"
 
 
@@ -133,13 +142,17 @@ def opened(
     site: Path,
     headers: dict[str, str] | None = None,
     query: str = "",
+    without: str | None = None,
     **context: Any,
 ) -> Iterator[OpenPage]:
+    """The page in a browser; a file `without` has no connection."""
     serving = build_script.server(site, 0, headers)
     threading.Thread(target=serving.serve_forever, daemon=True).start()
     surroundings = browser.new_context(**context)
     requests: list[str] = []
     surroundings.on("request", lambda request: requests.append(request.url))
+    if without:
+        surroundings.route(f"**/{without}", lambda route: route.abort())
     page = surroundings.new_page()
     page.on("pageerror", lambda error: pytest.fail(f"the page failed: {error}"))
     address = f"http://127.0.0.1:{serving.server_port}/"
@@ -263,6 +276,19 @@ def union(results: list[Segmentation], threshold: float) -> np.ndarray:
     return np.any([result.at(threshold).mask for result in results], axis=0)
 
 
+def test_a_model_in_int8(browser: Any, build_script: ModuleType, engine: Path, tmp_path: Path) -> None:
+    """Its masks are those of the same files in Python."""
+    site = built(build_script, engine, tmp_path, "int8")
+    exported = Segmenter.from_pretrained(tmp_path / "model", engine="onnxruntime")
+    with opened(browser, build_script, site) as here:
+        for picture, prompt in CASES[:3]:
+            here.forget_prompts()
+            here.show(PICTURES / picture)
+            here.ask(prompt)
+            here.wait_for_masks(LATE)
+            assert iou(here.cutout()[..., 3] > 0, exported.segment(PICTURES / picture, prompt).mask) >= 0.99
+
+
 def test_what_is_drawn_is_the_mask(here: OpenPage, segmenter: Segmenter) -> None:
     here.forget_prompts()
     here.show(PICTURES / "cat.jpg")
@@ -316,14 +342,83 @@ def test_errors_in_words(here: OpenPage, tmp_path: Path) -> None:
     here.expect("#error").to_be_hidden(timeout=SOON)
 
 
-def test_a_failed_download_can_be_tried_again(browser: Any, build_script: ModuleType, site: Path) -> None:
-    with opened(browser, build_script, site) as here:
-        here.page.context.route("**/masks.onnx", lambda route: route.abort())
+@pytest.mark.parametrize(
+    ("lost", "says"),
+    [
+        ("masks.onnx", "masks.onnx could not be loaded (no connection)"),
+        ("worker.js", "worker.js, or what it imports, could not be loaded: check the connection"),
+        ("ort.wasm.min.mjs", "ort.wasm.min.mjs could not be loaded: check the connection"),
+        ("ort-wasm-simd-threaded.mjs", "This browser cannot run the model: no available backend found"),
+    ],
+)
+def test_what_could_not_be_loaded_can_be_tried_again(
+    browser: Any, build_script: ModuleType, site: Path, lost: str, says: str
+) -> None:
+    with opened(browser, build_script, site, without=lost) as here:
         here.page.get_by_role("button", name="Find", exact=True).click()
-        here.expect("#error").to_contain_text("masks.onnx could not be loaded (no connection)", timeout=SOON)
-        here.page.context.unroute("**/masks.onnx")
+        here.expect("#error").to_contain_text(says, timeout=LATE)
+        here.expect("#progress").to_be_hidden()
+        here.page.context.unroute(f"**/{lost}")
         here.page.get_by_role("button", name="Find", exact=True).click()
         here.wait_for_masks(LATE)
+
+
+def test_a_thread_that_failed_is_started_anew(browser: Any, build_script: ModuleType, site: Path) -> None:
+    with opened(browser, build_script, site) as here:
+        here.ask("the cat")
+        here.wait_for_masks(LATE)
+        [of_model] = [worker for worker in here.page.workers if worker.url.startswith("blob:")]
+        of_model.evaluate("setTimeout(() => { throw new Error('out of memory') })")
+        here.page.wait_for_timeout(300)
+        here.ask("the eye")
+        here.wait_for_masks(LATE)
+
+
+@pytest.mark.parametrize("slow", ["to load", "to decode"])
+def test_the_last_picture_asked_for_is_shown(here: OpenPage, slow: str) -> None:
+    """Though one before it comes later."""
+    here.ask("the sky")
+    here.wait_for_masks(LATE)
+    held: list[Any] = []
+    if slow == "to load":
+        here.page.route("**/astronaut.jpg", lambda route: held.append(route))
+    here.page.evaluate(
+        """(slow) => {
+          const decode = createImageBitmap;
+          const release = new Promise((resolve) => { window.release = resolve; });
+          window.createImageBitmap = async (...given) => {
+            const bitmap = await decode(...given);
+            if (slow === "to decode" && bitmap.width === 512) await release;
+            document.body.dataset.decoded = bitmap.width;
+            return bitmap;
+          };
+          window.restore = () => { window.createImageBitmap = decode; };
+        }""",
+        slow,
+    )
+    here.page.get_by_role("button", name="Example: an astronaut").click()
+    here.page.get_by_role("button", name="Example: a cup of coffee").click()
+    here.expect("#photo").to_have_attribute("aria-label", "The picture coffee.jpg", timeout=SOON)
+    here.page.evaluate("release()")
+    for route in held:
+        route.continue_()
+    here.expect("body").to_have_attribute("data-decoded", "512", timeout=SOON)
+    here.page.wait_for_timeout(300)
+    here.wait_for_masks(LATE)
+    assert here.page.locator("#photo").get_attribute("aria-label") == "The picture coffee.jpg"
+    assert here.page.locator("#prompts .text").all_inner_texts() == ["the cup"]
+    here.page.evaluate("restore()")
+    here.page.unroute("**/astronaut.jpg")
+
+
+def test_an_error_leaves_what_is_said_of_loading(browser: Any, build_script: ModuleType, site: Path) -> None:
+    with opened(browser, build_script, site) as here:
+        here.ask(" ")
+        here.expect("#error").to_contain_text("The prompt is empty", timeout=SOON)
+        here.expect("#status").to_contain_text("The first question loads the model")
+        here.show(PICTURES / "coffee.jpg")
+        here.expect("#photo").to_have_attribute("aria-label", "The picture coffee.jpg", timeout=SOON)
+        here.expect("#status").to_contain_text("The first question loads the model")
 
 
 def test_several_tiles(browser: Any, build_script: ModuleType, site: Path, tmp_path: Path) -> None:
@@ -370,6 +465,28 @@ def test_on_a_plain_server(
             assert where.evaluate(ask, elsewhere) == "refused"
 
 
+def test_on_a_plain_server_that_redirects(
+    browser: Any, build_script: ModuleType, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some hosts lead from index.html to its folder, which a service worker has to let through."""
+
+    class Redirecting(build_script.Handler):
+        def do_GET(self) -> None:
+            if not self.path.startswith("/index.html"):
+                return super().do_GET()
+            self.send_response(301)
+            self.send_header("Location", "/")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+
+    monkeypatch.setattr(build_script, "Handler", Redirecting)
+    with opened(browser, build_script, site, headers={}) as here:
+        assert here.page.evaluate("crossOriginIsolated")
+        here.page.goto(f"{here.address}index.html")
+        here.expect("#status").to_contain_text("MB", timeout=SOON)
+        assert here.page.url == here.address
+
+
 def test_on_a_phone(browser: Any, build_script: ModuleType, site: Path) -> None:
     with opened(browser, build_script, site, viewport={"width": 390, "height": 844}, device_scale_factor=3) as here:
         here.page.get_by_role("button", name="Find", exact=True).click()
@@ -378,6 +495,12 @@ def test_on_a_phone(browser: Any, build_script: ModuleType, site: Path) -> None:
         for button in here.page.locator("button:visible, input:visible").all():
             box = button.bounding_box()
             assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        here.ask(f"the {100 * 'z'}")
+        here.wait_for_masks(LATE)
+        assert here.page.evaluate("document.documentElement.scrollWidth") == 390
+        here.page.get_by_text("What mini is, and what it is not").click()
+        here.page.get_by_role("button", name="sky", exact=True).click()
+        here.expect("#stage").to_be_in_viewport()
 
 
 @pytest.mark.heavy
