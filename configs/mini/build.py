@@ -4,16 +4,17 @@
     python configs/mini/build.py --lists LISTS --out runs/mini/start
 
 LISTS is a folder of lists of names, as JSON or text. All words in them, and in the table of nouns, get a token; the
-others are the most frequent ones of all-MiniLM-L6-v2. mini's were made of
+others are the most frequent ones of all-MiniLM-L6-v2. Those of mini hold names of ADE20K, COCO-Stuff, PACO and
+PASCAL-Part:
 
-    lvis_v1_val.json (the categories of any annotation file will do)    https://www.lvisdataset.org
-    data/coco_to_synset.json                                            https://github.com/lvis-dataset/lvis-api
-    objectInfo150.txt                                                   https://github.com/CSAILVision/sceneparsing
-    labels.txt                                                          https://github.com/nightrome/cocostuff
-    utils/ade20k_classes.json, utils/cocostuff_classes.txt              https://github.com/dvlab-research/LISA
-    names of PACO's and PASCAL-Part's categories, as VLPart has them    https://github.com/facebookresearch/VLPart
+    objectInfo150.txt                                         https://github.com/CSAILVision/sceneparsing
+    labels.txt                                                https://github.com/nightrome/cocostuff
+    ade20k_classes.json, cocostuff_classes.txt                https://github.com/dvlab-research/LISA
+    paco_lvis_v1_train_cat_info.json, and the lists of the    https://github.com/facebookresearch/VLPart
+    categories of PACO and of PASCAL-Part
 
-Other lists give another vocabulary. That of mini is in its tokenizer.json.
+LVIS's annotation files will do, too. Other lists, and another table of nouns, give another vocabulary; that of mini is
+in its tokenizer.json.
 """
 
 from __future__ import annotations
