@@ -1,13 +1,21 @@
 """What all tests share."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from noise import Exported, Models
+
+    from self1e.engines.artefact import Artefact
 
 # One thread for each process of the tests: their tensors are too small for more, and there is a process a core.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -67,6 +75,43 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def models(tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """The tiny model, whose pictures look at `[SEG]`; or nano, whose do not."""
+    from self1e.checkpoints.hub import BUNDLED
+    from self1e.processing.processor import CONFIG_NAME
+
+    nano = shutil.copytree(BUNDLED["nano"], tmp_path_factory.mktemp("nano") / "model")
+    (nano / "nouns.json").write_text('{"words": {"ball": []}}')
+    settings = json.loads((nano / CONFIG_NAME).read_text())
+    (nano / CONFIG_NAME).write_text(json.dumps(settings | {"refine": "guided"}))
+    return lambda looking: tiny_model_folder if looking else nano
+
+
+@pytest.fixture(scope="session")
+def exported(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """`exported(looking, kind, precision)`: an exported model, made when it is first asked for. For reading only."""
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from noise import samples
+
+    from self1e.export.export import Exporter
+
+    made: dict[tuple[bool, str, str], Artefact] = {}
+    traced: dict[bool, Exporter] = {}
+
+    def export(looking: bool, kind: str = "onnx", precision: str = "float32") -> Artefact:
+        key = looking, kind, precision
+        if key not in made:
+            if looking not in traced:
+                traced[looking] = Exporter(str(models(looking)))
+            folder = tmp_path_factory.mktemp("exported") / "-".join(map(str, key))
+            made[key] = traced[looking].write(kind, folder, precision, samples=samples())
+        return made[key]
+
+    return export
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from self1e.checkpoints.hub import BUNDLED
 from self1e.segment.devices import LARGE, choose_device, choose_dtype
 from self1e.segment.load import load_model
 from self1e.segment.options import LoadOptions
+from self1e.segment.share import take_gpu
 
 SMALL = 1_000_000
 CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda"), torch.device("mps")
@@ -191,6 +192,22 @@ def test_devices():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="device 'cuda' cannot be used here"):
             choose_device("cuda")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a GPU")
+def test_of_several_processes_each_has_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("self1e.segment.share._own_gpu", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert choose_device() == torch.device("cuda")
+    for number, device in ((0, "cuda:0"), (1, "cuda:1"), (3, "cuda:1")):
+        take_gpu(number)
+        assert choose_device() == torch.device(device)
+        with pytest.raises(ValueError, match=f"device '{device}' cannot be used here"):
+            choose_device("cuda")
+    with pytest.raises(ValueError, match="device 'cuda:0' cannot be used here"):
+        choose_device("cuda:0")
+    assert choose_device("cpu") == CPU
 
 
 @pytest.mark.parametrize(

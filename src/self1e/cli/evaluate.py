@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from self1e.cli.options import ModelArgument, Overwrite, load_segmenter, with_lo
 from self1e.cli.terminal import notice, progress_bar, show
 from self1e.files import write_json
 from self1e.segment.options import LoadOptions
+from self1e.segment.share import take_gpu
 
 if TYPE_CHECKING:
     from self1e.evaluation.base import Benchmark
@@ -92,8 +93,8 @@ def command(
         check_writable([json_file], overwrite)
     opened = [open_benchmark(name, root, answer.value) for name in benchmarks]
     process, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1 and loading.device == "auto":
-        loading = replace(loading, device=_own_device())
+    if processes > 1:
+        take_gpu(int(os.environ.get("LOCAL_RANK", "0")))  # threads were divided by torchrun
     with _process_group(processes):
         subject = open_model(model, loading)
         segmenter = load_segmenter(subject, loading)
@@ -135,14 +136,6 @@ def _process_group(processes: int) -> Iterator[None]:
         yield
     finally:
         distributed.destroy_process_group()
-
-
-def _own_device() -> str:
-    """Of several processes on a machine, each has a GPU of its own."""
-    from self1e.segment.devices import choose_device
-
-    device = choose_device("auto")
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device.type == "cuda" else str(device)
 
 
 def _facts(segmenter: Segmenter, weights_sha256: str) -> dict[str, Any]:

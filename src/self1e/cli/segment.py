@@ -338,11 +338,11 @@ def outcomes(
             settings |= {"processes": processes, "device": str(loading.device)}
             work = segment_in_processes(load, rest, None, **settings)
         else:
-            from self1e.cli.segment_ray import on_cluster
+            from self1e.cli.segment_ray import device_there, on_cluster
             from self1e.segment.on_ray import segment_on_ray
 
             load = stack.enter_context(on_cluster(ray, plan, pictures, model, loading))
-            settings |= {"processes": processes, "device": str(loading.device)}
+            settings |= {"processes": processes, "device": device_there(model, loading)}
             work = segment_on_ray(load, rest, None, **settings)
         if journal is not None:
             journal.begin()

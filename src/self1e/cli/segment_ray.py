@@ -21,14 +21,13 @@ from self1e.cli.options import load_on_device
 from self1e.cli.segment_plan import Plan
 from self1e.cli.terminal import CliError
 from self1e.data.forms.needs import package
+from self1e.engines.artefact import is_artefact
 from self1e.files import expand_user, locked
 from self1e.processing.sources import Row
 from self1e.segment.options import LoadOptions
 from self1e.version import __version__
 
 if TYPE_CHECKING:
-    import torch
-
     from self1e.segment.segmenter import Segmenter
 
 
@@ -83,6 +82,12 @@ def on_cluster(
         ray.shutdown()
 
 
+def device_there(model: str, loading: LoadOptions) -> str:
+    """What to ask the cluster for: no GPU is kept for an exported model, which would not use it."""
+    exported = loading.device == "auto" and is_artefact(model, loading.subfolder)
+    return "cpu" if exported else str(loading.device)
+
+
 @contextmanager
 def no_stderr() -> Iterator[None]:
     """Keeps what Ray's core, which is not written in Python, says of `SETTINGS` off the terminal."""
@@ -118,7 +123,7 @@ def new_file(plan: Plan) -> Iterator[list[Path]]:
 
 
 def load_there(
-    model: str, loading: LoadOptions, folder: Path, seen: Sequence[Path], version: str, device: torch.device
+    model: str, loading: LoadOptions, folder: Path, seen: Sequence[Path], version: str, device: str
 ) -> Segmenter:
     """Loads the model on another machine, once it is sure that this has what it needs.
 

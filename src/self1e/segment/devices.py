@@ -1,6 +1,6 @@
 """Where a model runs and in which floating-point type, when nobody says: `device="auto"`, `dtype="auto"`.
 
-    device    CUDA (ROCm counts), else Apple's MPS, else the CPU
+    device    CUDA (ROCm counts), else Apple's MPS, else the CPU; of several processes each has a GPU (`share`)
 
     dtype     small model                     large model (from 500 million parameters)
     CUDA      as stored                       float16 if stored so, else bfloat16
@@ -15,6 +15,8 @@ float32.
 from __future__ import annotations
 
 import torch
+
+from self1e.segment.share import own_gpu
 
 LARGE = 500_000_000
 """Parameters from which a model counts as large."""
@@ -34,7 +36,7 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     if device == "auto":
         return automatic_device()[0]
     try:
-        chosen = torch.device(device)
+        chosen = _own(torch.device(device))
     except RuntimeError:
         raise ValueError(f"unknown device {device!r}: use 'auto', 'cuda', 'cuda:1', 'mps' or 'cpu'") from None
     try:
@@ -48,11 +50,19 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
 def automatic_device() -> tuple[torch.device, str]:
     """What "auto" stands for, and why."""
     if torch.cuda.is_available():
-        return torch.device("cuda"), "torch finds a GPU"
+        return _own(torch.device("cuda")), "torch finds a GPU"
     if torch.backends.mps.is_available():
         return torch.device("mps"), "torch finds Apple's GPU"
     for_gpus = torch.version.cuda or torch.version.hip or torch.backends.mps.is_built()
     return torch.device("cpu"), "torch finds no GPU" if for_gpus else "this torch is built for CPUs only"
+
+
+def _own(device: torch.device) -> torch.device:
+    """The GPU that this process has taken, if any may be meant."""
+    number, gpus = own_gpu(), torch.cuda.device_count()
+    if device != torch.device("cuda") or number is None or not gpus:
+        return device
+    return torch.device("cuda", number % gpus)
 
 
 def choose_dtype(dtype: str | torch.dtype, device: torch.device, stored: torch.dtype, parameters: int) -> torch.dtype:

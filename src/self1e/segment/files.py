@@ -14,13 +14,11 @@ several processes, which share nothing but the list of what is to be done.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -28,10 +26,9 @@ from self1e.parallel import Lost, ProcessError, Work, in_processes
 from self1e.processing.images import ImageError, ImageSource
 from self1e.processing.prompts import PromptError
 from self1e.segment.runner import NumbersError, TiledPicture
+from self1e.segment.share import take_share
 
 if TYPE_CHECKING:
-    import torch
-
     from self1e.segment.segmenter import Segmenter
 
 AHEAD = 4
@@ -179,8 +176,8 @@ def segment_in_processes(
 ) -> Generator[Done[T], None, None]:
     """`segment_files` in several processes with a model each. Results still come in the order of the sources.
 
-    With "cuda" each process takes the next GPU; on the CPU they divide torch's threads among them. Processes are
-    started anew, not forked: a script that calls this must do so under `if __name__ == "__main__":`.
+    With "auto" and "cuda" each process takes the next GPU, if there are some; threads they divide among them. Processes
+    are started anew, not forked: a script that calls this must do so under `if __name__ == "__main__":`.
 
     Args:
         load: Is called in each process as `load(device=...)`, such as `partial(Segmenter.from_pretrained, "nano")`.
@@ -232,24 +229,6 @@ def begin_work(
     number: int,
 ) -> Work[Asked, Done[T]]:
     """What a process does first: loads the model."""
-    segmenter = load(device=share_of_machine(number, processes, device))
+    take_share(number, processes)
+    segmenter = load(device=device)
     return lambda sources: _segment_numbered(segmenter, sources, prompts, finish, batch, THREADS, options)
-
-
-def share_of_machine(number: int, processes: int, device: str) -> torch.device | str:
-    """The part of the machine that is for one of several processes."""
-    if find_spec("torch") is None:  # then there are exported models only, whose engines go by this variable
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-        return device
-    import torch
-
-    from self1e.segment.devices import choose_device
-
-    if device in ("auto", "cuda") and torch.cuda.is_available():  # before anything else touches the first GPU
-        return torch.device("cuda", number % torch.cuda.device_count())
-    chosen = choose_device(device)
-    if chosen.type == "cpu":
-        threads = max(1, torch.get_num_threads() // processes)
-        torch.set_num_threads(threads)
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the engine of an exported model
-    return chosen

@@ -60,7 +60,7 @@ def segment_on_ray(
         prompts: See `Segmenter.segment_files`.
         processes: How many actors; never more than there are pictures. None: one for each GPU of the cluster, or, if it
             has none, for each machine. They divide its CPUs and GPUs among them.
-        device: "auto", "cuda" or "cpu".
+        device: "auto", "cuda" or "cpu": with "cpu" no GPU is kept for the actors, which an exported model does not use.
         finish: See `segment_in_processes`.
         batch: See `Segmenter.segment_files`.
         options: See `Segmenter.segment`.

@@ -44,8 +44,6 @@ from self1e.serve.messages import (
 )
 
 if TYPE_CHECKING:
-    import torch
-
     from self1e.segment.segmenter import Segmenter
 
 AT_A_TIME = 32
@@ -364,16 +362,15 @@ class ModelSide:
             self.process.kill()
 
 
-def _begin(
-    pipe: Connection, number: int, known_bytes: int, *, processes: int, device: str | torch.device, load: Load
-) -> None:
+def _begin(pipe: Connection, number: int, known_bytes: int, *, processes: int, device: str, load: Load) -> None:
     """What a process does."""
     # Who tells all processes of the server to end (systemd does) means its work to be finished; see `Engine.stop`.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    from self1e.segment.files import share_of_machine
+    from self1e.segment.share import take_share
     from self1e.serve.model_process import run
 
-    run(pipe, lambda: load(device=share_of_machine(number, processes, str(device))), known_bytes)
+    take_share(number, processes)
+    run(pipe, lambda: load(device=device), known_bytes)
 
 
 def _send(pipe: Connection, outbox: SimpleQueue[Asked | Cancelled | None]) -> None:

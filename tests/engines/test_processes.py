@@ -1,0 +1,82 @@
+"""Exported models in several processes, on machines with GPUs, which they do not use."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import Cli
+from gpus import GPUS, WithGpus
+from noise import Exported, noise
+from PIL import Image
+
+from self1e import Segmenter
+from self1e.cli import segment
+from self1e.cli.segment_ray import device_there, load_there
+from self1e.segment.files import begin_work
+from self1e.segment.options import LoadOptions
+from self1e.version import __version__
+
+PROMPT = "the ball"
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch finds them, and this process has not taken one yet."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: GPUS)
+    monkeypatch.setattr("self1e.segment.share._own_gpu", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def test_commands_share_pictures(exported: Exported, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        noise(seed=number).save(path)
+    monkeypatch.setattr(segment, "load_on_device", WithGpus(segment.load_on_device))
+    folder, out = exported(False).folder, tmp_path / "out"
+    outcome = cli("segment", *paths, "-p", PROMPT, "--model", folder, "--processes", 2, "--format", "mask", "-o", out)
+    assert outcome.code in (0, 1), outcome.err
+    segmenter = Segmenter.from_pretrained(folder)
+    for path in paths:
+        written = np.asarray(Image.open(out / f"{path.stem}.the-ball.mask.png")) > 0
+        assert np.array_equal(written, segmenter.segment(path, PROMPT).mask)
+
+
+def test_threads_are_shared_and_gpus_left_alone(
+    exported: Exported, gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    load = partial(Segmenter.from_pretrained, exported(False).folder)
+    work = begin_work(4, "auto", load, PROMPT, None, 1, {}, number=1)
+    (done,) = work(iter([(0, noise())]))
+    assert done.error is None and told == [2] and os.environ["OMP_NUM_THREADS"] == "2"
+
+
+def test_evaluations_by_torchrun(
+    exported: Exported, cli: Cli, gpus: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two processes; the first is not there, and so not waited for."""
+    for name, value in {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("self1e.cli.evaluate._process_group", lambda processes: nullcontext())
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
+    outcome = cli("eval", exported(False).folder, "toyland|scenes=2", "--out", tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert len(list(tmp_path.rglob("samples-1.jsonl"))) == 1
+
+
+def test_a_cluster_keeps_no_gpus_for_it(exported: Exported, gpus: None) -> None:
+    folder = str(exported(False).folder)
+    assert device_there(folder, LoadOptions()) == "cpu"
+    assert device_there(folder, LoadOptions(device="cuda")) == "cuda"  # which is refused there
+    assert device_there("nano", LoadOptions()) == "auto"
+    load = partial(load_there, folder, LoadOptions(), Path.cwd(), [], __version__)
+    assert begin_work(1, "cpu", load, PROMPT, None, 1, {}, number=0)
