@@ -154,16 +154,43 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
         ({"programs": {"picture": "picture.onnx"}}, "no program 'masks' among its files"),
         ({"outputs": {"masks": ["logits"]}}, "no program 'picture' among its files"),
         ({"files": {name: "0" for name in settings["files"] if name != TOKENIZER}}, "no tokenizer.json among"),
-        ({"prefix": [1, 2]}, "another layout of prompts"),
+        ({"outputs": settings["outputs"] | {"masks": ["logits", 5]}}, "no program 'masks' among its files"),
+        ({"outputs": settings["outputs"] | {"masks": ["maps"]}}, "program 'masks' gives maps, and no logits"),
+        ({"files": settings["files"] | {TOKENIZER: 5}}, "files is .* must have a text for each file"),
+        ({"source_sha256": None}, "source_sha256 is None, and must be str"),
+        ({"packed": 1}, "packed is 1, and must be bool"),
+        ({"map_side": 0}, "map_side is 0, and must be at least 1"),
+        ({"calibration": [[0, 1]]}, r"calibration is \[\[0, 1\]\], and must be dict"),
+        ({"calibration": {"present": 5}}, "calibration: .*: export the model again"),
+        ({"calibration": {"present": [[0, 2]]}}, "calibration: .* outside .*: export the model again"),
+        ({"calibration": {"past": []}}, "calibration: unknown keys .*: export the model again"),
+        ({"nouns": ["ball"]}, r"nouns is \['ball'\], and must be dict"),
+        ({"nouns": {"ball": ["balls"]}}, "nouns: nouns must have the form .*: export the model again"),
+        ({"nouns": {"words": {"ball": [None]}}}, "nouns: nouns must have the form .*: export the model again"),
+        ({"verified": settings["verified"] | {"iou": "1"}}, "verified is .* must have numbers only"),
+        ({"verified": []}, "cannot be used .*: export the model again"),
+        ({"prefix": [1, 2]}, r"another `prefix` than self1e .* has: \[1, 2\], in place of .*; export the model again"),
+        ({"special": {"[SEG]": 5}}, "with another `special`"),
+        ({"special": {}}, "with another `special`"),
+        ({"mean": [0.5, 0.5, 0.5]}, r"with another `mean` .*: \[0.5, 0.5, 0.5\], in place of"),
+        ({"mean": ["a", None]}, "with another `mean`"),
+        ({"deviation": settings["deviation"][::-1]}, "with another `deviation`"),
+        ({"questions": {"phrase": "{phrase}?"}}, "with another `questions`"),
+        ({"questions": settings["questions"] | {"sentence": None}}, "with another `questions`"),
+        ({"answer": "It is [SEG]."}, r"with another `answer` .*: 'It is \[SEG\]\.', in place of"),
     ):
         (folder / SETTINGS).write_text(json.dumps(settings | changes))
         refused(said)
-    (folder / SETTINGS).write_text("{")
-    refused("cannot be read")
+    for unreadable in ("{", "[" * 100_000):
+        (folder / SETTINGS).write_text(unreadable)
+        refused("cannot be read")
     (folder / SETTINGS).write_text(json.dumps(settings))
     tokenizer = (folder / TOKENIZER).read_text()
     (folder / TOKENIZER).write_text(tokenizer[:1000])
     refused("tokenizer.json cannot be read")
+    others = tokenizer.replace("[SEG]", "[MASK]")
+    (folder / TOKENIZER).write_text(others)
+    refused(r"tokenizer.json is of another model \(the tokenizer has no \[SEG\] token")
     (folder / TOKENIZER).write_text(tokenizer)
     (folder / "masks.onnx").write_bytes(b"nothing")
     refused("onnxruntime cannot load .*masks.onnx")

@@ -101,7 +101,7 @@ def _show_table(model: str, rows: dict[str, str]) -> None:
 
 def describe_exported(artefact: Artefact) -> dict[str, str]:
     """An exported model in words, by name."""
-    from self1e.segment.nouns import TaughtNouns
+    from self1e.segment.on_engine import nouns_of
 
     size = sum((artefact.folder / name).stat().st_size for name in artefact.files)
     rows = {
@@ -115,7 +115,8 @@ def describe_exported(artefact: Artefact) -> dict[str, str]:
         "files": f"{', '.join(artefact.files)}, {size / 1e6:,.1f} MB, in {artefact.folder}",
         "sha256": artefact.sha256(),
     }
-    return rows | (describe_nouns(TaughtNouns.from_dict(artefact.nouns)) if artefact.nouns else {})
+    nouns = nouns_of(artefact)
+    return rows | (describe_nouns(nouns) if nouns else {})
 
 
 def describe_nouns(nouns: TaughtNouns) -> dict[str, str]:

@@ -28,17 +28,21 @@ SETTINGS, TOKENIZER = "artefact.json", "tokenizer.json"
 PICTURE, MASKS = "picture", "masks"
 """The two programs."""
 
+LOGITS = "logits"
+"""What the second one gives, among other things."""
+
 KINDS = {"onnx": ".onnx", "openvino": ".xml", "torch": ".pt2"}
 """What a model can be exported to, and how files of programs end."""
 
 
 TYPES: dict[type, tuple[str, ...]] = {
-    str: ("model", "version", "kind", "precision", "answer", "refine"),
+    str: ("model", "version", "source_sha256", "kind", "precision", "answer", "refine"),
+    bool: ("packed",),
     int: ("image_size", "tokens_per_tile", "max_tiles", "map_side", "context", "parameters"),
     list: ("mean", "deviation", "prefix"),
     dict: ("files", "programs", "outputs", "special", "questions"),
 }
-"""Of settings, as JSON has them."""
+"""Of settings, as JSON has them. Whole numbers are at least 1."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,7 @@ def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
     path = folder / SETTINGS
     try:
         settings = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} cannot be read ({error}): export the model again") from None
     form = settings.get("format") if isinstance(settings, dict) else None
     if form != FORMAT:
@@ -204,12 +208,8 @@ def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
 
 def _fault_of(artefact: Artefact) -> str | None:
     """What is wrong with the settings of which file is what. Folders come from others: none may lead out of itself."""
-    for kind, names in TYPES.items():
-        for name in names:
-            if type(value := getattr(artefact, name)) is not kind:
-                return f"{name} is {value!r}, and must be {kind.__name__}"
-    if artefact.nouns is not None and not (isinstance(artefact.nouns, dict) and "words" in artefact.nouns):
-        return "nouns are not told as they are now"
+    if fault := _wrong_type(artefact):
+        return fault
     if artefact.kind not in KINDS:
         return f"unknown kind {artefact.kind!r}"
     if artefact.refine not in REFINEMENTS:
@@ -218,9 +218,37 @@ def _fault_of(artefact: Artefact) -> str | None:
         return f"{outside[0]!r} is not in the folder"
     for program in (PICTURE, MASKS):
         file, outputs = artefact.programs.get(program), artefact.outputs.get(program)
-        if not isinstance(file, str) or file not in artefact.files or not outputs or not isinstance(outputs, list):
+        if not isinstance(file, str) or file not in artefact.files or not outputs or not _are(outputs, list, str):
             return f"no program {program!r} among its files"
+    if LOGITS not in artefact.outputs[MASKS]:
+        return f"its program {MASKS!r} gives {', '.join(artefact.outputs[MASKS])}, and no {LOGITS}"
     return None if TOKENIZER in artefact.files else f"no {TOKENIZER} among its files"
+
+
+def _wrong_type(artefact: Artefact) -> str | None:
+    """Which of the settings are not what they must be. What is compared with this version's when the model is loaded
+    (`self1e.segment.on_engine`) need be no more than a list or a dict."""
+    for kind, names in TYPES.items():
+        for name in names:
+            if type(value := getattr(artefact, name)) is not kind:
+                return f"{name} is {value!r}, and must be {kind.__name__}"
+            if type(value) is int and value < 1:
+                return f"{name} is {value!r}, and must be at least 1"
+    if not _are(artefact.files, dict, str):
+        return f"files is {artefact.files!r}, and must have a text for each file"
+    for name in ("calibration", "nouns"):
+        if not isinstance(value := getattr(artefact, name), dict | None):
+            return f"{name} is {value!r}, and must be dict, or null"
+    if artefact.verified is not None and not _are(asdict(artefact.verified), dict, int, float):
+        return f"verified is {asdict(artefact.verified)!r}, and must have numbers only, or be null"
+    return None
+
+
+def _are(values: Any, kind: type[dict[str, Any] | list[Any]], *kinds: type) -> bool:
+    """Whether something is a list or a dict of values of some kinds."""
+    if not isinstance(values, kind):
+        return False
+    return all(type(value) in kinds for value in (values.values() if isinstance(values, dict) else values))
 
 
 def sha256_of(path: Path) -> str:

@@ -97,7 +97,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
-        """The inverse of `to_dict`. Raises ValueError on keys it does not know."""
+        """The inverse of `to_dict`. Raises ValueError on keys it does not know, and that or TypeError on bad values."""
         unknown = set(data) - {"present", "absent"}
         if unknown:
             raise ValueError(f"unknown keys in a calibration: {sorted(unknown)}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -14,14 +14,21 @@ from tokenizers import Tokenizer
 
 from self1e.checkpoints.errors import ModelError
 from self1e.conversation import SEG
-from self1e.engines.artefact import MASKS, PICTURE, TOKENIZER, Artefact, open_artefact
+from self1e.engines.artefact import LOGITS, MASKS, PICTURE, SETTINGS, TOKENIZER, Artefact, open_artefact
 from self1e.engines.programs import Program, choose_engine, import_engine, open_program
 from self1e.engines.words import words_of
 from self1e.model.rows import Row
 from self1e.processing.plain import PlainProcessor
-from self1e.processing.prompts import PromptError
+from self1e.processing.prompts import EVAL_ANSWER, PHRASE_QUESTIONS, SENTENCE_QUESTIONS, PromptError
+from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD
+from self1e.processing.tokens import special_ids
+from self1e.segment.calibration import Calibration
+from self1e.segment.nouns import TaughtNouns
 from self1e.segment.options import LoadOptions
 from self1e.segment.runner import EncodedPicture, NumbersError, TiledPicture
+from self1e.version import __version__
+
+T = TypeVar("T")
 
 
 def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRunner:
@@ -77,8 +84,7 @@ class EngineRunner:
             max_tiles or artefact.max_tiles,
             artefact.refine,
         )
-        if artefact.prefix != self.processor.before_picture():
-            raise ModelError(f"{artefact.folder} was exported for another layout of prompts: export the model again")
+        _check_settled(artefact, self.processor)
         self._load()
 
     def _load(self) -> None:
@@ -158,7 +164,7 @@ class EngineRunner:
         """Of rows about one picture."""
         before = len(self.artefact.prefix) + picture.grid[0] * picture.grid[1] * self.artefact.tokens_per_tile
         words = words_of(rows, before, self.seg_token_id)
-        logits = self._masks(picture.features | words)["logits"]
+        logits = self._masks(picture.features | words)[LOGITS]
         if not np.isfinite(logits).all():
             raise NumbersError(f"the model's numbers overflow in {self.artefact.precision}: export it in float32")
         ends = np.searchsorted(words["marks"], np.arange(1, len(rows)) * words["words"].shape[1])
@@ -175,9 +181,63 @@ def _tokenizer(path: Path) -> Tokenizer:
     """Reads a tokenizer.
 
     Raises:
-        ModelError: When it is damaged.
+        ModelError: When it is damaged, or of another model.
     """
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library has none of its own
         raise ModelError(f"{path} cannot be read ({error}): export or copy the model again") from None
+    try:
+        special_ids(tokenizer)
+    except ValueError as error:
+        raise ModelError(f"{path} is of another model ({error}): export or copy the model again") from None
+    return tokenizer
+
+
+def _check_settled(artefact: Artefact, processor: PlainProcessor) -> None:
+    """Looks whether a model was exported with what this version takes for granted, and other readers take from it.
+
+    Raises:
+        ModelError: When it was not.
+    """
+    here = {
+        "special": special_ids(processor.tokenizer),
+        "prefix": processor.before_picture(),
+        "mean": list(IMAGENET_MEAN),
+        "deviation": list(IMAGENET_STD),
+        "questions": {"phrase": PHRASE_QUESTIONS[-1], "sentence": SENTENCE_QUESTIONS[-1]},
+        "answer": EVAL_ANSWER,
+    }
+    for name, value in here.items():
+        if (there := getattr(artefact, name)) != value:
+            raise ModelError(
+                f"{artefact.folder} was exported with another `{name}` than self1e {__version__} has: {there!r}, in "
+                f"place of {value!r}; export the model again"
+            )
+
+
+def calibration_of(artefact: Artefact) -> Calibration | None:
+    """What turns scores into the IoU to expect; None where there is nothing.
+
+    Raises:
+        ModelError: When it is damaged.
+    """
+    return _read(artefact, "calibration", Calibration.from_dict)
+
+
+def nouns_of(artefact: Artefact) -> TaughtNouns | None:
+    """What the model was taught; None where nothing is said of it.
+
+    Raises:
+        ModelError: When it is damaged.
+    """
+    return _read(artefact, "nouns", TaughtNouns.from_dict)
+
+
+def _read(artefact: Artefact, name: str, read: Callable[[dict[str, Any]], T]) -> T | None:
+    given = getattr(artefact, name)
+    try:
+        return None if given is None else read(given)
+    except (ValueError, TypeError) as error:
+        path = artefact.folder / SETTINGS
+        raise ModelError(f"{path} cannot be used ({name}: {error}): export the model again") from None

@@ -166,15 +166,14 @@ class Segmenter:
         """`from_pretrained` with its options in one object; see `load_model`, and `load_exported`."""
         options = options or LoadOptions()
         if isinstance(name, Artefact) or (isinstance(name, str | Path) and is_artefact(name, options.subfolder)):
-            from self1e.segment.on_engine import load_exported
+            from self1e.segment.on_engine import calibration_of, load_exported, nouns_of
 
             runner = load_exported(name, options)
-            calibration, nouns = runner.artefact.calibration, runner.artefact.nouns
             return cls(
                 runner,
-                calibration=None if calibration is None else Calibration.from_dict(calibration),
+                calibration=calibration_of(runner.artefact),
                 model_name=runner.artefact.name,
-                nouns=None if nouns is None else TaughtNouns.from_dict(nouns),
+                nouns=nouns_of(runner.artefact),
             )
         check_torch(name, options)
         from self1e.segment.load import load_model
