@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from self1e import Segmenter
+from self1e.segment.requests import SEPARATE
 
 PICTURE = Path(__file__).parents[2] / "examples" / "pictures" / "cat.jpg"
 ASKED, MIRRORED = "the cat on the left", "the cat on the right"
@@ -60,6 +63,46 @@ def test_mirrored_views_have_no_vote_where_words_do_not_follow(segmenter: Segmen
     assert nothing == [] and plain.logits is not None
     np.testing.assert_allclose(doubtful.logits, plain.logits, **CLOSE)
     np.testing.assert_allclose(alone.logits, plain.logits, **CLOSE)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, None])
+def test_several_pictures_share_passes_and_views_are_encoded_once(
+    segmenter: Segmenter, batch_size: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [ASKED, IN_DOUBT, "the cat"]
+    pairs: list[Any] = [(PICTURE, prompts), (ImageOps.mirror(Image.open(PICTURE).convert("RGB")), "the cat")]
+    (*expected,), last = [segmenter.segment(*pair, votes=4, logits=True) for pair in pairs]
+    encoded, passes = [], []
+    encode, mask_logits = segmenter.runner.encode, segmenter.runner.mask_logits
+    monkeypatch.setattr(segmenter.runner, "encode", lambda picture: encoded.append(1) or encode(picture))
+    monkeypatch.setattr(
+        segmenter.runner, "mask_logits", lambda pictures, rows: passes.append(len(rows)) or mask_logits(pictures, rows)
+    )
+    (*found,), also = segmenter.segment(pairs, votes=4, logits=True, batch_size=batch_size)
+    for one, other in zip([*found, also], [*expected, last], strict=True):
+        assert one.prompt == other.prompt
+        np.testing.assert_allclose(one.logits, other.logits, **CLOSE)
+    assert len(encoded) == 2 * 4
+    asked = 2 * 4 + 2 + 4  # nothing that is in doubt is asked of mirrored views
+    assert sum(passes) == asked and len(passes) == -(-asked // (batch_size or SEPARATE))
+
+
+def test_memory_grows_with_masks_not_with_votes(segmenter: Segmenter) -> None:
+    """Logits of the picture's size, of which one takes 2 MiB here, are those of one prompt at a time."""
+    picture = segmenter.encode(Image.open(PICTURE).convert("RGB").resize((1024, 512)))
+    pixels = 1024 * 512
+
+    def peak(prompts: int) -> int:
+        tracemalloc.start()
+        try:
+            found = segmenter.segment(picture, [ASKED] * prompts, votes=4)
+            return tracemalloc.get_traced_memory()[1] - sum(each.masks.nbytes for each in found)
+        finally:
+            tracemalloc.stop()
+
+    few = peak(2)
+    assert few > 4 * pixels  # or it would not see the logits
+    assert peak(12) - few < 4 * pixels
 
 
 def test_logits_are_kept_only_if_asked_for(segmenter: Segmenter) -> None:

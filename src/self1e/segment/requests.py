@@ -10,6 +10,7 @@ from self1e.processing.images import ImageSource
 from self1e.processing.prompts import Template, question_for
 from self1e.processing.tokens import EncodedConversation, pack_tightly, single
 from self1e.segment.runner import EncodedPicture, TiledPicture
+from self1e.segment.votes import View, Vote
 
 Picture = ImageSource | TiledPicture | EncodedPicture
 Prompts = list[str] | tuple[str, ...]
@@ -85,31 +86,55 @@ def question_of(prompt: str, template: Template) -> str:
 
 @dataclass(frozen=True)
 class Job:
-    """One prompt about the picture of the `request`-th pair; its conversation is `prefix` + `words`."""
+    """One question; its conversation is `prefix` + `words`.
+
+    Attributes:
+        request: Number of the pair that asks.
+        vote: What is asked, about which view of the pair's picture.
+        picture: That view.
+        prefix: What all conversations about it begin with.
+        words: What follows.
+        ends_block: Whether it is the last of those whose prompts are asked together.
+    """
 
     request: int
+    vote: Vote
     picture: EncodedPicture
-    prompt: str
     prefix: EncodedConversation
     words: EncodedConversation
+    ends_block: bool
+
+    @property
+    def about(self) -> tuple[int, View]:
+        """What jobs about the same picture have in common."""
+        return self.request, self.vote.view
 
 
-def passes(jobs: Iterable[Job], batch_size: int | None, packed: bool) -> Iterator[list[Job]]:
+def checked_size(batch_size: int | None, packed: bool) -> int:
+    """Most jobs of a pass; None stands for the default.
+
+    Raises:
+        ValueError: If it is less than 1, or no whole number.
+    """
+    if batch_size is None:
+        return PACKED if packed else SEPARATE
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
+    return batch_size
+
+
+def passes(jobs: Iterable[Job], batch_size: int, packed: bool) -> Iterator[list[Job]]:
     """Consecutive jobs for one forward pass each.
 
     Args:
         jobs: In the order of their requests.
-        batch_size: Most of them in a pass; None for the default.
+        batch_size: Most of them in a pass.
         packed: Whether jobs about one picture share a row.
     """
-    if batch_size is None:
-        batch_size = PACKED if packed else SEPARATE
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     batch: list[Job] = []
     tokens = 0
     for job in jobs:
-        shares_prefix = packed and bool(batch) and batch[-1].request == job.request
+        shares_prefix = packed and bool(batch) and batch[-1].about == job.about
         cost = len(job.words) + (0 if shares_prefix else len(job.prefix))
         if batch and (len(batch) == batch_size or tokens + cost > TOKENS_PER_PASS):
             yield batch

@@ -28,16 +28,27 @@ from self1e.processing.images import ImageSource, load_image
 from self1e.processing.prompts import EVAL_ANSWER, Template, reads_as_sentence
 from self1e.processing.refine import enlarger
 from self1e.processing.refinement import Refinement
+from self1e.processing.tokens import EncodedConversation
 from self1e.segment.calibration import Calibration
 from self1e.segment.chat import Chat, History, turns_of
 from self1e.segment.files import THREADS, Asked, Done, Finish, segment_files
 from self1e.segment.nouns import Doubt, TaughtNouns
 from self1e.segment.opened import check_torch
 from self1e.segment.options import LoadOptions
-from self1e.segment.requests import Job, Picture, Prompts, Request, passes, question_of, requests_of, rows_of
+from self1e.segment.requests import (
+    Job,
+    Picture,
+    Prompts,
+    Request,
+    checked_size,
+    passes,
+    question_of,
+    requests_of,
+    rows_of,
+)
 from self1e.segment.results import Segmentation
 from self1e.segment.runner import EncodedPicture, OnText, Runner, TiledPicture
-from self1e.segment.votes import check_votes, votes_about
+from self1e.segment.votes import View, check_votes, votes_about
 from self1e.segment.words import check_tiles, given_answer
 
 if TYPE_CHECKING:
@@ -325,10 +336,7 @@ class Segmenter:
         """
         requests = self._requests(image, prompt, template)  # all prompts are looked at before any work is done
         check_votes(votes)
-        if votes == 1:
-            answers = self._answers(requests, logits, batch_size, refine)
-        else:
-            answers = [self._voted(each, template, votes, logits, batch_size, refine) for each in requests]
+        answers = self._answers(requests, template, votes, logits, batch_size, refine)
         results = [of if request.as_list else of[0] for request, of in zip(requests, answers, strict=True)]
         return results if isinstance(image, list | tuple) else results[0]
 
@@ -371,62 +379,80 @@ class Segmenter:
                 warnings.warn(self._remark(prompt, doubt), stacklevel=4)
 
     def _answers(
-        self, requests: Sequence[Request], logits: bool, batch_size: int | None, refine: Refinement | None
-    ) -> list[list[Segmentation]]:
-        """The results for each request, in the order of its prompts."""
-        answers: list[list[Segmentation]] = [[] for _ in requests]
-        for job, mask in self._masks(requests, batch_size, refine):
-            answers[job.request].append(self._result(mask, job.picture, job.prompt, EVAL_ANSWER, logits))
-        return answers
-
-    def _masks(
-        self, requests: Sequence[Request], batch_size: int | None, refine: Refinement | None
-    ) -> Iterator[tuple[Job, np.ndarray]]:
-        """All prompts in order, each with its mask logits at the picture's size, float32[1, H, W]."""
-        packed = self.runner.packed  # else the picture is read anew for each prompt
-        for jobs in passes(self._jobs(requests), batch_size, packed):
-            groups = [list(group) for _, group in groupby(jobs, key=lambda job: job.request)]
-            pictures = [group[0].picture for group in groups]
-            rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
-            masks = iter([mask[None] for row in self.runner.mask_logits(pictures, rows) for mask in row])
-            for group in groups:
-                enlarge = self._enlarger(group[0].picture, refine)
-                yield from ((job, enlarge(next(masks))) for job in group)
-
-    def _voted(
         self,
-        request: Request,
+        requests: Sequence[Request],
         template: Template,
         votes: int,
         logits: bool,
         batch_size: int | None,
         refine: Refinement | None,
-    ) -> list[Segmentation]:
-        """The results for a request, by votes of several views."""
-        if not request.prompts:
-            return []
-        picture = self._encoded(request.picture)
-        asked = list(votes_about(picture, request.prompts, template, votes))
-        found = self._masks([vote.request for vote in asked], batch_size, refine)
-        given: list[list[np.ndarray]] = [[] for _ in request.prompts]
-        of_views = ((vote.view, place) for vote in asked for place in vote.places)
-        for (view, place), (_, mask) in zip(of_views, found, strict=True):
-            given[place].append(view.back(mask, picture))
-        return [
-            self._result(np.mean(of_prompt, axis=0), picture, prompt, EVAL_ANSWER, logits)
-            for of_prompt, (prompt, _) in zip(given, request.prompts, strict=True)
-        ]
+    ) -> list[list[Segmentation]]:
+        """The results for each request, in the order of its prompts."""
+        size = checked_size(batch_size, self.runner.packed)
+        answers: list[list[Segmentation]] = [[] for _ in requests]
+        found: list[tuple[Job, np.ndarray]] = []
+        for job, of_view in self._maps(self._jobs(requests, template, votes, size), size):
+            found.append((job, of_view))
+            if job.ends_block:
+                for first, mask in self._means(found, refine):
+                    result = self._result(mask, first.picture, first.vote.prompt, EVAL_ANSWER, logits)
+                    answers[first.request].append(result)
+                found = []
+        return answers
 
-    def _jobs(self, requests: Sequence[Request]) -> Iterator[Job]:
-        """All prompts in order. A picture is read and encoded when its turn comes."""
+    def _jobs(self, requests: Sequence[Request], template: Template, votes: int, block: int) -> Iterator[Job]:
+        """All that is to be asked, in order. A picture is read when its turn comes, and each view is encoded once."""
         for number, request in enumerate(requests):
             if not request.prompts:
                 continue
             picture = self._encoded(request.picture)
-            prefix = self.runner.processor.prefix(picture.grid)
-            for prompt, question in request.prompts:
-                words = given_answer(self.runner, prefix, question)
-                yield Job(number, picture, prompt, prefix, words)
+            seen: dict[View, tuple[EncodedPicture, EncodedConversation]] = {}
+            for together in votes_about(request.prompts, template, votes, block):
+                for vote in together:
+                    if vote.view not in seen:
+                        view = self._encoded(vote.view.of(picture))
+                        seen[vote.view] = view, self.runner.processor.prefix(view.grid)
+                    view, prefix = seen[vote.view]
+                    words = given_answer(self.runner, prefix, vote.question)
+                    yield Job(number, vote, view, prefix, words, ends_block=vote is together[-1])
+
+    def _maps(self, jobs: Iterable[Job], batch_size: int) -> Iterator[tuple[Job, np.ndarray]]:
+        """All jobs in order, each with its map of mask logits, float32[1, h, w]."""
+        packed = self.runner.packed  # else the picture is read anew for each prompt
+        for of_pass in passes(jobs, batch_size, packed):
+            groups = [list(group) for _, group in groupby(of_pass, key=lambda job: job.about)]
+            pictures = [group[0].picture for group in groups]
+            rows = [row for index, group in enumerate(groups) for row in rows_of(group, index, packed)]
+            masks = [mask[None] for row in self.runner.mask_logits(pictures, rows) for mask in row]
+            yield from zip(of_pass, masks, strict=True)
+
+    def _means(
+        self, found: Sequence[tuple[Job, np.ndarray]], refine: Refinement | None
+    ) -> Iterator[tuple[Job, np.ndarray]]:
+        """The first vote of each prompt, and the mean of all at the picture's size, float32[1, H, W].
+
+        One prompt after the other: logits of the picture's size take many times the memory of their maps.
+
+        Args:
+            found: All votes of a block of prompts, with their maps.
+            refine: See `segment`.
+        """
+        enlargers: dict[View, Callable[[np.ndarray], np.ndarray]] = {}
+
+        def enlarged(job: Job, of_view: np.ndarray) -> np.ndarray:
+            if job.vote.view not in enlargers:
+                enlargers[job.vote.view] = self._enlarger(job.picture, refine)
+            return enlargers[job.vote.view](of_view)
+
+        votes: dict[int, list[tuple[Job, np.ndarray]]] = {}
+        for job, of_view in found:
+            votes.setdefault(job.vote.place, []).append((job, of_view))
+        for (first, as_it_is), *others in votes.values():
+            total = enlarged(first, as_it_is)
+            for job, of_view in others:
+                total += job.vote.view.back(enlarged(job, of_view), first.picture)
+            total /= 1 + len(others)
+            yield first, total
 
     def _enlarger(self, picture: EncodedPicture, refine: Refinement | None) -> Callable[[np.ndarray], np.ndarray]:
         """What brings maps of a picture, float32[K, h, w], to its size."""

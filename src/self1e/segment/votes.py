@@ -14,9 +14,8 @@ from numbers import Integral
 import numpy as np
 from PIL import Image, ImageOps
 
-from self1e.processing.prompts import Template
+from self1e.processing.prompts import Template, question_for
 from self1e.processing.sides import follows_a_mirror, mirrored
-from self1e.segment.requests import Request, question_of
 from self1e.segment.runner import EncodedPicture
 
 
@@ -64,37 +63,40 @@ def shift(picture: EncodedPicture) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Vote:
-    """What is asked about a view.
+    """A question about a view of a picture.
 
     Attributes:
         view: Which.
-        places: Of its prompts among those of the picture.
-        request: These prompts, about what is seen.
+        place: Of its prompt among those about the picture.
+        prompt: As it was given.
+        question: What the model is asked.
     """
 
     view: View
-    places: list[int]
-    request: Request
+    place: int
+    prompt: str
+    question: str
 
 
-def votes_about(
-    picture: EncodedPicture, prompts: Sequence[tuple[str, str]], template: Template, count: int
-) -> Iterator[Vote]:
-    """What to ask about the first `count` of `VIEWS`.
+def votes_about(prompts: Sequence[tuple[str, str]], template: Template, count: int, block: int) -> Iterator[list[Vote]]:
+    """What to ask about the first `count` of `VIEWS`, for some prompts and then for others.
+
+    Of these votes, those of the picture as it is come first, one for each prompt.
 
     Args:
-        picture: As it is.
         prompts: See `Request`.
         template: How prompts are asked.
         count: 1 to 4.
+        block: Most prompts that are asked together, 1 or more.
     """
-    for view in VIEWS[:count]:
-        places = [place for place, (prompt, _) in enumerate(prompts) if not view.mirrored or follows_a_mirror(prompt)]
-        asked = [prompts[place] for place in places]
-        if view.mirrored:
-            asked = [(mirrored(prompt), question_of(mirrored(prompt), template)) for prompt, _ in asked]
-        if asked:
-            yield Vote(view, places, Request(view.of(picture), asked, as_list=True))
+    for first in range(0, len(prompts), block):
+        together = [(first + place, *asked) for place, asked in enumerate(prompts[first : first + block])]
+        yield [
+            Vote(view, place, prompt, question_for(mirrored(prompt), template) if view.mirrored else question)
+            for view in VIEWS[:count]
+            for place, prompt, question in together
+            if not view.mirrored or follows_a_mirror(prompt)
+        ]
 
 
 def check_votes(count: int) -> None:
