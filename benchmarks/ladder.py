@@ -158,7 +158,7 @@ def fresh_head(model: Path, out: Path, settings: TrainConfig) -> Path:
         kept = {name: weight for name, weight in start.state_dict().items() if not name.startswith(HEAD)}
         missing, unexpected = other.load_state_dict(kept, strict=False)
         assert not unexpected and all(name.startswith(HEAD) for name in missing)
-        with folder_when_complete(out) as staging:
+        with folder_when_complete(out, replace=False) as staging:
             other.save_pretrained(staging)
             SELF1EProcessor.from_pretrained(model).save_pretrained(staging)
     return out

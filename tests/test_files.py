@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,20 +100,71 @@ def test_json_holds_any_text(tmp_path: Path) -> None:
 
 
 def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
-    with folder_when_complete(tmp_path / "new" / "model") as folder:
+    with folder_when_complete(tmp_path / "new" / "model", replace=False) as folder:
         (folder / "weights").write_bytes(b"1")
         (folder / "weights").chmod(0o600)
         assert not (tmp_path / "new" / "model").exists()
     (tmp_path / "ordinary").touch()
     made = tmp_path / "new" / "model" / "weights"
     assert stat.S_IMODE(made.stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
-    with pytest.raises(RuntimeError), folder_when_complete(tmp_path / "new" / "model"):
+    with pytest.raises(RuntimeError), folder_when_complete(tmp_path / "new" / "model", replace=True):
         raise RuntimeError
     assert made.read_bytes() == b"1"
-    with folder_when_complete(tmp_path / "new" / "model"):
+    with folder_when_complete(tmp_path / "new" / "model", replace=True):
         pass
     assert not made.exists()
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
+
+
+def test_a_folder_is_replaced_only_when_told(tmp_path: Path) -> None:
+    mine = tmp_path / "model" / "notes"
+    mine.parent.mkdir()
+    with folder_when_complete(mine.parent, replace=False) as folder:  # an empty one holds nothing of anybody
+        (folder / "notes").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="model exists"), folder_when_complete(mine.parent, replace=False):
+        pytest.fail("minutes of work would begin")
+    assert mine.read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    theirs = tmp_path / "model" / "notes"
+    with pytest.raises(FileExistsError), folder_when_complete(theirs.parent, replace=False) as folder:
+        (folder / "weights").touch()
+        theirs.parent.mkdir()
+        theirs.write_bytes(b"theirs")
+    assert theirs.read_bytes() == b"theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_appears_in_the_last_moment_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last look: the system refuses to take away or to replace what is no longer empty."""
+    theirs = tmp_path / "model" / "notes"
+    for method in ("rmdir", "rename"):
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.unlink(missing_ok=True)
+        of_system = getattr(Path, method)
+
+        def late(self: Path, *target: Path, of_system: Any = of_system) -> None:
+            theirs.parent.mkdir(exist_ok=True)
+            theirs.write_bytes(b"theirs")
+            of_system(self, *target)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, method, late)
+            with pytest.raises(OSError, match="not empty"), folder_when_complete(theirs.parent, replace=False):
+                pass
+        assert theirs.read_bytes() == b"theirs"
+        assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_folder_replaces_no_file(tmp_path: Path, replace: bool) -> None:
+    (tmp_path / "model").write_bytes(b"mine")
+    with pytest.raises(FileExistsError), folder_when_complete(tmp_path / "model", replace=replace):
+        pass
+    assert (tmp_path / "model").read_bytes() == b"mine"
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_homes_of_nobody(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def main() -> None:
         options.image_size,
         options.patch_size,
     )
-    with folder_when_complete(options.out) as staging:
+    with folder_when_complete(options.out, replace=False) as staging:
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
     weights = sum(weight.numel() for weight in model.parameters())

@@ -32,7 +32,7 @@ def main() -> None:
     processor = SELF1EProcessor.from_pretrained(checkpoint.folder)
     model, processor = with_image_size(network, processor, options.image_size)
     probes = weights_of_losses(checkpoint.folder)
-    with folder_when_complete(options.out) as staging:
+    with folder_when_complete(options.out, replace=False) as staging:
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
         if probes is not None:  # they read cells, however many there are

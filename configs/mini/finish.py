@@ -52,7 +52,7 @@ def main() -> None:
     with sentence_encoder() as encoder:
         taught = settle_words(model, processor, encoder, options.folders, options.leave_out, options.examples)
     known = taught_nouns(options.folders, options.leave_out)
-    with folder_when_complete(options.out) as staging:
+    with folder_when_complete(options.out, replace=False) as staging:
         model.save_pretrained(staging)
         processor.save_pretrained(staging)
         known.write(staging)

@@ -62,7 +62,7 @@ def main() -> None:
     if out.exists():
         parser.error(f"{out} exists: choose another folder, or delete it first")
     try:
-        with folder_when_complete(out) as staging:
+        with folder_when_complete(out, replace=False) as staging:
             count = prepare(out=staging, **options)
     except (DataError, OSError) as error:
         parser.exit(1, f"{error}\n")

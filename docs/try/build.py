@@ -57,31 +57,45 @@ HEADERS = {
 """What a server should say with each file. The first two allow threads; without them the page runs on one."""
 
 
-def build(destination: Path, model: Path, package: Path | None = None) -> None:
+def build(
+    destination: Path,
+    model: str = "mini",
+    precision: str = "float16",
+    artefact: Path | None = None,
+    package: Path | None = None,
+) -> None:
     """Makes the folder of the page.
 
     Args:
         destination: Folder to make.
-        model: Folder of an exported model, of ONNX.
+        model: To export, as for `self1e export`.
+        precision: That its weights are stored in.
+        artefact: Folder of an exported model, of ONNX, in place of `model`.
         package: The unpacked npm package of onnxruntime-web. None: it is fetched.
 
     Raises:
-        FileExistsError: If there is such a folder already.
+        FileExistsError: If there is something in the folder already, or by the time the page is made.
         ValueError: If the model is damaged or of another kind, or the package of another version.
     """
+    with folder_when_complete(destination, replace=False) as folder, tempfile.TemporaryDirectory() as scratch:
+        fill(folder, artefact or exported(model, precision, Path(scratch) / "model"), package)
+
+
+def fill(folder: Path, model: Path, package: Path | None) -> None:
+    """Puts all that the page consists of into a folder; see `build`."""
     artefact = open_artefact(model)
     artefact.check_files()
     if artefact.kind != "onnx":
         raise ValueError(f"{model} was exported to {artefact.kind}: use `self1e export --to onnx`")
-    with folder_when_complete(destination) as folder, tempfile.TemporaryDirectory() as scratch:
-        for name in [*HERE.glob("*.html"), *HERE.glob("*.css"), *HERE.glob("*.js"), *HERE.glob("*.svg")]:
-            shutil.copy(name, folder)
-        copy_files(PICTURES, folder / "pictures", EXAMPLES)
-        copy_files(model, folder / "model", [SETTINGS, *artefact.files])
+    for name in [*HERE.glob("*.html"), *HERE.glob("*.css"), *HERE.glob("*.js"), *HERE.glob("*.svg")]:
+        shutil.copy(name, folder)
+    copy_files(PICTURES, folder / "pictures", EXAMPLES)
+    copy_files(model, folder / "model", [SETTINGS, *artefact.files])
+    with tempfile.TemporaryDirectory() as scratch:
         copy_engine(package or fetch_engine(Path(scratch)), folder / "engine")
-        (folder / "files.json").write_text(json.dumps(files_to_load(folder, artefact), indent=1), "utf-8")
-        lines = ["/*", *(f"  {name}: {value}" for name, value in HEADERS.items())]
-        (folder / "_headers").write_text("\n".join(lines) + "\n", "utf-8")
+    (folder / "files.json").write_text(json.dumps(files_to_load(folder, artefact), indent=1), "utf-8")
+    lines = ["/*", *(f"  {name}: {value}" for name, value in HEADERS.items())]
+    (folder / "_headers").write_text("\n".join(lines) + "\n", "utf-8")
 
 
 def copy_files(source: Path, destination: Path, names: Iterable[str]) -> None:
@@ -182,11 +196,7 @@ def main() -> None:
     parser.add_argument("--serve", type=int, metavar="PORT", help="then serve it on this machine")
     given = parser.parse_args()
     try:
-        if given.artefact:
-            build(given.out, given.artefact, given.engine)
-        else:
-            with tempfile.TemporaryDirectory() as scratch:
-                build(given.out, exported(given.model, given.precision, Path(scratch) / "model"), given.engine)
+        build(given.out, given.model, given.precision, given.artefact, given.engine)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     print(f"{given.out}: {sum(path.stat().st_size for path in given.out.rglob('*') if path.is_file()) / 1e6:.1f} MB")

@@ -270,22 +270,26 @@ def _as_json(tree: Any, indent: int | None = None) -> bytes:
 
 
 @contextmanager
-def folder_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new folder, which takes its name and the place of an older one when the block ends well, or else vanishes.
+def folder_when_complete(path: str | os.PathLike[str], *, replace: bool) -> Iterator[Path]:
+    """A new folder, which takes its name when the block ends well, or else vanishes.
 
     Its parents are made. What lies in it can be read by all whom the user lets read new files, even if the program that
     wrote it (safetensors) wanted otherwise.
 
     Args:
         path: Where the folder is to be.
+        replace: Whether an older folder gives way to it. If not, only an empty one does.
 
     Yields:
         The folder to fill, a hidden neighbour of `path`.
 
     Raises:
+        FileExistsError: There is a file at that place, or, without `replace`, a folder with something in it: when the
+            block begins, or by the time it ends. What is there stays as it is.
         OSError: The place cannot be written.
     """
     path = Path(path).resolve()  # "." has no name to put the new folder beside
+    _refuse_to_replace(path, replace)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial")
     replaced = staging.with_suffix(".old")
@@ -298,8 +302,12 @@ def folder_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         ordinary.unlink()
         for file in filter(Path.is_file, staging.rglob("*")):
             file.chmod(mode)
+        _refuse_to_replace(path, replace)
         if path.exists():
-            path.rename(replaced)
+            if replace:
+                path.rename(replaced)
+            else:
+                path.rmdir()  # which the system refuses if it is no longer empty, and so it does the next line
         staging.rename(path)
         shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
@@ -307,6 +315,13 @@ def folder_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         if replaced.exists() and not path.exists():
             replaced.rename(path)
         raise
+
+
+def _refuse_to_replace(path: Path, replace: bool) -> None:
+    """No file gives way to a folder, and a folder with something in it only if it may be replaced."""
+    if not os.path.lexists(path) or (path.is_dir() and (replace or not any(path.iterdir()))):
+        return
+    raise FileExistsError(f"{path} exists: choose another folder, or delete it first")
 
 
 def _refuse_existing(path: Path, overwrite: bool) -> None:

@@ -1,6 +1,7 @@
 """The converter on tiny checkpoints of every layout."""
 
 import json
+import shutil
 import weakref
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from self1e import SELF1EForSegmentation
-from self1e.checkpoints import weights
+from self1e.checkpoints import convert, weights
 from self1e.checkpoints.check import expected_shapes
 from self1e.checkpoints.convert import convert_checkpoint
 from self1e.checkpoints.names import our_settings
@@ -286,6 +287,24 @@ class TestDestination:
             with pytest.raises(FileExistsError, match="no converted model"):
                 convert_checkpoint(release, folder, **IDS, overwrite=True)
         assert (release / "model.safetensors").is_file()
+
+    def test_what_appears_while_it_is_written_is_kept(self, release, tmp_path, monkeypatch):
+        notes = tmp_path / "model" / "notes"
+        write = weights.write_weights
+
+        def others_write_too(*arguments):
+            shutil.rmtree(notes.parent, ignore_errors=True)
+            notes.parent.mkdir()
+            notes.touch()
+            return write(*arguments)
+
+        monkeypatch.setattr(convert, "write_weights", others_write_too)
+        for overwrite in (False, True):
+            with pytest.raises(FileExistsError):
+                convert_checkpoint(release, notes.parent, **IDS, overwrite=overwrite)
+            assert [path.name for path in notes.parent.iterdir()] == ["notes"]
+            assert list(tmp_path.glob(".*")) == []
+            shutil.rmtree(notes.parent)
 
     def test_empty_folder_and_missing_parents(self, release, tmp_path):
         (tmp_path / "empty").mkdir()

@@ -106,6 +106,24 @@ def test_pictures_to_check_on() -> None:
     assert sum(max(image.size) >= 2 * min(image.size) for image in pictures) == 2
 
 
+def test_what_appears_while_it_is_made_is_kept(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    from self1e.export import export
+
+    notes = tmp_path / "exported" / "notes"
+
+    def others_write_too(*given: Any) -> None:
+        notes.parent.mkdir()
+        notes.write_text("theirs")
+
+    monkeypatch.setattr(export, "verify", others_write_too)
+    with pytest.raises(FileExistsError, match="exists: choose another folder"):
+        export.export_model(str(models(True)), "onnx", notes.parent, samples=samples())
+    assert [(path.name, path.read_text()) for path in notes.parent.iterdir()] == [("notes", "theirs")]
+    assert [path.name for path in tmp_path.iterdir()] == ["exported"]
+
+
 @pytest.mark.slow
 def test_the_command(cli: Cli, models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "exported"

@@ -6,11 +6,9 @@ Needs playwright (`pip install playwright`), a Chromium (`chromium` on the path,
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 from base64 import b64decode
@@ -38,16 +36,6 @@ SOON, LATE = 20_000, 180_000
 
 
 @pytest.fixture(scope="session")
-def build_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_of_the_page", PAGE / "build.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
 def engine(build_script: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The unpacked package of onnxruntime-web."""
     given = os.environ.get("SELF1E_ONNXRUNTIME_WEB")
@@ -67,7 +55,8 @@ def built(build_script: ModuleType, engine: Path, folder: Path, precision: str) 
     """Exports `mini` into `folder / "model"`, and makes the page of it."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason="needs self1e[export]")
-    build_script.build(folder / "site", build_script.exported("mini", precision, folder / "model"), engine)
+    model = build_script.exported("mini", precision, folder / "model")
+    build_script.build(folder / "site", artefact=model, package=engine)
     return folder / "site"
 
 

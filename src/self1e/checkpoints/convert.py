@@ -111,7 +111,7 @@ def convert_checkpoint(
 
     Raises:
         ModelError: When the source is incomplete, damaged, or anything in it does not fit, down to one tensor.
-        FileExistsError: When the destination exists and may not be overwritten.
+        FileExistsError: When the destination exists and may not be overwritten, or does so by the time all is written.
     """
     destination = expand_user(destination)
     _check_destination(destination, overwrite)
@@ -123,12 +123,13 @@ def convert_checkpoint(
         refilling=refilling,
         seed=seed,
     )
-    with folder_when_complete(destination) as staging:
+    with folder_when_complete(destination, replace=overwrite) as staging:
         plan.config.save_pretrained(staging)
         write_weights(staging, plan.tensors, max_shard_bytes, plan.checkpoint.weights.release)
         if plan.tokenizer is not None:
             plan.tokenizer.save_pretrained(staging)
         _carry_over(plan.checkpoint.folder, staging)
+        _check_destination(destination, overwrite)  # again: minutes have passed
     return plan
 
 

@@ -94,7 +94,7 @@ def command(
         if average is not None:
             _mix_in(loaded, load_model(average, LoadOptions(device="cpu", dtype="float32")), share)
         loaded.model.to(DTYPES.get(dtype, stored))
-    with folder_when_complete(destination) as staging:
+    with folder_when_complete(destination, replace=False) as staging:
         loaded.model.save_pretrained(staging)
         loaded.processor.save_pretrained(staging)
         if loaded.nouns is not None:

@@ -86,14 +86,14 @@ class Exporter:
                 of speed gives it: masks are not compared, and the settings say so.
 
         Raises:
-            FileExistsError: If there is such a folder already.
+            FileExistsError: If there is such a folder already, or something in it by the time the masks are compared.
             ExportError: If the masks are not those of the model.
             ModelError: If a package is missing.
             ValueError: If kind or precision are unknown, or do not go together.
         """
         check_choice(kind, precision, destination)
         write = _writer(kind)
-        with folder_when_complete(destination) as folder:
+        with folder_when_complete(destination, replace=False) as folder:
             for program, traced in self.traced.items():
                 write(traced, folder / f"{program}{KINDS[kind]}", precision)
             self.loaded.processor.tokenizer.backend_tokenizer.save(str(folder / TOKENIZER))

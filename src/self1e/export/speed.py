@@ -106,7 +106,7 @@ def export_fastest(
         What is kept, and the speed of each kind.
 
     Raises:
-        FileExistsError: If there is such a folder already.
+        FileExistsError: If there is such a folder already, or something in it by the time all are measured.
         ExportError: If torch is faster than all, or no kind gives the masks of the model.
         ModelError: If the model cannot be loaded, or no engine is installed.
     """
@@ -117,7 +117,7 @@ def export_fastest(
         raise FileExistsError(f"{destination} exists: choose another folder, or delete it first")
     exporter = Exporter(name, options)
     made, speeds, refused = dict[str, Artefact](), dict[str, Speed](), dict[str, ValueError]()
-    with folder_when_complete(destination) as folder:
+    with folder_when_complete(destination, replace=False) as folder:
         for kind in kinds:
             try:
                 made[kind] = exporter.write(kind, folder / kind, precision, samples=samples)

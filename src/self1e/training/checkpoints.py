@@ -170,5 +170,5 @@ def publish(staged: Path, place: Path) -> None:
 def copy_model(checkpoint: Path, folder: Path) -> None:
     """The model, or adapters, of a checkpoint without the state of its run, but with the weights of its losses."""
     without_state = shutil.ignore_patterns(*STATE_OF_RUN, *STATE_OF_ENGINES)
-    with folder_when_complete(folder) as staging:
+    with folder_when_complete(folder, replace=True) as staging:
         shutil.copytree(checkpoint, staging, ignore=without_state, dirs_exist_ok=True)

@@ -205,7 +205,7 @@ def _finish(settings: TrainConfig, checkpoint: Path, folder: Path) -> None:
         copy_model(weights, folder)
     else:
         copy_model(weights, folder.with_name("adapter" if folder.name == "model" else f"{folder.name}-adapter"))
-        with folder_when_complete(folder) as staging:
+        with folder_when_complete(folder, replace=True) as staging:
             merge(weights).save_pretrained(staging)
             SELF1EProcessor.from_pretrained(weights).save_pretrained(staging)
 
