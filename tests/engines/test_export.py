@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from command_line import Cli, assert_one_sentence
 from noise import Exported, Models, noise, samples
+from safetensors.torch import load_file, save_file
 
 from self1e import ModelError, Segmenter
 from self1e.engines.artefact import SETTINGS, open_artefact, sha256_of
@@ -158,10 +159,10 @@ def test_the_fastest_is_kept(cli: Cli, models: Models, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(speed, "speed_of", speed_of)
     folder = tmp_path / "exported"
-    artefact, speeds = speed.export_fastest(str(models(True)), folder, "float32", samples=samples())
-    assert artefact.kind == "onnx" and {kind: each.times for kind, each in speeds.items()} == times
-    artefact.check_files()
-    assert open_artefact(folder) == artefact
+    found = speed.export_fastest(str(models(True)), folder, "float32", samples=samples())
+    assert {kind: each.times for kind, each in found.speeds.items()} == times and not found.refused
+    found.artefact.check_files()
+    assert found.artefact.kind == "onnx" and open_artefact(folder) == found.artefact
     times["onnx"] = 1.0
     with pytest.raises(ExportError, match=r"torch is the fastest here \(openvino is 0.90 times.*--to onnx"):
         speed.export_fastest(str(models(True)), tmp_path / "none", "float32", samples=samples())
@@ -174,12 +175,28 @@ def test_the_fastest_is_kept(cli: Cli, models: Models, tmp_path: Path, monkeypat
             raise ModelError("to export to openvino needs something: pip install it")
         return write(self, kind, *given, **options)
 
-    times["onnx"] = 1.1
     monkeypatch.setattr(Exporter, "write", lacking)
-    artefact, speeds = speed.export_fastest(str(models(True)), tmp_path / "left", "float32", samples=samples())
-    assert (artefact.kind, list(speeds)) == ("onnx", ["onnx"])
-    artefact.check_files()
+    with pytest.raises(ExportError, match=r"fastest here \(onnx is 1.00.*; openvino: to export to openvino"):
+        speed.export_fastest(str(models(True)), tmp_path / "none", "float32", samples=samples())
+    times["onnx"] = 1.1
+    outcome = cli("export", models(True), tmp_path / "left", "--to", "fastest")
+    assert outcome.code == 0 and outcome.out.startswith("onnx: 1.10 times as fast here as torch")
+    assert "openvino is left out: to export to openvino needs something: pip install it" in outcome.err
+    open_artefact(tmp_path / "left").check_files()
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "measured") == ["exported", "left"]
+
+
+@pytest.mark.slow
+def test_an_overflow_is_a_refusal(models: Models, tmp_path: Path) -> None:
+    """Weights that float16 cannot hold, of a model that is sound in float32."""
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(models(True), tmp_path / "large")
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in weights if name.endswith("fuse.linear_2.weight"))
+    save_file(weights | {name: 1e6 * weights[name]}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ExportError, match=r"onnx: the model's numbers overflow in float16"):
+        speed.export_fastest(str(folder), tmp_path / "exported", "float16", samples=samples())
+    assert [path.name for path in tmp_path.iterdir()] == ["large"]
 
 
 class Slow:

@@ -11,7 +11,7 @@ import typer
 
 from self1e.cli.inputs import find_pictures
 from self1e.cli.options import MaxTiles, ModelArgument, Revision, Subfolder
-from self1e.cli.terminal import CliError, busy, quiet_libraries, show
+from self1e.cli.terminal import CliError, busy, notice, quiet_libraries, show
 from self1e.segment.options import LoadOptions
 
 NAME = "export"
@@ -87,7 +87,7 @@ def command(
     if check_prompts and check_pictures is None:
         raise CliError("--check-prompt goes with --check-pictures: give both, or leave it out")
     from self1e.export.export import export_model
-    from self1e.export.speed import export_fastest
+    from self1e.export.speed import Fastest, export_fastest
     from self1e.export.verify import samples_to_check
     from self1e.segment.quantise import CHECK_PROMPTS
 
@@ -100,11 +100,13 @@ def command(
     options = LoadOptions(max_tiles=max_tiles, revision=revision, subfolder=subfolder)
     with busy(f"exporting {model} to {to.value}"):
         if to is Kind.fastest:
-            artefact, speeds = export_fastest(model, destination, precision.value, samples=samples, options=options)
+            found = export_fastest(model, destination, precision.value, samples=samples, options=options)
         else:
             artefact = export_model(model, to.value, destination, precision.value, samples=samples, options=options)
-            speeds = {}
-    for kind, speed in speeds.items():
+            found = Fastest(artefact, {}, {})
+    for kind, speed in found.speeds.items():
         show(f"{kind}: {speed}")
+    for kind, reason in found.refused.items():
+        notice(f"{kind} is left out: {reason}")
     size = sum(path.stat().st_size for path in destination.iterdir())
-    show(f"{destination}: {size / 1e6:,.1f} MB, {artefact.kind} in {precision.value}; {artefact.verified}")
+    show(f"{destination}: {size / 1e6:,.1f} MB, {found.artefact.kind} in {precision.value}; {found.artefact.verified}")

@@ -21,7 +21,7 @@ from self1e.processing.images import PICTURES, load_image
 from self1e.segment.agreement import PromptedPicture, mask_maps
 from self1e.segment.on_engine import EngineRunner
 from self1e.segment.options import LoadOptions
-from self1e.segment.runner import Runner
+from self1e.segment.runner import NumbersError, Runner
 
 CANDIDATES = ("openvino", "onnx")
 """What may be faster than torch."""
@@ -85,6 +85,21 @@ def speed_of(exported: Runner, model: Runner) -> Speed:
     )
 
 
+@dataclass(frozen=True)
+class Fastest:
+    """What `export_fastest` found.
+
+    Attributes:
+        artefact: What is kept.
+        speeds: Of each kind that gives the masks of the model.
+        refused: Of each other one: why it is left out.
+    """
+
+    artefact: Artefact
+    speeds: dict[str, Speed]
+    refused: dict[str, ValueError]
+
+
 def export_fastest(
     name: str,
     destination: Path,
@@ -92,7 +107,7 @@ def export_fastest(
     *,
     samples: Sequence[PromptedPicture] | None = None,
     options: LoadOptions | None = None,
-) -> tuple[Artefact, dict[str, Speed]]:
+) -> Fastest:
     """Exports a model for each engine that is installed, measures, and keeps what is fastest on this machine.
 
     Args:
@@ -102,12 +117,10 @@ def export_fastest(
         samples: To compare masks on.
         options: How to load the model.
 
-    Returns:
-        What is kept, and the speed of each kind.
-
     Raises:
         FileExistsError: If there is such a folder already, or something in it by the time all are measured.
-        ExportError: If torch is faster than all, or no kind gives the masks of the model.
+        ExportError: If torch is faster than all, or no kind gives the masks of the model. The message has all speeds
+            and refusals.
         ModelError: If the model cannot be loaded, or no engine is installed.
     """
     kinds = [kind for kind in CANDIDATES if find_spec(choose_engine(None, kind))]
@@ -121,15 +134,15 @@ def export_fastest(
         for kind in kinds:
             try:
                 made[kind] = exporter.write(kind, folder / kind, precision, samples=samples)
-            except (ExportError, LayersError, ModelError) as error:
+                speeds[kind] = speed_of(EngineRunner(made[kind]), exporter.usual)
+            except (ExportError, LayersError, ModelError, NumbersError) as error:
                 refused[kind] = error
-                continue
-            speeds[kind] = speed_of(EngineRunner(made[kind]), exporter.usual)
+        reasons = [f"{kind}: {error}" for kind, error in refused.items()]
         if not speeds:
-            raise ExportError("; ".join(f"{kind}: {error}" for kind, error in refused.items()))
+            raise ExportError("; ".join(reasons))
         best = max(speeds, key=lambda kind: speeds[kind].times)
         if speeds[best].times <= 1:
-            tried = "; ".join(f"{kind} is {speed}" for kind, speed in speeds.items())
+            tried = "; ".join([*(f"{kind} is {speed}" for kind, speed in speeds.items()), *reasons])
             raise ExportError(
                 f"torch is the fastest here ({tried}): nothing was written; --to {best} exports all the same"
             )
@@ -137,4 +150,4 @@ def export_fastest(
             file.rename(folder / file.name)
         for kind in made:
             shutil.rmtree(folder / kind)
-    return replace(made[best], folder=destination), speeds
+    return Fastest(replace(made[best], folder=destination), speeds, refused)
