@@ -19,4 +19,11 @@ class BuildOthers(build_py):
 
 
 packages = find_packages(SOURCE, exclude=[pattern for name in LEFT_OUT for pattern in (name, f"{name}.*")])
-setup(cmdclass={"build_py": BuildOthers}, package_dir={"": SOURCE}, packages=packages)
+setup(
+    cmdclass={"build_py": BuildOthers},
+    package_dir={"": SOURCE},
+    packages=packages,
+    options={"egg_info": {"egg_base": "."}},  # beside the sources it would be taken for an installed distribution
+    # Names of things, by which words for sides of pictures are known.
+    package_data={"self1e": ["py.typed", "assets/classes/*"]},
+)

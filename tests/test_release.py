@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from building import build, copy_sources
 
 from self1e.version import __version__
 
@@ -24,16 +25,11 @@ spec.loader.exec_module(check_release)
 
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `python -m build` makes, without an environment of its own, and so without the network."""
+    """What the workflow of releases builds."""
     folder = tmp_path_factory.mktemp("build")
-    copy = folder / "source"
-    copy.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, copy)
-    shutil.copytree(ROOT / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    backend = "import setuptools.build_meta as b; b.build_wheel('../dist'); b.build_sdist('../dist')"
-    (folder / "dist").mkdir()
-    subprocess.run([sys.executable, "-c", backend], cwd=copy, check=True, capture_output=True)
+    sources = copy_sources(folder / "sources")
+    for project, kind in ((sources, "wheel"), (sources, "sdist"), (sources / "runtime", "wheel")):
+        build(project, kind, folder / "dist")
     return folder / "dist"
 
 
@@ -42,19 +38,28 @@ def test_what_is_built_may_be_published(dist: Path) -> None:
     assert check_release.faults(dist, f"v{__version__}") == []
 
 
+def change(wheel: Path, *, without: str, added: str) -> None:
+    """Takes a file out of a wheel, and puts another in."""
+    with zipfile.ZipFile(wheel) as full:
+        held = {name: full.read(name) for name in full.namelist() if name != without}
+    with zipfile.ZipFile(wheel, "w") as other:
+        for name, content in (held | {added: b""}).items():
+            other.writestr(name, content)
+
+
 @pytest.mark.slow
 def test_faults_are_found(dist: Path, tmp_path: Path) -> None:
     assert "the tag is v9.9" in check_release.faults(dist, "v9.9")[0]
     broken = shutil.copytree(dist, tmp_path / "dist")
-    (wheel,) = broken.glob("*.whl")
-    with zipfile.ZipFile(wheel) as full:
-        held = {name: full.read(name) for name in full.namelist() if name != "self1e/py.typed"}
-    with zipfile.ZipFile(wheel, "w") as other:
-        for name, content in (held | {"tests/stray.py": b""}).items():
-            other.writestr(name, content)
+    name = f"self1e-{__version__}-py3-none-any.whl"
+    change(broken / name, without="self1e/py.typed", added="tests/stray.py")
+    runtime = f"self1e_runtime-{__version__}-py3-none-any.whl"
+    change(broken / runtime, without="self1e/assets/classes/coco_stuff.txt", added="self1e/training/__init__.py")
     assert check_release.faults(broken, None) == [
-        "the wheel lacks self1e/py.typed",
-        "the wheel has tests/stray.py, which is not of the package",
+        f"{name} lacks self1e/py.typed",
+        f"{name} has tests/stray.py, which does not belong there",
+        f"{runtime} lacks self1e/assets/classes/coco_stuff.txt",
+        f"{runtime} has self1e/training/__init__.py, which does not belong there",
     ]
     (broken / "more.txt").touch()
     assert "it has" in check_release.faults(broken, None)[0]
@@ -95,6 +100,10 @@ def test_containers_get_what_the_dockerfile_knows() -> None:
     ignored = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert copied <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_both_distributions_have_the_same_licence() -> None:
+    assert (ROOT / "runtime" / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 def test_only_a_tag_publishes() -> None:

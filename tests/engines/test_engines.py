@@ -9,11 +9,13 @@ import pickle
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from building import build, copy_sources
 from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
@@ -209,57 +211,97 @@ def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models) -> N
     assert artefact.image_size == 64 and artefact.map_side == 16 and artefact.model == str(models(True))
 
 
-ROOT = Path(__file__).parents[2]
+@pytest.fixture(scope="session")
+def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where self1e-runtime is installed: what is in its wheel."""
+    folder = tmp_path_factory.mktemp("runtime")
+    wheel = build(copy_sources(folder / "sources") / "runtime", "wheel", folder / "dist")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "installed")
+    return folder / "installed"
 
 
-def pack_runtime(folder: Path) -> list[str]:
-    """Copies what self1e-runtime has of the package, and names its modules."""
-    left_out = (ROOT / "runtime" / "left_out.txt").read_text().split()
-    modules = []
-    for source in (ROOT / "src" / "self1e").rglob("*.py"):
-        path = source.relative_to(ROOT / "src")
-        name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-        if not any(name == each or name.startswith(f"{each}.") for each in left_out):
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, folder / path)
-            modules.append(name)
-    return [name for name in modules if name != "self1e.__main__"]
-
-
-IMPORTS = """
+WITHOUT_TORCH = """
 import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors", "yaml"):
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Blocked())
-sys.path.insert(0, sys.argv[1])
+from importlib.machinery import PathFinder
+class Others(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.split(".")[0] in ("torch", "transformers", "huggingface_hub", "safetensors", "yaml")
+        return None if hidden else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Others
+"""
+IN_RUNTIME = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from pathlib import Path
+import self1e
+from self1e.cli import run
+assert Path(self1e.__file__).is_relative_to(sys.path[0])
 """
 
 
+def in_runtime(runtime: Path, code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs code where self1e-runtime is installed."""
+    return subprocess.run(
+        [sys.executable, "-c", code, str(runtime), *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_it_runs_without_torch(exported: Exported, tmp_path: Path, engine: str) -> None:
-    """In Python and on the command line, from the modules of self1e-runtime alone."""
+def test_it_runs_without_torch(exported: Exported, runtime: Path, tmp_path: Path, engine: str) -> None:
+    """In Python and on the command line, from what the wheel of self1e-runtime holds."""
     pytest.importorskip(engine)
-    modules = pack_runtime(tmp_path / "packed")
     noise().save(tmp_path / "noise.png")
-    code = IMPORTS + (
-        "import importlib, json, self1e\n"
-        "from pathlib import Path\n"
-        "from self1e.cli import run\n"
-        "assert Path(self1e.__file__).is_relative_to(sys.argv[1])\n"
-        "for module in json.loads(sys.argv[2]):\n"
-        "    importlib.import_module(module)\n"
-        "sys.exit(run(sys.argv[3:]))\n"
-    )
-    command = ["segment", str(tmp_path / "noise.png"), "-p", "the red ball", "--model", str(exported(False).folder)]
-    command += ["--engine", engine, "--format", "overlay,mask,json,coco,labelme", "--out", str(tmp_path / "out")]
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "packed"), json.dumps(modules), *command],
-        capture_output=True,
-        text=True,
-    )
+    imported = "import importlib\nfor name in sys.argv.pop(1).split(): importlib.import_module(name)\n"
+    files = (path.relative_to(runtime).with_suffix("") for path in runtime.rglob("*.py") if path.stem[0] != "_")
+    command = ["segment", tmp_path / "noise.png", "-p", "the red ball", "-p", "the cup on the left", "--votes", "2"]
+    command += ["--model", exported(False).folder, "--engine", engine, "--out", tmp_path / "out"]
+    command += ["--format", "overlay,mask,json,coco,labelme"]
+    code = WITHOUT_TORCH + IN_RUNTIME + imported + "sys.exit(run(sys.argv[1:]))"
+    done = in_runtime(runtime, code, " ".join(".".join(path.parts) for path in files), *command)
     assert done.returncode in (0, 1), done.stderr
     assert "found" in done.stdout
     result = json.loads((tmp_path / "out" / "noise.the-red-ball.json").read_text())
     assert (result["width"], result["height"], result["text"]) == (96, 96, "[SEG].")
+
+
+ASKED = """
+import contextlib, io, json
+for command in json.loads(sys.argv[3]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = run(command)
+    print(json.dumps([code, said.getvalue()]))
+try:
+    self1e.Segmenter.from_pretrained(sys.argv[1]).explain(sys.argv[2], "the ball")
+except AttributeError as error:
+    print(json.dumps([None, str(error)]))
+"""
+
+
+def test_what_the_runtime_has_and_lacks(exported: Exported, runtime: Path, tmp_path: Path) -> None:
+    """Torch is hidden from the process, but not from those that it starts: it may be there, for something else."""
+    model, damaged = exported(False).folder, shutil.copytree(exported(False).folder, tmp_path / "damaged")
+    (damaged / TOKENIZER).write_text("")
+    pictures = [tmp_path / "one.png", tmp_path / "other.png"]
+    for seed, picture in enumerate(pictures):
+        noise(seed=seed).save(picture)
+    segment = ["segment", *map(str, pictures), "-p", "the ball", "--out", str(tmp_path / "out"), "--overwrite"]
+    asked = [
+        (["info", str(model), "--no-hash"], ""),
+        (["info", str(model)], ""),
+        (["info", str(damaged)], "SHA-256 differs"),
+        (["info", "nano"], "nano is no folder that `self1e export` made"),
+        ([*segment, "--model", "nano"], "all else needs torch and the whole package"),
+        ([*segment, "--model", str(model), "--processes", "2"], ""),
+        ([*segment, "--model", str(model), "--ray", "auto"], "self1e-runtime runs exported models"),
+        ([*segment, "--server", "http://127.0.0.1:1"], "self1e-runtime runs exported models and has no self1e.client"),
+    ]
+    commands = json.dumps([command for command, _ in asked])
+    done = in_runtime(runtime, WITHOUT_TORCH + IN_RUNTIME + ASKED, model, pictures[0], commands)
+    assert done.returncode == 0, done.stderr
+    *outcomes, (_, unexplained) = (json.loads(line) for line in done.stdout.splitlines() if line[:1] == "[")
+    for (code, said), (command, expected) in zip(outcomes, asked, strict=True):
+        assert code == 2 if expected else code in (0, 1), (command, said)
+        assert expected in said and "Traceback" not in said, (command, said)
+    assert "is an exported model, which has no `model`" in unexplained

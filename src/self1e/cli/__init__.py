@@ -28,7 +28,7 @@ from self1e.files import expand_user
 from self1e.plugins import COMMANDS, PluginError, installed, load
 
 OWN = ("segment", "chat", "web", "serve", "info", "convert", "train", "merge", "evaluate", "export", "doctor", "data")
-"""Modules of the sub-commands. The distribution self1e-runtime, which has no torch, has the first one only."""
+"""Modules of the sub-commands. The distribution self1e-runtime, which has no torch, has `segment` and `info` only."""
 
 DEBUG = "--debug"
 INTERRUPTED, BROKEN_PIPE = 130, 141  # what a shell reports for these signals
@@ -173,6 +173,8 @@ def _report(error: Exception) -> int:
             complain(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help")
     elif isinstance(error, (CliError, ValueError, OSError)):
         complain(str(error) or type(error).__name__)
+    elif isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("self1e."):
+        complain(f"self1e-runtime runs exported models and has no {error.name}: pip install self1e has the rest")
     elif isinstance(error, MemoryError) or any(each in str(error).lower() for each in NO_MEMORY):
         complain("there is not enough memory: try fewer --max-tiles, --dtype bfloat16, another --device or model")
     else:

@@ -9,6 +9,7 @@ import typer
 
 from self1e.cli.options import ModelArgument, Revision, Subfolder
 from self1e.cli.terminal import busy, show
+from self1e.segment.options import LoadOptions
 
 if TYPE_CHECKING:
     from self1e.checkpoints.weights import WeightFiles
@@ -44,20 +45,20 @@ def command(
     Reads settings and the headers of weight files; the model itself is not built. The exit code is 1 where weights are
     not finite.
     """
-    from self1e.engines.artefact import is_artefact, open_artefact
+    from self1e.engines.artefact import Artefact
+    from self1e.segment.opened import open_model
 
-    if is_artefact(model, subfolder):
-        artefact = open_artefact(model, subfolder)
+    with busy(f"looking at {model}"):
+        checkpoint = open_model(model, LoadOptions(revision=revision, subfolder=subfolder))
+    if isinstance(checkpoint, Artefact):
         if hashing:
-            artefact.check_files()
-        _show_table(model, describe_exported(artefact))
+            checkpoint.check_files()
+        _show_table(model, describe_exported(checkpoint))
         return 0
     from self1e.checkpoints.check import network_config
-    from self1e.checkpoints.hub import open_checkpoint
     from self1e.segment.nouns import TaughtNouns
 
     with busy(f"looking at {model}"):
-        checkpoint = open_checkpoint(model, revision=revision, subfolder=subfolder)
         files = checkpoint.weights
         whole = checkpoint.parts()[-1].weights  # beside which adapters are small
         rows = describe(network_config(checkpoint), whole) | {"kind": str(checkpoint)}

@@ -35,6 +35,8 @@ def connected(url: str) -> Client:
     """
     try:
         from self1e.client import Client
+    except ModuleNotFoundError:  # of the client itself, which is no part of self1e-runtime: the shell says so
+        raise
     except ImportError as error:
         raise CliError(str(error)) from None
     return Client(url, key=os.environ.get(KEY_VARIABLE))

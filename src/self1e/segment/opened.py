@@ -46,8 +46,13 @@ def check_torch(name: object, options: LoadOptions) -> None:
             f"engine={options.engine!r} runs exported models, and {name} is none: self1e export {name} --to onnx DIR "
             "makes one of it"
         )
-    if find_spec("torch") is None:
+    if not has_torch():
         raise ModelError(
-            f"{name} is no folder that `self1e export` made, and all else needs torch, which is not installed here: "
-            "pip install self1e, or name such a folder"
+            f"{name} is no folder that `self1e export` made, and all else needs torch and the whole package, which "
+            "are not installed here: pip install self1e, or name such a folder"
         )
+
+
+def has_torch() -> bool:
+    """Whether more than exported models can be run: not without torch, nor in self1e-runtime (`runtime/`)."""
+    return find_spec("torch") is not None and find_spec("self1e.segment.load") is not None

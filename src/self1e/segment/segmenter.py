@@ -487,15 +487,16 @@ class Segmenter:
             ValueError: If an argument does not fit.
             AttributeError: If this is an exported model, whose steps cannot be seen any more.
         """
+        runner = self._on_torch("model")
         from self1e.segment.explain import explain
 
-        self.runner.check_process()
+        runner.check_process()
         question = question_of(prompt, template)
         if image is None:
             image = self._encoded(None)
         if not isinstance(image, TiledPicture):
             image = self.read(image.image if isinstance(image, EncodedPicture) else image)
-        return explain(self._on_torch("model"), image, prompt, question)
+        return explain(runner, image, prompt, question)
 
     def segment_files(
         self,

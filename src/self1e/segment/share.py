@@ -7,7 +7,8 @@ model knows whether it runs on a GPU, as exported ones do not. Importing this ne
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
+
+from self1e.segment.opened import has_torch
 
 _own_gpu: int | None = None
 
@@ -20,7 +21,7 @@ def take_share(number: int, processes: int) -> None:
         processes: How many there are on this machine.
     """
     take_gpu(number)
-    if find_spec("torch") is None:  # then there are exported models only, whose engines go by this variable
+    if not has_torch():  # then there are exported models only, whose engines go by this variable
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
         return
     import torch
