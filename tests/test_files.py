@@ -116,6 +116,15 @@ def test_a_folder_appears_whole_and_readable(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model"]
 
 
+def test_what_links_lead_to_keeps_its_permissions(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.touch()
+    theirs.chmod(0o600)
+    with folder_when_complete(tmp_path / "model", replace=False) as folder:
+        (folder / "link").symlink_to(theirs)
+    assert stat.S_IMODE(theirs.stat().st_mode) == 0o600
+
+
 def test_a_folder_is_replaced_only_when_told(tmp_path: Path) -> None:
     mine = tmp_path / "model" / "notes"
     mine.parent.mkdir()

@@ -300,8 +300,9 @@ def folder_when_complete(path: str | os.PathLike[str], *, replace: bool) -> Iter
         ordinary.touch()
         mode = ordinary.stat().st_mode
         ordinary.unlink()
-        for file in filter(Path.is_file, staging.rglob("*")):
-            file.chmod(mode)
+        for file in staging.rglob("*"):
+            if file.is_file() and not file.is_symlink():  # whose file is elsewhere, and somebody's own
+                file.chmod(mode)
         _refuse_to_replace(path, replace)
         if path.exists():
             if replace:
