@@ -143,7 +143,7 @@ def figures_of(samples: Mapping[str, Sequence[Sample]], taught: TaughtNouns | No
         if some := [sample for sample in everything if is_of(name, sample, taught)]:
             figures["kinds"][name] = kind_figures(some)
     figures["sets"] = {
-        name: [kind_figures(asked)["ciou"], len(asked)]
+        name: [kind_figures(asked).get("ciou", 0.0), len(asked)]
         for name, of_set in samples.items()
         if (asked := [sample for sample in of_set if sample.kind == "noun"])
     }
@@ -206,10 +206,11 @@ def show(figures: dict[str, Any]) -> None:
     print(f"{figures['seconds']} s")
     if "miou" in figures:
         print(f"mIoU {100 * figures['miou']:.1f} over {figures['classes']} nouns")
+        ranked = sorted(figures["nouns"].items(), key=lambda pair: -pair[1][0])
+        often = [(name.removeprefix("the "), iou, count) for name, (iou, count) in ranked if count >= ENOUGH]
+        print(", ".join(f"{name} {100 * iou:.0f} ({count})" for name, iou, count in often))
     if "left_out" in figures:
         print("mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in figures["left_out"].items()))
-    ranked = sorted(figures["nouns"].items(), key=lambda pair: -pair[1][0])
-    print(", ".join(f"{name.removeprefix('the ')} {100 * iou:.0f} ({n})" for name, (iou, n) in ranked if n >= ENOUGH))
     print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))
 
 

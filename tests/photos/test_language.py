@@ -22,6 +22,7 @@ from self1e.photos.language import (
     sample_queries,
 )
 from self1e.photos.language.colours import COLOURS, NEAR, plain_colour
+from self1e.photos.nouns import uses
 from self1e.photos.scene import PhotoScene
 from self1e.processing.prompts import EVAL_ANSWER
 from tests.photos.made_up import Box, box_mask, scene_of
@@ -180,6 +181,15 @@ def test_uses(tmp_path: Path) -> None:
         assert ("Where do clouds drift?" in {query.text for query in asked(skyless, 60, "absent")}) == asks
     unknown = scene_of(tmp_path / "unknown", [("horse", horse)], annotated=["horse"])
     assert pointing_at(unknown, "What could I ride?") is None
+
+
+def test_a_use_names_the_whole_in_place_of_its_parts(tmp_path: Path) -> None:
+    marked = {*(name for use in uses() if "food" in use.fits for name in (*use.fits, *use.doubtful))}
+    apple, rest = (10, 40, 50, 80), (60, 40, 95, 80)
+    scene = scene_of(tmp_path, [("apple", apple), ("food", rest)], set_name="coco", annotated=sorted(marked))
+    (query,) = (query for query in asked(scene) if query.text == "What could I eat?")
+    assert query.answer == "The food can be eaten." and same(query_mask(query, scene) == 1, apple, rest)
+    assert same(pointing_at(scene, "the food"), apple, rest) and same(pointing_at(scene, "the apple"), apple)
 
 
 def test_answers_in_words(tmp_path: Path) -> None:

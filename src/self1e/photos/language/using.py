@@ -19,8 +19,10 @@ def use_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     for use in uses():
         there = fitting(view, use)
         if there and plain.issuperset(there):
-            several = len(there) > 1 or len(view.things.get(there[0], ())) > 1
-            write = partial(_write, use, there, several)
+            parts = {part for name in there for part in view.scene.photo.rules.wholes.get(name, ()) if part != name}
+            named = [name for name in there if name not in parts] or there  # not "the pizza and the food"
+            several = len(named) > 1 or len(view.things.get(named[0], ())) > 1
+            write = partial(_write, use, named, several)
             yield Draft("use", there[0], "sentence", write, Target(nouns=tuple(there)))
 
 
@@ -43,13 +45,13 @@ def fitting(view: View, use: Use) -> list[str] | None:
     return None if any(near in view.areas for near in unsure) else there
 
 
-def _write(use: Use, there: list[str], several: bool, rng: Generator) -> Written:
+def _write(use: Use, named: list[str], several: bool, rng: Generator) -> Written:
     sentence = pick(rng, use.sentences)
-    if not there:
+    if not named:
         return Written(sentence)
-    words = [nouns()[name].plain for name in there]
-    named = " and ".join(
+    words = [nouns()[name].plain for name in named]
+    them = " and ".join(
         f"the {word.plural if several and word.plural and len(words) == 1 else word.singular}" for word in words
     )
-    because = use.because.format(the=named)
+    because = use.because.format(the=them)
     return Written(sentence, because[0].upper() + because[1:])
