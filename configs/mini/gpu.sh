@@ -12,7 +12,7 @@
 # from the last one. At home, `cat OUT/mini-SIZE.tar.* | tar x` gives the model, which finish.py makes ready to be given away; on
 # another machine it is the MODEL to go on from.
 #
-# Not run on a GPU yet.
+# Not run on a GPU yet. With DEVICE=cpu and a tiny model it was, to its end (tests/photos/test_mini_scripts.py).
 
 set -euo pipefail
 
