@@ -68,9 +68,10 @@ Path(out).mkdir(parents=True)
 # -------------------------------------------------------------------------------------------------- the order of stages
 
 
-@pytest.fixture
-def calls(tmp_path: Path) -> list[list[str]]:
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
     """What train.sh runs, in order; twice started, as what is there is not made again."""
+    tmp_path = tmp_path_factory.mktemp("calls")
     recorder = tmp_path / "recorder"
     recorder.write_text(RECORDER.format(python=sys.executable))
     recorder.chmod(0o755)
