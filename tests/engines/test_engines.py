@@ -19,10 +19,16 @@ from building import build, copy_sources
 from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
+from self1e.engines import programs
 from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact
+from self1e.engines.programs import has_bfloat16
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.run import EvaluationError, check_settings
+from self1e.export.verify import compared, samples_to_check
 from self1e.processing.prompts import PromptError
+from self1e.segment.agreement import MaskMap, mask_maps
+from self1e.segment.on_engine import EngineRunner
+from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
 from self1e.serve.model_process import facts_of
 
@@ -54,6 +60,38 @@ def test_masks_are_those_of_the_model(exported: Exported, models: Models, lookin
     for of_ours, of_theirs in zip(found, expected, strict=True):
         assert_same(*([each] if isinstance(each, Segmentation) else each for each in (of_ours, of_theirs)))
     assert np.abs(found[0][0].logits - found[0][1].logits).max() > 0.01  # or the comparison would mean little
+
+
+@pytest.fixture(scope="module")
+def maps_in_full(exported: Exported) -> list[MaskMap]:
+    """Of nano, in float32."""
+    return mask_maps(EngineRunner(exported(False)), samples_to_check()[:4])
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("float16", "float32"), ("int8", "float32"), ("float32", "bfloat16"), ("int8", "bfloat16")]
+)
+def test_openvino_reads_onnx_of_any_precision_and_computes_in_both_types(
+    exported: Exported, maps_in_full: list[MaskMap], precision: str, dtype: str
+) -> None:
+    """Masks are nearly those in float32. Were logits not to differ at all, nothing would have been rounded."""
+    pytest.importorskip("openvino")
+    if dtype == "bfloat16" and not has_bfloat16():
+        pytest.skip("this CPU has no instructions for bfloat16")
+    options = LoadOptions(engine="openvino", dtype=dtype)
+    ours = Segmenter.load(exported(False, "onnx", precision), options)
+    found = compared(maps_in_full, mask_maps(ours.runner, samples_to_check()[:4]), pictures=4)
+    assert found.iou >= 0.97 and 1e-3 < found.largest_difference < 3, found
+    assert ours.runner.dtype == precision + (" in bfloat16" if dtype == "bfloat16" else "")
+    one, other = (each.segment(noise(), "ball", logits=True) for each in (copy.deepcopy(ours), ours))
+    assert_same([one], [other])
+
+
+def test_a_cpu_without_bfloat16(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "has_bfloat16", lambda: False)
+    folder = exported(False).folder
+    with pytest.raises(ValueError, match="this CPU has no instructions for bfloat16: leave dtype out"):
+        Segmenter.from_pretrained(folder, engine="openvino", dtype="bfloat16")
 
 
 def test_a_picture_is_encoded_once(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +157,9 @@ def test_what_an_exported_model_cannot_do(exported: Exported, models: Models) ->
         segmenter.segment(Segmenter.from_pretrained(models(False), device="cpu").encode(noise()), "ball")
     for options, said in (
         ({"device": "cuda"}, "run on the CPU, not on 'cuda'"),
-        ({"dtype": "bfloat16", "compile": True}, "whose dtype, compile cannot be chosen"),
+        ({"quantize": "int8", "compile": True}, "whose quantize, compile cannot be chosen"),
+        ({"dtype": "bfloat16"}, "onnxruntime computes in float32, not in bfloat16: .* or use engine='openvino'"),
+        ({"dtype": "float16", "engine": "openvino"}, "openvino computes in float32 or bfloat16, not in float16: leave"),
         ({"engine": "tensorflow"}, "unknown engine 'tensorflow'"),
         ({"engine": "torch"}, "torch does not run what was exported to onnx"),
     ):

@@ -41,7 +41,13 @@ Subfolder = Annotated[
     str | None, typer.Option(metavar="NAME", help="Folder of the model inside of MODEL.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where to run: auto, cpu, cuda, cuda:1, mps.")]
-Dtype = Annotated[str, typer.Option(metavar="TYPE", help="Precision: auto, float32, bfloat16, float16.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        metavar="TYPE",
+        help="Precision: auto, float32, bfloat16, float16. Of exported models: float32, or bfloat16 in openvino.",
+    ),
+]
 MaxTiles = Annotated[
     int | None,
     typer.Option(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -28,6 +29,9 @@ Program = Callable[[Arrays], dict[str, np.ndarray]]
 
 ENGINES = {"onnxruntime": ("onnx",), "openvino": ("openvino", "onnx"), "torch": ("torch",)}
 """Names of engines, and the kinds of programs that they run; of the first, it is the usual one."""
+
+COMPUTES_IN = {"onnxruntime": ("float32",), "openvino": ("float32", "bfloat16"), "torch": ("float32",)}
+"""What engines can compute in, however weights are stored; the first is the usual one."""
 
 EXTRAS = {"onnxruntime": "onnx", "openvino": "openvino"}
 
@@ -53,7 +57,42 @@ def choose_engine(engine: str | None, kind: str) -> str:
     return engine
 
 
-def open_program(path: Path, engine: str, outputs: Sequence[str], threads: int | None = None) -> Program:
+def choose_computing(engine: str, dtype: str) -> str:
+    """The type that an engine computes in.
+
+    Args:
+        engine: One of `ENGINES`.
+        dtype: As it was asked for; "auto": the usual one.
+
+    Raises:
+        ValueError: When it does not compute in this type, or the CPU has no instructions for it.
+        ModelError: When the engine is not installed.
+    """
+    if dtype == "auto":
+        return COMPUTES_IN[engine][0]
+    if dtype not in COMPUTES_IN[engine]:
+        able = [f"engine={name!r}" for name, types in COMPUTES_IN.items() if dtype in types]
+        raise ValueError(
+            f"{engine} computes in {' or '.join(COMPUTES_IN[engine])}, not in {dtype}: leave dtype out"
+            + "".join(f", or use {each}" for each in able)
+        )
+    if dtype == "bfloat16" and not has_bfloat16():
+        raise ValueError(f"this CPU has no instructions for {dtype}: leave dtype out")
+    return dtype
+
+
+def has_bfloat16() -> bool:
+    """Whether OpenVINO computes in bfloat16 on this CPU.
+
+    Raises:
+        ModelError: When it is not installed.
+    """
+    return "BF16" in import_engine("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def open_program(
+    path: Path, engine: str, outputs: Sequence[str], threads: int | None = None, dtype: str = "float32"
+) -> Program:
     """Loads a program.
 
     Args:
@@ -61,14 +100,19 @@ def open_program(path: Path, engine: str, outputs: Sequence[str], threads: int |
         engine: One of `ENGINES`.
         outputs: Names of what it gives.
         threads: How many it may use; None: see above.
+        dtype: What to compute in; see `choose_computing`. What it takes and gives is float32 all the same.
 
     Raises:
         ModelError: When the engine is not installed, or cannot load the file.
     """
-    opener = {"onnxruntime": _open_onnxruntime, "openvino": _open_openvino, "torch": _open_torch}[engine]
+    openers: dict[str, Callable[[Path, Sequence[str], int], Program]] = {
+        "onnxruntime": _open_onnxruntime,
+        "openvino": partial(_open_openvino, dtype=dtype),
+        "torch": _open_torch,
+    }
     threads = threads or _threads_of_environment()
     try:
-        return opener(path, outputs, threads)
+        return openers[engine](path, outputs, threads)
     except ModelError:
         raise
     except Exception as error:  # each engine has errors of its own
@@ -118,9 +162,10 @@ def _open_onnxruntime(path: Path, outputs: Sequence[str], threads: int) -> Progr
     return run
 
 
-def _open_openvino(path: Path, outputs: Sequence[str], threads: int) -> Program:
+def _open_openvino(path: Path, outputs: Sequence[str], threads: int, dtype: str) -> Program:
     openvino = import_engine("openvino")
-    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    precision = {"float32": "f32", "bfloat16": "bf16"}[dtype]
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = openvino.Core().compile_model(str(path), "CPU", settings)

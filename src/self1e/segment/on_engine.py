@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from self1e.checkpoints.errors import ModelError
 from self1e.conversation import SEG
 from self1e.engines.artefact import LOGITS, MASKS, PICTURE, SETTINGS, TOKENIZER, Artefact, open_artefact
-from self1e.engines.programs import Program, choose_engine, import_engine, open_program
+from self1e.engines.programs import Program, choose_computing, choose_engine, import_engine, open_program
 from self1e.engines.words import words_of
 from self1e.model.rows import Row
 from self1e.processing.plain import PlainProcessor
@@ -46,7 +46,6 @@ def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRu
     if str(options.device) not in ("auto", "cpu"):
         raise ValueError(f"exported models run on the CPU, not on {str(options.device)!r}: leave the device out")
     settled = {
-        "dtype": str(options.dtype) not in ("auto", "float32"),
         "quantize": options.quantize is not None,
         "compile": options.compile,
         "revision": options.revision is not None,
@@ -56,7 +55,7 @@ def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRu
             f"{artefact.name} is an exported model, whose {', '.join(asked)} cannot be chosen any more: leave it out, "
             "or export the model anew"
         )
-    return EngineRunner(artefact, options.engine, options.max_tiles)
+    return EngineRunner(artefact, options.engine, options.max_tiles, str(options.dtype).removeprefix("torch."))
 
 
 class EngineRunner:
@@ -68,15 +67,19 @@ class EngineRunner:
         artefact: The exported model.
         engine: One of `self1e.engines.programs.ENGINES`; None: the usual one.
         max_tiles: Most tiles to cut a picture into; None: as it was exported.
+        dtype: What to compute in, whatever weights are stored in; "auto": float32.
 
     Raises:
         ModelError: If the engine is not installed, or cannot load the programs; or the tokenizer is of another model.
-        ValueError: If the engine does not run such programs, or `max_tiles` is out of range.
+        ValueError: If the engine does not run such programs, or not in this type, or `max_tiles` is out of range.
     """
 
-    def __init__(self, artefact: Artefact, engine: str | None = None, max_tiles: int | None = None) -> None:
+    def __init__(
+        self, artefact: Artefact, engine: str | None = None, max_tiles: int | None = None, dtype: str = "auto"
+    ) -> None:
         self.artefact = artefact
         self.engine = choose_engine(engine, artefact.kind)
+        self.computing = choose_computing(self.engine, dtype)
         self.processor = PlainProcessor(
             _tokenizer(artefact.folder / TOKENIZER),
             artefact.image_size,
@@ -94,7 +97,7 @@ class EngineRunner:
             self._encode, self._masks = pool.map(self._open, (PICTURE, MASKS))
 
     def _open(self, name: str) -> Program:
-        return open_program(self.artefact.program(name), self.engine, self.artefact.outputs[name])
+        return open_program(self.artefact.program(name), self.engine, self.artefact.outputs[name], dtype=self.computing)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_encode", "_masks")}
@@ -125,7 +128,8 @@ class EngineRunner:
 
     @property
     def dtype(self) -> str:
-        return self.artefact.precision
+        stored = self.artefact.precision
+        return stored if self.computing == "float32" else f"{stored} in {self.computing}"
 
     def facts(self) -> dict[str, Any]:
         return {"engine": self.engine, "parameters": self.artefact.parameters, "config": self.artefact.files}

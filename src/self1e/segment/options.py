@@ -17,7 +17,8 @@ class LoadOptions:
 
     Attributes:
         device: "auto" (CUDA, else MPS, else the CPU), or a device as torch names it.
-        dtype: "auto" (see `self1e.segment.devices`), "float32", "bfloat16" or "float16".
+        dtype: "auto" (see `self1e.segment.devices`), "float32", "bfloat16" or "float16". Exported models compute in
+            float32 ("auto"), or in bfloat16 where OpenVINO runs them and the CPU has instructions for it.
         revision: Branch, tag or commit on the Hub.
         subfolder: Folder of the model inside of its name.
         max_tiles: Most tiles to cut a picture into. More show smaller things, and take as many times longer. None: as
