@@ -4,21 +4,25 @@
     python -m benchmarks.engines --sizes 1B 2B --tokenizer FOLDER   # shapes of InternVL3, random weights
     python -m benchmarks.engines --sizes nano --expressions 1 --ways reference torch-float32 onnxruntime-float32
     python -m benchmarks.engines --cold-start --folder exported     # processes from their start to the first mask
+    python -m benchmarks.engines --cold-start --python rt/bin/python    # engines in an environment of the runtime alone
 
 A pass reads and encodes a picture of one tile anew and makes masks of all expressions. All ways of a size run in one
 process, pass by pass, each time in another order. A way is `reference` (`benchmarks.reference`, in float32), or an
 engine with a precision: torch in float32, bfloat16 or int8; onnxruntime and openvino with weights in float32, float16
-or int8.
+or int8, which compute in float32; and `openvino-bfloat16` and `openvino-int8-bfloat16`, which compute in bfloat16, with
+weights that are stored in float32 and int8.
 
 Models are exported for the run, or taken from `--folder` if they are there already. How much masks differ from torch's
-is written down for trained models, and not refused. What this machine has not enough memory for is left out, and said.
-Results go to `benchmarks/results/engines.json`, row by row, and a table is printed.
+in float32, on the pictures that an export is checked on, is written down for trained models, and not refused. What this
+machine has no memory or no instructions for is left out, and said. Results go to `benchmarks/results/engines.json`, row
+by row, and a table is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +31,7 @@ from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -42,22 +46,42 @@ from self1e.checkpoints.check import expected_shapes
 from self1e.checkpoints.hub import BUNDLED
 from self1e.checkpoints.presets import full_config
 from self1e.engines.artefact import Artefact, is_artefact, open_artefact
+from self1e.engines.programs import has_bfloat16
 from self1e.export.export import PRECISIONS, Exporter
-from self1e.export.verify import compared
+from self1e.export.verify import compared, sample_maps, samples_to_check
 from self1e.model.network import SELF1EForSegmentation
 from self1e.processing.prompts import question_for
-from self1e.segment.agreement import mask_maps
-from self1e.segment.devices import cpu_has
-from self1e.segment.on_engine import EngineRunner
-from self1e.segment.quantise import bundled_samples, quantize
+from self1e.segment.agreement import MaskMap
+from self1e.segment.devices import cpu_has_bfloat16
+from self1e.segment.options import LoadOptions
+from self1e.segment.quantise import quantize
+from self1e.segment.runner import Runner
 
 REFERENCE, OURS = "reference", "torch-float32"
 KINDS = {"onnxruntime": "onnx", "openvino": "openvino"}
-WAYS = (
-    REFERENCE,
-    *(f"torch-{precision}" for precision in ("float32", "bfloat16", "int8")),
-    *(f"{engine}-{precision}" for engine in KINDS for precision in PRECISIONS),
-)
+
+
+class Way(NamedTuple):
+    """How a model is run.
+
+    Attributes:
+        engine: What runs it.
+        precision: What its weights are stored in.
+        dtype: What an engine computes in.
+    """
+
+    engine: str
+    precision: str
+    dtype: str = "float32"
+
+
+WAYS = {
+    REFERENCE: Way(REFERENCE, "float32"),
+    **{f"torch-{precision}": Way("torch", precision) for precision in ("float32", "bfloat16", "int8")},
+    **{f"{engine}-{precision}": Way(engine, precision) for engine in KINDS for precision in PRECISIONS},
+    "openvino-bfloat16": Way("openvino", "float32", "bfloat16"),
+    "openvino-int8-bfloat16": Way("openvino", "int8", "bfloat16"),
+}
 BYTES = {"float32": 4.0, "float16": 4.0, "bfloat16": 2.0, "int8": 1.5}
 """That a number of a model takes while it runs: halves are made float32, and in 8 bits some parts stay as they were."""
 
@@ -85,25 +109,30 @@ class Subject:
 
     def way(self, name: str) -> tuple[Run, dict[str, Any]]:
         """What runs, and facts about it."""
-        engine, _, precision = name.partition("-")
-        if engine in KINDS:
-            artefact = self.exported(KINDS[engine], precision)
-            size = sum(path.stat().st_size for path in artefact.folder.iterdir())
-            facts = {"megabytes": round(size / 1e6, 1), **self.difference(artefact)}
-            exported = Segmenter.load(artefact)
-            return lambda image, asked: exported.segment(image, list(asked)), facts
-        if precision == "bfloat16":
-            model, processor = build(self.size, precision, self.tokenizer)
-        elif precision == "int8":
-            model, processor = build(self.size, "float32", self.tokenizer)
-            quantize(model, "int8")
-        else:
+        facts: dict[str, Any] = {}
+        engine, precision, dtype = WAYS[name]
+        if engine == REFERENCE:
             model, processor = self._in_full
-        if name == REFERENCE:
             reference = Reference(model)
             return lambda image, asked: reference.segment(processor, image, [question_for(each) for each in asked]), {}
-        segmenter = Segmenter(model, processor)
-        return lambda image, asked: segmenter.segment(image, list(asked)), {}
+        if engine in KINDS:
+            artefact = self.exported(KINDS[engine], precision)
+            segmenter = Segmenter.load(artefact, LoadOptions(dtype=dtype))
+            size = sum(path.stat().st_size for path in artefact.folder.iterdir())
+            facts["megabytes"] = round(size / 1e6, 1)
+        else:
+            segmenter = self._in_torch(precision)
+        if name != OURS:
+            facts |= self.difference(segmenter.runner)
+        return lambda image, asked: segmenter.segment(image, list(asked)), facts
+
+    def _in_torch(self, precision: str) -> Segmenter:
+        if precision == "float32":
+            return Segmenter(*self._in_full)
+        model, processor = build(self.size, "float32" if precision == "int8" else precision, self.tokenizer)
+        if precision == "int8":
+            quantize(model, precision)
+        return Segmenter(model, processor)
 
     @cached_property
     def _in_full(self) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
@@ -112,7 +141,7 @@ class Subject:
 
     def export(self, ways: Sequence[str]) -> None:
         """Exports all that is to be run, before anything else takes memory."""
-        for engine, _, precision in (way.partition("-") for way in ways):
+        for engine, precision, _ in (WAYS[way] for way in ways):
             if engine in KINDS:
                 self.exported(KINDS[engine], precision)
         self.__dict__.pop("_exporter", None)
@@ -137,14 +166,17 @@ class Subject:
                 part.save_pretrained(source)
         return source
 
-    def difference(self, artefact: Artefact) -> dict[str, Any]:
+    def difference(self, runner: Runner) -> dict[str, Any]:
         """How masks differ from torch's in float32; of random weights, these would not mean anything."""
         if self.size not in BUNDLED:
             return {}
-        samples = bundled_samples()
-        before = mask_maps(Segmenter(*self._in_full).runner, samples)
-        found = compared(before, mask_maps(EngineRunner(artefact), samples), len(samples))
+        samples = samples_to_check()
+        found = compared(self._maps_in_full, sample_maps(runner, samples), len(samples))
         return {"largest_difference": found.largest_difference, "iou": found.iou}
+
+    @cached_property
+    def _maps_in_full(self) -> list[MaskMap]:
+        return sample_maps(Segmenter(*self._in_full).runner, samples_to_check())
 
 
 def possible(size: str, ways: Sequence[str], gib: float) -> list[str]:
@@ -152,11 +184,11 @@ def possible(size: str, ways: Sequence[str], gib: float) -> list[str]:
     numbers = 0 if size in BUNDLED else sum(map(prod, expected_shapes(full_config(size, **IDS)).values()))
     room, chosen, float32 = SHARE * gib * 2**30, list[str](), False
     for way in ways:
-        engine, _, precision = way.partition("-")
+        engine, precision, dtype = WAYS[way]
         ours = way in (REFERENCE, OURS)
-        need = 0.0 if ours and float32 else numbers * BYTES[precision or "float32"]
+        need = 0.0 if ours and float32 else numbers * BYTES[precision]
         lacks = ""
-        if way == "torch-bfloat16" and not (cpu_has("amx_tile") or cpu_has("avx512_bf16")):
+        if "bfloat16" in (precision, dtype) and not can_bfloat16(engine):
             lacks = "instructions for bfloat16"
         elif need > room or (engine in KINDS and numbers * TO_EXPORT > SHARE * gib * 2**30):
             lacks = "memory for it beside the others: give it in --ways with fewer"
@@ -166,6 +198,11 @@ def possible(size: str, ways: Sequence[str], gib: float) -> list[str]:
         room, float32 = room - need, float32 or ours
         chosen.append(way)
     return chosen
+
+
+def can_bfloat16(engine: str) -> bool:
+    """Whether this CPU computes in bfloat16, with an engine, as fast as it should."""
+    return has_bfloat16() if engine in KINDS else cpu_has_bfloat16()
 
 
 IDS = {"seg_token_id": 1, "image_token_id": 2}
@@ -194,46 +231,85 @@ def show(size: str, expressions: int, found: dict[str, Any], facts: Mapping[str,
     Console().print(table)
 
 
-def cold_start(folder: Path, passes: int) -> dict[str, Any]:
-    """Processes of their own, from their start to the first mask: torch, and each engine."""
-    code = (
-        "from self1e import Segmenter\n"
-        "result = Segmenter.from_pretrained({model!r}).segment({picture!r}, 'the white cow')\n"
-        "assert result.mask.shape"
-    )
+FIRST_MASK = """
+from self1e import Segmenter
+result = Segmenter.from_pretrained({model!r}).segment({picture!r}, "the white cow")
+assert result.mask.shape
+"""
+
+
+def cold_start(folder: Path, passes: int, python: Path) -> dict[str, Any]:
+    """Processes of their own, from their start to the first mask: torch, and each engine.
+
+    Args:
+        folder: Of exported models.
+        passes: How many of each.
+        python: The interpreter for engines. Those that its environment lacks are left out, and told of.
+
+    Returns:
+        Medians: seconds by the clock, and seconds of a core.
+    """
     subject = Subject("nano", None, folder)
-    models = {engine: str(subject.exported(kind, "float32").folder) for engine, kind in KINDS.items()}
+    python = python.absolute()  # and not resolved: the interpreter of an environment is a link
+    starts: dict[str, tuple[Path, str]] = {"torch": (Path(sys.executable), "nano")}
+    for engine, kind in KINDS.items():
+        if subprocess.run([python, "-c", f"import {engine}"], capture_output=True, cwd=ROOT, check=False).returncode:
+            print(f"{engine} is left out; {python} cannot import it", file=sys.stderr)
+            continue
+        starts[engine] = python, str(subject.exported(kind, "float32").folder.resolve())
+    of_core: dict[str, list[float]] = {name: [] for name in starts}
 
-    def run(model: str) -> None:
-        command = [sys.executable, "-c", code.format(model=model, picture=str(PICTURE))]
-        subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    def start(name: str) -> None:
+        interpreter, model = starts[name]
+        before = _seconds_of_children()
+        command = [str(interpreter), "-c", FIRST_MASK.format(model=model, picture=str(PICTURE))]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        of_core[name].append(_seconds_of_children() - before)
 
-    rivals: dict[str, Callable[[], Any]] = {
-        name: partial(run, model) for name, model in {"torch": "nano", **models}.items()
-    }
-    for start in rivals.values():
-        start()  # or files would have to be read from the disk
+    rivals = {name: partial(start, name) for name in starts}
+    for run in rivals.values():
+        run()  # or files would have to be read from the disk
     seconds, _ = interleaved(rivals, passes)
-    return {"passes": passes, "seconds": medians(seconds), "machine": machine_facts()}
+    busy = medians({name: values[1:] for name, values in of_core.items()})
+    return {"passes": passes, "seconds": medians(seconds), "core_seconds": busy, "machine": machine_facts()}
+
+
+def _seconds_of_children() -> float:
+    """Of a core, that processes took which were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def show_cold_start(found: dict[str, Any]) -> None:
+    """A table of it."""
+    table = Table(title="nano, from the start of a process to the first mask", title_justify="left")
+    for column in ("way", "seconds by the clock", "seconds of a core"):
+        table.add_column(column)
+    for name, seconds in found["seconds"].items():
+        table.add_row(name, f"{seconds:.2f}", f"{found['core_seconds'][name]:.2f}")
+    Console().print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", choices=SIZES, nargs="+", default=["nano"])
-    parser.add_argument("--ways", choices=WAYS, nargs="+", default=WAYS)
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS))
     parser.add_argument("--expressions", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument("--tokenizer", type=Path, help="InternVL3's, for 1B and 2B; default: nano's")
     parser.add_argument("--folder", type=Path, help="of exported models; default: a temporary one")
     parser.add_argument("--cold-start", action="store_true", help="time processes from their start instead")
+    parser.add_argument("--python", type=Path, metavar="FILE", help="for --cold-start: the interpreter of engines")
     parser.add_argument("--results", type=Path, default=RESULTS / "engines.json")
     chosen = parser.parse_args(arguments)
     with ExitStack() as stack:
         folder = chosen.folder or Path(stack.enter_context(TemporaryDirectory()))
         if chosen.cold_start:
-            found = cold_start(folder, chosen.passes)
-            record(chosen.results, {"size": "nano", "command": "from start to first mask"}, cold_start=found)
-            print(found["seconds"])
+            found = cold_start(folder, chosen.passes, chosen.python or Path(sys.executable))
+            settings: dict[str, Any] = {"size": "nano", "command": "from start to first mask"}
+            settings["engines"] = "in an environment of their own" if chosen.python else "beside torch"
+            record(chosen.results, settings, cold_start=found)
+            show_cold_start(found)
             return
         gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         for size in chosen.sizes:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,9 @@ def test_every_step_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tests.keys() == BUNDLED.keys()
     assert all(str(told).startswith("IoU 0.9") for told in tests.values())
     assert report.sections["torch"]["threads"] == torch.get_num_threads()
+    engines = [name for name in ("onnxruntime", "openvino") if find_spec(name)]
+    told = str(report.sections["choices"].get("engine"))
+    assert (" --to fastest " in told) == bool(engines) and all(name in told for name in engines)
 
 
 def test_the_right_mask_is_that_of_the_scene() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from self1e import ModelError, Segmenter
 from self1e.engines.artefact import SETTINGS, open_artefact, sha256_of
+from self1e.engines.programs import has_bfloat16
 from self1e.export import speed
 from self1e.export.export import Exporter
 from self1e.export.verify import ExportError, compared, samples_to_check, verify, verify_maps
@@ -39,11 +42,31 @@ def test_fewer_bits_give_the_same_masks(exported: Exported, kind: str, precision
     assert found.logits is not None and np.isfinite(found.logits).all()
 
 
+TORCH_ALONE = """
+import sys
+for hidden in ("transformers", "safetensors", "huggingface_hub", "self1e.model.network", "self1e.segment.load"):
+    sys.modules[hidden] = None  # cannot be imported
+import numpy as np
+from self1e import Segmenter
+segmenter = Segmenter.from_pretrained(sys.argv[1])
+assert segmenter.runner.facts()["engine"] == "torch"
+np.save(sys.argv[3], segmenter.segment(sys.argv[2], "the red ball", logits=True).logits)
+"""
+
+
 @pytest.mark.slow
-def test_torch_alone_runs_it(exported: Exported) -> None:
+def test_torch_alone_runs_it(exported: Exported, models: Models, tmp_path: Path) -> None:
+    """Without transformers, and without the code of the model."""
     artefact = exported(True, "torch")
     assert artefact.verified is not None and artefact.verified.largest_difference < 1e-3
-    assert Segmenter.from_pretrained(artefact.folder).runner.facts()["engine"] == "torch"
+    picture, logits = tmp_path / "noise.png", tmp_path / "logits.npy"
+    noise().save(picture)
+    command = [sys.executable, "-c", TORCH_ALONE, str(artefact.folder), str(picture), str(logits)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    model = Segmenter.from_pretrained(models(True), device="cpu", dtype="float32")
+    expected = model.segment(picture, "the red ball", logits=True).logits
+    assert expected is not None and np.abs(np.load(logits) - expected).max() < 1e-3
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
@@ -150,20 +173,43 @@ def test_the_fastest_is_kept(cli: Cli, models: Models, tmp_path: Path, monkeypat
         pytest.importorskip(engine)
     outcome = cli("export", models(True), tmp_path / "measured", "--to", "fastest")
     kept = (tmp_path / "measured").exists()  # if torch is not faster, which is the machine's affair
-    assert (outcome.out if kept else outcome.err).count(" times as fast here as torch (") == 2
+    assert (outcome.out if kept else outcome.err).count(" times as fast here as torch (") >= 2
     assert outcome.code == (0 if kept else 2)
-    times = {"openvino": 0.9, "onnx": 1.4}
+    times = {"openvino": 0.9, "openvino --dtype bfloat16": 1.2, "onnx": 1.4, "torch --dtype bfloat16": 1.3}
 
-    def speed_of(exported: Any, model: Any) -> speed.Speed:
-        return speed.Speed(1.0, 1.0, times[exported.artefact.kind], 3, "cpu, float32")
+    def speed_of(runner: Any, model: Any) -> speed.Speed:
+        way = runner.artefact.kind if hasattr(runner, "artefact") else "torch"
+        way += " --dtype bfloat16" if "bfloat16" in runner.dtype else ""
+        return speed.Speed(1.0, 1.0, times[way], 3, "cpu, float32")
 
     monkeypatch.setattr(speed, "speed_of", speed_of)
+    monkeypatch.setattr(speed, "LEAST_IOU", 0.5)  # masks of that model are noise
+    monkeypatch.setattr(speed, "cpu_has_bfloat16", has_bfloat16)
+    if not has_bfloat16():
+        del times["openvino --dtype bfloat16"], times["torch --dtype bfloat16"]
     folder = tmp_path / "exported"
     found = speed.export_fastest(str(models(True)), folder, "float32", samples=samples())
     assert {kind: each.times for kind, each in found.speeds.items()} == times and not found.refused
     found.artefact.check_files()
     assert found.artefact.kind == "onnx" and open_artefact(folder) == found.artefact
     times["onnx"] = 1.0
+    if has_bfloat16():
+        with pytest.raises(
+            ExportError, match=r"fastest here --dtype bfloat16 \(openvino is 0.90 .*--to openvino exports"
+        ):
+            speed.export_fastest(str(models(True)), tmp_path / "none", "float32", samples=samples())
+        times["torch --dtype bfloat16"] = 1.1
+        outcome = cli("export", models(True), tmp_path / "half", "--to", "fastest")
+        assert outcome.code == 0 and open_artefact(tmp_path / "half").kind == "openvino"
+        assert "openvino --dtype bfloat16 is the fastest here: give --dtype bfloat16 to what runs" in outcome.out
+        shutil.rmtree(tmp_path / "half")
+        monkeypatch.setattr(speed, "LEAST_IOU", 2.0)
+        monkeypatch.setattr(speed, "cpu_has_bfloat16", lambda: False)
+        reason = r"openvino --dtype bfloat16: bfloat16 changes the masks"
+        with pytest.raises(ExportError, match=rf"fastest here \(openvino is 0.90 times.*; {reason}.*--to onnx"):
+            speed.export_fastest(str(models(True)), tmp_path / "none", "float32", samples=samples())
+    for has in ("has_bfloat16", "cpu_has_bfloat16"):
+        monkeypatch.setattr(speed, has, lambda: False)
     with pytest.raises(ExportError, match=r"torch is the fastest here \(openvino is 0.90 times.*--to onnx"):
         speed.export_fastest(str(models(True)), tmp_path / "none", "float32", samples=samples())
     with pytest.raises(FileExistsError):

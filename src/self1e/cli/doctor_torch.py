@@ -76,10 +76,14 @@ def look_at_transformers(report: Report) -> None:
 
     from self1e.checkpoints.presets import full_config, random_model
     from self1e.cli.info import memory_need
+    from self1e.engines.programs import EXTRAS
     from self1e.segment.devices import automatic_device, automatic_dtype
 
     device, why = automatic_device()
     report.tell("choices", {"device=auto": f"{device}: {why}"})
+    if engines := [engine for engine in EXTRAS if find_spec(engine) is not None]:
+        faster = f"self1e export MODEL DIR --to fastest measures whether {' or '.join(engines)} is faster here"
+        report.tell("choices", {"engine": f"torch; {faster}"})
     config = full_config("2B", seg_token_id=0, image_token_id=1)
     with torch.device("meta"):
         size = random_model(config, torch.bfloat16).num_parameters()

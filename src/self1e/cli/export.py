@@ -87,7 +87,7 @@ def command(
     if check_prompts and check_pictures is None:
         raise CliError("--check-prompt goes with --check-pictures: give both, or leave it out")
     from self1e.export.export import export_model
-    from self1e.export.speed import Fastest, export_fastest
+    from self1e.export.speed import IN_BFLOAT16, Fastest, export_fastest
     from self1e.export.verify import samples_to_check
     from self1e.segment.quantise import CHECK_PROMPTS
 
@@ -103,10 +103,12 @@ def command(
             found = export_fastest(model, destination, precision.value, samples=samples, options=options)
         else:
             artefact = export_model(model, to.value, destination, precision.value, samples=samples, options=options)
-            found = Fastest(artefact, {}, {})
-    for kind, speed in found.speeds.items():
-        show(f"{kind}: {speed}")
-    for kind, reason in found.refused.items():
-        notice(f"{kind} is left out: {reason}")
+            found = Fastest(artefact, artefact.kind, {}, {})
+    for way, speed in found.speeds.items():
+        show(f"{way}: {speed}")
+    for way, reason in found.refused.items():
+        notice(f"{way} is left out: {reason}")
+    if found.way != found.artefact.kind:
+        show(f"{found.way} is the fastest here: give {IN_BFLOAT16.strip()} to what runs {destination}")
     size = sum(path.stat().st_size for path in destination.iterdir())
     show(f"{destination}: {size / 1e6:,.1f} MB, {found.artefact.kind} in {precision.value}; {found.artefact.verified}")

@@ -12,19 +12,25 @@ from statistics import median
 
 from self1e.checkpoints.errors import ModelError
 from self1e.engines.artefact import Artefact
-from self1e.engines.programs import choose_engine
+from self1e.engines.programs import COMPUTES_IN, choose_engine, has_bfloat16
 from self1e.export.export import Exporter
 from self1e.export.quantised import LayersError
-from self1e.export.verify import ExportError
+from self1e.export.verify import ExportError, compared, sample_maps, samples_to_check
 from self1e.files import folder_when_complete
 from self1e.processing.images import PICTURES, load_image
-from self1e.segment.agreement import PromptedPicture, mask_maps
+from self1e.segment.agreement import LEAST_IOU, PromptedPicture, mask_maps, turned_blank
+from self1e.segment.devices import cpu_has_bfloat16
+from self1e.segment.load import load_model
 from self1e.segment.on_engine import EngineRunner
+from self1e.segment.on_torch import TorchRunner
 from self1e.segment.options import LoadOptions
 from self1e.segment.runner import NumbersError, Runner
 
 CANDIDATES = ("openvino", "onnx")
 """What may be faster than torch."""
+
+IN_BFLOAT16 = " --dtype bfloat16"
+"""What is added to the name of a kind, or to "torch", where it computes so."""
 
 FEWEST_PAIRS, MOST_PAIRS, ENOUGH_SECONDS = 3, 15, 10.0
 """Passes of both in turns: so many, unless they took this long."""
@@ -91,11 +97,13 @@ class Fastest:
 
     Attributes:
         artefact: What is kept.
-        speeds: Of each kind that gives the masks of the model.
+        way: Its kind, and `IN_BFLOAT16` where it is the fastest so.
+        speeds: Of each way that gives the masks of the model.
         refused: Of each other one: why it is left out.
     """
 
     artefact: Artefact
+    way: str
     speeds: dict[str, Speed]
     refused: dict[str, ValueError]
 
@@ -109,6 +117,9 @@ def export_fastest(
     options: LoadOptions | None = None,
 ) -> Fastest:
     """Exports a model for each engine that is installed, measures, and keeps what is fastest on this machine.
+
+    Each export runs in turns with the model as torch runs it without options. Where the CPU has instructions for
+    bfloat16, so do OpenVINO's export and torch, computing in it.
 
     Args:
         name: This and all others: as for `self1e.export.export.export_model`.
@@ -129,25 +140,56 @@ def export_fastest(
     if destination.exists():
         raise FileExistsError(f"{destination} exists: choose another folder, or delete it first")
     exporter = Exporter(name, options)
+    samples = samples_to_check() if samples is None else samples
     made, speeds, refused = dict[str, Artefact](), dict[str, Speed](), dict[str, ValueError]()
     with folder_when_complete(destination, replace=False) as folder:
         for kind in kinds:
+            way = kind
             try:
                 made[kind] = exporter.write(kind, folder / kind, precision, samples=samples)
-                speeds[kind] = speed_of(EngineRunner(made[kind]), exporter.usual)
+                speeds[way] = speed_of(EngineRunner(made[kind]), exporter.usual)
+                if "bfloat16" in COMPUTES_IN[choose_engine(None, kind)] and has_bfloat16():
+                    way += IN_BFLOAT16
+                    speeds[way] = _speed_in_bfloat16(made[kind], exporter, samples)
             except (ExportError, LayersError, ModelError, NumbersError) as error:
-                refused[kind] = error
-        reasons = [f"{kind}: {error}" for kind, error in refused.items()]
+                refused[way] = error
+        reasons = [f"{way}: {error}" for way, error in refused.items()]
         if not speeds:
             raise ExportError("; ".join(reasons))
-        best = max(speeds, key=lambda kind: speeds[kind].times)
-        if speeds[best].times <= 1:
-            tried = "; ".join([*(f"{kind} is {speed}" for kind, speed in speeds.items()), *reasons])
+        best_export = max(speeds, key=lambda way: speeds[way].times)
+        if exporter.usual.device == "cpu" and exporter.usual.dtype != "bfloat16" and cpu_has_bfloat16():
+            speeds["torch" + IN_BFLOAT16] = speed_of(_torch_in_bfloat16(exporter), exporter.usual)
+        best = max(speeds, key=lambda way: speeds[way].times)
+        if best != best_export or speeds[best].times <= 1:
+            tried = "; ".join([*(f"{way} is {speed}" for way, speed in speeds.items()), *reasons])
+            option = IN_BFLOAT16 if best != best_export else ""
             raise ExportError(
-                f"torch is the fastest here ({tried}): nothing was written; --to {best} exports all the same"
+                f"torch is the fastest here{option} ({tried}): nothing was written; "
+                f"--to {best_export.removesuffix(IN_BFLOAT16)} exports all the same"
             )
-        for file in made[best].folder.iterdir():
+        artefact = made[best.removesuffix(IN_BFLOAT16)]
+        for file in artefact.folder.iterdir():
             file.rename(folder / file.name)
         for kind in made:
             shutil.rmtree(folder / kind)
-    return Fastest(replace(made[best], folder=destination), speeds, refused)
+    return Fastest(replace(artefact, folder=destination), best, speeds, refused)
+
+
+def _speed_in_bfloat16(artefact: Artefact, exporter: Exporter, samples: Sequence[PromptedPicture]) -> Speed:
+    """How fast an exported model is that computes in bfloat16.
+
+    Raises:
+        ExportError: If it does not give the masks of the model then.
+    """
+    runner = EngineRunner(artefact, dtype="bfloat16")
+    before, after = (sample_maps(each, samples) for each in (exporter.runner, runner))
+    found = compared(before, after, len(samples))
+    if not found.iou >= LEAST_IOU or turned_blank(before, after):
+        raise ExportError(f"bfloat16 changes the masks of this model: {found}")
+    return speed_of(runner, exporter.usual)
+
+
+def _torch_in_bfloat16(exporter: Exporter) -> TorchRunner:
+    options = LoadOptions(device="cpu", dtype="bfloat16", max_tiles=exporter.loaded.processor.max_tiles)
+    loaded = load_model(exporter.checkpoint, options)
+    return TorchRunner(loaded.model, loaded.processor)

@@ -72,7 +72,7 @@ def verify(model: Runner, exported: Runner, precision: str, samples: Sequence[Pr
         ExportError: If they differ by `MOST_DIFFERENCE` in float32, or agree to less than `LEAST_IOU` otherwise; or if
             one turns empty.
     """
-    before, after = (_maps(runner, samples) for runner in (model, exported))
+    before, after = (sample_maps(runner, samples) for runner in (model, exported))
     return verify_maps(before, after, precision, pictures=len(samples))
 
 
@@ -107,7 +107,7 @@ def compared(before: Sequence[MaskMap], after: Sequence[MaskMap], pictures: int)
     )
 
 
-def _maps(runner: Runner, samples: Sequence[PromptedPicture]) -> list[MaskMap]:
+def sample_maps(runner: Runner, samples: Sequence[PromptedPicture]) -> list[MaskMap]:
     """As `mask_maps`; those that are twice as wide or high as others in `TILES` tiles, if the model can read them."""
     processor, maps = runner.processor, []
     for image, prompts in samples:

@@ -91,7 +91,7 @@ def automatic_dtype(device: torch.device, stored: torch.dtype, parameters: int) 
     if device.type == "cpu":
         if not large:
             return torch.float32, "it is small"
-        if cpu_has("amx_tile") or cpu_has("avx512_bf16"):
+        if cpu_has_bfloat16():
             return torch.bfloat16, "it is large, and this CPU has instructions for bfloat16"
         return torch.float32, "this CPU would only emulate bfloat16"
     if device.type == "mps":
@@ -103,6 +103,11 @@ def automatic_dtype(device: torch.device, stored: torch.dtype, parameters: int) 
     if device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16, "it is stored so" if stored == torch.bfloat16 else "it is large"
     return (torch.float16 if large else torch.float32), "this GPU has no bfloat16"
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the CPU has instructions for bfloat16, without which it is slower than float32."""
+    return cpu_has("amx_tile") or cpu_has("avx512_bf16")
 
 
 def cpu_has(instructions: str) -> bool:
