@@ -223,7 +223,9 @@ def measure(ways: Mapping[str, Run], image: Any, asked: Sequence[str], passes: i
 def show(size: str, expressions: int, found: dict[str, Any], facts: Mapping[str, dict[str, Any]]) -> None:
     """A table of one measurement."""
     columns = ("ms", "times as fast", "MB", "IoU with torch", "largest difference of logits")
-    table = Table(Column("way", no_wrap=True), *columns, title=f"{size}, expressions: {expressions}", title_justify="left")
+    table = Table(
+        Column("way", no_wrap=True), *columns, title=f"{size}, expressions: {expressions}", title_justify="left"
+    )
     for name, seconds in found["seconds"].items():
         faster = next((value for key, value in found["ratios"].items() if key.endswith(f" / {name}")), 1.0)
         of_way = (facts[name].get(key, "") for key in ("megabytes", "iou", "largest_difference"))
