@@ -150,17 +150,21 @@ def export_fastest(
                 speeds[way] = speed_of(EngineRunner(made[kind]), exporter.usual)
                 if "bfloat16" in COMPUTES_IN[choose_engine(None, kind)] and has_bfloat16():
                     way += IN_BFLOAT16
-                    speeds[way] = _speed_in_bfloat16(made[kind], exporter, samples)
+                    speeds[way] = _speed_in_bfloat16(EngineRunner(made[kind], dtype="bfloat16"), exporter, samples)
             except (ExportError, LayersError, ModelError, NumbersError) as error:
                 refused[way] = error
-        reasons = [f"{way}: {error}" for way, error in refused.items()]
         if not speeds:
-            raise ExportError("; ".join(reasons))
+            raise ExportError("; ".join(f"{way}: {error}" for way, error in refused.items()))
         best_export = max(speeds, key=lambda way: speeds[way].times)
         if exporter.usual.device == "cpu" and exporter.usual.dtype != "bfloat16" and cpu_has_bfloat16():
-            speeds["torch" + IN_BFLOAT16] = speed_of(_torch_in_bfloat16(exporter), exporter.usual)
+            way = "torch" + IN_BFLOAT16
+            try:
+                speeds[way] = _speed_in_bfloat16(_torch_in_bfloat16(exporter), exporter, samples)
+            except (ExportError, NumbersError) as error:
+                refused[way] = error
         best = max(speeds, key=lambda way: speeds[way].times)
         if best != best_export or speeds[best].times <= 1:
+            reasons = [f"{way}: {error}" for way, error in refused.items()]
             tried = "; ".join([*(f"{way} is {speed}" for way, speed in speeds.items()), *reasons])
             option = IN_BFLOAT16 if best != best_export else ""
             raise ExportError(
@@ -175,13 +179,12 @@ def export_fastest(
     return Fastest(replace(artefact, folder=destination), best, speeds, refused)
 
 
-def _speed_in_bfloat16(artefact: Artefact, exporter: Exporter, samples: Sequence[PromptedPicture]) -> Speed:
-    """How fast an exported model is that computes in bfloat16.
+def _speed_in_bfloat16(runner: Runner, exporter: Exporter, samples: Sequence[PromptedPicture]) -> Speed:
+    """How fast the model is where it computes in bfloat16.
 
     Raises:
-        ExportError: If it does not give the masks of the model then.
+        ExportError: If it does not give the masks that it gives in float32.
     """
-    runner = EngineRunner(artefact, dtype="bfloat16")
     before, after = (sample_maps(each, samples) for each in (exporter.runner, runner))
     found = compared(before, after, len(samples))
     if not found.iou >= LEAST_IOU or turned_blank(before, after):
