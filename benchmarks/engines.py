@@ -85,7 +85,7 @@ WAYS = {
 BYTES = {"float32": 4.0, "float16": 4.0, "bfloat16": 2.0, "int8": 1.5}
 """That a number of a model takes while it runs: halves are made float32, and in 8 bits some parts stay as they were."""
 
-TO_EXPORT = 10
+TO_EXPORT = 9
 """Bytes for each number while a model is exported: it itself, and a copy that is written."""
 
 SHARE = 0.85
