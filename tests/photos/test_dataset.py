@@ -205,7 +205,8 @@ def test_records_for_evaluation(folder: Path) -> None:
             nouns += query.kind == "noun"
         asked = {query.text for query in record.queries if query.kind == "noun"}
         assert asked == {f"the {noun}" for noun in photo.present}
-        assert sum(query.absent for query in record.queries) <= 3
+        for kind in ("absent", "absent_noun"):
+            assert sum(query.kind == kind for query in record.queries) <= 3
         assert [query.text for query in record.queries] == [query.text for query in source[index].queries]
     assert nouns == sum(len(photo.present) for photo in source.photos)
     few = PhotoSource(folder, "test", kinds=["absent"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,7 +86,8 @@ def test_what_is_found_and_what_is_not():
     ],
 )
 def test_what_mini_was_taught(mini, prompt):
-    assert mini.doubt(prompt) is None
+    words_alone = replace(mini, iou={})  # what it hardly finds changes with its training
+    assert words_alone.doubt(prompt) is None
 
 
 @pytest.mark.parametrize(
