@@ -145,7 +145,7 @@ def test_stages_are_as_they_were_run(calls: list[list[str]]) -> None:
     assert found["1-small"].optimisation.rates == {"stem": 0}
     assert [name for name, each in found.items() if each.image_to_segmentation] == ["5-open"]
     sizes = {name: each.data.size for name, each in found.items()}  # type: ignore[attr-defined]
-    assert list(sizes.values()) == [224, 224, 224, 128, 256, 128, 128, 128, 256, 256, 256, 320, 320]
+    assert list(sizes.values()) == [224, 224, 224, 128, 256, 128, 128, 128, 256, 256, 256, 320]
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)
