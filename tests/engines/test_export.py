@@ -130,6 +130,7 @@ def test_pictures_to_check_on() -> None:
     assert sum(max(image.size) >= 2 * min(image.size) for image in pictures) == 2
 
 
+@pytest.mark.slow
 def test_what_appears_while_it_is_made_is_kept(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package)
