@@ -26,8 +26,9 @@ PROMPT = "the ball"
 
 
 @pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def gpus(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """Torch finds them, and this process has not taken one yet."""
+    exported(False)  # while torch finds none, as there are none
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: GPUS)
     monkeypatch.setattr("self1e.segment.share._own_gpu", None)
