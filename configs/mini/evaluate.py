@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 from self1e.checkpoints.hub import open_checkpoint
@@ -31,7 +31,9 @@ from self1e.files import write_json
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.photos.build import same_token
 from self1e.photos.figures import ENOUGH, kind_figures, photo_figures
+from self1e.photos.index import photo_sets
 from self1e.photos.language import TEXTUAL
+from self1e.photos.nouns import nouns
 from self1e.photos.source import ABSENT_NOUN, MEASURED, UNSEEN, PhotoQuestions, PhotoSource
 from self1e.processing.processor import SELF1EProcessor
 from self1e.segment.nouns import TaughtNouns
@@ -78,13 +80,27 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="folders of photographs")
     parser.add_argument("--split", choices=["validation", "test"], default="validation")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS), help="default: all")
-    parser.add_argument("--sets", nargs="+", help="sets of photographs; default: all but the one labelled by a model")
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        choices=list(photo_sets()),
+        metavar="SET",
+        help="sets of photographs; default: all but the one labelled by a model",
+    )
     parser.add_argument("--n", type=int, help="only so many photographs of a folder, evenly spread; default: all")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--left-out", nargs="+", metavar="NOUN", help="that it was not taught: has figures apart")
+    parser.add_argument(
+        "--left-out",
+        nargs="+",
+        choices=[noun.name for noun in nouns()],
+        metavar="NOUN",
+        help="that it was not taught: has figures apart",
+    )
     parser.add_argument("--out", type=Path, help="file for the figures, JSON")
     parser.add_argument("--note", action="store_true", help="write the IoU of each noun into the model's nouns.json")
     options = parser.parse_args()
+    if options.note and (options.split != "test" or options.n or options.sets or "noun" not in options.kinds):
+        parser.error("--note is for all test photographs: give --split test, the kind noun, and neither --n nor --sets")
     taught = TaughtNouns.read(Path(options.model)) if options.note else None
     if options.note and taught is None:
         parser.error(f"{options.model} has no nouns.json to note figures in: finish.py writes it")
@@ -95,6 +111,9 @@ def main() -> None:
     for folder in options.folders:
         for name, of_set in ask(segmenter, folder, options.split, options.kinds, options.sets, options.n).items():
             samples.setdefault(name, []).extend(of_set)
+    if not samples:
+        folders = ", ".join(map(str, options.folders))
+        parser.exit(1, f"{folders}: no photograph for {options.split} of the sets asked for\n")
     figures = figures_of(samples, segmenter.nouns)
     figures |= {"model": str(options.model), "split": options.split, "n": options.n}
     if options.left_out:
@@ -121,9 +140,9 @@ def ask(
     source = PhotoSource(folder, split, masks, sets)
     asked = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA)
     asked_in_words = WordBenchmark(folder.name, str(folder), PhotoQuestions(folder, split, words, sets))
-    step = max(1.0, len(source) / (n or len(source) or 1))
+    count = min(n or len(source), len(source))
     samples: dict[str, list[Sample]] = {}
-    for place in (int(number * step) for number in range(int(len(source) / step))):
+    for place in (number * len(source) // count for number in range(count)):
         of_set = samples.setdefault(source.photos[place].set, [])
         of_set += asked.ask(segmenter, place) if masks else []
         of_set += asked_in_words.ask(segmenter, place) if words else []
@@ -171,17 +190,26 @@ def tokens_of_nano() -> dict[str, int]:
     return dict(tokenizer.get_vocab())
 
 
-def seen_and_unseen(nouns: dict[str, list[float]], left_out: Sequence[str]) -> dict[str, float]:
-    """mIoU of taught nouns and of others, of those asked for often enough, and the harmonic mean of both."""
-    unseen = {f"the {name}" for name in left_out}
-    often = {name: iou for name, (iou, count) in nouns.items() if count >= ENOUGH}
-    means = [fmean(iou for name, iou in often.items() if (name in unseen) == apart) for apart in (False, True)]
-    return {"seen": means[0], "unseen": means[1], "harmonic": 2 * means[0] * means[1] / max(sum(means), 1e-9)}
+def seen_and_unseen(found: Mapping[str, Sequence[float]], left_out: Sequence[str]) -> dict[str, float]:
+    """mIoU of taught nouns and of others, of those asked for often enough, and the harmonic mean of both.
+
+    Args:
+        found: "nouns" of `photo_figures`.
+        left_out: Names of nouns that were not taught.
+
+    Returns:
+        "seen" and "unseen", each left out where there is no such noun, and with both "harmonic".
+    """
+    unseen = {nouns()[name].phrase for name in left_out}
+    often = {phrase: iou for phrase, (iou, count) in found.items() if count >= ENOUGH}
+    parts = {"seen": often.keys() - unseen, "unseen": often.keys() & unseen}
+    means = {name: fmean(often[phrase] for phrase in sorted(phrases)) for name, phrases in parts.items() if phrases}
+    return means | ({"harmonic": harmonic_mean(list(means.values()))} if len(means) == len(parts) else {})
 
 
-def noted(nouns: dict[str, list[float]], taught: TaughtNouns) -> dict[str, float]:
-    """IoU of those nouns that were taught and are in enough pictures to tell."""
-    asked = {noun: nouns.get(f"the {noun}", (0, 0)) for noun in taught}
+def noted(found: Mapping[str, Sequence[float]], taught: TaughtNouns) -> dict[str, float]:
+    """IoU of those nouns that were taught and are in enough pictures to tell; `found` as for `seen_and_unseen`."""
+    asked = {noun: found.get(f"the {noun}", (0, 0)) for noun in taught}
     return {noun: iou for noun, (iou, count) in asked.items() if count >= ENOUGH_TO_TELL}
 
 

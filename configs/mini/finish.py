@@ -40,7 +40,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Makes a model to give away of one that was trained.")
     parser.add_argument("model", type=Path, help="model folder")
     parser.add_argument("--folders", nargs="+", required=True, help="folders of photographs it was trained on")
-    parser.add_argument("--leave-out", nargs="+", default=[], help="nouns that it was not taught (`leave_out`)")
+    parser.add_argument(
+        "--leave-out",
+        nargs="+",
+        default=[],
+        choices=[noun.name for noun in nouns()],
+        metavar="NOUN",
+        help="that it was not taught (`leave_out`)",
+    )
     parser.add_argument("--examples", type=int, default=3000, help="of which the words are looked at")
     parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
     options = parser.parse_args()
@@ -103,7 +110,7 @@ def taught_tokens(processor: SELF1EProcessor, folders: list[str], leave_out: lis
 
 def taught_nouns(folders: list[str], leave_out: list[str]) -> TaughtNouns:
     """The nouns of at least `ENOUGH` photographs, but for those left out; `evaluate.py --note` adds their figures."""
-    train = [photo for folder in folders for photo in photographs(Path(folder), ("train",)) if photo.split == "train"]
+    train = [photo for folder in folders for photo in photographs(Path(folder), ("train",))]
     counts = Counter(name for photo in train for name in photo.present)
     taught = [noun for noun in nouns() if counts[noun.name] >= ENOUGH and noun.name not in leave_out]
     names = {noun.name for noun in taught}

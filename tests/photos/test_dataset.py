@@ -164,6 +164,7 @@ def test_weights_of_sets_and_kinds(folder: Path) -> None:
     for wrong, message in (
         ({"sets": {"imaginary": 1.0}}, "no set imaginary"),
         ({"weights": {"riddle": 1.0}}, "riddle"),
+        ({"leave_out": ["cows"]}, "no noun 'cows'"),
     ):
         with pytest.raises(ValidationError, match=message):
             settings(folder, **wrong)

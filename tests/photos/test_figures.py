@@ -109,6 +109,46 @@ def test_words_that_nano_knew_are_told_from_new_ones() -> None:
     assert [row.split("|")[2].strip() for row in rows] == ["3", "2", "3", "2"]
 
 
+def test_so_many_photographs_are_asked_about_evenly_spread(tmp_path: Path, tiny_model_folder: Path) -> None:
+    folder = a_folder(tmp_path / "photos", 9)
+    segmenter = Segmenter.from_pretrained(tiny_model_folder, device="cpu", dtype="float32")
+    for n, places in ((7, [0, 1, 2, 3, 5, 6, 7]), (2, [0, 4]), (20, list(range(9)))):
+        samples = evaluate.ask(segmenter, folder, "test", ["noun"], n=n)["voc"]
+        assert [sample.record for sample in samples if sample.question == "the dog"] == places
+
+
+def test_nouns_that_were_not_taught_have_figures_of_their_own() -> None:
+    found = {"the dog": [0.5, 10], "the table": [0.25, 10], "the cow": [0.75, 10], "the bird": [0.1, 9]}
+    figures = evaluate.seen_and_unseen(found, ["dining table", "bird"])  # whose plain word is "table"
+    assert figures == {"seen": 0.625, "unseen": 0.25, "harmonic": pytest.approx(2 * 0.625 * 0.25 / 0.875)}
+    assert evaluate.seen_and_unseen(found, ["bird"]) == {"seen": 0.5}
+    assert evaluate.seen_and_unseen({"the dog": [0.0, 10], "the cow": [0.5, 10]}, ["dog"])["harmonic"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--left-out", "cows"], "invalid choice: 'cows'"),
+        (["--sets", "cocopeple"], "invalid choice: 'cocopeple'"),
+        (["--sets", "coco"], "no photograph for test of the sets asked for"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    why: str,
+) -> None:
+    folder, out = a_folder(tmp_path / "photos", 1), tmp_path / "figures.json"
+    arguments = [str(tiny_model_folder), str(folder), "--split", "test", "--out", str(out), *options]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *arguments])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert why in capsys.readouterr().err and not out.exists()
+
+
 def test_what_is_asked_for_as_not_there(tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "photos", 2)
     add_photo(folder, "guess", [("dog", DOG)], set_name="cocoperson", split="test", annotated=["teacher"])

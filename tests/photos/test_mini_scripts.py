@@ -139,7 +139,7 @@ def test_stages_are_as_they_were_run(calls: list[list[str]]) -> None:
         "7-apart": 2000,
         "8-fine": 1500,
         "9-closed": 1500,
-        "10-large": 1500,
+        "10-large": 1200,
     }
     assert found["1-words"].optimisation.rates == {"stem": 0, "embeddings": 0}
     assert found["1-small"].optimisation.rates == {"stem": 0}
@@ -321,6 +321,22 @@ def test_figures_of_nouns_are_noted_with_the_model(
     noted = TaughtNouns.read(trained)
     assert noted is not None and noted.iou.keys() == {"dog"} and 0 <= noted.iou["dog"] <= 1
     assert noted.near == {"dog": ["hound"]}
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--split", "validation"), ("--n", "5"), ("--sets", "voc"), ("--kinds", "absent")], ids=" ".join
+)
+def test_nothing_but_all_test_photographs_is_noted(
+    trained: Path, farm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    TaughtNouns({"car": []}, iou={"car": 0.9}).write(trained)
+    split = ["--split", "test"] if options else []  # without, it is validation
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", str(trained), str(farm), *split, *options, "--note"])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert "--note is for all test photographs" in capsys.readouterr().err
+    noted = TaughtNouns.read(trained)
+    assert noted is not None and noted.iou == {"car": 0.9}
 
 
 def test_nothing_is_overwritten(trained: Path, farm: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from self1e.photos.index import Photo, photo_sets, photographs
 from self1e.photos.language import SEGMENTING, TEXTUAL, View, conversation, sample_queries
 from self1e.photos.language.absent import Companions
 from self1e.photos.language.query import KINDS
+from self1e.photos.nouns import nouns
 from self1e.photos.scene import PhotoScene, read_scene
 
 #: How often each kind of question is asked, relative to the others.
@@ -74,6 +75,8 @@ class PhotoData(DataSettings):
             unknown = sorted(set(given) - set(known))
             if unknown:
                 raise ValueError(f"there is no {what} {', '.join(unknown)}: known are {', '.join(known)}")
+        for name in self.leave_out:
+            nouns()[name]
         return self
 
     @property
