@@ -35,13 +35,12 @@ def convert(source: Path, out: Path) -> dict[str, int]:
     for split, files in splits.items():
         folder = out / split
         for part in ("images", "masks"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
+            (folder / part).mkdir(parents=True)
         for file in files:
             labels = loadmat(file)["groundtruth"].astype(np.uint8)
             Image.fromarray(labels).save(folder / "masks" / f"{file.stem}.png")
-            photo = folder / "images" / f"{file.stem}.jpg"
-            if not photo.exists():
-                photo.symlink_to((source / "photos" / f"{file.stem}.jpg").resolve())
+            photo = source / "photos" / f"{file.stem}.jpg"
+            (folder / "images" / photo.name).symlink_to(photo.resolve())
         (folder / "classes.txt").write_text("\n".join(spoken) + "\n", "utf-8")
         counts[split] = len(files)
     return counts
@@ -52,6 +51,8 @@ def main() -> None:
     parser.add_argument("source", type=Path, metavar="CCP")
     parser.add_argument("out", type=Path, metavar="OUT")
     chosen = parser.parse_args()
+    if chosen.out.exists():
+        parser.error(f"{chosen.out} exists: choose another folder, or delete it first")
     for split, photographs in convert(chosen.source, chosen.out).items():
         print(f"{chosen.out / split}: {photographs} photographs")
 

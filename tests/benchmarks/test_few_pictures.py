@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from benchmarks import few_pictures
+from examples import clothing_co_parsing
 from examples.clothing_co_parsing import convert
 from self1e.data.records import Record
 from self1e.training.config import ConfigError
@@ -44,6 +46,17 @@ def test_every_fifth_photograph_is_for_testing(converted: Path) -> None:
     asked = {query.text: query.mask().any() for query in garments[0].queries}
     assert [text for text, there in asked.items() if there] == ["the dress", "the hair", "the shoes"]
     assert len(asked) == 3 + few_pictures.ABSENT
+
+
+def test_masks_that_are_there_are_not_written_over(
+    converted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mended = converted / "train" / "masks" / "0001.png"
+    mended.write_bytes(b"mended by hand")
+    monkeypatch.setattr(sys, "argv", ["clothing_co_parsing.py", str(converted.with_name("CCP")), str(converted)])
+    with pytest.raises(SystemExit):
+        clothing_co_parsing.main()
+    assert "choose another folder" in capsys.readouterr().err and mended.read_bytes() == b"mended by hand"
 
 
 def test_some_photographs_are_evenly_spread(converted: Path, tmp_path: Path) -> None:
