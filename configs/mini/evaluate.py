@@ -69,8 +69,8 @@ SOME = {
     ABSENT_NOUN + TAUGHT: "of these, one that it says it knows",
     "absent" + TAUGHT: "of these, with a noun that it says it knows",
 }
-"""Kind with an ending -> which questions of the kind these are. A noun that the model says it hardly finds (`--note`) is
-not among those that it says it knows."""
+"""Kind with an ending -> which questions of the kind these are. What the model says it hardly finds (`--note`) is not
+among the nouns that it says it knows."""
 
 COLUMNS = {"cIoU": "ciou", "gIoU": "giou", "N-acc": "n_acc", "T-acc": "t_acc", "right words": "accuracy"}
 

@@ -42,14 +42,15 @@ fi
 read -r at_a_time times <"$run.fit"
 
 train() { # STEPS UNTIL: ends well with the last step, and when the time is up
-    local code=1
+    local code=1 stop=$(($2 > SECONDS ? $2 : SECONDS + 1))
     while [[ $code != 0 ]]; do
         code=0
-        timeout -k 10 $(($2 > SECONDS ? $2 - SECONDS : 1)) \
+        timeout -k 10 $((stop > SECONDS ? stop - SECONDS : 1)) \
             "$python" -m self1e train "$here/gpu.yaml" --device "${DEVICE:-auto}" "${settings[@]}" \
             --set optimisation.steps="$1" --set optimisation.pictures_per_step="$at_a_time" \
             --set optimisation.accumulate="$times" >"$out/train.log" 2>&1 || code=$?
-        if [[ $code == 124 || $code == 137 ]]; then
+        # 137 is also the end of a process that the system kills for the memory it takes, but that comes earlier.
+        if [[ $code == 124 || ($code == 137 && $SECONDS -ge $stop) ]]; then
             echo "time was up before step $1: the last checkpoint counts" >&2
             return
         elif [[ $code != 0 && $((at_a_time % 2)) == 0 ]] && grep -q "out of memory" "$out/train.log"; then

@@ -413,6 +413,26 @@ def test_on_a_cpu_a_step_is_taken_at_once(monkeypatch: pytest.MonkeyPatch, capsy
     assert capsys.readouterr().out == "6 1\n"
 
 
+KILLED = """#!/bin/bash
+case $1 in
+*/enlarge.py) mkdir -p "$4" ;;
+*/gpu.py) echo 2 1 ;;
+-m) echo training && kill -9 $$ ;;
+esac
+"""
+
+
+def test_training_that_the_system_kills_is_not_taken_for_the_end_of_the_time(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(KILLED)
+    python.chmod(0o755)
+    command = [SCRIPTS / "gpu.sh", "mini", "data", "out", "9", "96"]
+    environment = {"PYTHON": str(python), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "training ended with 137" in done.stderr
+    assert not (tmp_path / "runs" / "mini" / "gpu-96.steps").exists()
+
+
 def test_steps_fill_the_time(tmp_path: Path) -> None:
     with (tmp_path / "curve.csv").open("w", newline="") as file:
         rows = csv.writer(file)
