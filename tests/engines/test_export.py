@@ -279,3 +279,17 @@ def test_what_cannot_be_exported(cli: Cli, models: Models, tmp_path: Path) -> No
     outcome = cli("export", models(True), folder, "--to", "torch", "--precision", "int8")
     assert_one_sentence(outcome, "float32, not in int8")
     assert not folder.exists() and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "precision"),
+    [("onnx", "onnx", "float16"), ("onnxscript", "openvino", "float32"), ("nncf", "openvino", "int8")],
+)
+def test_a_package_that_is_missing_is_named_before_any_work(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, kind: str, precision: str
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("self1e.export")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    outcome = cli("export", tmp_path / "no-model", tmp_path / "exported", "--to", kind, "--precision", precision)
+    assert_one_sentence(outcome, f"to export to {kind} needs {package}: pip install 'self1e[export]'")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from self1e.segment.options import LoadOptions
 from self1e.version import __version__
 
 PRECISIONS = ("float32", "float16", "int8")
+
+NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino"), "torch": ()}
+"""Packages that it takes to export to a kind, and to compare masks then."""
 
 
 def export_model(
@@ -150,14 +154,11 @@ def check_choice(kind: str, precision: str, destination: Path) -> None:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
     if kind == "torch" and precision != "float32":
         raise ValueError(f"what is exported to torch is in float32, not in {precision}: use onnx or openvino for that")
-    _writer(kind)
+    needed = NEEDED[kind] + (("nncf",) if (kind, precision) == ("openvino", "int8") else ())
+    if missing := [package for package in needed if find_spec(package) is None]:
+        raise ModelError(f"to export to {kind} needs {', '.join(missing)}: pip install 'self1e[export]'")
 
 
 def _writer(kind: str) -> Any:
     """What writes programs of a kind: write(program, path, precision)."""
-    try:
-        return getattr(import_module(f"self1e.export.to_{kind}"), f"write_{kind}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("self1e"):
-            raise
-        raise ModelError(f"to export to {kind} needs {error.name}: pip install 'self1e[export]'") from None
+    return getattr(import_module(f"self1e.export.to_{kind}"), f"write_{kind}")

@@ -4,9 +4,12 @@ transformers, in vision tower and language model, and no others."""
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-import onnx
 from torch import nn
+
+if TYPE_CHECKING:  # what is exported to torch needs no such package
+    import onnx
 
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Where torch's exporter writes down which module an operator comes from."""
