@@ -30,6 +30,7 @@ from self1e.segment.agreement import MaskMap, mask_maps
 from self1e.segment.on_engine import EngineRunner
 from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
+from self1e.segment.runner import NumbersError
 from self1e.serve.model_process import facts_of
 
 CLOSE = 1e-3
@@ -90,6 +91,29 @@ def test_a_cpu_without_bfloat16(exported: Exported, monkeypatch: pytest.MonkeyPa
     folder = exported(False).folder
     with pytest.raises(ValueError, match="this CPU has no instructions for bfloat16: leave dtype out"):
         Segmenter.from_pretrained(folder, engine="openvino", dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("precision", "computing", "said"),
+    [
+        ("float32", "float32", "overflow in float32$"),
+        ("int8", "float32", "overflow in int8: export it in float32$"),
+        ("int8", "bfloat16", "overflow in bfloat16: leave dtype out$"),
+    ],
+)
+def test_an_overflow_says_what_would_help(exported: Exported, precision: str, computing: str, said: str) -> None:
+    runner: Any = EngineRunner(exported(False))
+    runner.artefact, runner.computing = dataclasses.replace(runner.artefact, precision=precision), computing
+    runner._masks = lambda arrays: {"logits": np.full((1, 8, 8), np.inf, np.float32)}
+    with pytest.raises(NumbersError, match=said):
+        mask_maps(runner, [(noise(), ["the ball"])])
+
+
+def test_types_are_offered_only_with_engines_that_run_the_model() -> None:
+    with pytest.raises(ValueError, match=r"onnxruntime computes in float32, .* or use engine='openvino'$"):
+        programs.choose_computing("onnxruntime", "onnx", "bfloat16")
+    with pytest.raises(ValueError, match=r"torch computes in float32, not in bfloat16: leave dtype out$"):
+        programs.choose_computing("torch", "torch", "bfloat16")
 
 
 def test_a_picture_is_encoded_once(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:

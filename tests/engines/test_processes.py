@@ -18,6 +18,7 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.cli import segment
 from self1e.cli.segment_ray import device_there, load_there
+from self1e.segment import share
 from self1e.segment.files import begin_work
 from self1e.segment.options import LoadOptions
 from self1e.version import __version__
@@ -60,6 +61,18 @@ def test_threads_are_shared_and_gpus_left_alone(
     work = begin_work(4, "auto", load, PROMPT, None, 1, {}, number=1)
     (done,) = work(iter([(0, noise())]))
     assert done.error is None and told == [2] and os.environ["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize(("given", "shared"), [("8", "4"), ("1", "1"), (None, "3")])
+def test_threads_are_shared_where_there_is_no_torch(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, shared: str
+) -> None:
+    monkeypatch.setattr(share, "has_torch", lambda: False)
+    monkeypatch.setattr(share, "_own_gpu", None)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "")
+    share.take_share(1, 2)
+    assert os.environ["OMP_NUM_THREADS"] == shared
 
 
 def test_evaluations_by_torchrun(

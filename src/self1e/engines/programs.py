@@ -57,11 +57,12 @@ def choose_engine(engine: str | None, kind: str) -> str:
     return engine
 
 
-def choose_computing(engine: str, dtype: str) -> str:
+def choose_computing(engine: str, kind: str, dtype: str) -> str:
     """The type that an engine computes in.
 
     Args:
         engine: One of `ENGINES`.
+        kind: Of the programs that it runs.
         dtype: As it was asked for; "auto": the usual one.
 
     Raises:
@@ -71,7 +72,7 @@ def choose_computing(engine: str, dtype: str) -> str:
     if dtype == "auto":
         return COMPUTES_IN[engine][0]
     if dtype not in COMPUTES_IN[engine]:
-        able = [f"engine={name!r}" for name, types in COMPUTES_IN.items() if dtype in types]
+        able = [f"engine={name!r}" for name, kinds in ENGINES.items() if dtype in COMPUTES_IN[name] and kind in kinds]
         raise ValueError(
             f"{engine} computes in {' or '.join(COMPUTES_IN[engine])}, not in {dtype}: leave dtype out"
             + "".join(f", or use {each}" for each in able)
@@ -90,16 +91,13 @@ def has_bfloat16() -> bool:
     return "BF16" in import_engine("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def open_program(
-    path: Path, engine: str, outputs: Sequence[str], threads: int | None = None, dtype: str = "float32"
-) -> Program:
+def open_program(path: Path, engine: str, outputs: Sequence[str], dtype: str = "float32") -> Program:
     """Loads a program.
 
     Args:
         path: Its file.
         engine: One of `ENGINES`.
         outputs: Names of what it gives.
-        threads: How many it may use; None: see above.
         dtype: What to compute in; see `choose_computing`. What it takes and gives is float32 all the same.
 
     Raises:
@@ -110,9 +108,8 @@ def open_program(
         "openvino": partial(_open_openvino, dtype=dtype),
         "torch": _open_torch,
     }
-    threads = threads or _threads_of_environment()
     try:
-        return openers[engine](path, outputs, threads)
+        return openers[engine](path, outputs, threads_of_environment())
     except ModelError:
         raise
     except Exception as error:  # each engine has errors of its own
@@ -120,8 +117,8 @@ def open_program(
         raise ModelError(f"{engine} cannot load {path} ({reason}): export the model again") from error
 
 
-def _threads_of_environment() -> int:
-    """0 where nothing is said."""
+def threads_of_environment() -> int:
+    """As many as OMP_NUM_THREADS says; 0 where nothing is said."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return int(given) if given.isdecimal() else 0
 

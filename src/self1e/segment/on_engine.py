@@ -79,7 +79,7 @@ class EngineRunner:
     ) -> None:
         self.artefact = artefact
         self.engine = choose_engine(engine, artefact.kind)
-        self.computing = choose_computing(self.engine, dtype)
+        self.computing = choose_computing(self.engine, artefact.kind, dtype)
         self.processor = PlainProcessor(
             _tokenizer(artefact.folder / TOKENIZER),
             artefact.image_size,
@@ -170,9 +170,16 @@ class EngineRunner:
         words = words_of(rows, before, self.seg_token_id)
         logits = self._masks(picture.features | words)[LOGITS]
         if not np.isfinite(logits).all():
-            raise NumbersError(f"the model's numbers overflow in {self.artefact.precision}: export it in float32")
+            raise NumbersError(f"the model's numbers overflow in {self._overflow()}")
         ends = np.searchsorted(words["marks"], np.arange(1, len(rows)) * words["words"].shape[1])
         return np.split(logits, ends)
+
+    def _overflow(self) -> str:
+        """In what, and what to do."""
+        if self.computing != "float32":
+            return f"{self.computing}: leave dtype out"
+        stored = self.artefact.precision
+        return stored if stored == "float32" else f"{stored}: export it in float32"
 
     def answer(self, *_: Any, **__: Any) -> NoReturn:
         raise PromptError(

@@ -91,7 +91,7 @@ class Segmenter:
         compile: Have torch compile the text model. The first masks take longer.
         calibration: Turns raw scores into the IoU to expect. None: scores stay raw.
         model_name: For the results.
-        nouns: What a small model was taught: it warns, once, when a phrase names something else.
+        nouns: What a small model was taught: it warns, once for each kind of doubt, when a phrase names something else.
         quantization: How the model was quantised; None: it was not.
 
     Attributes:

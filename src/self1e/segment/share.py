@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 
+from self1e.engines.programs import threads_of_environment
 from self1e.segment.opened import has_torch
 
 _own_gpu: int | None = None
@@ -21,13 +22,13 @@ def take_share(number: int, processes: int) -> None:
         processes: How many there are on this machine.
     """
     take_gpu(number)
-    if not has_torch():  # then there are exported models only, whose engines go by this variable
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-        return
-    import torch
+    if has_torch():
+        import torch
 
-    threads = max(1, torch.get_num_threads() // processes)
-    torch.set_num_threads(threads)
+        threads = max(1, torch.get_num_threads() // processes)
+        torch.set_num_threads(threads)
+    else:
+        threads = max(1, (threads_of_environment() or os.cpu_count() or 1) // processes)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the engine of an exported model
 
 
