@@ -25,7 +25,6 @@ def build(project: Path, kind: str, out: Path) -> Path:
     """The "wheel" or "sdist" of a project."""
     out.mkdir(exist_ok=True)
     backend = f"import sys, setuptools.build_meta as backend; print(backend.build_{kind}(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", backend, str(out)], cwd=project, check=True, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", backend, str(out)], cwd=project, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return out / done.stdout.splitlines()[-1]

@@ -97,19 +97,24 @@ def exported(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Export
         pytest.importorskip(package)
     from noise import samples
 
+    from self1e.engines.artefact import open_artefact
     from self1e.export.export import Exporter
+    from self1e.files import locked
 
-    made: dict[tuple[bool, str, str], Artefact] = {}
+    folder_of_all = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder_of_all = folder_of_all.parent  # an export takes long enough that processes of tests share it
     traced: dict[bool, Exporter] = {}
 
     def export(looking: bool, kind: str = "onnx", precision: str = "float32") -> Artefact:
-        key = looking, kind, precision
-        if key not in made:
-            if looking not in traced:
-                traced[looking] = Exporter(str(models(looking)))
-            folder = tmp_path_factory.mktemp("exported") / "-".join(map(str, key))
-            made[key] = traced[looking].write(kind, folder, precision, samples=samples())
-        return made[key]
+        folder = folder_of_all / "exported" / f"{looking}-{kind}-{precision}"
+        folder.parent.mkdir(exist_ok=True)
+        with (folder.parent / f"{looking}.lock").open("wb") as file, locked(file):
+            if not folder.exists():
+                if looking not in traced:
+                    traced[looking] = Exporter(str(models(looking)))
+                traced[looking].write(kind, folder, precision, samples=samples())
+        return open_artefact(folder)
 
     return export
 

@@ -19,6 +19,7 @@ from building import build, copy_sources
 from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
+from self1e.checkpoints.hub import open_checkpoint
 from self1e.engines import programs
 from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact
 from self1e.engines.programs import has_bfloat16
@@ -264,13 +265,18 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
     refused("has no masks.onnx")
 
 
-def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models) -> None:
+def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models, tmp_path: Path) -> None:
     artefact = exported(True)
-    assert open_artefact(artefact.folder) == dataclasses.replace(artefact)
+    copied = dataclasses.replace(artefact, folder=shutil.copytree(artefact.folder, tmp_path / "copy"))
+    (copied.folder / SETTINGS).unlink()
+    copied.write()
+    assert open_artefact(copied.folder) == copied
     assert {path.name for path in artefact.folder.iterdir()} == {SETTINGS, *artefact.files}
     assert artefact.verified is not None and artefact.verified.pictures == artefact.verified.masks == 2
     assert artefact.verified.largest_difference < CLOSE
-    assert artefact.image_size == 64 and artefact.map_side == 16 and artefact.model == str(models(True))
+    assert artefact.image_size == 64 and artefact.map_side == 16
+    assert Path(artefact.model).name == models(True).name
+    assert artefact.source_sha256 == open_checkpoint(str(models(True))).sha256()
 
 
 @pytest.fixture(scope="session")
