@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +203,7 @@ def test_other_tokenizers_are_refused(part: str, strange: Any) -> None:
 def test_nouns_that_were_taught() -> None:
     nouns = TaughtNouns.read(ASSETS / "mini")
     assert nouns is not None
+    nouns = replace(nouns, iou={**nouns.iou, "pole": 0.01})  # what it hardly finds changes with its training
     texts = [
         *prompts(),
         *("the T-Shirt", "t shirt", "TV  screens", "a potted\nplant", "catalogue", "übercat", "cat_", "cats!"),

