@@ -80,6 +80,16 @@ def test_of_two(tmp_path: Path) -> None:
     assert same(pointing_at(scene, "the left dog"), DOGS[0]) and same(pointing_at(scene, "both dogs"), DOGS[0], DOGS[2])
 
 
+def test_a_part_is_not_called_left_for_where_it_is_seen(tmp_path: Path) -> None:
+    left, right = (5, 40, 25, 60), (75, 40, 95, 60)
+    faces = {"annotated": ["face"], "told_apart": ["face"]}  # a car has a right wheel that may be seen on the left
+    scene = scene_of(tmp_path, [("face", left), ("face", right)], **faces)
+    assert same(pointing_at(scene, "the leftmost face"), left)
+    assert same(pointing_at(scene, "the face on the far right"), right)
+    said = {query.text for query in asked(scene, 60, "ordinal")}
+    assert said.isdisjoint({"the left face", "the right face", "the face on the left", "the face on the right side"})
+
+
 def test_scraps_and_things_that_are_not_told_apart_are_not_counted(tmp_path: Path) -> None:
     scrap = scene_of(tmp_path / "a", [("dog", DOGS[0]), ("dog", (97, 40, 100, 50))])
     unknown = scene_of(tmp_path / "b", [("dog", DOGS[0]), ("dog", DOGS[2])], told_apart=None)

@@ -55,7 +55,7 @@ def ordinal_drafts(view: View, rng: Generator) -> Iterator[Draft]:
         steps = [b.x - a.x > CLEAR_STEP for a, b in pairwise(row)]
         for side, things, clear in (("left", row, steps), ("right", row[::-1], steps[::-1])):
             if clear[0]:
-                ends = OF_TWO if len(row) == 2 else AT_END
+                ends = OF_TWO if len(row) == 2 and head.kind == "thing" else AT_END  # a car has a right side of its own
                 yield _draft("ordinal", f"{side}most", head, ends, side, things[0])
             for place in range(min(len(row), MOST_IN_ROW) if len(row) > 2 else 0):
                 if all(clear[: place + 1]):
