@@ -82,6 +82,22 @@ def test_coco(coco: Path, tmp_path: Path) -> None:
     assert outlined.labels[5, 5] == 0 and outlined.photo.annotated == {"person", "sofa"}
 
 
+def test_a_noun_of_which_nothing_can_be_marked_is_not_called_absent(coco: Path, tmp_path: Path) -> None:
+    file = coco / "annotations" / "instances_train2017.json"
+    tree = json.loads(file.read_text())
+    tree["annotations"][1]["iscrowd"] = 1  # a row of sofas
+    file.write_text(json.dumps(tree))
+    prepare.prepare_coco(coco, tmp_path / "out")
+    (crowded,) = (photo for photo in photographs(tmp_path / "out", ("train",)) if photo.set == "cocothings")
+    assert crowded.annotated == crowded.present == {"person"}
+    labels = np.zeros((960, 960), np.uint8)
+    labels[:480], labels[600, 600] = number("dog"), number("cat")
+    large = prepare.Labelled("far", "voc", "test", Image.new("RGB", (960, 960)), labels, ("dog", "cat", "cow"))
+    prepare.write_folder(iter([large]), tmp_path / "small")
+    (photo,) = photographs(tmp_path / "small", ("test",))
+    assert photo.present == {"dog"} and photo.annotated == {"dog", "cow"}
+
+
 def test_sixty_pictures_are_held_out() -> None:
     assert len(prepare.held_out_coco()) == 60
 

@@ -196,14 +196,19 @@ def _written(each: Labelled, out: Path) -> dict[str, Any]:
     each.picture.resize(size, Image.Resampling.LANCZOS).save(out / photo, quality=QUALITY, method=6)
     labels = _resized(each.labels, size)
     Image.fromarray(labels).save(out / mask, optimize=True)
-    present = [nouns().of(int(number)).name for number in np.unique(labels) if number not in (NOTHING, IGNORE)]
+    present = _nouns_in(labels)
+    lost = _nouns_in(each.labels) - present  # too small for this size, but there: they must not be called absent
     line: dict[str, Any] = {"photo": photo, "mask": mask, "set": each.set, "split": each.split}
-    line |= {"annotated": sorted(each.annotated), "present": sorted(present)}
+    line |= {"annotated": sorted(set(each.annotated) - lost), "present": sorted(present)}
     if each.things is not None:
         line["instances"] = f"instances/{each.name}.png"
         Image.fromarray(_resized(each.things, size)).save(out / line["instances"], optimize=True)
         line["told_apart"] = sorted(each.told_apart)
     return line
+
+
+def _nouns_in(labels: np.ndarray) -> set[str]:
+    return {nouns().of(int(number)).name for number in np.unique(labels) if number not in (NOTHING, IGNORE)}
 
 
 def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -326,8 +331,9 @@ def _outlined(
         else:
             labels[inside] = nouns()[noun].number
             things[inside] = count
-    annotated = sorted(set(kept.values()))
-    return Labelled(name, "cocothings", split, picture, labels, annotated, things, sorted(set(annotated) - crowded))
+    hidden = {kept[each["category_id"]] for each in entries} - _nouns_in(labels)  # in crowds alone, or behind others
+    annotated = set(kept.values()) - hidden
+    return Labelled(name, "cocothings", split, picture, labels, sorted(annotated), things, sorted(annotated - crowded))
 
 
 def _numbers(named: Iterable[tuple[int, str]], renamed: Mapping[str, str]) -> np.ndarray:
