@@ -17,11 +17,11 @@ from noise import Exported, Models, noise, samples
 from safetensors.torch import load_file, save_file
 
 from self1e import ModelError, Segmenter
-from self1e.engines.artefact import SETTINGS, open_artefact, sha256_of
+from self1e.engines.artefact import SETTINGS, Verified, open_artefact, sha256_of
 from self1e.engines.programs import has_bfloat16
 from self1e.export import speed
 from self1e.export.export import Exporter
-from self1e.export.verify import ExportError, compared, samples_to_check, verify, verify_maps
+from self1e.export.verify import ExportError, compared, sample_maps, samples_to_check, verify
 from self1e.segment.agreement import MaskMap
 from self1e.segment.on_engine import EngineRunner
 
@@ -98,18 +98,20 @@ def test_numbers_of_a_large_program_lie_beside_it(
 
 def test_what_changes_masks_is_refused(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the figures, and by the limits of the precision."""
-    artefact = exported(False)
-    model = EngineRunner(artefact)
-    assert verify(model, EngineRunner(artefact), "float32", samples()).changed == 0
-    other = EngineRunner(artefact)
-    masks = other._masks
+    other = EngineRunner(exported(False))
+    masks, before = other._masks, sample_maps(other, samples())
+
+    def verified(precision: str) -> Verified:
+        return verify(before, sample_maps(other, samples()), precision, pictures=2)
+
+    assert verified("float32").changed == 0
     monkeypatch.setattr(other, "_masks", lambda arrays: {"logits": masks(arrays)["logits"] + 0.002})
     with pytest.raises(ExportError, match=r"differ by 0\.002 at most.* 0\.001 is the most"):
-        verify(model, other, "float32", samples())
-    assert verify(model, other, "float16", samples()).largest_difference == pytest.approx(0.002, rel=0.01)
+        verified("float32")
+    assert verified("float16").largest_difference == pytest.approx(0.002, rel=0.01)
     monkeypatch.setattr(other, "_masks", lambda arrays: {"logits": -masks(arrays)["logits"]})
     with pytest.raises(ExportError, match=r"int8 changes the masks of this model: .*IoU of 0\.0000.* 0\.97 is"):
-        verify(model, other, "int8", samples())
+        verified("int8")
 
 
 def test_a_mask_that_turns_empty_is_refused_whatever_the_mean_is() -> None:
@@ -120,7 +122,7 @@ def test_a_mask_that_turns_empty_is_refused_whatever_the_mean_is() -> None:
     found = compared(maps(0), maps(-2), pictures=41)
     assert found.iou > 0.97 and found.masks == 41 and found.changed == 32
     with pytest.raises(ExportError, match="int8 loses what this model finds: 1 of 41 masks turn empty"):
-        verify_maps(maps(0), maps(-2), "int8", pictures=41)
+        verify(maps(0), maps(-2), "int8", pictures=41)
 
 
 def test_pictures_to_check_on() -> None:

@@ -14,12 +14,12 @@ from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.engines.artefact import KINDS, MASKS, PICTURE, TOKENIZER, Artefact, sha256_of
 from self1e.export.trace import trace
-from self1e.export.verify import samples_to_check, verify
+from self1e.export.verify import sample_maps, samples_to_check, verify
 from self1e.files import folder_when_complete
 from self1e.processing.prompts import EVAL_ANSWER, PHRASE_QUESTIONS, SENTENCE_QUESTIONS
 from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD
 from self1e.processing.tokens import special_ids
-from self1e.segment.agreement import PromptedPicture
+from self1e.segment.agreement import MaskMap, PromptedPicture
 from self1e.segment.load import load_model
 from self1e.segment.on_engine import EngineRunner
 from self1e.segment.on_torch import TorchRunner
@@ -65,12 +65,19 @@ class Exporter:
         self.runner = TorchRunner(self.loaded.model, self.loaded.processor)
         self.prefix = self.loaded.processor.before_picture()
         self.traced = trace(self.runner.fast, self.prefix)
+        self._made: tuple[Sequence[PromptedPicture], list[MaskMap]] | None = None
 
     @cached_property
     def usual(self) -> TorchRunner:
         """The model as torch runs it where nothing is asked for: on a GPU, or in bfloat16, if that is usual here."""
         loaded = load_model(self.checkpoint, LoadOptions(max_tiles=self.loaded.processor.max_tiles))
         return TorchRunner(loaded.model, loaded.processor)
+
+    def maps(self, samples: Sequence[PromptedPicture]) -> list[MaskMap]:
+        """What the model itself makes of pictures, in float32; of the same list it is made once."""
+        if self._made is None or self._made[0] is not samples:
+            self._made = samples, sample_maps(self.runner, samples)
+        return self._made[1]
 
     def write(
         self,
@@ -106,7 +113,8 @@ class Exporter:
             if samples is None:
                 samples = samples_to_check()
             if samples:
-                verified = verify(self.runner, EngineRunner(artefact), precision, samples)
+                given = sample_maps(EngineRunner(artefact), samples)
+                verified = verify(self.maps(samples), given, precision, pictures=len(samples))
                 artefact = replace(artefact, verified=verified)
                 artefact.write()
         return replace(artefact, folder=destination)

@@ -59,25 +59,19 @@ def _joined(one: Image.Image, other: Image.Image, down: bool) -> Image.Image:
     return joined
 
 
-def verify(model: Runner, exported: Runner, precision: str, samples: Sequence[PromptedPicture]) -> Verified:
+def verify(before: Sequence[MaskMap], after: Sequence[MaskMap], precision: str, pictures: int) -> Verified:
     """Compares the masks of an exported model with those of the model.
 
     Args:
-        model: In float32.
-        exported: Of the same tiles.
-        precision: Of the exported model's weights.
-        samples: Pictures with prompts.
+        before: Maps of the model in float32; see `sample_maps`.
+        after: Of the exported model, in the same order.
+        precision: Of its weights.
+        pictures: How many they are of.
 
     Raises:
         ExportError: If they differ by `MOST_DIFFERENCE` in float32, or agree to less than `LEAST_IOU` otherwise; or if
             one turns empty.
     """
-    before, after = (sample_maps(runner, samples) for runner in (model, exported))
-    return verify_maps(before, after, precision, pictures=len(samples))
-
-
-def verify_maps(before: Sequence[MaskMap], after: Sequence[MaskMap], precision: str, pictures: int) -> Verified:
-    """As `verify`, of maps of the model and of the exported one, in the same order."""
     found = compared(before, after, pictures)
     if precision == "float32" and not found.largest_difference < MOST_DIFFERENCE:
         raise ExportError(f"the exported model differs from the model: {found}, and {MOST_DIFFERENCE} is the most")
