@@ -61,6 +61,7 @@ for options in "" --optimiser; do
     done
 done
 run benchmarks.attention --dtype bfloat16 --device "$device"
+run pytest -q -k cuda tests/segment/test_flex_attention.py  # masks and words by FlexAttention are those of SDPA
 run benchmarks.inference --cold-start --device "$device" --passes 10
 run benchmarks.performance
 
