@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from building import build, copy_sources
+from command_line import Cli, assert_one_sentence
 from noise import PROMPTS, Exported, Models, noise
 
 from self1e import ModelError, Segmenter
@@ -146,13 +147,19 @@ def test_what_belongs_to_the_model_comes_along(exported: Exported, models: Model
     )
 
 
-def test_what_servers_and_evaluations_say_of_it(exported: Exported, tmp_path: Path) -> None:
+def test_what_servers_and_evaluations_say_of_it(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     segmenter = Segmenter.from_pretrained(exported(False).folder)
     facts = facts_of(segmenter)
     assert (facts["engine"], facts["device"], facts["dtype"]) == ("onnxruntime", "cpu", "float32")
     assert facts["context"] == 2048 and facts["calibrated"] and facts["nouns"] == ["ball"]
     benchmark = open_benchmark("toyland|scenes=1", tmp_path)
     check_settings(segmenter, benchmark, tmp_path, exported(False).sha256())
+    monkeypatch.setattr("onnxruntime.__version__", "0.1")
+    with pytest.raises(EvaluationError, match=r"versions: .*'onnxruntime': .* now"):
+        check_settings(segmenter, benchmark, tmp_path, exported(False).sha256())
+    monkeypatch.undo()
     check_settings(segmenter, benchmark, tmp_path, exported(False).sha256())
     other = Segmenter.from_pretrained(exported(False).folder, engine="openvino")
     with pytest.raises(EvaluationError, match="engine: onnxruntime there, openvino now"):
@@ -190,6 +197,15 @@ def test_what_an_exported_model_cannot_do(exported: Exported, models: Models) ->
             Segmenter.from_pretrained(folder, **options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'onnxruntime' runs exported models, and nano is none"):
         Segmenter.from_pretrained("nano", engine="onnxruntime")
+
+
+def test_commands_that_need_answers_say_so_at_once(exported: Exported, cli: Cli, tmp_path: Path) -> None:
+    folder = exported(False).folder
+    noise().save(tmp_path / "noise.png")
+    assert_one_sentence(cli("chat", tmp_path / "noise.png", "--model", folder), "writes no answers: chat with the")
+    outcome = cli("eval", folder, "toyland|scenes=2", "--answer", "generated", "--out", tmp_path / "out")
+    assert_one_sentence(outcome, "toyland", "is an exported model, which writes none: leave that out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:

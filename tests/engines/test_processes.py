@@ -18,6 +18,7 @@ from PIL import Image
 from self1e import Segmenter
 from self1e.cli import segment
 from self1e.cli.segment_ray import device_there, load_there
+from self1e.evaluation.samples import SampleFile
 from self1e.segment import share
 from self1e.segment.files import begin_work
 from self1e.segment.options import LoadOptions
@@ -85,7 +86,9 @@ def test_evaluations_by_torchrun(
     monkeypatch.setattr(torch.distributed, "barrier", lambda: None)
     outcome = cli("eval", exported(False).folder, "toyland|scenes=2", "--out", tmp_path)
     assert outcome.code == 0, outcome.err
-    assert len(list(tmp_path.rglob("samples-1.jsonl"))) == 1
+    [samples] = tmp_path.rglob("samples-1.jsonl")
+    [done] = SampleFile(samples)
+    assert done.record == 1 and done.samples and not done.broken
 
 
 def test_a_cluster_keeps_no_gpus_for_it(exported: Exported, gpus: None) -> None:

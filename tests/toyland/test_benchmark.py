@@ -45,6 +45,8 @@ SIZE, SEED, N = 224, 2, 8
 class KnowsAll:
     """Answers as the ground truth of the benchmark's own scenes has it."""
 
+    writes_answers = True
+
     def __init__(self) -> None:
         self.model = SimpleNamespace(training=True, eval=lambda: None, train=self.was_training)
         self.mode_after: bool | None = None
@@ -136,6 +138,15 @@ def test_saying_nothing_is_right_about_absent_things_only() -> None:
     assert figures["second_turn"]["accuracy"] == 0.0
     segmenting = sum(row["n"] for kind, row in figures["kinds"].items() if kind in SEGMENTING)
     assert figures["giou"] == pytest.approx(absent["n"] / segmenting)
+
+
+def test_a_model_that_only_segments_is_asked_for_masks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    segmenter, benchmark = KnowsAll(), Toyland(SEED, N, size=SIZE)
+    every = benchmark.ask(segmenter, 0)
+    monkeypatch.setattr(segmenter, "writes_answers", False)
+    monkeypatch.delattr(KnowsAll, "chat")
+    masks = [sample for sample in every if sample.kind in SEGMENTING]
+    assert benchmark.ask(segmenter, 0) == masks and 0 < len(masks) < len(every)
 
 
 @pytest.mark.parametrize(("share", "right"), [(0.0, 0.0), (0.45, 0.0), (0.55, 1.0)])

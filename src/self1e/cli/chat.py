@@ -53,6 +53,11 @@ def command(
 
     load_image(image)  # a wrong path is noticed before the model has loaded
     segmenter = load_segmenter(model, loading)
+    if not segmenter.writes_answers:
+        raise CliError(
+            f"{model} is an exported model, which gives masks and writes no answers: chat with the model that it was "
+            "made of, or use self1e segment"
+        )
     session = Session(segmenter, image, out)
     if not sys.stdin.isatty():
         return session.read_lines()

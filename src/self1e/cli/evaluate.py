@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from self1e.cli.options import ModelArgument, Overwrite, load_segmenter, with_load_options
-from self1e.cli.terminal import notice, progress_bar, show
+from self1e.cli.terminal import CliError, notice, progress_bar, show
 from self1e.files import write_json
 from self1e.segment.options import LoadOptions
 from self1e.segment.share import take_gpu
@@ -98,6 +98,12 @@ def command(
     with _process_group(processes):
         subject = open_model(model, loading)
         segmenter = load_segmenter(subject, loading)
+        wordy = [benchmark.name for benchmark in opened if benchmark.answer == "generated"]
+        if wordy and not segmenter.writes_answers:
+            raise CliError(
+                f"{', '.join(wordy)} asks for answers that are generated, and {model} is an exported model, which "
+                "writes none: leave that out, or measure the model that it was made of"
+            )
         facts = _facts(segmenter, subject.sha256())
         if process == 0:
             show(f"{segmenter.model_name} ({facts['device']}, {facts['dtype']})")
@@ -149,7 +155,7 @@ def _facts(segmenter: Segmenter, weights_sha256: str) -> dict[str, Any]:
         "device": segmenter.runner.device,
         "max_tiles": segmenter.runner.processor.max_tiles,
         "quantization": asdict(segmenter.quantization) if segmenter.quantization else None,
-        "versions": versions(),
+        "versions": versions(segmenter.runner.facts()["engine"]),
     }
 
 

@@ -18,6 +18,7 @@ import torch
 import transformers
 
 from self1e.data.records import DataError
+from self1e.engines.programs import import_engine
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.samples import RecordDone, SampleFile, write_csv
 from self1e.files import write_json
@@ -124,7 +125,7 @@ def check_settings(segmenter: Segmenter, benchmark: Benchmark, folder: Path, wei
         **{name: facts[name] for name in of_runner},
         "max_tiles": processor.max_tiles,
         "refine": processor.refine,
-        "versions": versions(),
+        "versions": versions(facts["engine"]),
     }
     path = folder / SETTINGS
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,15 +145,16 @@ def _sha256(tree: object) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """Versions of what a figure may depend on."""
-    return {
+def versions(engine: str) -> dict[str, str]:
+    """Versions of what a figure may depend on, the engine of an exported model among them."""
+    found = {
         "self1e": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "transformers": transformers.__version__,
         "numpy": np.__version__,
     }
+    return found if engine == "torch" else found | {engine: import_engine(engine).__version__}
 
 
 def summarise(

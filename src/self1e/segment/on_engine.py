@@ -123,6 +123,10 @@ class EngineRunner:
         return self.artefact.packed
 
     @property
+    def writes_answers(self) -> bool:
+        return False
+
+    @property
     def device(self) -> str:
         return "cpu"
 

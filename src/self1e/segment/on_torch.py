@@ -64,6 +64,10 @@ class TorchRunner:
         return not self.model.config.image_to_segmentation
 
     @property
+    def writes_answers(self) -> bool:
+        return True
+
+    @property
     def device(self) -> str:
         return str(self.model.device)
 

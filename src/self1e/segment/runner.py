@@ -98,6 +98,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def writes_answers(self) -> bool:
+        """Whether it has `answer`: an exported model gives masks alone."""
+        ...
+
+    @property
     def device(self) -> str:
         """Where it runs, as people name it."""
         ...

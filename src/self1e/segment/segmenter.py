@@ -219,6 +219,11 @@ class Segmenter:
         """The model's processor; of an exported model, one without what makes batches for torch."""
         return cast("SELF1EProcessor", self.runner.processor)
 
+    @property
+    def writes_answers(self) -> bool:
+        """Whether `chat` is possible: an exported model gives masks alone."""
+        return self.runner.writes_answers
+
     def _on_torch(self, wanted: str) -> TorchRunner:
         if not hasattr(self.runner, wanted):
             raise AttributeError(

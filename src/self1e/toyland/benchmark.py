@@ -121,12 +121,13 @@ class Toyland:
 
     def ask(self, segmenter: Segmenter, index: int) -> list[Sample]:
         scene = self._scene(index)
-        asked = scene_questions(scene, self.questions, self.weights)
-        replies = self._replies(segmenter, segmenter.encode(Image.fromarray(scene.picture)), asked)
+        every = enumerate(scene_questions(scene, self.questions, self.weights))
+        asked = {number: each for number, each in every if segmenter.writes_answers or self._is_given(each)}
+        replies = self._replies(segmenter, segmenter.encode(Image.fromarray(scene.picture)), list(asked.values()))
         # The picture's name is the one that `self1e toyland draw` gives it.
         return [
             _scored(Sample(index, number, f"toyland-{scene.seed}.png", each.text, each.kind, reply.text), each, reply)
-            for number, (each, reply) in enumerate(zip(asked, replies, strict=True))
+            for (number, each), reply in zip(asked.items(), replies, strict=True)
         ]
 
     def shown(self, segmenter: Segmenter, index: int, numbers: Sequence[int]) -> Shown:
