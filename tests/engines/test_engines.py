@@ -34,6 +34,7 @@ from self1e.segment.options import LoadOptions
 from self1e.segment.results import Segmentation
 from self1e.segment.runner import NumbersError
 from self1e.serve.model_process import facts_of
+from self1e.web.models import LocalModel
 
 CLOSE = 1e-3
 
@@ -164,6 +165,13 @@ def test_what_servers_and_evaluations_say_of_it(
     other = Segmenter.from_pretrained(exported(False).folder, engine="openvino")
     with pytest.raises(EvaluationError, match="engine: onnxruntime there, openvino now"):
         check_settings(other, benchmark, tmp_path, exported(False).sha256())
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_a_page_that_shows_it_does_not_offer_to_explain(exported: Exported, engine: str) -> None:
+    runner = EngineRunner(exported(False))
+    runner.engine = engine
+    assert not LocalModel(Segmenter(runner)).explains
 
 
 def test_copies_and_other_processes_load_it_again(exported: Exported) -> None:

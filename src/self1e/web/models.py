@@ -69,7 +69,7 @@ class LocalModel:
         facts = segmenter.runner.facts()
         self.size = f"{_short(facts['parameters'])} parameters on {segmenter.runner.device}"
         self.nouns = tuple(segmenter.nouns.found) if segmenter.nouns else ()
-        self.explains = facts["engine"] == "torch"
+        self.explains = hasattr(segmenter.runner, "model")  # the engine torch runs exported models as well
 
     def open(self, image: Image.Image) -> Any:
         """See `Model`."""
