@@ -23,7 +23,7 @@ SIZES = {"small": (0.0, 0.02), "middle": (0.02, 0.1), "large": (0.1, 1.0)}
 
 def records_of_test(folder: Path, count: int) -> Iterator[Record]:
     """Test photographs, evenly spread over a folder: each noun that people marked, and some that are not there."""
-    source = PhotoSource(folder, "test", ("noun", ABSENT_NOUN), guessed=False)
+    source = PhotoSource(folder, "test", ("noun", ABSENT_NOUN))
     for place in np.linspace(0, len(source) - 1, min(count, len(source))).astype(int):
         if (record := source[int(place)]).queries:
             yield record

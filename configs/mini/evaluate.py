@@ -5,7 +5,7 @@
 
 Answers are given ("[SEG]."); those in words are the model's, and compared word for word. Predictions of fewer than 50
 pixels are empty (gRefCOCO's convention). mIoU is over nouns that are in at least 10 of the pictures asked about. Sets
-that a model labelled are asked apart: --sets cocopeople.
+that a model labelled, all of it or in part, are asked apart: --sets cocoperson cocopeople.
 
 What a finished model says of its nouns (`self1e info mini`) comes from test pictures, on which nothing is chosen:
 
@@ -86,7 +86,7 @@ def main() -> None:
         nargs="+",
         choices=list(photo_sets()),
         metavar="SET",
-        help="sets of photographs; default: all but the one labelled by a model",
+        help="sets of photographs; default: all but those that a model labelled",
     )
     parser.add_argument("--n", type=int, help="only so many photographs of a folder, evenly spread; default: all")
     parser.add_argument("--dtype", default="float32")

@@ -37,7 +37,6 @@ class PhotoSource:
         kinds: What is asked, of `MEASURED`.
         sets: Names of the sets to take; None for all that are not `apart`.
         absent: Questions for what is not there, of each photograph at most.
-        guessed: Whether nouns that a model marked are asked for.
 
     Raises:
         DataError: When the folder cannot be used.
@@ -51,7 +50,6 @@ class PhotoSource:
         kinds: Sequence[str] = MEASURED,
         sets: Collection[str] | None = None,
         absent: int = 3,
-        guessed: bool = True,
     ) -> None:
         unknown = sorted(set(kinds) - set(MEASURED))
         if unknown:
@@ -59,7 +57,6 @@ class PhotoSource:
         self.name = f"photographs-{split}"
         self.kinds = tuple(kinds)
         self.absent = absent
-        self.guessed = guessed
         self.photos, self.companions = _photos_of(folder, split, sets)
 
     def __len__(self) -> int:
@@ -72,7 +69,7 @@ class PhotoSource:
             DataError: When a file is broken.
         """
         photo = self.photos[index]
-        present = sorted(photo.present - set(() if self.guessed else photo.rules.guessed))
+        present = sorted(photo.present)
         found = []
         if "noun" in self.kinds:
             found += [_noun_query(photo, name, nouns()[name].phrase, "noun") for name in present]
