@@ -505,7 +505,7 @@ def test_all_stages_on_made_up_photographs(tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHON": sys.executable}, check=True)
     assert done.returncode == 0
     model = load_model(tmp_path / "models" / "mini", LoadOptions(device="cpu"))
-    assert model.calibration is not None and model.processor.image_size == 256
+    assert model.calibration is not None and model.processor.image_size == 320
     assert model.nouns is not None and set(model.nouns) == {"dog", "cat", "horse", "sheep", "sky"}
 
 
