@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 
-from self1e.engines.programs import threads_of_environment
 from self1e.segment.opened import has_torch
 
 _own_gpu: int | None = None
@@ -28,6 +27,8 @@ def take_share(number: int, processes: int) -> None:
         threads = max(1, torch.get_num_threads() // processes)
         torch.set_num_threads(threads)
     else:
+        from self1e.engines.programs import threads_of_environment  # brings numpy, which `--help` does without
+
         threads = max(1, (threads_of_environment() or os.cpu_count() or 1) // processes)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # for the engine of an exported model
 
