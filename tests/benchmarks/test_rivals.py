@@ -93,7 +93,7 @@ def test_wrong_gradients_are_noticed() -> None:
     assert training.difference(ours | {"two": 9.0}, ours) == {"loss": 0.0, "gradient_norms": 1.0}
 
 
-@pytest.mark.parametrize("axis", ["expressions", "tiles", "words", "rows"])
+@pytest.mark.parametrize("axis", ["expressions", pytest.param("tiles", marks=pytest.mark.slow), "words", "rows"])
 def test_scaling(axis: str, subject: Subject, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     costs = measure_scaling(axis, along(axis, inference.Ways(*subject), (1, 2)), passes=1)

@@ -68,6 +68,7 @@ def test_one_process_measures_what_a_loop_does() -> None:
     assert all(0.1 < each < 0.9 for each in expected.values())  # nothing is right by being 0 or 1
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_a_loop_does(tmp_path: Path) -> None:
     script = Path(__file__).with_name("metric_process.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -243,6 +243,7 @@ def test_too_many_killed(pictures: list[Path], tiny_model_folder: Path, monkeypa
         list(files)
 
 
+@pytest.mark.slow
 def test_no_process_runs_far_ahead_of_another(
     pictures: list[Path], tiny_model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
