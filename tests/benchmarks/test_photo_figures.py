@@ -62,7 +62,7 @@ def test_a_head_is_taught_what_is_known_and_nothing_else(folder: Path) -> None:
     assert class_loss(right, labels[None]) < 0.1
 
 
-@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("mixed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_head_learns(folder: Path, mixed: bool) -> None:
     torch.manual_seed(0)
     data = PhotoData(folders=[str(folder)], size=64, composed=0)

@@ -38,7 +38,7 @@ def killed_when(settings: Path, ready: Callable[[], bool]) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_killed_runs_end_as_one_left_alone(tmp_path: Path, tiny_model_folder: Path) -> None:
-    """Killed right after a checkpoint, while one is being written, and between two; with dropout, an average of the
+    """Killed right after a checkpoint, and while one is being written; with dropout, an average of the
     weights and workers, so that every random number and every order counts."""
     ends = {}
     for name in ("whole", "killed"):
@@ -49,7 +49,7 @@ def test_killed_runs_end_as_one_left_alone(tmp_path: Path, tiny_model_folder: Pa
             own_data(folder),
             init=str(tiny_model_folder),
             lora={"rank": 2, "alpha": 4, "dropout": 0.3},
-            optimisation={"steps": 8, "accumulate": 2, "ema": 0.5, "learning_rate": 1e-2},
+            optimisation={"steps": 6, "accumulate": 2, "ema": 0.5, "learning_rate": 1e-2},
             workers=1,
             save_every=2,
             keep=1,
@@ -59,9 +59,6 @@ def test_killed_runs_end_as_one_left_alone(tmp_path: Path, tiny_model_folder: Pa
             killed_when(settings, (run / "checkpoint-2").is_dir)
             killed_when(settings, lambda run=run: any(run.glob("unfinished/checkpoint-4/*")))
             assert not (run / "checkpoint-4").is_dir()
-            killed_when(
-                settings, lambda run=run: (run / "checkpoint-6").is_dir() and not (run / "checkpoint-4").is_dir()
-            )
         assert started(settings).wait() == 0
         ends[name] = load_file(run / "model" / "model.safetensors")
         assert not (run / "unfinished").exists()
