@@ -64,6 +64,7 @@ def test_agreement() -> None:
     assert not inference.is_close(near, "2B", "float32")
 
 
+@pytest.mark.slow
 def test_memory_and_times_come_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--size", "nano", "--dtype", "float32", "--expressions", "1", "--tiles", "1"]
     inference.main([*arguments, "--peak-of", "exact", "--folder", str(BUNDLED["nano"])])

@@ -47,6 +47,7 @@ def _refusals() -> list[str]:
     return refused
 
 
+@pytest.mark.slow
 def test_the_device_refuses_what_cuda_does(on_a_gpu: Callable[..., Any]) -> None:
     added, joined, read = on_a_gpu(_refusals)
     assert "aten.add.Tensor is given" in added and "aten.cat.default is given" in joined and ".numpy()" in read
@@ -126,6 +127,7 @@ def _scaling(folder: Path) -> list[tuple[int, dict[str, float]]]:
     return scaling.measure("rows", rivals, 1, torch.device(NAME))
 
 
+@pytest.mark.slow
 def test_scaling(on_a_gpu: Callable[..., Any], tiny_model_folder: Path) -> None:
     assert [value for value, _ in on_a_gpu(_scaling, tiny_model_folder)] == [1, 2]
 
