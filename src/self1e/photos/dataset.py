@@ -62,6 +62,13 @@ class PhotoData(DataSettings):
     size: int = Field(320, gt=0, description="side of the square that a photograph is stretched to, pixels")
     segmenting: int = Field(10, ge=0, description="questions a picture that are answered by a mask")
     textual: int = Field(3, ge=0, description="questions a picture that are answered in words")
+    absent_share: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="share of a picture's questions that may be about what is not there; with more of them, a model "
+        "that has yet to learn a noun learns to say no",
+    )
     composed: float = Field(0.5, ge=0, le=1, description="share of pictures that things are pasted into")
     textual_share: float = Field(0.5, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
     rehearsed: int = Field(2, ge=0, description="segmenting answers a picture that are learnt as text, causally")
@@ -166,7 +173,7 @@ class PhotoDataset(Dataset[Example]):
 
     def _talks(self, view: View, kinds: Sequence[str], count: int, rng: np.random.Generator) -> list[Conversation]:
         weights = {kind: self.settings.weights[kind] for kind in kinds if kind in self.settings.weights}
-        asked = sample_queries(view, rng, count, weights, self.companions)
+        asked = sample_queries(view, rng, count, weights, self.companions, self.settings.absent_share)
         return [conversation(query, view.scene, rng, training=self.training) for query in asked]
 
     def _photo(self, index: int, rng: np.random.Generator) -> Photo:

@@ -28,9 +28,14 @@ Companions = Mapping[str, Mapping[str, float]]
 """Noun -> other noun -> how often the other is there when the first is, from 0 to 1."""
 
 
-def absent_drafts(view: View, rng: Generator, companions: Companions) -> Iterator[Draft]:
-    """A handful of each variety, chosen at random: fewer nouns than there are nouns that are."""
-    for name in expected(view, rng, companions, min(MOST, 1 + len(view.present) // 2)):
+def absent_drafts(view: View, rng: Generator, companions: Companions, count: int | None = None) -> Iterator[Draft]:
+    """A handful of each variety, chosen at random.
+
+    Args:
+        count: Of nouns, at most. None: fewer than there are nouns that are there, and not more than `MOST`.
+    """
+    count = min(MOST, 1 + len(view.present) // 2) if count is None else count
+    for name in expected(view, rng, companions, count):
         yield Draft("absent", name, "phrase", partial(_words, nouns()[name].words))
     missing = [group for group in groups().values() if _is_missing(view, group)]
     for group in shuffled(rng, missing)[:1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 from numpy.random import Generator
@@ -19,11 +20,7 @@ from self1e.photos.language.view import View
 Builder = Callable[[View, Generator], Iterable[Draft]]
 
 
-MOST_ABSENT = 0.2
-"""Share of the questions about a picture. With more of them, a model that has yet to learn a noun learns to say no."""
-
-
-def _builders(companions: Companions) -> dict[str, Builder]:
+def _builders(companions: Companions, absent: int | None = None) -> dict[str, Builder]:
     return {
         "noun": noun_drafts,
         "group": group_drafts,
@@ -35,7 +32,7 @@ def _builders(companions: Companions) -> dict[str, Builder]:
         "relation": relation_drafts,
         "colour": colour_drafts,
         "use": use_drafts,
-        "absent": lambda view, rng: absent_drafts(view, rng, companions),
+        "absent": lambda view, rng: absent_drafts(view, rng, companions, absent),
         "vqa_yesno": lambda view, rng: answering.yesno_drafts(view, rng, companions),
         "vqa_count": answering.count_drafts,
         "vqa_colour": answering.colour_drafts,
@@ -52,12 +49,17 @@ def queries(view: View, rng: Generator, companions: Companions) -> list[PhotoQue
 
 
 def sample_queries(
-    view: View, rng: Generator, count: int, weights: Mapping[str, float], companions: Companions
+    view: View,
+    rng: Generator,
+    count: int,
+    weights: Mapping[str, float],
+    companions: Companions,
+    absent_share: float = 0.2,
 ) -> list[PhotoQuery]:
     """Some questions about a scene.
 
-    Kinds are drawn by weight, then evenly among their varieties. A kind that has no more is replaced by another; of
-    what is not there, which never ends, there is no more than `MOST_ABSENT` of all.
+    Kinds are drawn by weight, then evenly among their varieties. A kind that has no more is replaced by another; but
+    of what is not there, which never ends, there is no more than a share of all.
 
     Args:
         view: What to ask about.
@@ -65,8 +67,10 @@ def sample_queries(
         count: How many; fewer come back only if there are no more.
         weights: Relative share of each kind.
         companions: See `absent_drafts`.
+        absent_share: Of "absent" among all, at most.
     """
-    builders = _builders(companions)
+    most_absent = math.ceil(absent_share * count)
+    builders = _builders(companions, most_absent)
     unknown = sorted(set(weights) - set(builders))
     if unknown:
         raise ValueError(f"unknown kinds of question: {', '.join(unknown)}; there are {', '.join(KINDS)}")
@@ -75,7 +79,7 @@ def sample_queries(
     chosen: dict[str, PhotoQuery] = {}
     while len(chosen) < count and left:
         kind = drawn(rng, left, 1)[0]
-        if kind == "absent" and sum(query.kind == kind for query in chosen.values()) >= MOST_ABSENT * count:
+        if kind == "absent" and sum(query.kind == kind for query in chosen.values()) >= most_absent:
             del left[kind]
             continue
         if kind not in pools:
