@@ -28,7 +28,7 @@
  */
 
 /** @typedef {[number, number][]} Knots */
-/** @typedef {{present: Knots, absent: Knots}} Calibration */
+/** @typedef {{present: Knots, absent: Knots, least?: number, withheld?: number}} Calibration */
 
 /** The slider's probabilities. */
 export const STEPS = Array.from({ length: 99 }, (_, number) => (number + 1) / 100);
@@ -143,7 +143,8 @@ export function leastArea(width, height) {
 }
 
 /**
- * What to say of a mask: as `Segmentation.from_logits` at a probability of 0.5, elsewhere as `Segmentation.at`.
+ * What to say of a mask: as `Segmentation.from_logits` at a probability of 0.5, elsewhere as `Segmentation.at`. Of one
+ * that is withheld the area is 0.
  * @param {Tally} of
  * @param {number} step of STEPS
  * @param {number} least area that counts as found
@@ -153,6 +154,7 @@ export function leastArea(width, height) {
 export function judge({ areas, sums, highest }, step, least, calibration) {
   const [area, usual] = [areas[step], areas[HALF]];
   let score = usual ? sums[HALF] / usual : 1 - highest;
+  if (usual && score < (calibration?.least ?? 0)) return { found: false, area: 0, score: calibration?.withheld ?? 1 };
   if (calibration) score = interpolate(score, usual ? calibration.present : calibration.absent);
   if (area && !usual) score = sums[step] / area;
   if (usual && !area) score = 1 - highest;

@@ -299,7 +299,7 @@ function cut() {
 /** What is to be drawn: prompts about this picture that are switched on and find something. */
 function visible() {
   return prompts.flatMap(({ text, colour, shown, about, found }) =>
-    found && about === picture && shown && found.tally.areas[slider.valueAsNumber]
+    found && about === picture && shown && judged(found, picture.bitmap).area
       ? [{ text, colour, map: found.map }]
       : [],
   );
@@ -332,10 +332,17 @@ function showPrompt({ item, text, shown, about, found }) {
  * @param {Found} found
  * @param {ImageBitmap} bitmap
  */
-function verdict({ tally }, { width, height }) {
-  const calibration = model?.calibration ?? null;
-  const { found, score } = judge(tally, slider.valueAsNumber, leastArea(width, height), calibration);
-  if (!calibration) return `${found ? "found" : "not found"}, score ${score.toFixed(2)}`;
+function judged({ tally }, { width, height }) {
+  return judge(tally, slider.valueAsNumber, leastArea(width, height), model?.calibration ?? null);
+}
+
+/**
+ * @param {Found} found
+ * @param {ImageBitmap} bitmap
+ */
+function verdict(of, bitmap) {
+  const { found, score } = judged(of, bitmap);
+  if (!model?.calibration) return `${found ? "found" : "not found"}, score ${score.toFixed(2)}`;
   if (!found) return `not found, sure to ${Math.round(100 * score)} %`;
   return `found${score < 0.5 ? ", doubtful" : ""}: expected IoU ${score.toFixed(2)}`;
 }

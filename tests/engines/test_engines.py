@@ -135,6 +135,7 @@ def test_what_belongs_to_the_model_comes_along(exported: Exported, models: Model
     ours = Segmenter.from_pretrained(exported(False).folder)
     theirs = Segmenter.from_pretrained(models(False), device="cpu")
     assert ours.calibration is not None and ours.calibration == theirs.calibration
+    assert exported(False).model == models(False).name, "and not whose disk it was on"
     assert ours.nouns is not None and list(ours.nouns) == ["ball"]
     with pytest.warns(UserWarning, match="was not taught 'the cat'"):
         ours.segment(noise(), "the cat")

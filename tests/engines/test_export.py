@@ -152,6 +152,12 @@ def test_what_appears_while_it_is_made_is_kept(models: Models, tmp_path: Path, m
     assert [path.name for path in tmp_path.iterdir()] == ["exported"]
 
 
+def test_pictures_are_looked_at_before_the_work(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    outcome = cli("export", tmp_path / "nowhere", tmp_path / "out", "--to", "onnx", "--check-pictures", tmp_path)
+    assert_one_sentence(outcome, "broken.png")
+
+
 @pytest.mark.slow
 def test_the_command(cli: Cli, models: Models, tmp_path: Path) -> None:
     folder = tmp_path / "exported"

@@ -52,8 +52,9 @@ def test_scores_become_the_iou_they_stand_for(
     )
     assert told[-1] == (PICTURES, PICTURES)
     assert fitted([0.9], [False]) == pytest.approx(0.5)
-    assert fitted([0.6], [False]) == pytest.approx(0.0)  # a mask of what is not there
+    assert fitted([0.6], [False]) == pytest.approx(1.0)  # a mask of what is not there is withheld
     assert fitted([0.6], [True]) == pytest.approx(1.0)  # and none of it
+    assert fitted.withholds([0.6, 0.9], [False, False]).tolist() == [True, False]
     assert all(each.calibration is None for each in asked)
 
 

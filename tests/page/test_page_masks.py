@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,11 @@ def test_masks_that_follow_edges_are_the_packages(size: tuple[int, int], kind: s
     np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("calibration", [None, CALIBRATION], ids=["raw", "calibrated"])
+@pytest.mark.parametrize(
+    "calibration",
+    [None, CALIBRATION, replace(CALIBRATION, least=0.8, withheld=0.7)],
+    ids=["raw", "calibrated", "strict"],
+)
 @pytest.mark.parametrize("kind", ["clear", "faint", "weak", "nothing"])
 def test_what_is_said_of_a_mask(kind: str, calibration: Calibration | None) -> None:
     found = in_node(
@@ -107,7 +112,10 @@ def test_what_is_said_of_a_mask(kind: str, calibration: Calibration | None) -> N
         assert said["found"] == expected.found
         assert said["score"] == pytest.approx(expected.score, abs=1e-5)
         areas.add(expected.area)
-    assert kind == "nothing" or len(areas) > 5
+    if result.withheld.any():
+        assert areas == {0}
+    else:
+        assert kind == "nothing" or len(areas) > 5
 
 
 def test_cutout() -> None:

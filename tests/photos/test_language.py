@@ -267,7 +267,9 @@ def test_samples_follow_their_weights(dogs: PhotoScene) -> None:
 @pytest.mark.parametrize(("share", "most"), [(0.0, 0), (0.2, 2), (0.5, 5), (1.0, 10)])
 def test_what_is_not_there_has_its_share(tmp_path: Path, share: float, most: int) -> None:
     """All of it, even with one noun that is there."""
-    scene = scene_of(tmp_path, [("dog", DOGS[0])], annotated=("dog", "cat", "cow", "horse", "sheep", "car", "bus", "boat"))
+    scene = scene_of(
+        tmp_path, [("dog", DOGS[0])], annotated=("dog", "cat", "cow", "horse", "sheep", "car", "bus", "boat")
+    )
     found = sample_queries(View(scene), np.random.default_rng(0), 10, {"noun": 0.01, "absent": 1.0}, {}, share)
     assert sum(query.kind == "absent" for query in found) == most
     assert share == 1 or any(query.kind == "noun" for query in found)

@@ -28,18 +28,44 @@ def test_fit_recovers_a_known_curve() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), max_size=60),
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans(), st.booleans()), max_size=60),
     st.integers(1, 15),
 )
 @settings(max_examples=200, deadline=None)
-def test_fit_is_always_monotone_and_survives_json(samples: list[tuple[float, float, bool]], bins: int) -> None:
-    scores, ious, empty = ([sample[index] for sample in samples] for index in range(3))
-    fitted = Calibration.fit(scores, ious, np.array(empty, bool), bins)
+def test_fit_is_always_monotone_and_survives_json(samples: list[tuple[float, float, bool, bool]], bins: int) -> None:
+    scores, ious, empty, there = ([sample[index] for sample in samples] for index in range(4))
+    fitted = Calibration.fit(scores, ious, np.array(empty, bool), np.array(there, bool), bins)
     grid = np.linspace(0, 1, 101)
     for kind in (False, True):
-        mapped = fitted(grid, np.full(101, kind))
+        held = fitted.withholds(grid, np.full(101, kind))
+        assert (fitted(grid[held], np.full(held.sum(), kind)) == np.float32(fitted.withheld)).all()
+        mapped = fitted(grid[~held], np.full((~held).sum(), kind))
         assert (np.diff(mapped) >= 0).all() and mapped.min() >= 0 and mapped.max() <= 1
     assert Calibration.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
+
+
+def test_masks_of_nothing_are_withheld_for_few_of_something() -> None:
+    """Of 100 masks of what is there two have a score below 0.6, and of 50 of what is not there half have."""
+    there = np.array([True] * 100 + [False] * 50)
+    scores = np.concatenate([[0.5, 0.55], np.linspace(0.6, 1, 98), np.linspace(0.5, 0.59, 25), np.linspace(0.7, 1, 25)])
+    ious = np.where(there, scores - 0.1, 0.0)
+    empty = np.zeros(150, bool)
+    fitted = Calibration.fit(scores, ious, empty, there)
+    assert fitted.least == pytest.approx(0.55) and fitted.withholds(scores, empty)[there].sum() == 1
+    below = scores < fitted.least
+    assert fitted.withheld == pytest.approx(np.mean(~there[below]))
+    assert fitted([0.52, 0.52], [False, True])[0] == pytest.approx(fitted.withheld)
+    assert not fitted.withholds([0.52], [True]).any()
+    # the map is that of what is shown
+    assert fitted.present == Calibration.fit(scores[~below], ious[~below]).present
+
+
+@pytest.mark.parametrize(("there", "high"), [([True] * 60, 0), ([False] * 60, 0), ([True] * 30 + [False] * 30, 30)])
+def test_nothing_is_withheld_without_need(there: list[bool], high: int) -> None:
+    """Where there is nothing to tell apart, or where the lowest scores are mostly those of what is there."""
+    scores = np.linspace(0.5, 1, 60)
+    fitted = Calibration.fit(scores, np.ones(60), there=there)
+    assert fitted.least == 0 and "least" not in fitted.to_dict()
 
 
 def test_too_little_data_leaves_the_scores_alone() -> None:
@@ -54,6 +80,8 @@ def test_bad_arguments() -> None:
         Calibration(absent=((0.0, 0.5), (2.0, 0.6)))
     with pytest.raises(ValueError, match="no knots"):
         Calibration(present=())
+    with pytest.raises(ValueError, match=r"`least` is outside \[0, 1\]: 1.5"):
+        Calibration(least=1.5)
     with pytest.raises(ValueError, match="unknown"):
         Calibration.from_dict({"presnt": []})
     with pytest.raises(ValueError, match="shapes"):

@@ -49,6 +49,7 @@ def same(one: Segmentation, other: Segmentation) -> bool:
     return (
         np.array_equal(one.masks, other.masks)
         and np.array_equal(one.scores, other.scores)
+        and np.array_equal(one.withheld, other.withheld)
         and (one.prompt, one.text, one.model, one.min_area) == (other.prompt, other.text, other.model, other.min_area)
     )
 
@@ -147,6 +148,30 @@ def test_scores_from_logits() -> None:
     assert seg[:1].logits is not None and Segmentation.from_logits(logits).logits is None
     with pytest.raises(ValueError, match="K, H, W"):
         Segmentation.from_logits(logits[0])
+
+
+def test_masks_that_are_withheld() -> None:
+    """They are empty at every threshold, and so is what is made of them; the logits are there still."""
+    logits = np.full((2, 20, 30), -5.0)
+    logits[0, 2:8, 2:8], logits[1, 12:18, 12:18] = 3.0, 0.2
+    calibration = Calibration(present=((0.0, 0.0), (1.0, 0.8)), least=0.7, withheld=0.9)
+    seg = Segmentation.from_logits(logits, prompt="the dog", calibration=calibration, keep_logits=True)
+    assert seg.withheld.tolist() == [False, True] and seg.scores[1] == pytest.approx(0.9)
+    assert [mask.area for mask in seg] == [36, 0] and [mask.found for mask in seg] == [True, False]
+    assert seg.logits is not None and np.count_nonzero(seg.logits[1] > 0) == 36
+    for threshold in (0.01, 0.4, 0.6):
+        assert not seg.at(threshold).masks[1].any() and seg.at(threshold).scores[1] == seg.scores[1]
+        assert same(seg.at(0.9).at(threshold), seg.at(threshold))
+    assert len(seg.instances()) == 1 and not seg.instances().withheld.any()
+    data = json.loads(json.dumps(seg.to_dict()))
+    assert [entry["withheld"] for entry in data["masks"]] == [False, True]
+    read = Segmentation.from_dict(data)
+    assert np.array_equal(read.masks, seg.masks) and np.array_equal(read.withheld, seg.withheld)
+    for entry in data["masks"]:
+        del entry["withheld"]  # as before there was any
+    assert not Segmentation.from_dict(data).withheld.any()
+    with pytest.raises(ValueError, match="2 masks need `withheld`"):
+        Segmentation(seg.masks, seg.scores, withheld=[True])
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
@@ -274,7 +299,7 @@ def test_dict_round_trip() -> None:
     assert data["found"] is True and data["box"] == [20, 10, 90, 60] and data["masks"][2]["box"] is None
     assert json.dumps(data["masks"][0]["score"]) == "0.9"
     assert seg.to_dict(masks="polygons")["masks"][0]["polygons"] == seg.to_polygons()[0]
-    assert set(seg.to_dict(masks="none")["masks"][0]) == {"score", "area", "box"}
+    assert set(seg.to_dict(masks="none")["masks"][0]) == {"score", "area", "box", "withheld"}
 
 
 def test_bad_dicts_are_refused() -> None:

@@ -36,7 +36,7 @@ SEGMENT, CHAT, IMAGES = "/api/v1/segment", "/api/v1/chat", "/api/v1/images"
 
 @pytest.fixture
 def client(address: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=address, timeout=60) as client:
+    with httpx2.Client(base_url=address, timeout=180) as client:
         yield client
 
 
@@ -184,7 +184,7 @@ def test_models_and_openapi(client: httpx2.Client) -> None:
 async def together(address: str, bodies: list[dict[str, Any]], **options: Any) -> list[httpx2.Response | Exception]:
     """Answers to requests that are sent at once."""
     limits = httpx2.Limits(max_connections=None)
-    async with httpx2.AsyncClient(base_url=address, timeout=60, limits=limits) as client:
+    async with httpx2.AsyncClient(base_url=address, timeout=180, limits=limits) as client:
         sent = (client.post(SEGMENT, json=body, **options) for body in bodies)
         return await asyncio.gather(*sent, return_exceptions=True)
 

@@ -89,6 +89,7 @@ def command(
     from self1e.export.export import export_model
     from self1e.export.speed import IN_BFLOAT16, Fastest, export_fastest
     from self1e.export.verify import samples_to_check
+    from self1e.processing.images import load_image
     from self1e.segment.quantise import CHECK_PROMPTS
 
     quiet_libraries()
@@ -96,7 +97,7 @@ def command(
     samples = samples_to_check()
     if check_pictures is not None:
         asked = check_prompts or list(CHECK_PROMPTS)
-        samples += [(picture, asked) for picture in find_pictures([str(check_pictures)], recursive=False)]
+        samples += [(load_image(picture), asked) for picture in find_pictures([str(check_pictures)], recursive=False)]
     options = LoadOptions(max_tiles=max_tiles, revision=revision, subfolder=subfolder)
     with busy(f"exporting {model} to {to.value}"):
         if to is Kind.fastest:

@@ -35,6 +35,7 @@ def calibrate(
     scores: list[float] = []
     ious: list[float] = []
     empty: list[bool] = []
+    there: list[bool] = []
     broken = ""
     count = record_count(benchmark, limit)
     for index in range(count):
@@ -45,6 +46,7 @@ def calibrate(
                 scores.append(sample.confidence)
                 ious.append(sample.intersection / sample.union if sample.union else 1.0)
                 empty.append(sample.predicted == 0)
+                there.append(sample.target > 0)
         if on_record is not None:
             on_record(index + 1, count)
     if not scores:
@@ -52,4 +54,4 @@ def calibrate(
             f"{benchmark.name} asks for no mask that scores could be compared with{broken and f' ({broken})'}: take "
             "another benchmark"
         )
-    return Calibration.fit(scores, ious, empty)
+    return Calibration.fit(scores, ious, empty, there)

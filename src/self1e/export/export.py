@@ -125,7 +125,9 @@ class Exporter:
         files = sorted(path.name for path in folder.iterdir())
         return Artefact(
             folder=folder,
-            model=loaded.name,
+            model=Path(loaded.name).name
+            if Path(loaded.name).is_dir()
+            else loaded.name,  # whose disk that was is private
             version=__version__,
             source_sha256=self.sha256,
             kind=kind,

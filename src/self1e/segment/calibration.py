@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +13,9 @@ import numpy as np
 Knots = tuple[tuple[float, float], ...]
 
 IDENTITY: Knots = ((0.0, 0.0), (1.0, 1.0))
+
+MOST_WITHHELD = 0.02
+"""Share of the masks of things that are there that may be withheld."""
 
 
 def mask_scores(logits: np.ndarray) -> np.ndarray:
@@ -39,21 +43,32 @@ class Calibration:
 
     Raw scores of masks and raw scores of empty masks (the confidence that nothing is there) are different quantities,
     so each has a map of its own; the IoU of an empty mask is 1 when nothing was to be found and 0 otherwise. Beyond the
-    outermost knots the map is constant.
+    outermost knots the map is constant. Masks of the lowest scores are withheld: an empty one takes their place.
 
     Attributes:
         present: Knots for masks with at least one pixel, in [0, 1] x [0, 1], rising.
         absent: Knots for empty masks.
+        least: The raw score below which a mask is withheld; 0 for none.
+        withheld: The IoU to expect of the empty mask in its place: how often nothing was to be found.
 
-    >>> calibration = Calibration(present=((0.5, 0.2), (1.0, 0.9)))
-    >>> calibration([0.75, 0.3], [False, False]).round(3)
-    array([0.55, 0.2 ], dtype=float32)
+    >>> calibration = Calibration(present=((0.5, 0.2), (1.0, 0.9)), least=0.6, withheld=0.8)
+    >>> calibration([0.75, 0.5], [False, False]).round(3)
+    array([0.55, 0.8 ], dtype=float32)
+    >>> calibration.withholds([0.75, 0.5], [False, False])
+    array([False,  True])
     """
 
     present: Knots = IDENTITY
     absent: Knots = IDENTITY
+    least: float = 0.0
+    withheld: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("least", "withheld"):
+            value = float(getattr(self, name))
+            object.__setattr__(self, name, value)
+            if not 0 <= value <= 1:
+                raise ValueError(f"calibration `{name}` is outside [0, 1]: {value}")
         for name in ("present", "absent"):
             knots = tuple((float(x), float(y)) for x, y in getattr(self, name))
             object.__setattr__(self, name, knots)
@@ -65,19 +80,32 @@ class Calibration:
                 raise ValueError(f"calibration `{name}` does not rise: {knots}")
 
     def __call__(self, scores: Any, empty: Any) -> np.ndarray:
-        """float32[K] of expected IoUs, for raw scores float[K] and bool[K] that tells which masks are empty."""
-        scores = np.asarray(scores, np.float64)
-        present, absent = (_interpolate(scores, knots) for knots in (self.present, self.absent))
-        return np.where(np.asarray(empty, bool), absent, present).astype(np.float32)
+        """float32[K] of expected IoUs, for raw scores float[K] and bool[K] that tells which masks are empty.
+
+        Of a mask that is withheld, it is the IoU of the empty one in its place.
+        """
+        present, absent = (_interpolate(np.asarray(scores, np.float64), knots) for knots in (self.present, self.absent))
+        shown = np.where(np.asarray(empty, bool), absent, present)
+        return np.where(self.withholds(scores, empty), self.withheld, shown).astype(np.float32)
+
+    def withholds(self, scores: Any, empty: Any) -> np.ndarray:
+        """bool[K], which masks are withheld. The arguments are those of a call."""
+        return ~np.asarray(empty, bool) & (np.asarray(scores, np.float64) < self.least)
 
     @classmethod
-    def fit(cls, scores: Any, ious: Any, empty: Any | None = None, bins: int = 12) -> Calibration:
+    def fit(
+        cls, scores: Any, ious: Any, empty: Any | None = None, there: Any | None = None, bins: int = 12
+    ) -> Calibration:
         """Fits the maps: equally filled bins of the raw score, made monotone by pooling adjacent violators.
+
+        Masks are withheld up to the score that costs `MOST_WITHHELD` of the things that are there, if with most of
+        these masks nothing is there.
 
         Args:
             scores: float[N], raw scores of held-out masks.
             ious: float[N], what each of those masks reached.
             empty: bool[N], which of the predicted masks are empty. None: none is.
+            there: bool[N], where something was to be found. None: everywhere.
             bins: The most knots either map gets. Each stands for at least 5 samples.
 
         Raises:
@@ -85,23 +113,43 @@ class Calibration:
         """
         scores, ious = np.asarray(scores, np.float64), np.asarray(ious, np.float64)
         empty = np.zeros(scores.shape, bool) if empty is None else np.asarray(empty, bool)
-        if scores.ndim != 1 or not scores.shape == ious.shape == empty.shape:
-            raise ValueError(f"shapes differ: scores {scores.shape}, ious {ious.shape}, empty {empty.shape}")
+        there = np.ones(scores.shape, bool) if there is None else np.asarray(there, bool)
+        if scores.ndim != 1 or not scores.shape == ious.shape == empty.shape == there.shape:
+            raise ValueError(
+                f"shapes differ: scores {scores.shape}, ious {ious.shape}, empty {empty.shape}, there {there.shape}"
+            )
         if bins < 1:
             raise ValueError(f"bins must be at least 1, got {bins}")
-        return cls(*(_fit(scores[chosen], ious[chosen], bins) for chosen in (~empty, empty)))
+        least, withheld = _least(scores[~empty], there[~empty])
+        shown = ~empty & (scores >= least)
+        present, absent = (_fit(scores[chosen], ious[chosen], bins) for chosen in (shown, empty))
+        return cls(present, absent, least, withheld)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; `from_dict` reads it."""
-        return {"present": [list(knot) for knot in self.present], "absent": [list(knot) for knot in self.absent]}
+        knots = {"present": [list(knot) for knot in self.present], "absent": [list(knot) for knot in self.absent]}
+        return knots | ({"least": self.least, "withheld": self.withheld} if self.least else {})
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Calibration:
         """The inverse of `to_dict`. Raises ValueError on keys it does not know, and that or TypeError on bad values."""
-        unknown = set(data) - {"present", "absent"}
+        unknown = set(data) - {each.name for each in fields(cls)}
         if unknown:
             raise ValueError(f"unknown keys in a calibration: {sorted(unknown)}")
-        return cls(**{name: tuple((x, y) for x, y in knots) for name, knots in data.items()})
+        read = dict(data)
+        for name in {"present", "absent"} & set(data):
+            read[name] = tuple((x, y) for x, y in data[name])
+        return cls(**read)
+
+
+def _least(scores: np.ndarray, there: np.ndarray) -> tuple[float, float]:
+    """`least` and `withheld` of a calibration, for the masks that are not empty."""
+    if not there.any() or there.all():
+        return 0.0, 1.0
+    least = math.floor(1e6 * np.quantile(scores[there], MOST_WITHHELD, method="lower")) / 1e6
+    below = scores < least
+    share = float(1 - there[below].mean()) if below.any() else 0.0
+    return (least, round(share, 6)) if share > 0.5 else (0.0, 1.0)
 
 
 def _interpolate(scores: np.ndarray, knots: Knots) -> np.ndarray:

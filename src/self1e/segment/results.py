@@ -69,6 +69,7 @@ class Segmentation:
         model: Name of the model.
         logits: float32[K, H, W] behind the masks, or None when they were not kept.
         min_area: With fewer pixels than this in all masks together, nothing counts as found. None: `default_min_area`.
+        withheld: bool[K], which masks are empty because the calibration does not trust them; `logits` has them still.
 
     Raises:
         ValueError: Shapes or sizes disagree, or a score is outside [0, 1].
@@ -82,6 +83,7 @@ class Segmentation:
     model: str = ""
     logits: np.ndarray | None = None
     min_area: int | None = None
+    withheld: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         masks = np.asarray(self.masks)
@@ -104,6 +106,10 @@ class Segmentation:
                 raise ValueError("masks are {}x{} pixels, the picture is {}x{}".format(*self.size, *self.image.size))
             if self.image.mode != "RGB":
                 self._set("image", self.image.convert("RGB"))
+        withheld = np.zeros(scores.shape, bool) if self.withheld is None else np.asarray(self.withheld, bool)
+        if withheld.shape != scores.shape:
+            raise ValueError(f"{len(masks)} masks need `withheld` of shape {scores.shape}, got {withheld.shape}")
+        self._set("withheld", _read_only(withheld))
         if self.min_area is None:
             self._set("min_area", default_min_area(*masks.shape[1:]))
 
@@ -125,16 +131,20 @@ class Segmentation:
     ) -> Segmentation:
         """Makes the result from mask logits float[K, H, W] (array or CPU tensor) at the picture's own size.
 
-        A pixel is in the mask where its logit is above 0. See the class for the rest.
+        A pixel is in the mask where its logit is above 0, unless the calibration withholds the mask. See the class for
+        the rest.
         """
         logits = np.asarray(logits, np.float32)
         if logits.ndim != 3:
             raise ValueError(f"logits must be float[K, H, W], got shape {logits.shape}")
         masks = logits > 0
-        scores = mask_scores(logits)
+        scores, withheld = mask_scores(logits), None
         if calibration is not None:
-            scores = calibration(scores, empty=~masks.any(axis=(1, 2)))
-        return cls(masks, scores, prompt, text, image, model, logits if keep_logits else None, min_area)
+            empty = ~masks.any(axis=(1, 2))
+            withheld = calibration.withholds(scores, empty)
+            scores = calibration(scores, empty)
+            masks[withheld] = False
+        return cls(masks, scores, prompt, text, image, model, logits if keep_logits else None, min_area, withheld)
 
     # ------------------------------------------------------------------------------------------------ looking at it
 
@@ -178,7 +188,13 @@ class Segmentation:
                 raise IndexError(f"no mask {index} among {len(self)}")
             index = [int(index)]
         logits = None if self.logits is None else self.logits[index]
-        return replace(self, masks=self.masks[index], scores=self.scores[index], logits=logits)
+        return replace(
+            self,
+            masks=self.masks[index],
+            scores=self.scores[index],
+            logits=logits,
+            withheld=np.asarray(self.withheld)[index],
+        )
 
     def __iter__(self) -> Iterator[Segmentation]:
         return (self[index] for index in range(len(self)))
@@ -263,7 +279,7 @@ class Segmentation:
 
         Scores stay: they are the model's confidence in what it found, whose rim this moves. Only where something comes
         out of nothing, or nothing is left, the score is a raw one: the mean probability of the pixels in the mask, or 1
-        - the largest there is.
+        - the largest there is. A mask that is withheld stays empty.
 
         Args:
             threshold: In (0, 1). Lower takes in more.
@@ -278,6 +294,7 @@ class Segmentation:
         if self.logits is None:
             raise ValueError("another threshold needs the logits: segment(..., logits=True)")
         masks, scores = self.logits > math.log(threshold / (1 - threshold)), self.scores.copy()
+        masks[self.withheld] = False
         for number, (old, new, logits) in enumerate(zip(self.masks, masks, self.logits, strict=True)):
             if new.any() and not old.any():
                 scores[number] = _mean_probability(logits, new)
@@ -317,7 +334,9 @@ class Segmentation:
                 if self.logits is not None:
                     share = _mean_probability(self.logits[number], part) / _mean_probability(self.logits[number], mask)
                 scores.append(min(1.0, float(self.scores[number]) * share))
-        return replace(self, masks=np.concatenate(parts), scores=np.array(scores, np.float32), logits=None)
+        return replace(
+            self, masks=np.concatenate(parts), scores=np.array(scores, np.float32), logits=None, withheld=None
+        )
 
     # ------------------------------------------------------------------------------------------------ other formats
 
@@ -427,9 +446,10 @@ class Segmentation:
                     "score": _plain(score),
                     "area": int(np.count_nonzero(mask)),
                     "box": _as_list(_box(mask)),
+                    "withheld": bool(withheld),
                     **forms[masks](mask),
                 }
-                for mask, score in zip(self.masks, self.scores, strict=True)
+                for mask, score, withheld in zip(self.masks, self.scores, np.asarray(self.withheld), strict=True)
             ],
         }
 
@@ -455,7 +475,8 @@ class Segmentation:
                 raise ValueError(f"a mask has size {entry['rle']['size']}, the picture {list(size)}")
             mask[:] = coco_mask.decode(entry["rle"])
         scores = np.array([entry["score"] for entry in data["masks"]], np.float32)
-        return cls(masks, scores, data["prompt"], data["text"], image, data["model"], None, data["min_area"])
+        withheld = np.array([entry.get("withheld", False) for entry in data["masks"]], bool)
+        return cls(masks, scores, data["prompt"], data["text"], image, data["model"], None, data["min_area"], withheld)
 
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Writes the result in the form that the suffix asks for.

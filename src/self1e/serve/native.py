@@ -95,6 +95,7 @@ class Mask(BaseModel):
     score: float
     area: int
     box: list[int] | None
+    withheld: bool = Field(False, description="Empty because the model does not trust what it marked")
     rle: dict[str, Any] | None = Field(None, description="COCO run lengths")
     polygons: list[list[int]] | None = Field(None, description="[x0, y0, x1, y1, ...] along the edges of pixels")
     png: str | None = Field(None, description="base64 of a grey picture, 255 inside")
