@@ -45,26 +45,35 @@ def test_fit_is_always_monotone_and_survives_json(samples: list[tuple[float, flo
 
 
 def test_masks_of_nothing_are_withheld_for_few_of_something() -> None:
-    """Of 100 masks of what is there two have a score below 0.6, and of 50 of what is not there half have."""
+    """Of 100 things two are missed, and three may be given up; of 50 others a third has scores as low as these have."""
     there = np.array([True] * 100 + [False] * 50)
-    scores = np.concatenate([[0.5, 0.55], np.linspace(0.6, 1, 98), np.linspace(0.5, 0.59, 25), np.linspace(0.7, 1, 25)])
-    ious = np.where(there, scores - 0.1, 0.0)
-    empty = np.zeros(150, bool)
+    empty = np.array([True] * 2 + [False] * 148)
+    scores = np.concatenate([[0.9, 0.9, 0.5, 0.54, 0.56], np.linspace(0.6, 1, 95), np.linspace(0.5, 1, 50)])
+    ious = np.where(there & ~empty, scores - 0.1, 0.0)
     fitted = Calibration.fit(scores, ious, empty, there)
-    assert fitted.least == pytest.approx(0.55) and fitted.withholds(scores, empty)[there].sum() == 1
-    below = scores < fitted.least
-    assert fitted.withheld == pytest.approx(np.mean(~there[below]))
-    assert fitted([0.52, 0.52], [False, True])[0] == pytest.approx(fitted.withheld)
+    held = fitted.withholds(scores, empty)
+    assert fitted.least == pytest.approx(0.6) and held[there].sum() == 3 and held[~there].sum() == 10
+    assert fitted.withheld == pytest.approx(10 / 13)
+    assert fitted([0.52], [False])[0] == pytest.approx(fitted.withheld)
     assert not fitted.withholds([0.52], [True]).any()
-    # the map is that of what is shown
-    assert fitted.present == Calibration.fit(scores[~below], ious[~below]).present
+    # The map is that of what is shown.
+    assert fitted.present == Calibration.fit(scores[~empty & ~held], ious[~empty & ~held]).present
 
 
-@pytest.mark.parametrize(("there", "high"), [([True] * 60, 0), ([False] * 60, 0), ([True] * 30 + [False] * 30, 30)])
-def test_nothing_is_withheld_without_need(there: list[bool], high: int) -> None:
-    """Where there is nothing to tell apart, or where the lowest scores are mostly those of what is there."""
-    scores = np.linspace(0.5, 1, 60)
-    fitted = Calibration.fit(scores, np.ones(60), there=there)
+NEVER = np.zeros(60, bool)
+
+
+@pytest.mark.parametrize(
+    ("there", "empty"),
+    [
+        (~NEVER, NEVER),  # nothing is asked for that is not there
+        (NEVER, NEVER),  # or nothing else
+        (np.arange(60) < 30, NEVER),  # the lowest scores are those of what is there
+        (np.arange(60) >= 30, np.arange(60) > 55),  # much of it is missed as it is
+    ],
+)
+def test_nothing_is_withheld_without_need(there: np.ndarray, empty: np.ndarray) -> None:
+    fitted = Calibration.fit(np.linspace(0.5, 1, 60), np.ones(60), empty, there)
     assert fitted.least == 0 and "least" not in fitted.to_dict()
 
 

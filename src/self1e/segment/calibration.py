@@ -14,8 +14,8 @@ Knots = tuple[tuple[float, float], ...]
 
 IDENTITY: Knots = ((0.0, 0.0), (1.0, 1.0))
 
-MOST_WITHHELD = 0.02
-"""Share of the masks of things that are there that may be withheld."""
+LEAST_FOUND = 0.95
+"""Share of the things that are there for which there has to be a mask, whatever is withheld."""
 
 
 def mask_scores(logits: np.ndarray) -> np.ndarray:
@@ -98,8 +98,8 @@ class Calibration:
     ) -> Calibration:
         """Fits the maps: equally filled bins of the raw score, made monotone by pooling adjacent violators.
 
-        Masks are withheld up to the score that costs `MOST_WITHHELD` of the things that are there, if with most of
-        these masks nothing is there.
+        Masks are withheld up to the score that still leaves one for `LEAST_FOUND` of what is there, if that share of
+        what is not there gains more than what is there loses.
 
         Args:
             scores: float[N], raw scores of held-out masks.
@@ -120,7 +120,7 @@ class Calibration:
             )
         if bins < 1:
             raise ValueError(f"bins must be at least 1, got {bins}")
-        least, withheld = _least(scores[~empty], there[~empty])
+        least, withheld = _least(scores, empty, there)
         shown = ~empty & (scores >= least)
         present, absent = (_fit(scores[chosen], ious[chosen], bins) for chosen in (shown, empty))
         return cls(present, absent, least, withheld)
@@ -142,14 +142,17 @@ class Calibration:
         return cls(**read)
 
 
-def _least(scores: np.ndarray, there: np.ndarray) -> tuple[float, float]:
-    """`least` and `withheld` of a calibration, for the masks that are not empty."""
-    if not there.any() or there.all():
+def _least(scores: np.ndarray, empty: np.ndarray, there: np.ndarray) -> tuple[float, float]:
+    """`least` and `withheld` of a calibration."""
+    kept = math.ceil(LEAST_FOUND * there.sum())
+    found = np.sort(scores[there & ~empty])[::-1]
+    if not 0 < kept <= len(found) or there.all():
         return 0.0, 1.0
-    least = math.floor(1e6 * np.quantile(scores[there], MOST_WITHHELD, method="lower")) / 1e6
-    below = scores < least
-    share = float(1 - there[below].mean()) if below.any() else 0.0
-    return (least, round(share, 6)) if share > 0.5 else (0.0, 1.0)
+    least = math.floor(1e6 * found[kept - 1]) / 1e6
+    below = ~empty & (scores < least)
+    if below[~there].mean() <= below[there].mean():
+        return 0.0, 1.0
+    return least, round(float(1 - there[below].mean()), 6)
 
 
 def _interpolate(scores: np.ndarray, knots: Knots) -> np.ndarray:
