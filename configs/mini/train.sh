@@ -88,7 +88,7 @@ finish 10-large/model finished-10
 resize averaged-9 320 averaged-320
 average finished-10 averaged-320 0.25 runs/mini/averaged-10
 
-# 11: as 10, with twice as many questions about what is not there.
+# 11: as 10, with more questions about what is not there: up to 5 of 14, in place of 3.
 train 11-absent
 finish 11-absent/model finished-11
 

@@ -299,7 +299,7 @@ function cut() {
 /** What is to be drawn: prompts about this picture that are switched on and find something. */
 function visible() {
   return prompts.flatMap(({ text, colour, shown, about, found }) =>
-    found && about === picture && shown && judged(found, picture.bitmap).area
+    found && picture && about === picture && shown && judged(found, picture.bitmap).area
       ? [{ text, colour, map: found.map }]
       : [],
   );
@@ -329,6 +329,7 @@ function showPrompt({ item, text, shown, about, found }) {
 }
 
 /**
+ * What there is to say of a mask where the slider stands.
  * @param {Found} found
  * @param {ImageBitmap} bitmap
  */
@@ -337,7 +338,7 @@ function judged({ tally }, { width, height }) {
 }
 
 /**
- * @param {Found} found
+ * @param {Found} of
  * @param {ImageBitmap} bitmap
  */
 function verdict(of, bitmap) {

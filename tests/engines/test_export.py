@@ -21,7 +21,7 @@ from self1e import ModelError, Segmenter
 from self1e.engines.artefact import SETTINGS, Verified, open_artefact, sha256_of
 from self1e.engines.programs import has_bfloat16
 from self1e.export import speed
-from self1e.export.export import Exporter
+from self1e.export.export import Exporter, bare_name
 from self1e.export.verify import ExportError, compared, sample_maps, samples_to_check, verify
 from self1e.segment.agreement import MaskMap
 from self1e.segment.on_engine import EngineRunner
@@ -156,6 +156,16 @@ def test_pictures_are_looked_at_before_the_work(cli: Cli, tmp_path: Path) -> Non
     (tmp_path / "broken.png").write_bytes(b"no picture")
     outcome = cli("export", tmp_path / "nowhere", tmp_path / "out", "--to", "onnx", "--check-pictures", tmp_path)
     assert_one_sentence(outcome, "broken.png")
+
+
+def test_a_model_is_called_by_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However its folder is given; what is no folder keeps its name."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert {bare_name(name) for name in (".", "../mine/", "~/mine", str(folder))} == {"mine"}
+    assert [bare_name(name) for name in ("mini", "owner/name@main")] == ["mini", "owner/name@main"]
 
 
 @pytest.mark.slow

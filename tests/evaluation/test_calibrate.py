@@ -58,6 +58,20 @@ def test_scores_become_the_iou_they_stand_for(
     assert all(each.calibration is None for each in asked)
 
 
+def test_what_is_too_small_for_a_pixel_is_there(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its masks have the lowest scores, and are not withheld: they are not masks of nothing."""
+    path = own_benchmark(tmp_path)
+    speck = [[5.1, 5.1, 5.2, 5.1, 5.2, 5.2]]
+    Path(path).write_text(Path(path).read_text().replace('"masks": []', f'"masks": {speck}'))
+    whole = np.ones((1, 20, 20), bool)
+    found = [Segmentation(whole, np.array([0.9])), Segmentation(whole, np.array([0.6]))]
+    monkeypatch.setattr(record_benchmarks, "predicted_masks", lambda *_: found)
+    segmenter = Segmenter.from_pretrained(str(tiny_model_folder), device="cpu")
+    assert calibrate(segmenter, open_benchmark(path, tmp_path)).least == 0
+
+
 def test_a_benchmark_without_masks_is_refused(tmp_path: Path, tiny_model_folder: Path) -> None:
     (tmp_path / "own.jsonl").write_text(json.dumps({"image": "missing.png", "prompt": "the thing", "masks": []}))
     segmenter = Segmenter.from_pretrained(str(tiny_model_folder), device="cpu")

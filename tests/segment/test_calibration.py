@@ -77,6 +77,13 @@ def test_nothing_is_withheld_without_need(there: np.ndarray, empty: np.ndarray) 
     assert fitted.least == 0 and "least" not in fitted.to_dict()
 
 
+@pytest.mark.parametrize(("few", "withheld"), [(4, False), (5, True)])
+def test_a_handful_of_masks_proves_nothing(few: int, withheld: bool) -> None:
+    scores, there = np.array([0.5] * few + [0.9] * 60), np.array([False] * few + [True] * 60)
+    fitted = Calibration.fit(scores, np.where(there, 0.8, 0.0), there=there)
+    assert (fitted.least > 0) == withheld
+
+
 def test_too_little_data_leaves_the_scores_alone() -> None:
     assert Calibration.fit([0.5] * 4, [1.0] * 4).present == IDENTITY
     assert Calibration.fit([0.5] * 5, [1.0] * 5).present == ((0.5, 1.0),)

@@ -320,6 +320,7 @@ def test_save(tmp_path: Path) -> None:
     with np.load(seg.save(tmp_path / "all.npz")) as arrays:
         assert np.array_equal(arrays["masks"], seg.masks) and np.array_equal(arrays["scores"], seg.scores)
         assert np.array_equal(arrays["logits"], seg.logits) and str(arrays["prompt"]) == "le bâteau"
+        assert np.array_equal(arrays["withheld"], seg.withheld)
     assert same(Segmentation.from_dict(json.loads(seg.save(str(tmp_path / "all.json")).read_text("utf-8"))), seg)
     assert len(list(tmp_path.iterdir())) == 3
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,12 @@ import pytest
 from PIL import Image
 from serving import picture
 
-from self1e import Segmenter
-from self1e.client import AsyncClient, Client, ServerError
+from self1e import Segmentation, Segmenter
+from self1e.client import AsyncClient, Client, ServerError, _Asked
 from self1e.processing.images import ImageError
+from self1e.segment.calibration import Calibration
+from self1e.serve.messages import Forms
+from self1e.serve.model_process import pack
 
 LAKESIDE = Path(__file__).parents[2] / "examples" / "pictures" / "lakeside.png"
 BOAT = "the red boat"
@@ -33,6 +37,15 @@ def test_results_are_those_of_a_segmenter(address: str, segmenter: Segmenter) ->
         several = client.segment(LAKESIDE, [BOAT, "the sun"])
         assert [each.prompt for each in several] == [BOAT, "the sun"] and np.array_equal(several[0].mask, here.mask)
         assert several[0].logits is None
+
+
+def test_what_is_withheld_stays_so_at_every_threshold() -> None:
+    logits = np.full((1, 20, 30), 0.5, np.float32)
+    result = Segmentation.from_logits(logits, calibration=Calibration(least=0.9, withheld=0.7), keep_logits=True)
+    [packed] = pack([result], Forms(frozenset({"rle", "logits"}), threshold=0.3))
+    read = _Asked("/segment", Image.new("RGB", (30, 20)), {}).read(json.loads(json.dumps(packed)))
+    assert read.withheld is not None and read.withheld.all() and not read.found and read.score == pytest.approx(0.7)
+    assert read.logits is not None and (read.logits > 0).all() and not read.at(0.1).mask.any()
 
 
 def test_each_kind_of_picture(address: str, segmenter: Segmenter, tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from showing import lakeside, source
 
+from self1e.segment.calibration import Calibration
 from self1e.web import examples, markup
 from self1e.web.models import limits_of
 from self1e.web.state import PageError, Session, Source
-from self1e.web.views import thumbnail
+from self1e.web.views import thumbnail, together
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'`${alert(2)}`{{x}}&"
 
@@ -82,6 +83,21 @@ def test_the_legend_says_what_was_found(session):
         "Show the red boat",
         "Hide the bus",
     ]
+
+
+def test_a_mask_that_is_withheld_is_not_shown(session, nano, monkeypatch):
+    """Wherever the slider stands; and that its map looks as if there were one is said."""
+    session.open(lakeside(), thumbnail)
+    session.segment("the red boat")
+    session.explain(0)
+    assert "withheld" not in markup.why(session)
+    session.clear()
+    monkeypatch.setattr(nano, "calibration", Calibration(least=1.0, withheld=0.9))
+    session.segment("the red boat")
+    session.set(0.1, 0.4)
+    assert "not found, sure of that: 0.90" in Tags(markup.legend(session)).text
+    assert not together(session.opened.image, session.shown, session.threshold).mask.any()
+    assert "The mask is withheld" in Tags(markup.why(session)).text
 
 
 def test_suggestions_go_once_they_were_asked(session):

@@ -46,7 +46,7 @@ def calibrate(
                 scores.append(sample.confidence)
                 ious.append(sample.intersection / sample.union if sample.union else 1.0)
                 empty.append(sample.predicted == 0)
-                there.append(sample.target > 0)
+                there.append(not sample.absent)  # a tiny target has no pixel, and is there all the same
         if on_record is not None:
             on_record(index + 1, count)
     if not scores:

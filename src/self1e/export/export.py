@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from self1e.checkpoints.hub import open_checkpoint
 from self1e.engines.artefact import KINDS, MASKS, PICTURE, TOKENIZER, Artefact, sha256_of
 from self1e.export.trace import trace
 from self1e.export.verify import sample_maps, samples_to_check, verify
-from self1e.files import folder_when_complete
+from self1e.files import expand_user, folder_when_complete
 from self1e.processing.prompts import EVAL_ANSWER, PHRASE_QUESTIONS, SENTENCE_QUESTIONS
 from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD
 from self1e.processing.tokens import special_ids
@@ -125,9 +126,7 @@ class Exporter:
         files = sorted(path.name for path in folder.iterdir())
         return Artefact(
             folder=folder,
-            model=Path(loaded.name).name
-            if Path(loaded.name).is_dir()
-            else loaded.name,  # whose disk that was is private
+            model=bare_name(loaded.name),
             version=__version__,
             source_sha256=self.sha256,
             kind=kind,
@@ -152,6 +151,12 @@ class Exporter:
             refine=processor.refine,
             nouns=None if loaded.nouns is None else loaded.nouns.to_dict(),
         )
+
+
+def bare_name(name: str) -> str:
+    """A model's name without the folders that it lies in, which concern nobody who is given what was made of it."""
+    folder = expand_user(name)
+    return Path(os.path.abspath(folder)).name if folder.is_dir() else name  # noqa: PTH100 - a link keeps its name
 
 
 def check_choice(kind: str, precision: str, destination: Path) -> None:

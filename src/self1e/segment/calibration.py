@@ -17,6 +17,9 @@ IDENTITY: Knots = ((0.0, 0.0), (1.0, 1.0))
 LEAST_FOUND = 0.95
 """Share of the things that are there for which there has to be a mask, whatever is withheld."""
 
+FEWEST = 5
+"""Samples that a knot stands for, at least, and that it takes to withhold masks: fewer prove nothing."""
+
 
 def mask_scores(logits: np.ndarray) -> np.ndarray:
     """Raw confidence of each mask, float32[K], for mask logits float[K, H, W].
@@ -99,14 +102,14 @@ class Calibration:
         """Fits the maps: equally filled bins of the raw score, made monotone by pooling adjacent violators.
 
         Masks are withheld up to the score that still leaves one for `LEAST_FOUND` of what is there, if that share of
-        what is not there gains more than what is there loses.
+        what is not there gains more than what is there loses, and if they are at least `FEWEST`.
 
         Args:
             scores: float[N], raw scores of held-out masks.
             ious: float[N], what each of those masks reached.
             empty: bool[N], which of the predicted masks are empty. None: none is.
             there: bool[N], where something was to be found. None: everywhere.
-            bins: The most knots either map gets. Each stands for at least 5 samples.
+            bins: The most knots either map gets. Each stands for at least `FEWEST` samples.
 
         Raises:
             ValueError: Shapes differ or `bins` < 1.
@@ -150,7 +153,7 @@ def _least(scores: np.ndarray, empty: np.ndarray, there: np.ndarray) -> tuple[fl
         return 0.0, 1.0
     least = math.floor(1e6 * found[kept - 1]) / 1e6
     below = ~empty & (scores < least)
-    if below[~there].mean() <= below[there].mean():
+    if below.sum() < FEWEST or below[~there].mean() <= below[there].mean():
         return 0.0, 1.0
     return least, round(float(1 - there[below].mean()), 6)
 
@@ -161,7 +164,7 @@ def _interpolate(scores: np.ndarray, knots: Knots) -> np.ndarray:
 
 
 def _fit(scores: np.ndarray, ious: np.ndarray, bins: int) -> Knots:
-    count = min(bins, len(scores) // 5)
+    count = min(bins, len(scores) // FEWEST)
     if count == 0:
         return IDENTITY
     order = np.argsort(scores, kind="stable")

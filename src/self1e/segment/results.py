@@ -481,8 +481,8 @@ class Segmentation:
     def save(self, path: str | os.PathLike[str], overwrite: bool = False) -> Path:
         """Writes the result in the form that the suffix asks for.
 
-        `.png`: `mask`, 255 inside and 0 outside. `.npz`: `masks`, `scores`, `prompt`, `text`, `model`, and `logits`
-        when they were kept. `.json`: `to_dict()`. The file appears whole or not at all.
+        `.png`: `mask`, 255 inside and 0 outside. `.npz`: `masks`, `scores`, `withheld`, `prompt`, `text`, `model`, and
+        `logits` when they were kept. `.json`: `to_dict()`. The file appears whole or not at all.
 
         Args:
             path: The file. Its folder must exist.
@@ -507,7 +507,8 @@ class Segmentation:
             if suffix == ".png":
                 self.mask_image().save(file, "PNG")
             else:
-                names = ["masks", "scores", "prompt", "text", "model"] + ["logits"] * (self.logits is not None)
+                names = ["masks", "scores", "withheld", "prompt", "text", "model"]
+                names += ["logits"] * (self.logits is not None)
                 arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in names}
                 np.savez_compressed(file, **arrays)
         return path

@@ -313,7 +313,7 @@ class Segmenter:
         refine: Refinement | None = None,
         votes: int = 1,
     ) -> Any:
-        """Segments what prompts name, each with one mask: where its logits are above 0.
+        """Segments what prompts name, each with one mask: where its logits are above 0, unless it is withheld.
 
         Args:
             image: A picture, encoded or not (see `encode`); None for the one of `set_image`. Or a list of pairs

@@ -10,6 +10,8 @@ from html import escape
 from urllib.parse import quote
 from zlib import crc32
 
+import numpy as np
+
 from self1e.conversation import SEG
 from self1e.segment.explain import Explanation
 from self1e.segment.results import Segmentation
@@ -279,7 +281,9 @@ def _steps(session: Session, explanation: Explanation) -> str:
             f"<figcaption><h3>{number}. {title}</h3>"
             f"<code>{escape(panel.formula)}</code><p>{escape(panel.meaning)}</p>{layers}</figcaption></figure>"
         )
-    return (
+    withheld = any(np.any(each.result.withheld) for each in session.layers if each.prompt == explanation.prompt)
+    told = '<p class="remark">The mask is withheld: its score is too low for one to trust it.</p>'
+    return (told if withheld else "") + (
         f'<div class="why">{cards}</div><p class="key"><i style="--colour: rgb{AGAINST}"></i>speaks against the mask '
         f'<i style="--colour: rgb{FOR}"></i>speaks for it</p>'
     )
