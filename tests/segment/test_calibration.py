@@ -69,12 +69,29 @@ NEVER = np.zeros(60, bool)
         (~NEVER, NEVER),  # nothing is asked for that is not there
         (NEVER, NEVER),  # or nothing else
         (np.arange(60) < 30, NEVER),  # the lowest scores are those of what is there
-        (np.arange(60) >= 30, np.arange(60) > 55),  # much of it is missed as it is
+        (np.arange(60) % 2 == 0, np.arange(60) > 55),  # much of that is missed as it is, and the lowest score is of it
     ],
 )
 def test_nothing_is_withheld_without_need(there: np.ndarray, empty: np.ndarray) -> None:
-    fitted = Calibration.fit(np.linspace(0.5, 1, 60), np.ones(60), empty, there)
+    fitted = Calibration.fit(np.linspace(0.5, 1, 60), np.where(there, 0.8, 0.0), empty, there)
     assert fitted.least == 0 and "least" not in fitted.to_dict()
+
+
+def test_masks_of_nothing_are_withheld_as_far_as_iou_gains() -> None:
+    """50 right masks are not given up for 7 of nothing, though 95 % of what is there would still be found."""
+    there = np.arange(1100) % 11 > 0
+    scores = np.linspace(0.5, 1, 1100)
+    assert Calibration.fit(scores, np.where(there, 0.8, 0.0), there=there).least == 0
+    ious = np.where(there & (scores > 0.51), 0.8, 0.0)  # of wrong ones more are
+    fitted = Calibration.fit(scores, ious, there=there)
+    assert fitted.least == pytest.approx(0.51, abs=0.005) and fitted.withheld < 0.2
+
+
+def test_masks_of_one_score_stand_and_fall_together() -> None:
+    there = np.array([False, True] * 10 + [True] * 200)
+    scores = np.array([0.5] * 20 + [0.9] * 200)
+    fitted = Calibration.fit(scores, np.where(there & (scores > 0.5), 0.8, 0.0), there=there)
+    assert fitted.withholds(scores, np.zeros(220, bool)).sum() == 20 and fitted.withheld == 0.5
 
 
 @pytest.mark.parametrize(("few", "withheld"), [(4, False), (5, True)])

@@ -97,7 +97,10 @@ def command(
     samples = samples_to_check()
     if check_pictures is not None:
         asked = check_prompts or list(CHECK_PROMPTS)
-        samples += [(load_image(picture), asked) for picture in find_pictures([str(check_pictures)], recursive=False)]
+        pictures = find_pictures([str(check_pictures)], recursive=False)
+        for picture in pictures:
+            load_image(picture)  # a broken one is found before the work, not after it
+        samples += [(picture, asked) for picture in pictures]
     options = LoadOptions(max_tiles=max_tiles, revision=revision, subfolder=subfolder)
     with busy(f"exporting {model} to {to.value}"):
         if to is Kind.fastest:

@@ -76,9 +76,9 @@ def command(
     the other, averaged: a model that was trained on often keeps in this way what the last stage taught it, and loses
     less of what it knew (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
 
-    With --calibrate scores read as the IoU to expect, and masks with the lowest scores are withheld if many of them are
-    of what is not there, as long as 95 in 100 of what is there are still found. Without it scores stay as they are, and
-    read as confidence.
+    With --calibrate scores read as the IoU to expect, and masks with the lowest scores are withheld, up to the score at
+    which the mean IoU is highest, but 95 in 100 of what is there are still found if they were. Without it scores stay
+    as they are, and read as confidence.
     """
     from self1e.cli.options import load_segmenter
     from self1e.evaluation.benchmarks import open_benchmark

@@ -101,8 +101,8 @@ class Calibration:
     ) -> Calibration:
         """Fits the maps: equally filled bins of the raw score, made monotone by pooling adjacent violators.
 
-        Masks are withheld up to the score that still leaves one for `LEAST_FOUND` of what is there, if that share of
-        what is not there gains more than what is there loses, and if they are at least `FEWEST`.
+        Masks are withheld up to the score at which the mean IoU of all is highest, where an empty mask has 1 if nothing
+        was to be found; but for `LEAST_FOUND` of what is there, if it had so many, there is one still.
 
         Args:
             scores: float[N], raw scores of held-out masks.
@@ -123,7 +123,7 @@ class Calibration:
             )
         if bins < 1:
             raise ValueError(f"bins must be at least 1, got {bins}")
-        least, withheld = _least(scores, empty, there)
+        least, withheld = _least(scores[~empty], ious[~empty], there[~empty], math.ceil(LEAST_FOUND * there.sum()))
         shown = ~empty & (scores >= least)
         present, absent = (_fit(scores[chosen], ious[chosen], bins) for chosen in (shown, empty))
         return cls(present, absent, least, withheld)
@@ -145,17 +145,28 @@ class Calibration:
         return cls(**read)
 
 
-def _least(scores: np.ndarray, empty: np.ndarray, there: np.ndarray) -> tuple[float, float]:
-    """`least` and `withheld` of a calibration."""
-    kept = math.ceil(LEAST_FOUND * there.sum())
-    found = np.sort(scores[there & ~empty])[::-1]
-    if not 0 < kept <= len(found) or there.all():
+def _least(scores: np.ndarray, ious: np.ndarray, there: np.ndarray, kept: int) -> tuple[float, float]:
+    """`least` and `withheld` of a calibration.
+
+    Args:
+        scores: Of masks that are not empty, as the others.
+        ious: What these reach.
+        there: Where something was to be found.
+        kept: Masks of what is there that must be left; if there are less, so must all.
+    """
+    order = np.argsort(scores, kind="stable")
+    scores, ious, there = scores[order], ious[order], there[order]
+    gained, lost = np.cumsum(~there - ious), np.cumsum(there)
+    allowed = lost <= max(0, there.sum() - kept)
+    # Masks of one score stand and fall together.
+    allowed[:-1] &= scores[:-1] < scores[1:]
+    allowed[: FEWEST - 1] = allowed[-1:] = False
+    if not kept or not allowed.any():
         return 0.0, 1.0
-    least = math.floor(1e6 * found[kept - 1]) / 1e6
-    below = ~empty & (scores < least)
-    if below.sum() < FEWEST or below[~there].mean() <= below[there].mean():
+    last = int(np.argmax(np.where(allowed, gained, -np.inf)))
+    if gained[last] <= 0:
         return 0.0, 1.0
-    return least, round(float(1 - there[below].mean()), 6)
+    return math.floor(1e6 * scores[last + 1]) / 1e6, round(float(1 - there[: last + 1].mean()), 6)
 
 
 def _interpolate(scores: np.ndarray, knots: Knots) -> np.ndarray:
