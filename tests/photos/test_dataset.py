@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from configs.mini import sheet as sheet_script
 from self1e.data.records import DataError
-from self1e.photos.dataset import PhotoData, PhotoDataset, companions
+from self1e.photos.dataset import PhotoData, PhotoDataset, companions, odds
 from self1e.photos.index import photographs
 from self1e.photos.nouns import held_out_words
 from self1e.photos.sheet import sheet
@@ -189,6 +189,16 @@ def test_companions_count_where_both_are_annotated(folder: Path) -> None:
     assert shares["dog"].get("cat", 0.0) == pytest.approx(
         sum("cat" in each.present for each in with_dog) / len(with_dog)
     )
+
+
+def test_odds_are_of_a_set_where_it_annotates(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for place in range(8):
+        boxes = [("dog", (20, 20, 70, 70))] + [("cat", (72, 20, 98, 70))] * (place < 2)
+        add_photo(tmp_path, f"photo{place}", boxes, annotated=("dog", "cat", "sheep"))
+    photos = photographs(tmp_path, ("train", "validation"))
+    assert odds(photos) == {"voc": {"dog": 8.0, "cat": pytest.approx(2 / 6)}}
+    assert PhotoDataset(settings(tmp_path), 1).odds == odds([photo for photo in photos if photo.split == "train"])
 
 
 def test_records_for_evaluation(folder: Path) -> None:

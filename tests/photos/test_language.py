@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from self1e.photos.language import (
     query_mask,
     sample_queries,
 )
+from self1e.photos.language.absent import expected
 from self1e.photos.language.colours import COLOURS, NEAR, plain_colour
 from self1e.photos.nouns import uses
 from self1e.photos.scene import PhotoScene
@@ -266,13 +268,27 @@ def test_samples_follow_their_weights(dogs: PhotoScene) -> None:
 
 @pytest.mark.parametrize(("share", "most"), [(0.0, 0), (0.2, 2), (0.5, 5), (1.0, 10)])
 def test_what_is_not_there_has_its_share(tmp_path: Path, share: float, most: int) -> None:
-    """All of it, even with one noun that is there."""
-    scene = scene_of(
-        tmp_path, [("dog", DOGS[0])], annotated=("dog", "cat", "cow", "horse", "sheep", "car", "bus", "boat")
-    )
+    things = [("dog", DOGS[0]), ("cat", DOGS[1])]
+    annotated = ("dog", "cat", "cow", "horse", "sheep", "car", "bus", "boat")
+    scene = scene_of(tmp_path, things, annotated=annotated)
     found = sample_queries(View(scene), np.random.default_rng(0), 10, {"noun": 0.01, "absent": 1.0}, {}, share)
-    assert sum(query.kind == "absent" for query in found) == most
-    assert share == 1 or any(query.kind == "noun" for query in found)
+    absent = [query for query in found if query.kind == "absent"]
+    assert len(absent) <= most and (share == 1 or len(absent) == most)
+    plain = {query.text for query in absent} & {f"the {name}" for name in annotated}
+    assert len(plain) <= 3, "at most one noun more than there are"
+
+
+def test_a_rare_noun_is_asked_for_where_it_is_not_as_often_as_where_it_is(tmp_path: Path) -> None:
+    """One photograph in ten has a hat; three in four a dress."""
+    scene = scene_of(tmp_path, [("person", DOGS[0])], annotated=("person", "hat", "dress", "skirt"))
+    odds = {scene.photo.set: {"hat": 1 / 9, "dress": 3.0}}
+    asked_for = Counter(
+        name for seed in range(400) for name in expected(View(scene), np.random.default_rng(seed), {}, 1, odds)
+    )
+    assert asked_for["dress"] > 10 * asked_for["hat"] > 0
+    assert 0 < asked_for["skirt"] < asked_for["hat"], "in none of them"
+    alike = Counter(name for seed in range(400) for name in expected(View(scene), np.random.default_rng(seed), {}, 1))
+    assert min(alike.values()) > 0.6 * max(alike.values())
 
 
 def test_conversations_hold_what_they_ask(dogs: PhotoScene) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +19,7 @@ from self1e.photos.augment import cropped, relit, resized
 from self1e.photos.compose import Pool, composed
 from self1e.photos.index import Photo, photo_sets, photographs
 from self1e.photos.language import SEGMENTING, TEXTUAL, View, conversation, sample_queries
-from self1e.photos.language.absent import Companions
+from self1e.photos.language.absent import Companions, Odds
 from self1e.photos.language.query import KINDS
 from self1e.photos.nouns import nouns
 from self1e.photos.scene import PhotoScene, read_scene
@@ -114,7 +115,8 @@ class PhotoDataset(Dataset[Example]):
         self.length = length
         self.training = training
         known = [photo for folder in settings.folders for photo in photographs(Path(folder), ("train", "validation"))]
-        self.companions = companions([photo for photo in known if photo.split == "train"])
+        to_train = [photo for photo in known if photo.split == "train"]
+        self.companions, self.odds = companions(to_train), odds(to_train)
         self.photos = [photo for photo in known if (photo.split == "train") == training and self._weight(photo.set)]
         if not self.photos:
             raise DataError(f"{', '.join(settings.folders)}: no photograph for {self._use}")
@@ -173,7 +175,7 @@ class PhotoDataset(Dataset[Example]):
 
     def _talks(self, view: View, kinds: Sequence[str], count: int, rng: np.random.Generator) -> list[Conversation]:
         weights = {kind: self.settings.weights[kind] for kind in kinds if kind in self.settings.weights}
-        asked = sample_queries(view, rng, count, weights, self.companions, self.settings.absent_share)
+        asked = sample_queries(view, rng, count, weights, self.companions, self.settings.absent_share, self.odds)
         return [conversation(query, view.scene, rng, training=self.training) for query in asked]
 
     def _photo(self, index: int, rng: np.random.Generator) -> Photo:
@@ -212,6 +214,19 @@ def companions(photos: Sequence[Photo]) -> Companions:
                     of_noun[other] = of_noun.get(other, 0) + 1
     return {
         noun: {other: count / asked[noun][other] for other, count in others.items()} for noun, others in present.items()
+    }
+
+
+def odds(photos: Sequence[Photo]) -> Odds:
+    """Counted where a noun is annotated; of one that is always there, as if one photograph more had not had it."""
+    there: dict[str, Counter[str]] = {}
+    asked: dict[str, Counter[str]] = {}
+    for photo in photos:
+        there.setdefault(photo.set, Counter()).update(photo.present)
+        asked.setdefault(photo.set, Counter()).update(photo.annotated | photo.present)
+    return {
+        name: {noun: count / max(1, asked[name][noun] - count) for noun, count in counts.items()}
+        for name, counts in there.items()
     }
 
 

@@ -27,15 +27,25 @@ NEAR_MISSES = 2
 Companions = Mapping[str, Mapping[str, float]]
 """Noun -> other noun -> how often the other is there when the first is, from 0 to 1."""
 
+Odds = Mapping[str, Mapping[str, float]]
+"""Set -> noun -> photographs of the set that have it, for one that has not."""
 
-def absent_drafts(view: View, rng: Generator, companions: Companions, count: int | None = None) -> Iterator[Draft]:
+LEAST_ODDS, MOST_ODDS = 0.05, 4.0
+
+
+def absent_drafts(
+    view: View, rng: Generator, companions: Companions, count: int | None = None, odds: Odds | None = None
+) -> Iterator[Draft]:
     """A handful of each variety, chosen at random.
 
     Args:
-        count: Of nouns, at most. None: fewer than there are nouns that are there, and not more than `MOST`.
+        count: Of nouns, at most, and at most one more than there are nouns that are there. None: about half as many
+            as these, and not more than `MOST`.
+        odds: See `expected`.
     """
-    count = min(MOST, 1 + len(view.present) // 2) if count is None else count
-    for name in expected(view, rng, companions, count):
+    there = len(view.present)
+    count = min(MOST, 1 + there // 2) if count is None else min(count, 1 + there)
+    for name in expected(view, rng, companions, count, odds):
         yield Draft("absent", name, "phrase", partial(_words, nouns()[name].words))
     missing = [group for group in groups().values() if _is_missing(view, group)]
     for group in shuffled(rng, missing)[:1]:
@@ -45,13 +55,22 @@ def absent_drafts(view: View, rng: Generator, companions: Companions, count: int
     yield from shuffled(rng, list(unanswered_drafts(view, rng)))[:1]
 
 
-def expected(view: View, rng: Generator, companions: Companions, count: int) -> list[str]:
-    """Nouns that are not there, mostly those that one could expect."""
+def expected(view: View, rng: Generator, companions: Companions, count: int, odds: Odds | None = None) -> list[str]:
+    """Nouns that are not there, mostly those that one could expect.
+
+    Args:
+        odds: By these a noun is drawn about as often where it is not as it is where it is. Else one that few
+            photographs of a set have is drawn mostly where it is not, and a model that is trained on that learns that
+            it never is. None: all nouns alike, as for a measurement.
+    """
     alike = {group for noun in view.present for group in noun.groups}
+    of_set = None if odds is None else odds.get(view.scene.photo.set, {})
     weights = {}
     for noun in view.absent:
         usual = max((companions.get(other.name, {}).get(noun.name, 0.0) for other in view.present), default=0.0)
         weights[noun.name] = 1 + ALIKE * bool(alike & set(noun.groups)) + EXPECTED * usual
+        if of_set is not None:
+            weights[noun.name] *= min(MOST_ODDS, max(LEAST_ODDS, of_set.get(noun.name, 0.0)))
     return drawn(rng, weights, count)
 
 
