@@ -22,7 +22,7 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## Segment an example picture with the bundled model
-	$(BIN)/self1e segment $(DEMO_PICTURE) -p "$(DEMO_PROMPT)" --out $(DEMO_OUTPUT) --format overlay,mask,json --overwrite
+	$(BIN)/self1e segment $(DEMO_PICTURE) -p "$(DEMO_PROMPT)" --votes 2 --out $(DEMO_OUTPUT) --format overlay,mask,json --overwrite
 	@echo "Look at the overlay: $$(ls $(DEMO_OUTPUT)/*overlay*)"
 
 test: $(INSTALLED)  ## Run the tests, except slow and heavy ones, on all cores
