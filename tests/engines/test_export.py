@@ -23,7 +23,7 @@ from self1e.engines.programs import has_bfloat16
 from self1e.export import speed
 from self1e.export.export import Exporter, bare_name
 from self1e.export.verify import ExportError, compared, sample_maps, samples_to_check, verify
-from self1e.segment.agreement import MaskMap
+from self1e.segment.agreement import MaskMap, PromptedPicture
 from self1e.segment.on_engine import EngineRunner
 
 
@@ -166,6 +166,24 @@ def test_a_model_is_called_by_its_own_name(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("HOME", str(tmp_path))
     assert {bare_name(name) for name in (".", "../mine/", "~/mine", str(folder))} == {"mine"}
     assert [bare_name(name) for name in ("mini", "owner/name@main")] == ["mini", "owner/name@main"]
+
+
+def test_ones_own_pictures_are_compared_beside_the_bundled(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from self1e.export import export
+
+    given: list[PromptedPicture] = []
+
+    def exported(*_: Any, samples: list[PromptedPicture], **__: Any) -> None:
+        given.extend(samples)
+        raise ModelError("seen enough")
+
+    monkeypatch.setattr(export, "export_model", exported)
+    noise().save(tmp_path / "noise.png")
+    options = ("--check-pictures", tmp_path, "--check-prompt", "the ball", "--check-prompt", "the kite")
+    assert_one_sentence(cli("export", "nano", tmp_path / "out", "--to", "onnx", *options), "seen enough")
+    assert len(given) == 21 and given[-1] == (tmp_path / "noise.png", ["the ball", "the kite"])
 
 
 @pytest.mark.slow

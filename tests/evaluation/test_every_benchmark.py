@@ -17,6 +17,7 @@ from self1e.evaluation import record_benchmarks
 from self1e.evaluation.benchmarks import names, open_benchmark
 from self1e.evaluation.record_benchmarks import MaskBenchmark
 from self1e.evaluation.run import evaluate, summarise
+from self1e.metrics import boundary_f
 from self1e.plugins import BENCHMARKS, installed
 from self1e.processing.prompts import SHORT_ANSWER_PROMPT
 from self1e.segment.results import Segmentation
@@ -24,7 +25,8 @@ from tests.data import test_open_vocabulary, test_reason, test_refer, test_words
 
 GHOST = "the ghost"
 UPPER_HALF = [[0, 0, 30, 0, 30, 10, 0, 10]]
-FIGURES = {"samples", "ciou", "giou", "pr@0.5", "n_acc", "t_acc", "n_acc_raw", "t_acc_raw", "miou", "accuracy"}
+FIGURES = {"samples", "ciou", "giou", "pr@0.5", "n_acc", "t_acc", "n_acc_raw", "t_acc_raw", "miou", "boundary"}
+FIGURES |= {"accuracy"}
 
 Figures = dict[str, float]
 
@@ -43,6 +45,18 @@ def known_masks(segmenter: Segmenter, record: Record, answer: str) -> list[Segme
         mask.flat[: 49 if query.text == GHOST else mask.size // 2] = True
         masks.append(Segmentation(mask[None], np.ones(1), text="[SEG]."))
     return masks
+
+
+def mean_boundary(benchmark: MaskBenchmark, segmenter: Segmenter) -> float:
+    """Of the known masks, over what has an edge; what is missed or not there has none that agrees."""
+    edges = [
+        boundary_f(found.mask, query.mask())
+        for record in (benchmark.source[index] for index in range(len(benchmark.source)))
+        for query, found in zip(record.queries, known_masks(segmenter, record, benchmark.answer), strict=True)
+    ]
+    there = [edge for edge in edges if edge is not None]
+    assert there, "something has an edge"
+    return sum(there) / len(there)
 
 
 def refer(root: Path, dataset: str, split_by: str, split: str, also: Any = UPPER_HALF) -> MaskBenchmark:
@@ -153,6 +167,8 @@ def test_figures(tmp_path: Path, segmenter: Segmenter, monkeypatch: pytest.Monke
     monkeypatch.setattr(record_benchmarks, "predicted_masks", known_masks)
     evaluate(segmenter, benchmark, tmp_path / "known")
     figures = summarise(benchmark, tmp_path / "known")
+    if isinstance(benchmark, MaskBenchmark):
+        expected = expected | {"boundary": mean_boundary(benchmark, segmenter)}
     assert {key: figures[key] for key in FIGURES & figures.keys()} == pytest.approx(expected)
     assert figures.get("kinds", {}).keys() == kinds.keys()
     for kind, of_kind in kinds.items():

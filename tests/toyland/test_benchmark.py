@@ -117,8 +117,9 @@ def test_the_right_answers_score_one(answer: Any) -> None:
     segmenter = KnowsAll()
     done: list[int] = []
     figures = report_of(segmenter, answer=answer, on_scene=done.append).to_dict()
-    for name in ("ciou", "giou", "n_acc", "t_acc", "vqa_accuracy"):
+    for name in ("ciou", "giou", "n_acc", "t_acc", "boundary", "vqa_accuracy"):
         assert figures[name] == 1.0, name
+    assert {row["boundary"] for row in figures["kinds"].values() if "boundary" in row} == {1.0}
     chat = figures["chat"]
     assert chat["n"] > 0
     assert chat["explains"] == chat["points"] == chat["both"] == 1.0
@@ -135,6 +136,7 @@ def test_saying_nothing_is_right_about_absent_things_only() -> None:
     absent = figures["kinds"]["absent"]
     assert absent["giou"] == absent["n_acc"] == figures["n_acc"] == 1.0
     assert figures["ciou"] == figures["t_acc"] == figures["vqa_accuracy"] == figures["chat"]["both"] == 0.0
+    assert figures["boundary"] == 0.0
     assert figures["second_turn"]["accuracy"] == 0.0
     segmenting = sum(row["n"] for kind, row in figures["kinds"].items() if kind in SEGMENTING)
     assert figures["giou"] == pytest.approx(absent["n"] / segmenting)
