@@ -147,18 +147,18 @@ export function leastArea(width, height) {
  * that is withheld the area is 0.
  * @param {Tally} of
  * @param {number} step of STEPS
- * @param {number} least area that counts as found
+ * @param {number} enough pixels that count as found
  * @param {Calibration | null} calibration
  * @returns {{found: boolean, area: number, score: number}}
  */
-export function judge({ areas, sums, highest }, step, least, calibration) {
+export function judge({ areas, sums, highest }, step, enough, calibration) {
   const [area, usual] = [areas[step], areas[HALF]];
   let score = usual ? sums[HALF] / usual : 1 - highest;
   if (usual && score < (calibration?.least ?? 0)) return { found: false, area: 0, score: calibration?.withheld ?? 1 };
   if (calibration) score = interpolate(score, usual ? calibration.present : calibration.absent);
   if (area && !usual) score = sums[step] / area;
   if (usual && !area) score = 1 - highest;
-  return { found: area >= least, area, score };
+  return { found: area >= enough, area, score };
 }
 
 /**

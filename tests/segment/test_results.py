@@ -63,10 +63,10 @@ def test_properties() -> None:
     assert np.array_equal(seg.mask, masks().any(axis=0))
     assert seg.area == masks().any(axis=0).sum()
     assert seg.box == (20, 10, 90, 60)
-    assert seg.found and seg.score == pytest.approx(0.75)
+    assert seg.found and seg.score == pytest.approx(0.825)
     assert (
         repr(seg)
-        == f"Segmentation('the boats', found, 3 masks, 90x60, area={seg.area}, box=(20, 10, 90, 60), score=0.75)"
+        == f"Segmentation('the boats', found, 3 masks, 90x60, area={seg.area}, box=(20, 10, 90, 60), score=0.82)"
     )
 
 
@@ -158,6 +158,8 @@ def test_masks_that_are_withheld() -> None:
     seg = Segmentation.from_logits(logits, prompt="the dog", calibration=calibration, keep_logits=True)
     assert seg.withheld.tolist() == [False, True] and seg.scores[1] == pytest.approx(0.9)
     assert [mask.area for mask in seg] == [36, 0] and [mask.found for mask in seg] == [True, False]
+    assert seg.score == seg[0].score, "of what is there, not of what is not"
+    assert seg[1].score == seg.scores[1]
     assert seg.logits is not None and np.count_nonzero(seg.logits[1] > 0) == 36
     for threshold in (0.01, 0.4, 0.6):
         assert not seg.at(threshold).masks[1].any() and seg.at(threshold).scores[1] == seg.scores[1]

@@ -171,8 +171,10 @@ class Segmentation:
 
     @property
     def score(self) -> float:
-        """The mean of `scores`; 0 when there is no mask at all."""
-        return float(self.scores.mean()) if len(self.scores) else 0.0
+        """The mean of `scores` over the masks that have pixels, or over all if none has; 0 when there is no mask."""
+        marked = self.masks.any(axis=(1, 2))
+        scores = self.scores[marked] if marked.any() else self.scores
+        return float(scores.mean()) if len(scores) else 0.0
 
     @cached_property
     def box(self) -> Box | None:
