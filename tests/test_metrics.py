@@ -11,7 +11,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from self1e.evaluation.samples import Sample, mask_figures
-from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, intersection_and_union, mean_class_iou
+from self1e.metrics import GREFCOCO_MIN_AREA, MaskScores, boundary_f, intersection_and_union, mean_class_iou
 
 
 def naive(pred: np.ndarray, target: np.ndarray, ignore: int | None = 255) -> tuple[int, int]:
@@ -83,6 +83,48 @@ def test_figures_are_those_of_a_naive_evaluation(min_area: int) -> None:
     assert figures["t_acc"] == pytest.approx(np.mean(answered))
     for threshold in (0.5, 0.6, 0.7, 0.8, 0.9):
         assert figures[f"pr@{threshold}"] == pytest.approx(np.mean([iou >= threshold for iou in on_target]))
+
+
+def davis_f(pred: np.ndarray, target: np.ndarray) -> float:
+    """F as DAVIS's code has it, pixel by pixel."""
+
+    def edge(mask: np.ndarray) -> np.ndarray:
+        height, width = mask.shape
+        return np.array(
+            [
+                (y, x)
+                for y in range(height)
+                for x in range(width)
+                for below, right in [(min(y + 1, height - 1), min(x + 1, width - 1))]
+                if {mask[y, right], mask[below, x], mask[below, right]} != {mask[y, x]}
+            ]
+        )
+
+    def near(some: np.ndarray, others: np.ndarray) -> float:
+        reach = np.ceil(0.008 * np.hypot(*target.shape))
+        return float(np.mean([np.hypot(*(others - place).T).min() <= reach for place in some]))
+
+    ours, theirs = edge(pred), edge(target)
+    precision, recall = near(ours, theirs), near(theirs, ours)
+    return 2 * precision * recall / (precision + recall)
+
+
+def test_boundary_f_is_that_of_davis() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(5):
+        pred, target = np.zeros((2, 100, 140), bool)
+        for y, x in rng.integers(0, 100, (4, 2)):
+            target[y : y + 30, x : x + 40] = True
+            y, x = rng.integers((max(y - 4, 0), max(x - 4, 0)), (y + 4, x + 4))
+            pred[y : y + 30, x : x + 40] = True
+        assert boundary_f(pred, target) == pytest.approx(davis_f(pred, target))
+
+
+def test_no_edge_is_seen_where_pixels_are_ignored() -> None:
+    target = np.ones((20, 20), np.uint8)
+    target[:10, :10] = 255  # its corner touches the pixel at (10, 10) alone
+    assert boundary_f(target == 1, target) is None
+    assert boundary_f(np.ones((20, 20), bool), target) is None
 
 
 def test_mean_class_iou_is_a_loop_over_classes_and_pixels() -> None:

@@ -227,7 +227,7 @@ def boundary_f(pred: Any, target: Any, ignore: int | None = 255) -> float | None
 
     Args:
         pred: See `intersection_and_union`.
-        target: See `intersection_and_union`. Edges within reach of ignored pixels do not count.
+        target: See `intersection_and_union`. Edges within reach of ignored pixels, or beside them, do not count.
         ignore: See `intersection_and_union`.
 
     Returns:
@@ -242,7 +242,8 @@ def boundary_f(pred: Any, target: Any, ignore: int | None = 255) -> float | None
     target = np.asarray(target)
     reach = int(np.ceil(EDGE_TOLERANCE * np.hypot(*true.shape)))
     unknown = target == ignore if ignore is not None and target.dtype != bool else np.zeros_like(true)
-    counted = ~_grown(unknown, reach) if unknown.any() else ~unknown
+    beside = max(reach, 2)  # an edge lies up to a diagonal from a pixel
+    counted = ~_grown(unknown, beside) if unknown.any() else ~unknown
     ours, theirs = _edge(np.asarray(pred) != 0), _edge(true)  # ignored pixels make no edges of ours
     if not (theirs & counted).any():
         return None
@@ -267,7 +268,9 @@ def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _edge(mask: np.ndarray) -> np.ndarray:
-    """Pixels of a mask next to others; where the picture ends is no edge."""
-    inside = np.pad(mask, 1, mode="edge")
-    around = inside[:-2, 1:-1] & inside[2:, 1:-1] & inside[1:-1, :-2] & inside[1:-1, 2:]
-    return mask & ~around
+    """Pixels that differ from the one on the right, below, or between both, as DAVIS's code has it.
+
+    Of an edge on the left or above these are the last ones outside. Where the picture ends is no edge.
+    """
+    beyond = np.pad(mask, (0, 1), mode="edge")
+    return (mask != beyond[:-1, 1:]) | (mask != beyond[1:, :-1]) | (mask != beyond[1:, 1:])

@@ -58,7 +58,7 @@ class Sample:
     boundary: float | None = None
 
 
-MEASURED = {"edges": EDGE_TOLERANCE}
+MEASURED = {"edges": f"as DAVIS, {EDGE_TOLERANCE}"}
 """Settings of all benchmarks of masks: samples that were measured otherwise, or less, are not gone on with."""
 
 
