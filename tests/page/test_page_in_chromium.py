@@ -354,6 +354,24 @@ def test_what_could_not_be_loaded_can_be_tried_again(
         here.wait_for_masks(LATE)
 
 
+def test_a_bar_shows_how_much_of_the_model_is_there(browser: Any, build_script: ModuleType, site: Path) -> None:
+    [binary] = site.rglob("*.wasm")
+    with opened(browser, build_script, site) as here:
+        held: list[Any] = []
+        here.page.context.route(f"**/{binary.name}", held.append)
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        left = "(() => { const bar = document.getElementById('bar'); return bar.max - bar.value; })()"
+        here.page.wait_for_function(f"{left} === {binary.stat().st_size}", timeout=LATE)
+        here.expect("#progress").to_be_visible()
+        done, whole = here.page.evaluate("(({ value, max }) => [value, max])(document.getElementById('bar'))")
+        assert 0 < done < whole
+        here.expect("#amount").to_have_text(f"{done / 1e6:.1f} of {whole / 1e6:.1f} MB")
+        for route in held:
+            route.continue_()
+        here.wait_for_masks(LATE)
+        here.expect("#progress").to_be_hidden()
+
+
 def test_a_thread_that_failed_is_started_anew(browser: Any, build_script: ModuleType, site: Path) -> None:
     with opened(browser, build_script, site) as here:
         here.ask("the cat")

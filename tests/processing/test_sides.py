@@ -63,6 +63,10 @@ def test_sides_change_places(text: str, expected: str) -> None:
         *("the L-shaped sofa", "the s-shaped pipe", "toys r us", "guy l", "l guy"),
         *("the clock", "what time is it", "What does the sign say?", "STOP on it", 'the sign "exit"', "the letter B"),
         *("the 6", "number 7", "the player with 10 on the shirt", "right-handed batter", "the flag"),
+        *("the port side of the boat", "the boat to starboard", "the south-west corner", "the northwestern field"),
+        *("cup on the lhs", "the topleft cup", "the lefty", "the southpaw"),
+        *("左边的狗", "left 的狗", "собака слева", "der linke Hund", "der Hund rechts", "le chien de gauche"),
+        *("el perro de la izquierda", "il cane a destra", "o gato da esquerda", "höger katt"),
     ],
 )
 def test_what_a_mirror_may_make_false_does_not_follow(text: str) -> None:

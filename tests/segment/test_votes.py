@@ -34,15 +34,20 @@ def views(segmenter: Segmenter) -> list[np.ndarray]:
         return found
 
     def moved(picture: Image.Image) -> Image.Image:
-        return Image.fromarray(np.pad(np.asarray(picture), ((9, 0), (14, 0), (0, 0)), mode="edge"))
+        rows, columns = [0] * 9 + list(range(300 - 9)), [0] * 14 + list(range(451 - 14))
+        return Image.fromarray(np.asarray(picture)[rows][:, columns])
+
+    def back(logits: np.ndarray) -> np.ndarray:
+        rows, columns = [*range(9, 300), *[299] * 9], [*range(14, 451), *[450] * 14]
+        return logits[:, rows][:, :, columns]
 
     picture = Image.open(PICTURE).convert("RGB")
     mirror = ImageOps.mirror(picture)
     return [
         logits(picture, ASKED),
         logits(mirror, MIRRORED)[..., ::-1],
-        logits(moved(picture), ASKED)[:, 9:, 14:],
-        logits(moved(mirror), MIRRORED)[:, 9:, 14:][..., ::-1],
+        back(logits(moved(picture), ASKED)),
+        back(logits(moved(mirror), MIRRORED))[..., ::-1],
     ]
 
 
@@ -63,6 +68,10 @@ def test_mirrored_views_have_no_vote_where_words_do_not_follow(segmenter: Segmen
     assert nothing == [] and plain.logits is not None
     np.testing.assert_allclose(doubtful.logits, plain.logits, **CLOSE)
     np.testing.assert_allclose(alone.logits, plain.logits, **CLOSE)
+
+
+def test_a_picture_of_one_pixel_cannot_be_moved(segmenter: Segmenter) -> None:
+    assert segmenter.segment(Image.new("RGB", (1, 40)), ASKED, votes=4).mask.shape == (40, 1)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, None])

@@ -2,8 +2,9 @@
 
 Words follow a mirror where each "left" and "right" stands in a frame that can only mean a place ("on the left", "left
 guy", "rightmost"). Elsewhere left may be a verb, and right may mean correct ("the cookies left in the jar", "the right
-tool"); and what is said of writing, numbers and clocks is not true of their mirror image. What is in doubt does not
-follow: the picture then stays as it is, which costs nothing.
+tool"); and what is said of writing, numbers and clocks is not true of their mirror image. Of other languages than
+English it is known only which words speak of sides in some of them. What is in doubt does not follow: the picture then
+stays as it is, which costs nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ _SIDE = re.compile(rf"\b({'|'.join(sorted(_MIRRORED, key=len, reverse=True))})\b
 _NOT_MIRRORED = re.compile(
     r"\b(?:reads?|reading|says?|said|written|writing|words?|letters?|texts?|spell(?:s|ed|ing)?|spelt|labell?ed|titled"
     r"|numbers?|numbered|digits?|logos?|brands?|time|o'?clock|hours?|clocks?|watch(?:es)?|dials?|gauges?"
-    r"|clockwise|counterclockwise|anticlockwise|east|west|eastern|western|rights|\w+-handed"
+    r"|clockwise|counterclockwise|anticlockwise|(?:(?:north|south)[- ]?)?(?:east|west)(?:ern|ward|wards|most)?"
+    r"|port|starboard|rights|\w+-handed|left(?:y|ies|er|ers|est)|right(?:y|ies)|southpaws?|[lr]\.?h\.?s"
+    r"|(?:top|bottom|upper|lower)(?:left|right)"
+    r"|links|linke[mnrs]?|rechts?|rechte[mnrs]?|gauche|droite|izquierd[ao]s?|derech[ao]s?|esquerd[ao]s?|direit[ao]s?"
+    r"|sinistr[aeio]|destr[aeio]"
     r"|(?:license|licence|number) plates?|flags?|maps?)\b"
     r"|\b[b-gj-lnp-sz]-shaped\b|[\"“”]",
     re.IGNORECASE,
@@ -109,7 +114,7 @@ def follows_a_mirror(text: str) -> bool:
     [True, True, False, False]
     """
     text = _without_template(text)
-    if _NOT_MIRRORED.search(text) or _FIGURES.search(text):
+    if _NOT_MIRRORED.search(text) or _FIGURES.search(text) or any(c.isalpha() and not c.isascii() for c in text):
         return False
     places = {found.start() for found in _SIDE.finditer(text) if found[0].lower() in ("left", "right", "l", "r")}
     for frame in _frames(_SENTENCE.search(text) is None) if places else ():

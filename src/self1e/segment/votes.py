@@ -25,7 +25,8 @@ class View:
 
     Attributes:
         mirrored: Left for right.
-        moved: By half a cell of the map, to the right and down; the rim is drawn out to fill the gap.
+        moved: By half a cell of the map, to the right and down. The rim is drawn out to fill the gap, what leaves the
+            picture is not seen, and gets the logits beside it.
     """
 
     mirrored: bool = False
@@ -39,13 +40,15 @@ class View:
         if not self.moved:
             return image
         right, down = shift(picture)
-        return Image.fromarray(np.pad(np.asarray(image), ((down, 0), (right, 0), (0, 0)), mode="edge"))
+        # cut to its size: else it would be shrunk to the same tiles, and hardly moved at the far ends
+        drawn_out = np.pad(np.asarray(image), ((down, 0), (right, 0), (0, 0)), mode="edge")
+        return Image.fromarray(drawn_out[: image.height, : image.width])
 
     def back(self, logits: np.ndarray, picture: EncodedPicture) -> np.ndarray:
-        """Logits float[K, H', W'] of what is seen -> float[K, H, W] of the picture."""
+        """Logits float[K, H, W] of what is seen -> those of the picture, of the same shape."""
         if self.moved:
             right, down = shift(picture)
-            logits = logits[:, down:, right:]
+            logits = np.pad(logits[:, down:, right:], ((0, 0), (0, down), (0, right)), mode="edge")
         return logits[:, :, ::-1] if self.mirrored else logits
 
 
@@ -54,11 +57,13 @@ VIEWS = (View(), View(mirrored=True), View(moved=True), View(mirrored=True, move
 
 
 def shift(picture: EncodedPicture) -> tuple[int, int]:
-    """Half a cell of the map in pixels of the picture, to the right and down; at least 1."""
-    width, height = picture.image.size
-    columns, rows = picture.grid
+    """Half a cell of the map in pixels of the picture, to the right and down; at least 1, but not the whole picture."""
     halves = 2 * picture.runner.map_side
-    return max(1, round(width / (halves * columns))), max(1, round(height / (halves * rows)))
+    right, down = (
+        min(max(1, round(side / (halves * tiles))), side - 1)
+        for side, tiles in zip(picture.image.size, picture.grid, strict=True)
+    )
+    return right, down
 
 
 @dataclass(frozen=True)
