@@ -35,6 +35,7 @@ from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.checkpoints.names import HEAD
 from self1e.evaluation.record_benchmarks import predicted_masks
+from self1e.evaluation.samples import MEASURED
 from self1e.files import folder_when_complete, write_json
 from self1e.model.network import SELF1EForSegmentation
 from self1e.photos.dataset import PhotoData
@@ -82,9 +83,12 @@ class World:
 
 
 def fingerprint(config: Path) -> str:
-    """Of what is the same for all variants: settings, and what is known of sets of photographs and of nouns."""
-    rules = [files("self1e.photos") / name for name in ("sets.toml", "nouns.toml")] if config == PHOTOS else []
-    contents = b"".join(file.read_bytes() for file in (config, *rules))
+    """Of what is the same for all variants: settings, what is known of sets and nouns, how absent nouns are drawn, and
+    what edges are.
+    """
+    rules = ["sets.toml", "nouns.toml", "language/absent.py"] if config == PHOTOS else []
+    contents = b"".join(file.read_bytes() for file in (config, *(files("self1e.photos") / name for name in rules)))
+    contents += str(MEASURED).encode()
     return hashlib.sha256(contents).hexdigest()[:8]
 
 

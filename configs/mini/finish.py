@@ -96,13 +96,16 @@ def settle_words(
 
 
 def taught_tokens(processor: SELF1EProcessor, folders: list[str], leave_out: list[str], examples: int) -> torch.Tensor:
-    """bool[tokens]: those that texts of the training hold."""
+    """bool[tokens]: those that texts of the training hold: of that many examples, and all words of the nouns taught."""
     settings = PhotoData(folders=folders, leave_out=leave_out, size=32, textual_share=1.0)
     data = settings.examples(examples, training=True)
     counts: Counter[int] = Counter()
     for index in range(examples):
         for talk in data[index].conversations:
             counts.update(encode_conversation(processor.tokenizer, talk.turns, 1).input_ids)
+    for noun, others in taught_nouns(folders, leave_out).words.items():
+        for word in (noun, *others):
+            counts.update(processor.tokenizer(f"the {word}", add_special_tokens=False).input_ids)
     found = torch.zeros(len(processor.tokenizer), dtype=torch.bool)
     found[list(counts)] = True
     return found

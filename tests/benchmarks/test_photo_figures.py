@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
     write_folder(tmp_path)
     add_photo(tmp_path, "a", [("dog", (10, 10, 60, 60)), ("cat", (80, 80, 90, 90))], split="test")
     add_photo(tmp_path, "b", [("horse", (20, 20, 50, 50))], split="test")
-    add_photo(tmp_path, "c", [("dog", (10, 10, 60, 60))])
+    add_photo(tmp_path, "c", [("dog", (10, 10, 60, 60))], unknown=(0, 62, 98, 98))
     return tmp_path
 
 
@@ -55,7 +55,9 @@ def test_a_head_is_taught_what_is_known_and_nothing_else(folder: Path) -> None:
     picture, labels = Labelled(data, 1)[0]
     assert picture.shape == (3, 64, 64) and labels.shape == (len(nouns()), 16, 16)
     dog, sky = (labels[nouns()[name].number - 1] for name in ("dog", "sky"))
-    assert set(dog.unique().tolist()) <= {0, 1} and (dog == 1).any() and (sky == 255).all()
+    cat = labels[nouns()["cat"].number - 1]  # which is not there
+    assert set(dog.unique().tolist()) == {0, 1, 255} and (sky == 255).all()
+    assert set(cat.unique().tolist()) == {0, 255} and torch.equal(cat == 255, dog == 255)
     right = torch.where(labels == 1, 20.0, -20.0)[None]
     assert class_loss(right, labels[None]) < 0.1 < class_loss(-right, labels[None])
     right[0, nouns()["sky"].number - 1] = 20.0

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import self1e.evaluation.calibrate as calibration_of
 from self1e.evaluation import record_benchmarks
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.calibrate import CalibrationError, calibrate
+from self1e.evaluation.samples import RecordDone, Sample, measured_mask
 from self1e.segment.calibration import Calibration
 from self1e.segment.results import Segmentation
 from self1e.segment.segmenter import Segmenter
@@ -70,6 +72,22 @@ def test_what_is_too_small_for_a_pixel_is_there(
     monkeypatch.setattr(record_benchmarks, "predicted_masks", lambda *_: found)
     segmenter = Segmenter.from_pretrained(str(tiny_model_folder), device="cpu")
     assert calibrate(segmenter, open_benchmark(path, tmp_path)).least == 0
+
+
+def test_masks_where_nothing_is_known_say_nothing(
+    tmp_path: Path, tiny_model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are not empty, nor right or wrong."""
+    unknown, mask = np.full((20, 20), 255, np.uint8), np.zeros((20, 20), bool)
+    mask[:5] = True
+    measured = measured_mask(mask, unknown, 1)
+    assert (measured["drawn"], measured["predicted"], measured["union"]) == (100, 0, 0)
+    known = Sample(0, 0, "a", "b", "", "", confidence=0.8, intersection=50, union=100, predicted=100, drawn=100)
+    other = Sample(0, 1, "a", "c", "", "", confidence=0.8, **measured)
+    monkeypatch.setattr(calibration_of, "ask_record", lambda *_: RecordDone(0, (known, other)))
+    segmenter = Segmenter.from_pretrained(str(tiny_model_folder), device="cpu")
+    fitted = calibrate(segmenter, open_benchmark(own_benchmark(tmp_path), tmp_path))
+    assert fitted([0.8, 0.8], [False, True]) == pytest.approx([0.5, 0.8])
 
 
 def test_a_benchmark_without_masks_is_refused(tmp_path: Path, tiny_model_folder: Path) -> None:

@@ -42,7 +42,8 @@ def calibrate(
         done = ask_record(raw, benchmark, index)
         broken = broken or done.broken
         for sample in done.samples:
-            if sample.confidence is not None:
+            nothing_known = sample.drawn and not sample.predicted  # all of it lies where pixels do not count
+            if sample.confidence is not None and not nothing_known:
                 scores.append(sample.confidence)
                 ious.append(sample.intersection / sample.union if sample.union else 1.0)
                 empty.append(sample.predicted == 0)

@@ -21,7 +21,7 @@ from PIL import Image
 from self1e.data.contact_sheet import with_masks
 from self1e.evaluation.base import Benchmark
 from self1e.evaluation.errors import ERRORS, Group, by_phrase, by_size, error_of, has_mask, histogram
-from self1e.evaluation.samples import MEASURED, Sample
+from self1e.evaluation.samples import Sample
 from self1e.processing.classes import same_class
 from self1e.segment.segmenter import Segmenter
 
@@ -161,12 +161,7 @@ def _inline(picture: Image.Image) -> str:
 
 def _figures(figures: Mapping[str, Any]) -> str:
     """A table of the shares among figures."""
-    settings = MEASURED.keys()
-    shares = {
-        name: value
-        for name, value in figures.items()
-        if isinstance(value, float) and 0 <= value <= 1 and name not in settings
-    }
+    shares = {name: value for name, value in figures.items() if isinstance(value, float) and 0 <= value <= 1}
     if not shares:
         return ""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in shares)

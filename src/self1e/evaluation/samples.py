@@ -34,6 +34,7 @@ class Sample:
         intersection: Pixels; 0 where there is no mask.
         union: Pixels.
         predicted: Pixels, however few.
+        drawn: The same with those that do not count.
         target: Pixels.
         given: The right answer, or answers of people joined by " | "; "" where words do not count.
         absent: Whether the data say that what was asked for is not there.
@@ -51,6 +52,7 @@ class Sample:
     intersection: int = 0
     union: int = 0
     predicted: int = 0
+    drawn: int = 0
     target: int = 0
     given: str = ""
     absent: bool = False
@@ -69,6 +71,7 @@ class MeasuredMask(TypedDict):
     intersection: int
     union: int
     predicted: int
+    drawn: int
     target: int
     boundary: float | None
 
@@ -91,6 +94,7 @@ def measured_mask(predicted: np.ndarray, target: np.ndarray, min_area: int) -> M
         "intersection": raw.intersections[0],
         "union": raw.unions[0],
         "predicted": raw.predicted[0],
+        "drawn": int(np.count_nonzero(predicted)),
         "target": raw.targets[0],
         "boundary": boundary_f(predicted, target),
     }

@@ -67,8 +67,8 @@ class PhotoData(DataSettings):
         0.2,
         ge=0,
         le=1,
-        description="share of a picture's questions that may be about what is not there; with more of them, a model "
-        "that has yet to learn a noun learns to say no",
+        description="share of the questions wanted of a picture that may be about what is not there; of those that "
+        "come, often fewer, it is more. With many, a model that has yet to learn a noun learns to say no",
     )
     composed: float = Field(0.5, ge=0, le=1, description="share of pictures that things are pasted into")
     textual_share: float = Field(0.5, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
@@ -218,12 +218,14 @@ def companions(photos: Sequence[Photo]) -> Companions:
 
 
 def odds(photos: Sequence[Photo]) -> Odds:
-    """Counted where a noun is annotated; of one that is always there, as if one photograph more had not had it."""
+    """Counted where a noun is annotated, photographs as often as they are drawn; of a noun that is always there, as if
+    one photograph more had not had it.
+    """
     there: dict[str, Counter[str]] = {}
     asked: dict[str, Counter[str]] = {}
-    for photo in photos:
-        there.setdefault(photo.set, Counter()).update(photo.present)
-        asked.setdefault(photo.set, Counter()).update(photo.annotated | photo.present)
+    for photo, lift in zip(photos, _lifts(photos), strict=True):
+        there.setdefault(photo.set, Counter()).update(dict.fromkeys(photo.present, lift))
+        asked.setdefault(photo.set, Counter()).update(dict.fromkeys(photo.annotated | photo.present, lift))
     return {
         name: {noun: count / max(1, asked[name][noun] - count) for noun, count in counts.items()}
         for name, counts in there.items()

@@ -53,6 +53,7 @@ class PhotoSet(Settings):
     cut: list[str] = Field([], description="owners that are cut out as all that they own, but for bags")
     group: str = Field("", description="expression; pictures with the same match stay together")
     validation: str = Field("", description="expression that matches the names of validation pictures")
+    unused: str = Field("", description="expression that matches the names of pictures that are left out")
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def _photo(folder: Path, entry: Mapping[str, object], names: Sequence[str]) -> P
         annotated = set(rules.guessed)
     present = _names(entry["present"])
     right = corrections().get(set_name, {}).get(name)
-    if right == "":
+    if right == "" or (rules.unused and re.search(rules.unused, name)):
         return None
     if right is not None:
         names = [right if each in present else each for each in names]

@@ -30,7 +30,12 @@ Companions = Mapping[str, Mapping[str, float]]
 Odds = Mapping[str, Mapping[str, float]]
 """Set -> noun -> photographs of the set that have it, for one that has not."""
 
-LEAST_ODDS, MOST_ODDS = 0.05, 4.0
+LEAST_ODDS = 0.002
+"""Of a noun that no photograph of a set has."""
+
+OFTEN = 1.5
+"""How often a noun is asked for where it is not, for each photograph of a set that has it: more have it than these, as
+things are pasted into others."""
 
 
 def absent_drafts(
@@ -56,22 +61,25 @@ def absent_drafts(
 
 
 def expected(view: View, rng: Generator, companions: Companions, count: int, odds: Odds | None = None) -> list[str]:
-    """Nouns that are not there, mostly those that one could expect.
+    """Nouns that are not there, mostly those that one could expect: at most `count` of them.
 
     Args:
-        odds: By these a noun is drawn about as often where it is not as it is where it is. Else one that few
-            photographs of a set have is drawn mostly where it is not, and a model that is trained on that learns that
-            it never is. None: all nouns alike, as for a measurement.
+        odds: By these a noun is drawn about `OFTEN` where it is not for each photograph that has it. Else one that few
+            of a set have is asked for mostly where it is not, and a model that is trained on that learns that it never
+            is. None: all nouns alike, as for a measurement.
     """
     alike = {group for noun in view.present for group in noun.groups}
-    of_set = None if odds is None else odds.get(view.scene.photo.set, {})
     weights = {}
     for noun in view.absent:
         usual = max((companions.get(other.name, {}).get(noun.name, 0.0) for other in view.present), default=0.0)
         weights[noun.name] = 1 + ALIKE * bool(alike & set(noun.groups)) + EXPECTED * usual
-        if of_set is not None:
-            weights[noun.name] *= min(MOST_ODDS, max(LEAST_ODDS, of_set.get(noun.name, 0.0)))
-    return drawn(rng, weights, count)
+    if odds is None:
+        return drawn(rng, weights, count)
+    of_set = odds.get(view.scene.photo.set, {})
+    likely = {name: max(LEAST_ODDS, OFTEN * of_set.get(name, 0.0)) for name in weights}
+    mean = sum(likely[name] * weights[name] for name in weights) / max(sum(likely.values()), LEAST_ODDS)
+    chosen = [name for name in weights if chance(rng, likely[name] * weights[name] / mean)]
+    return shuffled(rng, chosen)[:count]
 
 
 def _one_too_many(view: View) -> Iterator[Draft]:

@@ -60,7 +60,7 @@ def sample_queries(
     """Some questions about a scene.
 
     Kinds are drawn by weight, then evenly among their varieties. A kind that has no more is replaced by another; but
-    of what is not there, which never ends, there is no more than a share of all.
+    of what is not there, which never ends, there is no more than a share of `count`.
 
     Args:
         view: What to ask about.
@@ -68,7 +68,7 @@ def sample_queries(
         count: How many; fewer come back only if there are no more.
         weights: Relative share of each kind.
         companions: See `absent_drafts`.
-        absent_share: Of "absent" among all, at most.
+        absent_share: Of "absent" in `count`, at most. Where there are few others, their share of what comes is larger.
         odds: See `expected`.
     """
     most_absent = math.ceil(absent_share * count)
