@@ -86,8 +86,13 @@ resize 9-closed/model 320 closed-320
 train 10-large
 finish 10-large/model finished-10
 resize averaged-9 320 averaged-320
+average finished-10 averaged-320 0.25 runs/mini/averaged-10
+
+# 11: language and head alone, with more questions about what is not there.
+train 11-absent
+finish 11-absent/model finished-11
 
 # The model to give away: rounded, with scores fitted to the photographs for validation.
-average finished-10 averaged-320 0.25 models/mini \
+average finished-11 averaged-10 0.5 models/mini \
     --dtype float16 --calibrate "photos|validation" --root data/photos
 # Which nouns it finds is noted in it by evaluate.py --note.

@@ -70,6 +70,10 @@ def test_the_person(segmenter: Segmenter) -> None:
         assert not mask[y, x], (x, y)
 
 
+def test_it_withholds_what_it_does_not_trust(segmenter: Segmenter) -> None:
+    assert segmenter.calibration is not None and 0.5 < segmenter.calibration.least < 0.7
+
+
 def test_it_says_what_it_knows() -> None:
     segmenter = Segmenter.from_pretrained(device="cpu")
     assert segmenter.nouns is not None and {"cat", "dog", "person", "sky", "car"} <= set(segmenter.nouns)
