@@ -2,7 +2,7 @@
 
 import { decode, strips } from "./image.js";
 import { lineToWorker } from "./remote.js";
-import { CUTS, STEPS, cutout, judge, layer, leastArea } from "./masks.js";
+import { CUTS, STEPS, cutout, enlarger, judge, layer, leastArea } from "./masks.js";
 import { EMPTY, strip } from "./words.js";
 
 /** @import {Strip} from "./image.js" */
@@ -71,6 +71,7 @@ let working = false;
 let painted = null;
 /** @type {Strip} its pixels */
 let colours = { top: 0, pixels: new Uint8ClampedArray() };
+const enlarged = enlarger();
 /** How many pictures were asked for: decoding takes as long as it takes, and the last one asked for is the one. */
 let openings = 0;
 const ask = lineToWorker(showBytes, () => {
@@ -384,7 +385,11 @@ function draw() {
     photo.setAttribute("aria-label", `The picture ${picture.name}`);
   }
   const line = Math.max(1.5, 2 * devicePixelRatio);
-  const pixels = layer(visible(), cut(), colours, width, height, line);
+  const shown = visible();
+  const maps = shown.map(({ map }) => map);
+  const logits = enlarged(maps, colours, width, height);
+  const drawn = shown.map(({ colour }, number) => ({ colour, logits: logits[number] }));
+  const pixels = layer(drawn, cut(), width, height, line);
   marks.getContext("2d")?.putImageData(new ImageData(pixels, width), 0, 0);
 }
 
