@@ -27,7 +27,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from self1e.engines.artefact import SETTINGS, Artefact, open_artefact
+from self1e.engines.artefact import SETTINGS, Artefact, open_artefact, sha256_of
 from self1e.files import folder_when_complete
 from self1e.segment.nouns import TaughtNouns
 
@@ -109,7 +109,11 @@ def files_to_load(folder: Path, artefact: Artefact) -> dict[str, Any]:
     """What the page loads when it is asked for a mask; its `model.js` explains the layout."""
 
     def entry(path: Path) -> dict[str, Any]:
-        return {"url": path.relative_to(folder).as_posix(), "bytes": path.stat().st_size}
+        return {
+            "url": path.relative_to(folder).as_posix(),
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+        }
 
     return {
         "name": artefact.model,

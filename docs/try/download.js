@@ -1,6 +1,6 @@
 /** Files of the page, loaded with a word on how far they are. */
 
-/** @typedef {{url: string, bytes: number}} FileEntry address from the page on, and size */
+/** @typedef {{url: string, bytes: number, sha256: string}} FileEntry address from the page on, size, and hash */
 
 /** Counts the bytes of several files together. */
 export class Download {
@@ -27,7 +27,7 @@ export class Download {
   }
 
   /** @param {FileEntry} file */
-  async #one({ url, bytes }) {
+  async #one({ url, bytes, sha256 }) {
     const content = await fetched(new URL(url, this.base), (more) => {
       this.done += more;
       this.onBytes(this.done, this.whole);
@@ -35,8 +35,17 @@ export class Download {
     if (content.length !== bytes) {
       throw new Error(`${url} came with ${content.length} bytes in place of ${bytes}: reload the page.`);
     }
+    // Without https, browsers do not hash.
+    const hash = await globalThis.crypto?.subtle?.digest("SHA-256", content);
+    if (hash && hex(hash) !== sha256)
+      throw new Error(`${url} is not what was built (its SHA-256 differs): reload the page.`);
     return content;
   }
+}
+
+/** @param {ArrayBuffer} content */
+function hex(content) {
+  return Array.from(new Uint8Array(content), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Masks that follow the picture's own edges, as `self1e.processing.refine.guided` makes them: in every window of 3 x 3
+ * Masks that follow the picture's own edges, as `self1e.processing.refine.Guide` makes them: in every window of 3 x 3
  * cells of a map the logits are taken to be a linear function of the colours there, and that is applied to the picture,
  * between the logits that it is made of.
  */

@@ -1,5 +1,5 @@
 /**
- * Pictures in, tiles out: what `self1e.processing.tiles` does, with Pillow's resampling to the last bit.
+ * Pictures in, tiles out: what `self1e.processing.tiles` does, with the resampling of Pillow 13 to the last bit.
  *
  * A picture is read in strips, so that neither memory nor a browser's limit on the size of a canvas matters.
  */

@@ -173,7 +173,44 @@ function interpolate(x, knots) {
   return y0 + ((x - x0) / (x1 - x0)) * (y1 - y0);
 }
 
-/** @typedef {{map: LogitMap, colour: number[]}} Mark a map, and red, green and blue */
+/**
+ * Keeps maps at the size that they are drawn at for as long as they are drawn on the same picture: of what the slider
+ * changes, resizing is no part. One is forgotten when it is not asked for.
+ * @returns {(maps: LogitMap[], picture: Strip, width: number, height: number) => Float32Array[]} `picture` is the whole
+ *   of it at that size, and another object for another size
+ */
+export function enlarger() {
+  /** @type {Strip | null} */
+  let on = null;
+  /** @type {Map<LogitMap, Float32Array>} */
+  let kept = new Map();
+  return (maps, picture, width, height) => {
+    if (picture !== on) kept.clear();
+    on = picture;
+    const enlarged = maps.map((map) => kept.get(map) ?? atOnce(map, picture, width, height));
+    kept = new Map(maps.map((map, number) => [map, enlarged[number]]));
+    return enlarged;
+  };
+}
+
+/**
+ * A map at another size, as a whole.
+ * @param {LogitMap} map
+ * @param {Strip} picture
+ * @param {number} width
+ * @param {number} height
+ */
+function atOnce(map, picture, width, height) {
+  const logits = new Float32Array(width * height);
+  let start = 0;
+  for (const row of resizedRows(map, width, height, [picture])) {
+    logits.set(row, start);
+    start += width;
+  }
+  return logits;
+}
+
+/** @typedef {{logits: Float32Array, colour: number[]}} Mark a map at the size of the layer; red, green and blue */
 
 const [FILL, SHADE, RIM] = [0.35, 0.35, 0.4];
 const BLACK = [0, 0, 0];
@@ -182,17 +219,16 @@ const BLACK = [0, 0, 0];
  * Masks as a layer over a picture: fills, smooth outlines, and a shade on what none covers.
  * @param {Mark[]} marks those with something in them; the last one lies on top
  * @param {number} cut logit above which a pixel belongs to a mask
- * @param {Strip} picture at the size of the layer, to which maps are stretched
  * @param {number} width
  * @param {number} height
  * @param {number} line width of outlines, pixels
  * @returns {Uint8ClampedArray<ArrayBuffer>} RGBA
  */
-export function layer(marks, cut, picture, width, height, line) {
+export function layer(marks, cut, width, height, line) {
   const pixels = new Uint8ClampedArray(4 * width * height);
   if (!marks.length) return pixels;
   const rim = line + 2 * Math.max(0.75, 0.35 * line);
-  const distances = marks.map(({ map }) => rowsOfDistances(map, cut, width, height, [picture]));
+  const distances = marks.map(({ logits }) => rowsOfDistances(logits, cut, width, height));
   let [red, green, blue, alpha] = [0, 0, 0, 0]; // premultiplied, of the pixel in hand
   const cover = (/** @type {number[]} */ colour, /** @type {number} */ opacity) => {
     if (!opacity) return;
@@ -226,25 +262,21 @@ export function layer(marks, cut, picture, width, height, line) {
 
 /**
  * How far each pixel is inside of a mask, in pixels: its logit above the cut, by how steep the logits are there.
- * @param {LogitMap} map
+ * @param {Float32Array} logits
  * @param {number} cut
  * @param {number} width
  * @param {number} height
- * @param {Iterable<Strip>} strips
  * @returns {Generator<Float32Array>}
  */
-function* rowsOfDistances(map, cut, width, height, strips) {
+function* rowsOfDistances(logits, cut, width, height) {
   const distances = new Float32Array(width);
-  const kept = Array.from({ length: 3 }, () => new Float32Array(width)); // row y is in kept[y % 3]
-  const rows = resizedRows(map, width, height, strips);
-  kept[0].set(/** @type {Float32Array} */ (rows.next().value));
   for (let y = 0; y < height; y++) {
-    const [next, last] = [Math.min(y + 1, height - 1), Math.max(y - 1, 0)];
-    if (next > y) kept[next % 3].set(/** @type {Float32Array} */ (rows.next().value));
-    const [above, row, below] = [kept[last % 3], kept[y % 3], kept[next % 3]];
+    const [above, row, below] = [y - 1, y, y + 1].map((near) => Math.max(0, Math.min(height - 1, near)) * width);
     for (let x = 0; x < width; x++) {
-      const run = row[Math.min(x + 1, width - 1)] - row[Math.max(x - 1, 0)];
-      distances[x] = (row[x] - cut) / Math.max(1e-6, Math.hypot(run, below[x] - above[x]) / 2);
+      const run = logits[row + Math.min(x + 1, width - 1)] - logits[row + Math.max(x - 1, 0)];
+      const rise = logits[below + x] - logits[above + x];
+      const steep = Math.sqrt(run * run + rise * rise) / 2; // Math.hypot takes several times as long
+      distances[x] = (logits[row + x] - cut) / Math.max(1e-6, steep);
     }
     yield distances;
   }

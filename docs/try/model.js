@@ -2,6 +2,7 @@
  * An exported model (`self1e export --to onnx`) on onnxruntime-web: a picture is looked at once, then asked about.
  */
 
+import { devices } from "./devices.js";
 import { Download, asJson, fetched } from "./download.js";
 import { strips, tilesOf } from "./image.js";
 import { Guide } from "./guide.js";
@@ -10,13 +11,12 @@ import { doubter } from "./nouns.js";
 import { readTokenizer } from "./tokenizer.js";
 import { pack, questionFor, readsAsSentence, strip, tokensOf } from "./words.js";
 
+/** @import {Device} from "./devices.js" */
 /** @import {FileEntry} from "./download.js" */
 /** @import {Wanted} from "./image.js" */
 /** @import {Calibration, LogitMap, Tally} from "./masks.js" */
 /** @import {TaughtNouns} from "./nouns.js" */
 /** @import {Tokenizer} from "./tokenizer.js" */
-
-/** @typedef {"wasm" | "webgpu"} Device */
 
 /**
  * What there is to load; `build.py` writes it.
@@ -84,16 +84,6 @@ export async function loadModel(base, device, onBytes) {
   });
 }
 
-/**
- * What this machine computes with, the best first. An adapter that is software is slower than WebAssembly.
- * @returns {Promise<Device[]>}
- */
-async function devices() {
-  const adapter = await /** @type {any} */ (navigator).gpu?.requestAdapter().catch(() => null);
-  const software = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter;
-  return adapter && !software ? ["webgpu", "wasm"] : ["wasm"];
-}
-
 /** Threads share memory, which browsers allow only to pages that are served in isolation. */
 function threads() {
   return self.crossOriginIsolated ? Math.min(MOST_THREADS, navigator.hardwareConcurrency) : 1;
@@ -112,6 +102,14 @@ async function startEngine(script, binary) {
   ort.env.wasm.wasmPaths = new URL(".", script).href;
   ort.env.wasm.wasmBinary = binary.buffer;
   return ort;
+}
+
+/** What computes the model broke off, or gives no numbers: after a lost GPU, for example, it goes on doing so. */
+export class EngineError extends Error {
+  /** @param {string} reason */
+  constructor(reason) {
+    super(`The model failed (${reason}): ask again, and it is started anew.`);
+  }
 }
 
 export class Model {
@@ -194,7 +192,7 @@ export class Model {
   async #look(tiles, [columns, rows], width, height) {
     const { image_size: size, tokens_per_tile, prefix } = this.artefact;
     const pixels = new this.#ort.Tensor("float32", tiles, [rows, columns, 3, size, size]);
-    const features = await this.#picture.run({ pixels });
+    const features = await computed(this.#picture, { pixels });
     return { features, tokens: prefix.length + columns * rows * tokens_per_tile, width, height };
   }
 
@@ -240,7 +238,8 @@ export class Model {
     const inputs = { ...seen.features, marks: tensor(marks, [marks.length]) };
     for (const [name, numbers] of Object.entries(words)) inputs[name] = tensor(numbers, [1, numbers.length]);
     const wanted = this.#masks.inputNames.map((/** @type {string} */ name) => [name, inputs[name]]);
-    const { logits } = await this.#masks.run(Object.fromEntries(wanted));
+    const { logits } = await computed(this.#masks, Object.fromEntries(wanted));
+    if (!logits.data.every(Number.isFinite)) throw new EngineError("its numbers overflow");
     const [count, height, width] = logits.dims;
     return Array.from({ length: count }, (_, number) => ({
       logits: logits.data.slice(number * width * height, (number + 1) * width * height),
@@ -256,5 +255,19 @@ export class Model {
   #remark(prompt) {
     const doubt = readsAsSentence(prompt) ? null : this.#doubtOf(prompt);
     return doubt && `${this.artefact.model} ${doubt.verb} “${strip(prompt)}”: ${doubt.reason}.`;
+  }
+}
+
+/**
+ * What a program gives.
+ * @param {any} session
+ * @param {Record<string, any>} inputs
+ * @returns {Promise<Record<string, any>>}
+ */
+async function computed(session, inputs) {
+  try {
+    return await session.run(inputs);
+  } catch (error) {
+    throw new EngineError(error instanceof Error ? error.message : String(error));
   }
 }

@@ -1,10 +1,12 @@
 /** What one sees and does. The model is in `worker.js`. */
 
+import { devices } from "./devices.js";
 import { decode, strips } from "./image.js";
 import { lineToWorker } from "./remote.js";
-import { CUTS, STEPS, cutout, judge, layer, leastArea } from "./masks.js";
+import { CUTS, STEPS, cutout, enlarger, judge, layer, leastArea } from "./masks.js";
 import { EMPTY, strip } from "./words.js";
 
+/** @import {Device} from "./devices.js" */
 /** @import {Strip} from "./image.js" */
 /** @import {Calibration} from "./masks.js" */
 /** @import {Found, Files} from "./model.js" */
@@ -64,16 +66,23 @@ let picture = null;
 let prompts = [];
 /** @type {{calibration: Calibration | null, device: string, threads: number} | null} */
 let model = null;
-/** To load for the first question. */
-let bytes = 0;
+/** @type {Files | null} to load for the first question */
+let files = null;
+/** @type {Device} what this machine computes with best */
+let best = "wasm";
+const asked = new URLSearchParams(location.search).get("device");
+/** @type {Device | null} in place of the best */
+let device = asked === "wasm" || asked === "webgpu" ? asked : null;
 let working = false;
 /** @type {Picture | null} what `photo` shows */
 let painted = null;
 /** @type {Strip} its pixels */
 let colours = { top: 0, pixels: new Uint8ClampedArray() };
+const enlarged = enlarger();
 /** How many pictures were asked for: decoding takes as long as it takes, and the last one asked for is the one. */
 let openings = 0;
 const ask = lineToWorker(showBytes, () => {
+  if (model?.device === "webgpu") device = "wasm"; // it would fail again
   model = null;
   if (picture) picture.seconds = null;
 });
@@ -105,7 +114,6 @@ async function step() {
   if (!model) {
     say("Loading the model");
     element("progress", HTMLElement).hidden = false;
-    const device = new URLSearchParams(location.search).get("device");
     model = (await ask("load", { base: document.baseURI, device })).result;
     element("progress", HTMLElement).hidden = true;
     return true;
@@ -264,7 +272,10 @@ function say(text) {
 
 /** But for what the first question will load, which one should know before. */
 function sayNothing() {
-  say(model || !bytes ? "" : `The first question loads the model: ${megabytes(bytes)} MB.`);
+  if (model || !files) return say("");
+  const entries = [...Object.values(files.model), files.engines[device ?? best].binary];
+  const whole = entries.reduce((sum, { bytes }) => sum + bytes, 0);
+  say(`The first question loads the model: ${megabytes(whole)} MB.`);
 }
 
 /** @param {unknown} error null: there is none any more */
@@ -384,7 +395,11 @@ function draw() {
     photo.setAttribute("aria-label", `The picture ${picture.name}`);
   }
   const line = Math.max(1.5, 2 * devicePixelRatio);
-  const pixels = layer(visible(), cut(), colours, width, height, line);
+  const shown = visible();
+  const maps = shown.map(({ map }) => map);
+  const logits = enlarged(maps, colours, width, height);
+  const drawn = shown.map(({ colour }, number) => ({ colour, logits: logits[number] }));
+  const pixels = layer(drawn, cut(), width, height, line);
   marks.getContext("2d")?.putImageData(new ImageData(pixels, width), 0, 0);
 }
 
@@ -427,11 +442,20 @@ for (const button of document.querySelectorAll("#examples button")) {
 }
 
 /** @param {HTMLButtonElement} button */
-async function openExample({ dataset: { picture: address = "", prompt = "" } }) {
-  if (!(await put(loaded(address), address.replace(/.*\//, "")))) return;
+async function openExample(button) {
+  if (!(await putExample(button))) return;
   for (const each of prompts) remove(each);
+  const { prompt = "" } = button.dataset;
   if (model) await add(prompt);
   else input.value = prompt;
+}
+
+/**
+ * @param {HTMLButtonElement} button
+ * @returns {Promise<boolean>} see `put`
+ */
+function putExample({ dataset: { picture: address = "" } }) {
+  return put(loaded(address), address.replace(/.*\//, ""));
 }
 
 /**
@@ -469,13 +493,18 @@ async function isolate() {
 /** What one sees first: a picture, a question, and what it takes to answer it. */
 async function start() {
   if (await isolate()) return;
-  const examples = document.querySelector("#examples button");
-  if (examples instanceof HTMLButtonElement) await openExample(examples);
+  const example = document.querySelector("#examples button");
+  if (example instanceof HTMLButtonElement && (await putExample(example))) {
+    // Who was faster than the picture has typed something, or asked it.
+    if (!input.value && !prompts.length) input.value = example.dataset.prompt ?? "";
+    void work();
+  }
   const response = await fetch("files.json").catch(() => null);
   /** @type {Files | null} */
-  const files = response?.ok ? await response.json().catch(() => null) : null;
-  if (!files) return complain(new Error("This page has no model: build it by docs/try/build.py."));
-  bytes = [...Object.values(files.model), files.engines.wasm.binary].reduce((sum, each) => sum + each.bytes, 0);
+  const listed = response?.ok ? await response.json().catch(() => null) : null;
+  if (!listed) return complain(new Error("This page has no model: build it by docs/try/build.py."));
+  [best] = await devices();
+  files = listed;
   if (!working) sayNothing();
   element("about", HTMLElement).hidden = files.name !== "mini";
   for (const noun of files.nouns ?? []) {

@@ -1,6 +1,6 @@
 /** The model in a thread of its own, so that the page answers while it computes. Calls are done one after the other. */
 
-import { loadModel } from "./model.js";
+import { EngineError, loadModel } from "./model.js";
 
 /** @import {Model, Seen} from "./model.js" */
 
@@ -38,7 +38,8 @@ self.addEventListener("message", ({ data: { call, number, given } }) => {
       self.postMessage({ number, result, seconds: (performance.now() - start) / 1000 });
     } catch (error) {
       // Without a model this thread is of no use: what it could not import, it would not try to import again.
-      self.postMessage({ number, error: error instanceof Error ? error.message : String(error), fatal: !model });
+      const fatal = !model || error instanceof EngineError;
+      self.postMessage({ number, error: error instanceof Error ? error.message : String(error), fatal });
     }
   });
 });

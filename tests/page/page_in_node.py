@@ -15,9 +15,9 @@ PAGE = Path(__file__).parents[2] / "docs" / "try"
 _FRAME = """
 import {{ readFileSync }} from "node:fs";
 {imports}
-const answer = (given) => {{ {body} }};
+const answer = async (given) => {{ {body} }};
 const plain = (_, value) => (ArrayBuffer.isView(value) ? Array.from(value) : value);
-process.stdout.write(JSON.stringify(answer(JSON.parse(readFileSync(0, "utf-8"))), plain));
+process.stdout.write(JSON.stringify(await answer(JSON.parse(readFileSync(0, "utf-8"))), plain));
 """
 
 
@@ -26,7 +26,7 @@ def in_node(imports: str, body: str, given: Any) -> Any:
 
     Args:
         imports: From modules of the page: "./words.js" and others.
-        body: Of the function.
+        body: Of the function, which may await.
         given: As JSON knows it.
     """
     node = shutil.which("node")

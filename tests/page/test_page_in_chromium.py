@@ -6,6 +6,8 @@ Needs playwright (`pip install playwright`), a Chromium (`chromium` on the path,
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -19,10 +21,10 @@ from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from page_in_node import PAGE
 from PIL import Image
 
 from self1e import Segmentation, Segmenter
@@ -85,11 +87,11 @@ def segmenter() -> Segmenter:
 
 @dataclass
 class OpenPage:
-    """The page as a person has it before them; `requests` are the addresses that it asked for."""
+    """The page as a person has it before them; `requests` are what it asked for: method, address and body."""
 
     page: Any
     address: str
-    requests: list[str]
+    requests: list[tuple[str, str, bytes | None]]
 
     def expect(self, selector: str) -> Any:
         from playwright.sync_api import expect
@@ -138,8 +140,8 @@ def opened(
     serving = build_script.server(site, 0, headers)
     threading.Thread(target=serving.serve_forever, daemon=True).start()
     surroundings = browser.new_context(**context)
-    requests: list[str] = []
-    surroundings.on("request", lambda request: requests.append(request.url))
+    requests: list[tuple[str, str, bytes | None]] = []
+    surroundings.on("request", lambda request: requests.append((request.method, request.url, request.post_data_buffer)))
     if without:
         surroundings.route(f"**/{without}", lambda route: route.abort())
     page = surroundings.new_page()
@@ -295,11 +297,14 @@ def test_nothing_leaves(here: OpenPage, site: Path) -> None:
     """Of this question, and of all that the tests before have done."""
     here.ask("the sky")
     here.wait_for_masks(LATE)
-    assert any(address.endswith("/model/picture.onnx") for address in here.requests)
-    for address in here.requests:
+    assert any(address.endswith("/model/picture.onnx") for _, address, _ in here.requests)
+    opening, *others = here.requests
+    assert opening == ("GET", f"{here.address}?", None)
+    for method, address, body in others:
         if not address.startswith(f"blob:{here.address}"):
             assert address.startswith(here.address)
-            name = address.removeprefix(here.address).partition("?")[0] or "index.html"
+            assert (method, body, urlsplit(address).query) == ("GET", None, ""), address
+            name = address.removeprefix(here.address) or "index.html"
             assert (site / name).is_file(), name
 
 
@@ -354,18 +359,24 @@ def test_what_could_not_be_loaded_can_be_tried_again(
         here.wait_for_masks(LATE)
 
 
+def bytes_of(site: Path) -> tuple[int, dict[str, int]]:
+    """Of the model, and of what computes it on each device."""
+    files = json.loads((site / "files.json").read_text("utf-8"))
+    engines = {device: engine["binary"]["bytes"] for device, engine in files["engines"].items()}
+    return sum(file["bytes"] for file in files["model"].values()), engines
+
+
 def test_a_bar_shows_how_much_of_the_model_is_there(browser: Any, build_script: ModuleType, site: Path) -> None:
-    [binary] = site.rglob("*.wasm")
+    done, engines = bytes_of(site)
+    whole = done + engines["wasm"]
     with opened(browser, build_script, site) as here:
         held: list[Any] = []
-        here.page.context.route(f"**/{binary.name}", held.append)
+        here.page.context.route("**/ort-wasm-simd-threaded.wasm", lambda route: held.append(route))
         here.page.get_by_role("button", name="Find", exact=True).click()
-        left = "(() => { const bar = document.getElementById('bar'); return bar.max - bar.value; })()"
-        here.page.wait_for_function(f"{left} === {binary.stat().st_size}", timeout=LATE)
+        here.expect("#amount").to_have_text(f"{done / 1e6:.1f} of {whole / 1e6:.1f} MB", timeout=LATE)
         here.expect("#progress").to_be_visible()
-        done, whole = here.page.evaluate("(({ value, max }) => [value, max])(document.getElementById('bar'))")
-        assert 0 < done < whole
-        here.expect("#amount").to_have_text(f"{done / 1e6:.1f} of {whole / 1e6:.1f} MB")
+        here.expect("#bar").to_have_js_property("value", done)
+        here.expect("#bar").to_have_js_property("max", whole)
         for route in held:
             route.continue_()
         here.wait_for_masks(LATE)
@@ -381,6 +392,50 @@ def test_a_thread_that_failed_is_started_anew(browser: Any, build_script: Module
         here.page.wait_for_timeout(300)
         here.ask("the eye")
         here.wait_for_masks(LATE)
+
+
+LOST_GPU = """
+export const env = { wasm: {} };
+export class Tensor {}
+let runs = 0;
+const run = async () => {
+  if (++runs > 2) throw new Error("device lost"); // the first two are those that try it out
+  return { logits: { dims: [1, 1, 1], data: new Float32Array(1) } };
+};
+export const InferenceSession = { create: async () => ({ inputNames: [], run }) };
+"""
+
+
+def test_after_a_lost_gpu_the_model_is_started_without(browser: Any, build_script: ModuleType, site: Path) -> None:
+    model, engines = bytes_of(site)
+    sizes = {device: f"loads the model: {(model + engine) / 1e6:.1f} MB" for device, engine in engines.items()}
+    with opened(browser, build_script, site, query="device=webgpu") as here:
+        here.page.context.route(
+            "**/ort.webgpu.min.mjs", lambda route: route.fulfill(body=LOST_GPU, content_type="text/javascript")
+        )
+        here.expect("#status").to_contain_text(sizes["webgpu"])
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.expect("#error").to_contain_text("The model failed (device lost): ask again", timeout=LATE)
+        here.expect("#status").to_contain_text(sizes["wasm"])
+        here.page.get_by_role("button", name="Find", exact=True).click()
+        here.wait_for_masks(LATE)
+        here.expect("#status").to_contain_text("thread")
+
+
+def test_a_question_before_the_first_picture_is_kept(browser: Any, build_script: ModuleType, site: Path) -> None:
+    with opened(browser, build_script, site) as here:
+        held: list[Any] = []
+        here.page.route("**/cat.jpg", lambda route: held.append(route))
+        with here.page.expect_request(lambda request: "cat.jpg" in request.url and request.resource_type == "fetch"):
+            here.page.reload(wait_until="domcontentloaded")
+        here.ask("the eye")
+        here.page.fill("#prompt", "the e")
+        here.expect("#prompts .text").to_have_text("the eye")
+        for route in held:
+            route.continue_()
+        here.wait_for_masks(LATE)
+        here.expect("#prompts .text").to_have_text("the eye")
+        here.expect("#prompt").to_have_value("the e")
 
 
 @pytest.mark.parametrize("slow", ["to load", "to decode"])
@@ -437,10 +492,13 @@ def test_several_tiles(browser: Any, build_script: ModuleType, site: Path, tmp_p
     settings = (site / "model" / "artefact.json").read_text("utf-8")
     more = settings.replace('"max_tiles": 1', '"max_tiles": 3')
     assert more != settings
+    hashes = [hashlib.sha256(text.encode()).hexdigest() for text in (settings, more)]
+    listed = (site / "files.json").read_text("utf-8").replace(*hashes)
     segmenter = Segmenter.from_pretrained("mini", device="cpu", dtype="float32", max_tiles=3)
     assert segmenter.encode(tmp_path / "wide.png").grid == (3, 1)
     with opened(browser, build_script, site) as here:
         here.page.route("**/artefact.json", lambda route: route.fulfill(body=more))
+        here.page.route("**/files.json", lambda route: route.fulfill(body=listed))
         here.show(tmp_path / "wide.png")
         here.ask("the table")
         here.wait_for_masks(LATE)
@@ -527,8 +585,3 @@ def test_on_a_gpu_in_software(
         here.expect("#status").to_contain_text("on the GPU")
         assert iou(here.cutout()[..., 3] > 0, segmenter.segment(PICTURES / "cat.jpg", "the cat").mask) >= 0.99
     browser.close()
-
-
-def test_policies_agree(build_script: ModuleType) -> None:
-    """That of the page itself is for servers that say nothing."""
-    assert f'content="{build_script.POLICY}"' in (PAGE / "index.html").read_text("utf-8")

@@ -118,6 +118,61 @@ def test_what_is_said_of_a_mask(kind: str, calibration: Calibration | None) -> N
         assert kind == "nothing" or len(areas) > 5
 
 
+def coloured(width: int, height: int) -> np.ndarray:
+    """uint8[H, W, 3]: noise, with an edge down the middle."""
+    noise = np.random.default_rng(1).integers(60, 120, (height, width, 3))
+    return (noise + 80 * (np.arange(width) > width / 2)[:, None]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["clear", "faint", "weak"])
+def test_what_is_said_of_a_mask_that_follows_edges(kind: str) -> None:
+    picture = coloured(WIDTH, HEIGHT)
+    found = in_node(
+        'import { Guide } from "./guide.js"; import { STEPS, judge, tally } from "./masks.js";',
+        """
+        const map = { ...given.map, functions: new Guide(given.strips, given.size, [20, 24]).fit(given.map) };
+        const of = tally(map, ...given.size, given.strips);
+        return STEPS.map((_, step) => judge(of, step, 1, null));
+        """,
+        {"map": as_given(map_of(kind)), "size": [WIDTH, HEIGHT], "strips": strips_of(picture)},
+    )
+    logits = enlarger(Image.fromarray(picture), (24, 20), "guided")(map_of(kind)[None])
+    assert np.abs(logits - at_the_pictures_size(map_of(kind))).max() > 0.1
+    result = Segmentation.from_logits(logits, keep_logits=True)
+    for threshold, said in zip(STEPS, found, strict=True):
+        expected = result.at(threshold)
+        assert said["area"] == pytest.approx(expected.area, abs=1)
+        assert said["score"] == pytest.approx(expected.score, abs=1e-5)
+
+
+def test_maps_are_enlarged_once() -> None:
+    """Not again for another threshold, but for another size; and none is kept that is not drawn any more."""
+    found = in_node(
+        'import { Guide } from "./guide.js"; import { enlarger, resizedRows } from "./masks.js";',
+        """
+        const { size, strips, maps } = given;
+        const [first, second] = maps.map((map) => ({ ...map, functions: new Guide(strips, size, [20, 24]).fit(map) }));
+        const enlarged = enlarger();
+        const before = enlarged([first, second], strips[0], ...size);
+        const again = enlarged([second], strips[0], ...size);
+        const back = enlarged([first, second], strips[0], ...size);
+        const other = enlarged([second], { ...strips[0] }, ...size);
+        const rows = Array.from(resizedRows(first, ...size, strips), (row) => Array.from(row)).flat();
+        return {
+          same: rows.every((logit, at) => logit === before[0][at]) && rows.length === before[0].length,
+          kept: [again[0] === before[1], back[1] === before[1]],
+          anew: [back[0] !== before[0], other[0] !== before[1]],
+        };
+        """,
+        {
+            "size": [WIDTH, HEIGHT],
+            "strips": strips_of(coloured(WIDTH, HEIGHT), HEIGHT),
+            "maps": [as_given(map_of(kind)) for kind in ("clear", "faint")],
+        },
+    )
+    assert found == {"same": True, "kept": [True, True], "anew": [True, True]}
+
+
 def test_cutout() -> None:
     draw = np.random.default_rng(0)
     picture = draw.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
