@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains mini again, from what EfficientNet-Lite2, all-MiniLM-L6-v2 and nano know to models/mini: eight hours of two cores.
+# Trains mini again, from what EfficientNet-Lite2, all-MiniLM-L6-v2 and nano know to models/mini: nine hours of two cores.
 #
 #     configs/mini/train.sh LISTS [--set KEY=VALUE ...]
 #
