@@ -22,7 +22,7 @@ from noise import PROMPTS, Exported, Models, noise
 from self1e import ModelError, Segmenter
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.engines import programs
-from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact
+from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact, sha256_of
 from self1e.engines.programs import has_bfloat16
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.run import EvaluationError, check_settings
@@ -275,19 +275,49 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
         (folder / SETTINGS).write_text(unreadable)
         refused("cannot be read")
     (folder / SETTINGS).write_text(json.dumps(settings))
-    tokenizer = (folder / TOKENIZER).read_text()
-    (folder / TOKENIZER).write_text(tokenizer[:1000])
-    refused("tokenizer.json cannot be read")
-    others = tokenizer.replace("[SEG]", "[MASK]")
-    (folder / TOKENIZER).write_text(others)
-    refused(r"tokenizer.json is of another model \(the tokenizer has no \[SEG\] token")
-    (folder / TOKENIZER).write_text(tokenizer)
-    (folder / "masks.onnx").write_bytes(b"nothing")
-    refused("onnxruntime cannot load .*masks.onnx")
-    with pytest.raises(ModelError, match="SHA-256 differs"):
-        artefact.check_files()
+    tokenizer = (folder / TOKENIZER).read_bytes()
+    for name, content, said in (
+        (TOKENIZER, tokenizer[:1000], "tokenizer.json cannot be read"),
+        (
+            TOKENIZER,
+            tokenizer.replace(b"[SEG]", b"[MASK]"),
+            r"tokenizer.json is of another model \(the tokenizer has no \[SEG\] token",
+        ),
+        ("masks.onnx", b"nothing", "onnxruntime cannot load .*masks.onnx"),
+    ):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        refused(rf"{name} is not what was exported \(its SHA-256 differs\)")
+        dataclasses.replace(artefact, files=artefact.files | {name: sha256_of(folder / name)}).write()
+        refused(said)
+        (folder / name).write_bytes(kept)
+        artefact.write()
     (folder / "masks.onnx").unlink()
     refused("has no masks.onnx")
+    with pytest.raises(ModelError, match=r"is incomplete: it has no masks\.onnx"):
+        artefact.check_files()
+
+
+def test_flipped_bits_are_seen_whenever_it_is_loaded(exported: Exported, cli: Cli, tmp_path: Path) -> None:
+    """Engines load such files, and give other masks."""
+    folder = shutil.copytree(exported(False).folder, tmp_path / "copy")
+    segmenter = Segmenter.from_pretrained(folder)
+    program = folder / "masks.onnx"
+    content = bytearray(program.read_bytes())
+    content[len(content) // 2] ^= 1
+    program.write_bytes(content)
+    EngineRunner._open(segmenter.runner, "masks")  # type: ignore[arg-type]
+    for load in (Segmenter.from_pretrained, lambda _: copy.deepcopy(segmenter)):
+        with pytest.raises(ModelError, match=r"masks\.onnx is not what was exported"):
+            load(folder)
+    noise().save(tmp_path / "noise.png")
+    out = tmp_path / "out"
+    for command in (
+        ("eval", folder, "toyland|scenes=2"),
+        ("segment", tmp_path / "noise.png", "-p", "x", "--model", folder),
+    ):
+        assert_one_sentence(cli(*command, "--out", out), "masks.onnx is not what was exported")
+        assert not list(out.rglob("*.json"))
 
 
 def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models, tmp_path: Path) -> None:
