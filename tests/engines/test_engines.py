@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,21 @@ def assert_same(ours: list[Segmentation], theirs: list[Segmentation]) -> None:
 
 
 @pytest.mark.parametrize("looking", [True, False])
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_masks_are_those_of_the_model(exported: Exported, models: Models, looking: bool, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [
+        ("onnx", "onnxruntime"),
+        ("onnx", "openvino"),
+        pytest.param("openvino", "openvino", marks=pytest.mark.slow),
+        pytest.param("torch", "torch", marks=pytest.mark.slow),
+    ],
+)
+def test_masks_are_those_of_the_model(
+    exported: Exported, models: Models, looking: bool, kind: str, engine: str
+) -> None:
     """Of any number of pictures, tiles, rows and words, whatever the numbers were when torch traced it."""
     pytest.importorskip(engine)
-    artefact = exported(looking)
+    artefact = exported(looking, kind)
     ours = Segmenter.from_pretrained(artefact.folder, engine=engine, max_tiles=4)
     theirs = Segmenter.from_pretrained(models(looking), device="cpu", dtype="float32", max_tiles=4)
     assert ours.runner.packed == theirs.runner.packed == (not looking)
@@ -257,7 +268,9 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
         ({"nouns": ["ball"]}, r"nouns is \['ball'\], and must be dict"),
         ({"nouns": {"ball": ["balls"]}}, "nouns: nouns must have the form .*: export the model again"),
         ({"nouns": {"words": {"ball": [None]}}}, "nouns: nouns must have the form .*: export the model again"),
-        ({"verified": settings["verified"] | {"iou": "1"}}, "verified is .* must have numbers only"),
+        ({"verified": settings["verified"] | {"iou": "1"}}, "verified is .* must have numbers, and names of engines"),
+        ({"verified": settings["verified"] | {"telling": "1"}}, "verified is .* must have numbers"),
+        ({"verified": settings["verified"] | {"engines": "openvino"}}, "verified is .* names of engines"),
         ({"verified": []}, "cannot be used .*: export the model again"),
         ({"prefix": [1, 2]}, r"another `prefix` than self1e .* has: \[1, 2\], in place of .*; export the model again"),
         ({"special": {"[SEG]": 5}}, "with another `special`"),
@@ -329,9 +342,21 @@ def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models, tmp_
     assert {path.name for path in artefact.folder.iterdir()} == {SETTINGS, *artefact.files}
     assert artefact.verified is not None and artefact.verified.pictures == artefact.verified.masks == 2
     assert artefact.verified.largest_difference < CLOSE
+    both = [engine for engine in ("onnxruntime", "openvino") if find_spec(engine)]
+    assert artefact.verified.engines == both and f"in {' and '.join(both)}, masks agree" in str(artefact.verified)
     assert artefact.image_size == 64 and artefact.map_side == 16
     assert Path(artefact.model).name == models(True).name
     assert artefact.source_sha256 == open_checkpoint(str(models(True))).sha256()
+
+
+def test_a_folder_of_an_earlier_version_is_read(exported: Exported, tmp_path: Path) -> None:
+    """It does not say how many masks have pixels, nor which engines were looked at."""
+    folder = shutil.copytree(exported(False).folder, tmp_path / "copy")
+    settings = json.loads((folder / SETTINGS).read_text())
+    for name in ("telling", "engines"):
+        del settings["verified"][name]
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    assert str(open_artefact(folder).verified).endswith("masks agree to an IoU of 1.0000 (2 masks of 2 pictures)")
 
 
 @pytest.fixture(scope="session")

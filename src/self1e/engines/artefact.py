@@ -67,11 +67,19 @@ class Verified:
     largest_logit: float
     iou: float
     changed: int
+    telling: int | None = None
+    engines: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        masks = f"{self.masks} masks of {self.pictures} pictures"
+        if self.telling == 0:
+            of_masks = f"nothing to compare was found in any of {masks}: give --check-pictures"
+        else:
+            telling = "" if self.telling is None else f", {self.telling} with pixels"
+            of_masks = f"masks agree to an IoU of {self.iou:.4f} ({masks}{telling})"
+        where = f" in {' and '.join(self.engines)}" if self.engines else ""
         return (
-            f"logits of up to {self.largest_logit:g} differ by {self.largest_difference:g} at most, masks agree to an "
-            f"IoU of {self.iou:.4f} ({self.masks} masks of {self.pictures} pictures)"
+            f"logits of up to {self.largest_logit:g} differ by {self.largest_difference:g} at most{where}, {of_masks}"
         )
 
 
@@ -166,7 +174,7 @@ class Artefact:
         """
         paths = [self.folder / name for name in self.files]
         try:
-            with ThreadPoolExecutor(2) as pool:  # no model segments before this is done
+            with ThreadPoolExecutor(2) as pool:  # it lets go of the lock, and nobody segments before
                 found = list(pool.map(sha256_of, paths))
         except FileNotFoundError as error:
             missing = Path(error.filename).name
