@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from noise import PROMPTS, Exported, Models, noise
 from self1e import ModelError, Segmenter
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.engines import programs
-from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact
+from self1e.engines.artefact import SETTINGS, TOKENIZER, open_artefact, sha256_of
 from self1e.engines.programs import has_bfloat16
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.run import EvaluationError, check_settings
@@ -51,11 +52,21 @@ def assert_same(ours: list[Segmentation], theirs: list[Segmentation]) -> None:
 
 
 @pytest.mark.parametrize("looking", [True, False])
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_masks_are_those_of_the_model(exported: Exported, models: Models, looking: bool, engine: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [
+        ("onnx", "onnxruntime"),
+        ("onnx", "openvino"),
+        pytest.param("openvino", "openvino", marks=pytest.mark.slow),
+        pytest.param("torch", "torch", marks=pytest.mark.slow),
+    ],
+)
+def test_masks_are_those_of_the_model(
+    exported: Exported, models: Models, looking: bool, kind: str, engine: str
+) -> None:
     """Of any number of pictures, tiles, rows and words, whatever the numbers were when torch traced it."""
     pytest.importorskip(engine)
-    artefact = exported(looking)
+    artefact = exported(looking, kind)
     ours = Segmenter.from_pretrained(artefact.folder, engine=engine, max_tiles=4)
     theirs = Segmenter.from_pretrained(models(looking), device="cpu", dtype="float32", max_tiles=4)
     assert ours.runner.packed == theirs.runner.packed == (not looking)
@@ -257,7 +268,9 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
         ({"nouns": ["ball"]}, r"nouns is \['ball'\], and must be dict"),
         ({"nouns": {"ball": ["balls"]}}, "nouns: nouns must have the form .*: export the model again"),
         ({"nouns": {"words": {"ball": [None]}}}, "nouns: nouns must have the form .*: export the model again"),
-        ({"verified": settings["verified"] | {"iou": "1"}}, "verified is .* must have numbers only"),
+        ({"verified": settings["verified"] | {"iou": "1"}}, "verified is .* must have numbers, and names of engines"),
+        ({"verified": settings["verified"] | {"telling": "1"}}, "verified is .* must have numbers"),
+        ({"verified": settings["verified"] | {"engines": "openvino"}}, "verified is .* names of engines"),
         ({"verified": []}, "cannot be used .*: export the model again"),
         ({"prefix": [1, 2]}, r"another `prefix` than self1e .* has: \[1, 2\], in place of .*; export the model again"),
         ({"special": {"[SEG]": 5}}, "with another `special`"),
@@ -275,19 +288,49 @@ def test_folders_that_are_damaged(exported: Exported, tmp_path: Path) -> None:
         (folder / SETTINGS).write_text(unreadable)
         refused("cannot be read")
     (folder / SETTINGS).write_text(json.dumps(settings))
-    tokenizer = (folder / TOKENIZER).read_text()
-    (folder / TOKENIZER).write_text(tokenizer[:1000])
-    refused("tokenizer.json cannot be read")
-    others = tokenizer.replace("[SEG]", "[MASK]")
-    (folder / TOKENIZER).write_text(others)
-    refused(r"tokenizer.json is of another model \(the tokenizer has no \[SEG\] token")
-    (folder / TOKENIZER).write_text(tokenizer)
-    (folder / "masks.onnx").write_bytes(b"nothing")
-    refused("onnxruntime cannot load .*masks.onnx")
-    with pytest.raises(ModelError, match="SHA-256 differs"):
-        artefact.check_files()
+    tokenizer = (folder / TOKENIZER).read_bytes()
+    for name, content, said in (
+        (TOKENIZER, tokenizer[:1000], "tokenizer.json cannot be read"),
+        (
+            TOKENIZER,
+            tokenizer.replace(b"[SEG]", b"[MASK]"),
+            r"tokenizer.json is of another model \(the tokenizer has no \[SEG\] token",
+        ),
+        ("masks.onnx", b"nothing", "onnxruntime cannot load .*masks.onnx"),
+    ):
+        kept = (folder / name).read_bytes()
+        (folder / name).write_bytes(content)
+        refused(rf"{name} is not what was exported \(its SHA-256 differs\)")
+        dataclasses.replace(artefact, files=artefact.files | {name: sha256_of(folder / name)}).write()
+        refused(said)
+        (folder / name).write_bytes(kept)
+        artefact.write()
     (folder / "masks.onnx").unlink()
     refused("has no masks.onnx")
+    with pytest.raises(ModelError, match=r"is incomplete: it has no masks\.onnx"):
+        artefact.check_files()
+
+
+def test_flipped_bits_are_seen_whenever_it_is_loaded(exported: Exported, cli: Cli, tmp_path: Path) -> None:
+    """Engines load such files, and give other masks."""
+    folder = shutil.copytree(exported(False).folder, tmp_path / "copy")
+    segmenter = Segmenter.from_pretrained(folder)
+    program = folder / "masks.onnx"
+    content = bytearray(program.read_bytes())
+    content[len(content) // 2] ^= 1
+    program.write_bytes(content)
+    EngineRunner._open(segmenter.runner, "masks")  # type: ignore[arg-type]
+    for load in (Segmenter.from_pretrained, lambda _: copy.deepcopy(segmenter)):
+        with pytest.raises(ModelError, match=r"masks\.onnx is not what was exported"):
+            load(folder)
+    noise().save(tmp_path / "noise.png")
+    out = tmp_path / "out"
+    for command in (
+        ("eval", folder, "toyland|scenes=2"),
+        ("segment", tmp_path / "noise.png", "-p", "x", "--model", folder),
+    ):
+        assert_one_sentence(cli(*command, "--out", out), "masks.onnx is not what was exported")
+        assert not list(out.rglob("*.json"))
 
 
 def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models, tmp_path: Path) -> None:
@@ -299,9 +342,21 @@ def test_an_artefact_says_what_is_in_it(exported: Exported, models: Models, tmp_
     assert {path.name for path in artefact.folder.iterdir()} == {SETTINGS, *artefact.files}
     assert artefact.verified is not None and artefact.verified.pictures == artefact.verified.masks == 2
     assert artefact.verified.largest_difference < CLOSE
+    both = [engine for engine in ("onnxruntime", "openvino") if find_spec(engine)]
+    assert artefact.verified.engines == both and f"in {' and '.join(both)}, masks agree" in str(artefact.verified)
     assert artefact.image_size == 64 and artefact.map_side == 16
     assert Path(artefact.model).name == models(True).name
     assert artefact.source_sha256 == open_checkpoint(str(models(True))).sha256()
+
+
+def test_a_folder_of_an_earlier_version_is_read(exported: Exported, tmp_path: Path) -> None:
+    """It does not say how many masks have pixels, nor which engines were looked at."""
+    folder = shutil.copytree(exported(False).folder, tmp_path / "copy")
+    settings = json.loads((folder / SETTINGS).read_text())
+    for name in ("telling", "engines"):
+        del settings["verified"][name]
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    assert str(open_artefact(folder).verified).endswith("masks agree to an IoU of 1.0000 (2 masks of 2 pictures)")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,21 @@ from safetensors.torch import load_file, save_file
 
 import self1e
 from self1e import ModelError, Segmenter
+from self1e.engines import programs
 from self1e.engines.artefact import SETTINGS, Verified, open_artefact, sha256_of
 from self1e.engines.programs import has_bfloat16
 from self1e.export import speed
 from self1e.export.export import Exporter, bare_name
-from self1e.export.verify import ExportError, compared, sample_maps, samples_to_check, verify
+from self1e.export.verify import (
+    ExportError,
+    compared,
+    maps_to_check,
+    sample_maps,
+    samples_to_check,
+    verify,
+    verify_exported,
+)
+from self1e.segment import on_engine
 from self1e.segment.agreement import MaskMap, PromptedPicture
 from self1e.segment.on_engine import EngineRunner
 
@@ -115,6 +126,52 @@ def test_what_changes_masks_is_refused(exported: Exported, monkeypatch: pytest.M
         verified("int8")
 
 
+@pytest.mark.parametrize(
+    ("looking", "wrong", "several", "said"),
+    [
+        (False, "onnxruntime", True, "in onnxruntime, several prompts asked together: "),
+        (True, "onnxruntime", True, "in onnxruntime, several prompts asked together: "),
+        (False, "openvino", False, "in openvino: "),
+    ],
+)
+def test_every_engine_is_asked_for_one_prompt_and_for_several(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch, looking: bool, wrong: str, several: bool, said: str
+) -> None:
+    """In one row, where pictures do not look at `[SEG]`, and in several, where they do."""
+    pytest.importorskip(wrong)
+    asked = set[tuple[str, int, int]]()
+
+    def open_program(path: Path, engine: str, *given: Any, **options: Any) -> Any:
+        program = programs.open_program(path, engine, *given, **options)
+
+        def run(arrays: Any) -> Any:
+            found = program(arrays)
+            if "marks" in arrays:
+                asked.add((engine, len(arrays["marks"]), arrays["conversations"].max()))
+                if engine == wrong and len(arrays["marks"]) > several:
+                    found["logits"] += 0.02
+            return found
+
+        return run
+
+    artefact = exported(looking)
+    before = maps_to_check(EngineRunner(artefact), samples())
+    monkeypatch.setattr(on_engine, "open_program", open_program)
+    with pytest.raises(ExportError, match=rf"^{said}the exported model differs from the model: .* by 0\.02"):
+        verify_exported(artefact, before, samples())
+    assert ("onnxruntime", 1, 0) in asked and ("onnxruntime", 3, 0 if looking else 3) in asked
+
+
+def test_it_is_said_how_many_masks_could_be_compared() -> None:
+    half, nothing = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 8, 8), np.full((1, 8, 8), -1, np.float32)
+    for maps, said in (
+        ([half, nothing, nothing], r"IoU of 1.0000 \(3 masks of 3 pictures, 1 with pixels\)$"),
+        ([nothing, nothing], "nothing to compare was found in any of 2 masks of 2 pictures: give --check-pictures$"),
+    ):
+        given = [(each, (8, 8)) for each in maps]
+        assert re.search(said, str(verify(given, given, "int8", pictures=len(maps))))
+
+
 def test_a_mask_that_turns_empty_is_refused_whatever_the_mean_is() -> None:
     def maps(value: float) -> list[MaskMap]:
         half = np.linspace(-1, 1, 64, dtype=np.float32).reshape(1, 8, 8)
@@ -145,7 +202,7 @@ def test_what_appears_while_it_is_made_is_kept(models: Models, tmp_path: Path, m
         notes.parent.mkdir()
         notes.write_text("theirs")
 
-    monkeypatch.setattr(export, "verify", others_write_too)
+    monkeypatch.setattr(export, "verify_exported", others_write_too)
     with pytest.raises(FileExistsError, match="exists: choose another folder"):
         export.export_model(str(models(True)), "onnx", notes.parent, samples=samples())
     assert [(path.name, path.read_text()) for path in notes.parent.iterdir()] == [("notes", "theirs")]

@@ -76,9 +76,9 @@ def command(
 ) -> None:
     """Export a model to two programs that run without torch: one reads a picture, the other makes masks of words.
 
-    Masks of the exported model are compared with the model's on 20 pictures. In float32 logits have to agree to 0.001,
-    else masks to an IoU of 0.97: a folder is made only if they do. It stands for a model in `self1e segment`,
-    `self1e serve` and `Segmenter.from_pretrained`. Answers in words are not exported.
+    Masks of the exported model are compared with the model's on 20 pictures, in each engine installed that runs it. In
+    float32 logits have to agree to 0.001, else masks to an IoU of 0.97: a folder is made only if they do. It stands for
+    a model in `self1e segment`, `self1e serve` and `Segmenter.from_pretrained`. Answers in words are not exported.
 
     With --to fastest all engines that are installed are tried, in turns with the model in torch.
     """

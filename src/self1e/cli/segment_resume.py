@@ -40,6 +40,7 @@ def model_here(model: str, loading: LoadOptions) -> dict[str, Any]:
         ModelError: When there is no such model.
     """
     opened = open_model(model, loading)
+    # The settings of an exported model have the SHA-256 of its files, and with others it is not loaded.
     files = [opened.folder / SETTINGS] if isinstance(opened, Artefact) else _files_of(opened)
     options = ["dtype", "revision", "subfolder", "max_tiles", "quantize", *(["engine"] if loading.engine else [])]
     return {

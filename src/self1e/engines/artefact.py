@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,12 @@ class Verified:
     Attributes:
         pictures: How many were looked at.
         masks: How many masks were compared.
-        largest_difference: Between logits.
+        largest_difference: Between logits, also of prompts that were asked together.
         largest_logit: By its amount, of the model in torch; says how much the difference is.
-        iou: Mean IoU of the masks.
+        iou: Mean IoU of masks; see `self1e.segment.agreement.agreement_and_telling`.
         changed: Pixels of all maps that are in one mask and not in the other.
+        telling: How many masks are not empty, or full, before and after; None: not noted, as by earlier versions.
+        engines: In which all of this was looked at; figures are those of the one that is furthest off.
     """
 
     pictures: int
@@ -64,11 +67,19 @@ class Verified:
     largest_logit: float
     iou: float
     changed: int
+    telling: int | None = None
+    engines: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
+        masks = f"{self.masks} masks of {self.pictures} pictures"
+        if self.telling == 0:
+            of_masks = f"nothing to compare was found in any of {masks}: give --check-pictures"
+        else:
+            telling = "" if self.telling is None else f", {self.telling} with pixels"
+            of_masks = f"masks agree to an IoU of {self.iou:.4f} ({masks}{telling})"
+        where = f" in {' and '.join(self.engines)}" if self.engines else ""
         return (
-            f"logits of up to {self.largest_logit:g} differ by {self.largest_difference:g} at most, masks agree to an "
-            f"IoU of {self.iou:.4f} ({self.masks} masks of {self.pictures} pictures)"
+            f"logits of up to {self.largest_logit:g} differ by {self.largest_difference:g} at most{where}, {of_masks}"
         )
 
 
@@ -140,7 +151,7 @@ class Artefact:
         return str(self.folder)
 
     def sha256(self) -> str:
-        """Of all files together, as they were exported."""
+        """Of all files together, as they were exported; a model that is loaded has no others (`check_files`)."""
         return hashlib.sha256(" ".join(self.files.values()).encode()).hexdigest()
 
     def program(self, name: str) -> Path:
@@ -159,13 +170,19 @@ class Artefact:
         """Reads all files to the end.
 
         Raises:
-            ModelError: When one is missing, or is not what was exported.
+            ModelError: When one is missing or cannot be read, or is not what was exported.
         """
-        for name, expected in self.files.items():
-            path = self.folder / name
-            if not path.is_file():
-                raise ModelError(f"{self.folder} is incomplete: it has no {name}; export or copy it again")
-            if sha256_of(path) != expected:
+        paths = [self.folder / name for name in self.files]
+        try:
+            with ThreadPoolExecutor(2) as pool:  # it lets go of the lock, and nobody segments before
+                found = list(pool.map(sha256_of, paths))
+        except FileNotFoundError as error:
+            missing = Path(error.filename).name
+            raise ModelError(f"{self.folder} is incomplete: it has no {missing}; export or copy it again") from None
+        except OSError as error:
+            raise ModelError(f"{self.folder} cannot be read ({error}): export or copy it again") from None
+        for path, ours, exported in zip(paths, found, self.files.values(), strict=True):
+            if ours != exported:
                 raise ModelError(f"{path} is not what was exported (its SHA-256 differs): export or copy it again")
 
 
@@ -175,7 +192,7 @@ def is_artefact(name: str | Path, subfolder: str | None = None) -> bool:
 
 
 def open_artefact(name: str | Path, subfolder: str | None = None) -> Artefact:
-    """Reads the settings of an exported model, and looks whether its files are there.
+    """Reads the settings of an exported model, and looks whether its files are there; see `Artefact.check_files`.
 
     Raises:
         ModelError: When it cannot be used here.
@@ -239,8 +256,13 @@ def _wrong_type(artefact: Artefact) -> str | None:
     for name in ("calibration", "nouns"):
         if not isinstance(value := getattr(artefact, name), dict | None):
             return f"{name} is {value!r}, and must be dict, or null"
-    if artefact.verified is not None and not _are(asdict(artefact.verified), dict, int, float):
-        return f"verified is {asdict(artefact.verified)!r}, and must have numbers only, or be null"
+    if artefact.verified is not None:
+        figures = asdict(artefact.verified)
+        engines = figures.pop("engines")
+        if figures["telling"] is None:
+            del figures["telling"]
+        if not (_are(figures, dict, int, float) and _are(engines, list, str)):
+            return f"verified is {asdict(artefact.verified)!r}, and must have numbers, and names of engines, or be null"
     return None
 
 

@@ -15,14 +15,13 @@ from self1e.checkpoints.errors import ModelError
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.engines.artefact import KINDS, MASKS, PICTURE, TOKENIZER, Artefact, sha256_of
 from self1e.export.trace import trace
-from self1e.export.verify import sample_maps, samples_to_check, verify
+from self1e.export.verify import MapsToCheck, maps_to_check, samples_to_check, verify_exported
 from self1e.files import expand_user, folder_when_complete
 from self1e.processing.prompts import EVAL_ANSWER, PHRASE_QUESTIONS, SENTENCE_QUESTIONS
 from self1e.processing.tiles import IMAGENET_MEAN, IMAGENET_STD
 from self1e.processing.tokens import special_ids
-from self1e.segment.agreement import MaskMap, PromptedPicture
+from self1e.segment.agreement import PromptedPicture
 from self1e.segment.load import load_model
-from self1e.segment.on_engine import EngineRunner
 from self1e.segment.on_torch import TorchRunner
 from self1e.segment.options import LoadOptions
 from self1e.version import __version__
@@ -66,7 +65,7 @@ class Exporter:
         self.runner = TorchRunner(self.loaded.model, self.loaded.processor)
         self.prefix = self.loaded.processor.before_picture()
         self.traced = trace(self.runner.fast, self.prefix)
-        self._made: tuple[Sequence[PromptedPicture], list[MaskMap]] | None = None
+        self._made: tuple[Sequence[PromptedPicture], MapsToCheck] | None = None
 
     @cached_property
     def usual(self) -> TorchRunner:
@@ -74,10 +73,10 @@ class Exporter:
         loaded = load_model(self.checkpoint, LoadOptions(max_tiles=self.loaded.processor.max_tiles))
         return TorchRunner(loaded.model, loaded.processor)
 
-    def maps(self, samples: Sequence[PromptedPicture]) -> list[MaskMap]:
+    def maps(self, samples: Sequence[PromptedPicture]) -> MapsToCheck:
         """What the model itself makes of pictures, in float32; of the same list it is made once."""
         if self._made is None or self._made[0] is not samples:
-            self._made = samples, sample_maps(self.runner, samples)
+            self._made = samples, maps_to_check(self.runner, samples)
         return self._made[1]
 
     def write(
@@ -114,9 +113,7 @@ class Exporter:
             if samples is None:
                 samples = samples_to_check()
             if samples:
-                given = sample_maps(EngineRunner(artefact), samples)
-                verified = verify(self.maps(samples), given, precision, pictures=len(samples))
-                artefact = replace(artefact, verified=verified)
+                artefact = replace(artefact, verified=verify_exported(artefact, self.maps(samples), samples))
                 artefact.write()
         return replace(artefact, folder=destination)
 

@@ -185,7 +185,7 @@ def _speed_in_bfloat16(runner: Runner, exporter: Exporter, samples: Sequence[Pro
     Raises:
         ExportError: If it does not give the masks that it gives in float32.
     """
-    before, after = exporter.maps(samples), sample_maps(runner, samples)
+    before, after = exporter.maps(samples).alone, sample_maps(runner, samples)
     found = compared(before, after, len(samples))
     if not found.iou >= LEAST_IOU or turned_blank(before, after):
         raise ExportError(f"bfloat16 changes the masks of this model: {found}")

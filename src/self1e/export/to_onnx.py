@@ -1,6 +1,6 @@
 """Programs as ONNX files, for ONNX Runtime on any machine and in a browser.
 
-A program is one file, and two where it has more than 2 GB, which is the most that one can have. Halves are for storage:
+A program is one file, and two where it has more than `MOST_BYTES`, as 2 GB is the most. Halves are for storage:
 numbers are stored in float16, and made float32 again when the program is loaded, so that it computes as ever.
 """
 

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from self1e.engines.artefact import Verified
+from self1e.engines.artefact import Artefact, Verified
+from self1e.engines.programs import ENGINES
 from self1e.processing.images import PICTURES, load_image
-from self1e.segment.agreement import LEAST_IOU, MaskMap, PromptedPicture, agreement, mask_maps, turned_blank
+from self1e.segment.agreement import (
+    LEAST_IOU,
+    MaskMap,
+    PromptedPicture,
+    agreement_and_telling,
+    mask_maps,
+    turned_blank,
+)
+from self1e.segment.on_engine import EngineRunner
 from self1e.segment.quantise import bundled_samples
 from self1e.segment.runner import Runner
 
@@ -26,6 +38,24 @@ would find next to nothing that could be compared."""
 
 TILES = 2
 """Tiles of pictures that are twice as wide or high as others, where the model can read so many."""
+
+BESIDE = ("the background", "What is the largest thing in this picture?")
+"""What is asked together with the prompts of a picture, and before them. Lengths differ, so that there is padding, or
+one conversation begins behind another."""
+
+
+class MapsToCheck(NamedTuple):
+    """What a model makes of pictures.
+
+    Attributes:
+        alone: Maps of their prompts, asked one by one.
+        together: Of the same, asked in one pass with `BESIDE`.
+        beside: Of `BESIDE`, in these passes.
+    """
+
+    alone: list[MaskMap]
+    together: list[MaskMap]
+    beside: list[MaskMap]
 
 
 class ExportError(ValueError):
@@ -59,6 +89,46 @@ def _joined(one: Image.Image, other: Image.Image, down: bool) -> Image.Image:
     return joined
 
 
+def verify_exported(artefact: Artefact, before: MapsToCheck, samples: Sequence[PromptedPicture]) -> Verified:
+    """Compares the masks of an exported model with those of the model, in every engine that is installed and runs it.
+
+    Args:
+        artefact: The exported model.
+        before: Maps of the model in float32; see `maps_to_check`.
+        samples: What they are of.
+
+    Raises:
+        ExportError: As `verify`, with the name of the engine.
+        ModelError: If an engine cannot load it.
+        NumbersError: If numbers overflow.
+    """
+    engines = [name for name, kinds in ENGINES.items() if artefact.kind in kinds and find_spec(name)]
+    found = [_verify_in(engine, artefact, before, samples) for engine in engines]
+    return replace(
+        found[0],
+        largest_difference=max(each.largest_difference for each in found),
+        iou=min(each.iou for each in found),
+        changed=max(each.changed for each in found),
+        engines=engines,
+    )
+
+
+def _verify_in(engine: str, artefact: Artefact, before: MapsToCheck, samples: Sequence[PromptedPicture]) -> Verified:
+    """The figures of one engine, whose memory is free again when they are there."""
+    after = maps_to_check(EngineRunner(artefact, engine), samples)
+    exact = artefact.precision == "float32"
+    found = []
+    for asked, one, other in zip(MapsToCheck._fields, before, after, strict=True):
+        if asked == "beside" and not exact:
+            continue  # small models do not know what is asked there, and in fewer bits such masks come and go
+        try:
+            found.append(verify(one, other, artefact.precision, len(samples)))
+        except ExportError as error:
+            several = "" if asked == "alone" else ", several prompts asked together"
+            raise ExportError(f"in {engine}{several}: {error}") from None
+    return replace(found[0], largest_difference=max(each.largest_difference for each in found))
+
+
 def verify(before: Sequence[MaskMap], after: Sequence[MaskMap], precision: str, pictures: int) -> Verified:
     """Compares the masks of an exported model with those of the model.
 
@@ -90,18 +160,30 @@ def verify(before: Sequence[MaskMap], after: Sequence[MaskMap], precision: str, 
 def compared(before: Sequence[MaskMap], after: Sequence[MaskMap], pictures: int) -> Verified:
     """The figures of a comparison, whatever they are."""
     differences = [np.abs(one - other) for (one, _), (other, _) in zip(before, after, strict=True)]
+    iou, telling = agreement_and_telling(before, after)
     changed = sum(int(((one > 0) != (other > 0)).sum()) for (one, _), (other, _) in zip(before, after, strict=True))
     return Verified(
         pictures=pictures,
         masks=len(before),
         largest_difference=float(f"{max(float(each.max()) for each in differences):.3g}"),
         largest_logit=float(f"{max(float(np.abs(one).max()) for one, _ in before):.4g}"),
-        iou=round(agreement(before, after), 5),
+        iou=round(iou, 5),
         changed=changed,
+        telling=telling,
     )
 
 
-def sample_maps(runner: Runner, samples: Sequence[PromptedPicture]) -> list[MaskMap]:
+def maps_to_check(runner: Runner, samples: Sequence[PromptedPicture]) -> MapsToCheck:
+    """See there, and `sample_maps`."""
+    found = MapsToCheck(sample_maps(runner, samples), [], [])
+    for image, prompts in samples:
+        maps = sample_maps(runner, [(image, [*BESIDE, *prompts])], together=True)
+        found.beside.extend(maps[: len(BESIDE)])
+        found.together.extend(maps[len(BESIDE) :])
+    return found
+
+
+def sample_maps(runner: Runner, samples: Sequence[PromptedPicture], together: bool = False) -> list[MaskMap]:
     """As `mask_maps`; those that are twice as wide or high as others in `TILES` tiles, if the model can read them."""
     processor, maps = runner.processor, []
     for image, prompts in samples:
@@ -111,7 +193,7 @@ def sample_maps(runner: Runner, samples: Sequence[PromptedPicture]) -> list[Mask
         if long and len(processor.prefix((TILES, 1))) <= runner.context // 2:
             processor.max_tiles = max(usual, TILES)
         try:
-            maps += mask_maps(runner, [(image, prompts)])
+            maps += mask_maps(runner, [(image, prompts)], together)
         finally:
             processor.max_tiles = usual
     return maps

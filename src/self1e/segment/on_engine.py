@@ -39,7 +39,7 @@ def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRu
         options: How.
 
     Raises:
-        ModelError: If it is incomplete or damaged, or its engine is not installed.
+        ModelError: If it is incomplete or damaged, or a file is not what was exported, or its engine is not installed.
         ValueError: If something is asked for that was settled when it was exported.
     """
     artefact = name if isinstance(name, Artefact) else open_artefact(name, options.subfolder)
@@ -61,7 +61,8 @@ def load_exported(name: str | Path | Artefact, options: LoadOptions) -> EngineRu
 class EngineRunner:
     """See `self1e.segment.runner.Runner`, whose methods these are.
 
-    Goes to other processes as the name of its folder, and is loaded again there.
+    Goes to other processes as the name of its folder, and is loaded again there. Whenever it is loaded, its files are
+    read to the end first, as flipped bits of weights would only show in masks.
 
     Args:
         artefact: The exported model.
@@ -70,7 +71,8 @@ class EngineRunner:
         dtype: What to compute in, whatever weights are stored in; "auto": float32.
 
     Raises:
-        ModelError: If the engine is not installed, or cannot load the programs; or the tokenizer is of another model.
+        ModelError: If the engine is not installed, or cannot load the programs; or files are not what was exported, or
+            the tokenizer is of another model.
         ValueError: If the engine does not run such programs, or not in this type, or `max_tiles` is out of range.
     """
 
@@ -80,6 +82,7 @@ class EngineRunner:
         self.artefact = artefact
         self.engine = choose_engine(engine, artefact.kind)
         self.computing = choose_computing(self.engine, artefact.kind, dtype)
+        artefact.check_files()
         self.processor = PlainProcessor(
             _tokenizer(artefact.folder / TOKENIZER),
             artefact.image_size,
@@ -104,6 +107,7 @@ class EngineRunner:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
+        self.artefact.check_files()
         self._load()
 
     @property
