@@ -34,12 +34,12 @@ class Sample:
         intersection: Pixels; 0 where there is no mask.
         union: Pixels.
         predicted: Pixels, however few.
-        drawn: The same with those that do not count.
         target: Pixels.
         given: The right answer, or answers of people joined by " | "; "" where words do not count.
         absent: Whether the data say that what was asked for is not there.
         confidence: The model's score of the mask; None where there is no mask, or more than it counts.
         boundary: How well its edge agrees, see `boundary_f`; None where there is no edge to agree with.
+        drawn: Predicted pixels, with those that do not count.
     """
 
     record: int
@@ -52,12 +52,12 @@ class Sample:
     intersection: int = 0
     union: int = 0
     predicted: int = 0
-    drawn: int = 0
     target: int = 0
     given: str = ""
     absent: bool = False
     confidence: float | None = None
     boundary: float | None = None
+    drawn: int = 0
 
 
 MEASURED = {"edges": f"as DAVIS, {EDGE_TOLERANCE}"}

@@ -118,7 +118,7 @@ def _verify_in(engine: str, artefact: Artefact, before: MapsToCheck, samples: Se
     after = maps_to_check(EngineRunner(artefact, engine), samples)
     exact = artefact.precision == "float32"
     found = []
-    for asked, one, other in zip(MapsToCheck._fields, before, after, strict=True):
+    for asked, one, other in zip(("alone", "together", "beside"), before, after, strict=True):
         if asked == "beside" and not exact:
             continue  # small models do not know what is asked there, and in fewer bits such masks come and go
         try:
