@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from configs.mini import sheet as sheet_script
 from self1e.data.records import DataError
-from self1e.photos.dataset import PhotoData, PhotoDataset, companions, odds
+from self1e.photos.dataset import PhotoData, PhotoDataset, companions
 from self1e.photos.index import photographs
 from self1e.photos.nouns import held_out_words
 from self1e.photos.sheet import sheet
@@ -176,7 +176,7 @@ def test_photographs_of_rare_nouns_come_more_often(tmp_path: Path) -> None:
         noun = "sheep" if place == 7 else "dog"
         add_photo(tmp_path, f"photo{place}", [(noun, (20, 20, 70, 70)), ("cat", (72, 20, 98, 70))])
     dataset = PhotoDataset(settings(tmp_path), 10)
-    chances = np.diff(dataset.chances, prepend=0.0)
+    chances = np.diff(dataset.draws.chances, prepend=0.0)
     rare = [photo.id == "voc/photo7" for photo in dataset.photos]
     assert any(rare) and chances[rare] > 2 * chances[[not each for each in rare]].max()
 
@@ -191,15 +191,22 @@ def test_companions_count_where_both_are_annotated(folder: Path) -> None:
     )
 
 
-def test_odds_are_of_a_set_where_it_annotates(tmp_path: Path) -> None:
+def test_a_rare_noun_is_asked_for_where_it_is_not_as_often_as_where_it_is(tmp_path: Path) -> None:
+    """A cat in five of 40 photographs, at the border, where most sections do not show it."""
     write_folder(tmp_path)
-    for place in range(8):
-        boxes = [("dog", (20, 20, 70, 70))] + [("cat", (72, 20, 98, 70))] * (place < 2)
-        add_photo(tmp_path, f"photo{place}", boxes, annotated=("dog", "cat", "sheep"))
-    photos = photographs(tmp_path, ("train", "validation"))
-    lift = (5 / 2) ** 0.5  # of photographs with a cat: 5 is the median of 8 and 2
-    assert odds(photos) == {"voc": {"dog": pytest.approx(6 + 2 * lift), "cat": pytest.approx(2 * lift / 6)}}
-    assert PhotoDataset(settings(tmp_path), 1).odds == odds([photo for photo in photos if photo.split == "train"])
+    for place in range(40):
+        boxes = [("dog", (20, 20, 70, 70)), *[("cat", (40, 0, 60, 4))] * (place % 8 == 0)]
+        add_photo(tmp_path, f"photo{place}", boxes, annotated=("dog", "cat"), told_apart=None)
+    asks = PhotoDataset(settings(tmp_path, weights={"noun": 1.0, "absent": 1.0}, textual_share=0.0, composed=0.0), 1200)
+    about = [
+        talk.masks[0].any()
+        for place in range(len(asks))
+        for talk in asks[place].conversations
+        if "cat" in talk.turns[0].question
+    ]
+    there = sum(map(bool, about))
+    assert there > 40
+    assert 0.6 * there < len(about) - there < 2.2 * there
 
 
 def test_records_for_evaluation(folder: Path) -> None:

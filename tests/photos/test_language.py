@@ -22,7 +22,7 @@ from self1e.photos.language import (
     query_mask,
     sample_queries,
 )
-from self1e.photos.language.absent import LEAST_ODDS, OFTEN, expected
+from self1e.photos.language.absent import P_NOWHERE, expected
 from self1e.photos.language.colours import COLOURS, NEAR, plain_colour
 from self1e.photos.nouns import uses
 from self1e.photos.scene import PhotoScene
@@ -278,20 +278,23 @@ def test_what_is_not_there_has_its_share_of_what_is_wanted(tmp_path: Path, share
     assert len(plain) <= 3, "at most one noun more than there are"
 
 
-def test_a_rare_noun_is_asked_for_where_it_is_not_as_often_as_where_it_is(tmp_path: Path) -> None:
-    """Of a thousand photographs a hundred have a hat, 400 a dress, none a skirt: this is one of those without any."""
+def test_what_is_not_there_is_what_other_photographs_have(tmp_path: Path) -> None:
     scene = scene_of(tmp_path, [("person", DOGS[0])], annotated=("person", "hat", "dress", "skirt"))
-    odds = {scene.photo.set: {"hat": 100 / 900, "dress": 400 / 600}}
-    without = {"hat": 900, "dress": 600, "skirt": 1000}
-    drawn = [expected(View(scene), np.random.default_rng(seed), {}, 5, odds) for seed in range(1000)]
-    shares = {name: sum(name in names for names in drawn) / len(drawn) for name in without}
-    asked_for = {name: shares[name] * count for name, count in without.items()}
-    assert asked_for == pytest.approx(
-        {"hat": OFTEN * 100, "dress": OFTEN * 400, "skirt": 1000 * LEAST_ODDS}, rel=0.2, abs=5
-    )
-    assert all(len(expected(View(scene), np.random.default_rng(seed), {}, 1, odds)) <= 1 for seed in range(100))
+    draws = [expected(View(scene), np.random.default_rng(seed), {}, 1, {"hat": 1, "dress": 3}) for seed in range(400)]
+    counts = Counter(name for names in draws for name in names)
+    assert set(counts) == {"hat", "dress"} and 2.4 < counts["dress"] / counts["hat"] < 3.8
+    both = [expected(View(scene), np.random.default_rng(seed), {}, 5, {"hat": 1, "dog": 1}) for seed in range(20)]
+    assert set(map(tuple, both)) == {("hat",)}, "each once, and only where it is known not to be there"
+    assert expected(View(scene), np.random.default_rng(0), {}, 5, {}) == []
     alike = Counter(name for seed in range(400) for name in expected(View(scene), np.random.default_rng(seed), {}, 1))
     assert min(alike.values()) > 0.6 * max(alike.values())
+
+
+def test_what_no_photograph_of_a_set_has_is_asked_for_seldom(tmp_path: Path) -> None:
+    view = View(scene_of(tmp_path, [("dog", DOGS[0])]), trusting=True)
+    names = [name for seed in range(400) for name in expected(view, np.random.default_rng(seed), {}, 5, {})]
+    assert set(names) <= view.unmarked
+    assert len(names) / 400 == pytest.approx(P_NOWHERE * len(view.unmarked), rel=0.3)
 
 
 def test_conversations_hold_what_they_ask(dogs: PhotoScene) -> None:

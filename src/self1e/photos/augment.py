@@ -26,7 +26,13 @@ Box = tuple[float, float, float, float]
 
 def cropped(scene: PhotoScene, size: int, rng: Generator) -> PhotoScene:
     """A random section of a scene at `size` x `size` pixels, mirrored or not."""
-    return resized(scene, size, _section(scene, rng), flip=bool(rng.random() < P_FLIP))
+    return resized(scene, size, _section(scene.labels, rng), flip=bool(rng.random() < P_FLIP))
+
+
+def section_of(labels: np.ndarray, rng: Generator) -> np.ndarray:
+    """The labels that such a section has, at their own size."""
+    left, top, right, bottom = (int(place) for place in _section(labels, rng))
+    return labels[top:bottom, left:right]
 
 
 def relit(scene: PhotoScene, rng: Generator) -> PhotoScene:
@@ -57,8 +63,8 @@ def _places(start: float, stop: float, size: int) -> np.ndarray:
     return (start + (np.arange(size) + 0.5) * (stop - start) / size).astype(int)
 
 
-def _section(scene: PhotoScene, rng: Generator) -> Box:
-    height, width = scene.labels.shape
+def _section(labels: np.ndarray, rng: Generator) -> Box:
+    height, width = labels.shape
     if rng.random() < P_WHOLE:
         return (0, 0, width, height)
     box: Box = (0, 0, width, height)
@@ -66,7 +72,7 @@ def _section(scene: PhotoScene, rng: Generator) -> Box:
         share = rng.uniform(SMALLEST_SIDE, 1, 2) if rng.random() < 0.5 else np.full(2, rng.uniform(SMALLEST_SIDE, 1))
         left, top = rng.random(2) * (1 - share) * (width, height)
         box = (left, top, left + share[0] * width, top + share[1] * height)
-        inside = scene.labels[int(top) : int(box[3]) : 4, int(left) : int(box[2]) : 4]
+        inside = labels[int(top) : int(box[3]) : 4, int(left) : int(box[2]) : 4]
         if ((inside > 0) & (inside != UNKNOWN)).mean() > LEAST_LABELLED:
             return box
     return box

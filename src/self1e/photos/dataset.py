@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,14 +15,14 @@ from torch.utils.data import Dataset
 from self1e.conversation import Conversation, Example
 from self1e.data.records import DataError
 from self1e.data.settings import DataSettings, PathText
-from self1e.photos.augment import cropped, relit, resized
+from self1e.photos.augment import cropped, relit, resized, section_of
 from self1e.photos.compose import Pool, composed
 from self1e.photos.index import Photo, photo_sets, photographs
 from self1e.photos.language import SEGMENTING, TEXTUAL, View, conversation, sample_queries
-from self1e.photos.language.absent import Companions, Odds
+from self1e.photos.language.absent import Companions, Elsewhere
 from self1e.photos.language.query import KINDS
 from self1e.photos.nouns import nouns
-from self1e.photos.scene import PhotoScene, read_scene
+from self1e.photos.scene import PhotoScene, read_labels, read_scene
 
 #: How often each kind of question is asked, relative to the others.
 DEFAULT_WEIGHTS: dict[str, float] = {
@@ -48,6 +48,10 @@ VIEW = "photos"
 
 TRIES = 25
 """Photographs taken for an example until one has something to ask about: a section of one may have nothing."""
+
+OTHERS = 2
+"""Photographs of the same set that are looked at for an example, for nouns that may be asked for where they are not.
+More would make these harder, as those that one expects are taken first, and rare ones oftener not there than there."""
 
 MOST_LIFTED = 4.0
 """How much more often than others of its set a photograph is drawn that shows a rare noun, at most."""
@@ -116,12 +120,14 @@ class PhotoDataset(Dataset[Example]):
         self.training = training
         known = [photo for folder in settings.folders for photo in photographs(Path(folder), ("train", "validation"))]
         to_train = [photo for photo in known if photo.split == "train"]
-        self.companions, self.odds = companions(to_train), odds(to_train)
+        self.companions = companions(to_train)
         self.photos = [photo for photo in known if (photo.split == "train") == training and self._weight(photo.set)]
         if not self.photos:
             raise DataError(f"{', '.join(settings.folders)}: no photograph for {self._use}")
         self.pool = Pool(self.photos)
-        self.chances = np.cumsum(self._chances())
+        chances = self._chances()
+        self.draws = _Draws(self.photos, np.cumsum(chances))
+        self.draws_of_set = {name: self._draws_of(name, chances) for name in {photo.set for photo in self.photos}}
         self.order = np.random.default_rng([settings.seed, 2]).permutation(len(self.photos))
 
     def __len__(self) -> int:
@@ -164,25 +170,41 @@ class PhotoDataset(Dataset[Example]):
         settings = self.settings
         scene = self._scene(photo, rng)
         view = View(scene, settings.leave_out, trusting=self.training)
-        talks = self._talks(view, SEGMENTING, settings.segmenting, rng)
+        elsewhere = self._elsewhere(photo, rng)
+        talks = self._talks(view, SEGMENTING, settings.segmenting, elsewhere, rng)
         rehearsed: tuple[Conversation, ...] = ()
         if rng.random() < settings.textual_share:
-            talks += self._talks(view, TEXTUAL, settings.textual, rng)
+            talks += self._talks(view, TEXTUAL, settings.textual, elsewhere, rng)
             rehearsed = tuple(
-                talk for talk in self._talks(view, SEGMENTING, settings.rehearsed, rng) if talk.segmenting
+                talk for talk in self._talks(view, SEGMENTING, settings.rehearsed, elsewhere, rng) if talk.segmenting
             )
         return Example(Image.fromarray(scene.picture), tuple(talks), photo.id, {VIEW: view}, rehearsed)
 
-    def _talks(self, view: View, kinds: Sequence[str], count: int, rng: np.random.Generator) -> list[Conversation]:
+    def _talks(
+        self, view: View, kinds: Sequence[str], count: int, elsewhere: Elsewhere, rng: np.random.Generator
+    ) -> list[Conversation]:
         weights = {kind: self.settings.weights[kind] for kind in kinds if kind in self.settings.weights}
-        asked = sample_queries(view, rng, count, weights, self.companions, self.settings.absent_share, self.odds)
+        asked = sample_queries(view, rng, count, weights, self.companions, self.settings.absent_share, elsewhere)
         return [conversation(query, view.scene, rng, training=self.training) for query in asked]
 
     def _photo(self, index: int, rng: np.random.Generator) -> Photo:
         if not self.training:
             return self.photos[self.order[index % len(self.photos)]]
-        point = rng.random() * self.chances[-1]
-        return self.photos[int(np.searchsorted(self.chances, point, side="right"))]
+        return self.draws.draw(rng)
+
+    def _draws_of(self, name: str, chances: np.ndarray) -> _Draws:
+        places = [place for place, photo in enumerate(self.photos) if photo.set == name]
+        return _Draws([self.photos[place] for place in places], np.cumsum(chances[places]))
+
+    def _elsewhere(self, photo: Photo, rng: np.random.Generator) -> Elsewhere:
+        """What others of the set show, in sections as those that are trained on."""
+        found = Counter[str]()
+        for _ in range(OTHERS):
+            other = self.draws_of_set[photo.set].draw(rng)
+            labels = read_labels(other)
+            seen = section_of(labels, rng) if self.training else labels
+            found.update(noun.name for noun in View(PhotoScene.of_labels(other, seen)).present)
+        return found
 
     def _chances(self) -> np.ndarray:
         """float[photographs]: how often each is drawn. Sets have their weights; in each, rare nouns count more."""
@@ -200,6 +222,17 @@ class PhotoDataset(Dataset[Example]):
         return "training" if self.training else "validation"
 
 
+class _Draws(NamedTuple):
+    """Photographs, and how often each is drawn, added up."""
+
+    photos: Sequence[Photo]
+    chances: np.ndarray
+
+    def draw(self, rng: np.random.Generator) -> Photo:
+        point = rng.random() * self.chances[-1]
+        return self.photos[int(np.searchsorted(self.chances, point, side="right"))]
+
+
 def companions(photos: Sequence[Photo]) -> Companions:
     """Counted where both nouns are annotated."""
     present: dict[str, dict[str, int]] = {}
@@ -214,21 +247,6 @@ def companions(photos: Sequence[Photo]) -> Companions:
                     of_noun[other] = of_noun.get(other, 0) + 1
     return {
         noun: {other: count / asked[noun][other] for other, count in others.items()} for noun, others in present.items()
-    }
-
-
-def odds(photos: Sequence[Photo]) -> Odds:
-    """Counted where a noun is annotated, photographs as often as they are drawn; of a noun that is always there, as if
-    one photograph more had not had it.
-    """
-    there: dict[str, Counter[str]] = {}
-    asked: dict[str, Counter[str]] = {}
-    for photo, lift in zip(photos, _lifts(photos), strict=True):
-        there.setdefault(photo.set, Counter()).update(dict.fromkeys(photo.present, lift))
-        asked.setdefault(photo.set, Counter()).update(dict.fromkeys(photo.annotated | photo.present, lift))
-    return {
-        name: {noun: count / max(1, asked[name][noun] - count) for noun, count in counts.items()}
-        for name, counts in there.items()
     }
 
 

@@ -27,30 +27,26 @@ NEAR_MISSES = 2
 Companions = Mapping[str, Mapping[str, float]]
 """Noun -> other noun -> how often the other is there when the first is, from 0 to 1."""
 
-Odds = Mapping[str, Mapping[str, float]]
-"""Set -> noun -> photographs of the set that have it, for one that has not."""
+Elsewhere = Mapping[str, int]
+"""Noun -> in how many of a few other photographs of the same set it is there."""
 
-LEAST_ODDS = 0.002
-"""Of a noun that no photograph of a set has."""
-
-OFTEN = 1.5
-"""How often a noun is asked for where it is not, for each photograph of a set that has it: more have it than these, as
-things are pasted into others."""
+P_NOWHERE = 0.005
+"""How often a noun is asked for that no photograph of a set has."""
 
 
 def absent_drafts(
-    view: View, rng: Generator, companions: Companions, count: int | None = None, odds: Odds | None = None
+    view: View, rng: Generator, companions: Companions, count: int | None = None, elsewhere: Elsewhere | None = None
 ) -> Iterator[Draft]:
     """A handful of each variety, chosen at random.
 
     Args:
         count: Of nouns, at most, and at most one more than there are nouns that are there. None: about half as many
             as these, and not more than `MOST`.
-        odds: See `expected`.
+        elsewhere: See `expected`.
     """
     there = len(view.present)
     count = min(MOST, 1 + there // 2) if count is None else min(count, 1 + there)
-    for name in expected(view, rng, companions, count, odds):
+    for name in expected(view, rng, companions, count, elsewhere):
         yield Draft("absent", name, "phrase", partial(_words, nouns()[name].words))
     missing = [group for group in groups().values() if _is_missing(view, group)]
     for group in shuffled(rng, missing)[:1]:
@@ -60,26 +56,25 @@ def absent_drafts(
     yield from shuffled(rng, list(unanswered_drafts(view, rng)))[:1]
 
 
-def expected(view: View, rng: Generator, companions: Companions, count: int, odds: Odds | None = None) -> list[str]:
+def expected(
+    view: View, rng: Generator, companions: Companions, count: int, elsewhere: Elsewhere | None = None
+) -> list[str]:
     """Nouns that are not there, mostly those that one could expect: at most `count` of them.
 
     Args:
-        odds: By these a noun is drawn about `OFTEN` where it is not for each photograph that has it. Else one that few
-            of a set have is asked for mostly where it is not, and a model that is trained on that learns that it never
-            is. None: all nouns alike, as for a measurement.
+        elsewhere: A noun is asked for because other photographs, drawn as this one was, have it. So none is asked for
+            much oftener where it is not than where it is: a model that is trained on that learns that it never is.
+            None: all nouns alike, as for a measurement.
     """
     alike = {group for noun in view.present for group in noun.groups}
     weights = {}
     for noun in view.absent:
         usual = max((companions.get(other.name, {}).get(noun.name, 0.0) for other in view.present), default=0.0)
         weights[noun.name] = 1 + ALIKE * bool(alike & set(noun.groups)) + EXPECTED * usual
-    if odds is None:
-        return drawn(rng, weights, count)
-    of_set = odds.get(view.scene.photo.set, {})
-    likely = {name: max(LEAST_ODDS, OFTEN * of_set.get(name, 0.0)) for name in weights}
-    mean = sum(likely[name] * weights[name] for name in weights) / max(sum(likely.values()), LEAST_ODDS)
-    chosen = [name for name in weights if chance(rng, likely[name] * weights[name] / mean)]
-    return shuffled(rng, chosen)[:count]
+    if elsewhere is not None:
+        nowhere = {name for name in weights if name in view.unmarked and chance(rng, P_NOWHERE)}
+        weights = {name: weight * elsewhere.get(name, name in nowhere) for name, weight in weights.items()}
+    return drawn(rng, weights, count)
 
 
 def _one_too_many(view: View) -> Iterator[Draft]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from numpy.random import Generator
 
 from self1e.data.wording import NUMBERS, Written, chance, pick, shuffled
-from self1e.photos.language.absent import Companions, Odds, expected
+from self1e.photos.language.absent import Companions, Elsewhere, expected
 from self1e.photos.language.colours import colours_of, missing_colours
 from self1e.photos.language.places import OPPOSITE, sides_of
 from self1e.photos.language.query import Draft
@@ -36,10 +36,12 @@ PAIRS = 3
 Say = Callable[[Generator], str]
 
 
-def yesno_drafts(view: View, rng: Generator, companions: Companions, odds: Odds | None = None) -> Iterator[Draft]:
+def yesno_drafts(
+    view: View, rng: Generator, companions: Companions, elsewhere: Elsewhere | None = None
+) -> Iterator[Draft]:
     """Whether something is there, has a colour, is on a side."""
     there = [noun for noun in shuffled(rng, view.present) if noun.name not in view.scene.photo.rules.guessed]
-    missing = expected(view, rng, companions, PAIRS, odds)
+    missing = expected(view, rng, companions, PAIRS, elsewhere)
     for noun, name in zip(there, missing, strict=False):
         yield from _pair("there", _is_there(noun), _is_there(nouns()[name]))
     for name, colours in colours_of(view).items():

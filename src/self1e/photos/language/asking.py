@@ -9,7 +9,7 @@ from numpy.random import Generator
 
 from self1e.data.wording import pick
 from self1e.photos.language import answering
-from self1e.photos.language.absent import Companions, Odds, absent_drafts
+from self1e.photos.language.absent import Companions, Elsewhere, absent_drafts
 from self1e.photos.language.colours import colour_drafts
 from self1e.photos.language.naming import group_drafts, noun_drafts, part_drafts, union_drafts
 from self1e.photos.language.places import ordinal_drafts, place_drafts, relation_drafts, size_drafts
@@ -20,7 +20,9 @@ from self1e.photos.language.view import View
 Builder = Callable[[View, Generator], Iterable[Draft]]
 
 
-def _builders(companions: Companions, absent: int | None = None, odds: Odds | None = None) -> dict[str, Builder]:
+def _builders(
+    companions: Companions, absent: int | None = None, elsewhere: Elsewhere | None = None
+) -> dict[str, Builder]:
     return {
         "noun": noun_drafts,
         "group": group_drafts,
@@ -32,8 +34,8 @@ def _builders(companions: Companions, absent: int | None = None, odds: Odds | No
         "relation": relation_drafts,
         "colour": colour_drafts,
         "use": use_drafts,
-        "absent": lambda view, rng: absent_drafts(view, rng, companions, absent, odds),
-        "vqa_yesno": lambda view, rng: answering.yesno_drafts(view, rng, companions, odds),
+        "absent": lambda view, rng: absent_drafts(view, rng, companions, absent, elsewhere),
+        "vqa_yesno": lambda view, rng: answering.yesno_drafts(view, rng, companions, elsewhere),
         "vqa_count": answering.count_drafts,
         "vqa_colour": answering.colour_drafts,
         "vqa_where": answering.where_drafts,
@@ -55,7 +57,7 @@ def sample_queries(
     weights: Mapping[str, float],
     companions: Companions,
     absent_share: float = 0.2,
-    odds: Odds | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[PhotoQuery]:
     """Some questions about a scene.
 
@@ -69,10 +71,10 @@ def sample_queries(
         weights: Relative share of each kind.
         companions: See `absent_drafts`.
         absent_share: Of "absent" in `count`, at most. Where there are few others, their share of what comes is larger.
-        odds: See `expected`.
+        elsewhere: See `expected`.
     """
     most_absent = math.ceil(absent_share * count)
-    builders = _builders(companions, most_absent, odds)
+    builders = _builders(companions, most_absent, elsewhere)
     unknown = sorted(set(weights) - set(builders))
     if unknown:
         raise ValueError(f"unknown kinds of question: {', '.join(unknown)}; there are {', '.join(KINDS)}")
