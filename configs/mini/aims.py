@@ -10,13 +10,14 @@ DATA has the folders that `self1e.photos.prepare` makes: photos, clothing and co
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evaluate import KINDS, TAUGHT, ask, figures_of, table_of_kinds
 
+from self1e.evaluation.samples import Sample
 from self1e.files import write_json
 from self1e.photos.language import TEXTUAL
 from self1e.segment.segmenter import Segmenter
@@ -51,6 +52,11 @@ def of_noun(noun: str) -> Callable[[Figures], float]:
     return lambda figures: float(figures["nouns"][f"the {noun}"][0])
 
 
+def of_garments(samples: Sequence[Sample]) -> list[Sample]:
+    """Those that are not about `NO_GARMENTS`."""
+    return [sample for sample in samples if sample.question not in NO_GARMENTS]
+
+
 def in_words(figures: Figures) -> float:
     """The share of all answers in words that are right."""
     kinds = [figures["kinds"][kind] for kind in TEXTUAL if kind in figures["kinds"]]
@@ -81,6 +87,8 @@ ASKED: dict[str, tuple[list[str], list[str] | None]] = {
     "coco": (["noun", "absent"], ["coco"]),  # of the folder's two sets that with panoptic labels
 }
 """Folder -> kinds of question, and sets."""
+NO_GARMENTS = ("the hair", "the skin")
+"""What Clothing Co-Parsing marks beside garments."""
 
 
 def main() -> None:
@@ -97,6 +105,8 @@ def main() -> None:
     found = {}
     for folder, (kinds, sets) in ASKED.items():
         samples = ask(segmenter, options.data / folder, options.split, kinds, sets, options.n)
+        if folder == "clothing":
+            samples = {name: of_garments(of_set) for name, of_set in samples.items()}
         found[folder] = figures_of(samples, segmenter.nouns)
     if options.out:
         write_json(options.out, found, indent=1)

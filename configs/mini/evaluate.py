@@ -7,7 +7,7 @@ Answers are given ("[SEG]."); those in words are the model's, and compared word 
 pixels are empty (gRefCOCO's convention). mIoU is over nouns that are in at least 10 of the pictures asked about. Sets
 that a model labelled, all of it or in part, are asked apart: --sets cocoperson cocopeople.
 
-What a finished model says of its nouns (`self1e info mini`) comes from test pictures, on which nothing is chosen:
+What a finished model says of its nouns (`self1e info mini`) comes from test pictures:
 
     python configs/mini/evaluate.py src/self1e/assets/mini data/photos data/clothing data/coco --split test \\
         --kinds noun --note

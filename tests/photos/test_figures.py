@@ -88,6 +88,8 @@ def test_all_aims_are_told(
     for iou, shown in ((0.849, "84.9"), (0.85, "**85.0**")):
         figures["photos"]["nouns"]["the dog"][0] = iou
         assert f"| dog | 85 | {shown} |" in aims.table_of_aims(figures).splitlines()
+    worn = [replace(FOUND, question=phrase) for phrase in ("the hair", "the hat", "the skin", "the dress")]
+    assert [sample.question for sample in aims.of_garments(worn)] == ["the hat", "the dress"]
 
 
 def test_words_that_nano_knew_are_told_from_new_ones() -> None:

@@ -114,7 +114,7 @@ def test_every_stage_starts_from_what_was_made_before(calls: list[list[str]]) ->
         made.add(Path(out))
     assert stages == [
         *("1-words", "1-small", "2-tuned", "3-labels", "4-fine", "5-open", "5-apart", "6-which", "7-apart", "8-fine"),
-        *("9-closed", "10-large", "11-absent"),
+        *("9-closed", "10-large", "11-absent", "12-even"),
     ]
     assert Path("models/mini") in made
     files = {Path(call[3]).name for call in calls if call[2:3] == ["train"]}
@@ -141,12 +141,13 @@ def test_stages_are_as_they_were_run(calls: list[list[str]]) -> None:
         "9-closed": 1500,
         "10-large": 1200,
         "11-absent": 700,
+        "12-even": 500,
     }
     assert found["1-words"].optimisation.rates == {"stem": 0, "embeddings": 0}
     assert found["1-small"].optimisation.rates == {"stem": 0}
     assert [name for name, each in found.items() if each.image_to_segmentation] == ["5-open"]
     sizes = {name: each.data.size for name, each in found.items()}  # type: ignore[attr-defined]
-    assert list(sizes.values()) == [224, 224, 224, 128, 256, 128, 128, 128, 256, 256, 256, 320, 320]
+    assert list(sizes.values()) == [224, 224, 224, 128, 256, 128, 128, 128, 256, 256, 256, 320, 320, 320]
 
 
 @pytest.mark.parametrize("path", SETTINGS, ids=lambda path: path.stem)

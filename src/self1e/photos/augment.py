@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 from numpy.random import Generator
@@ -31,8 +32,8 @@ def cropped(scene: PhotoScene, size: int, rng: Generator) -> PhotoScene:
 
 def section_of(labels: np.ndarray, rng: Generator) -> np.ndarray:
     """The labels that such a section has, at their own size."""
-    left, top, right, bottom = (int(place) for place in _section(labels, rng))
-    return labels[top:bottom, left:right]
+    left, top, right, bottom = _section(labels, rng)
+    return labels[int(top) : ceil(bottom), int(left) : ceil(right)]
 
 
 def relit(scene: PhotoScene, rng: Generator) -> PhotoScene:

@@ -1,7 +1,7 @@
 """Things cut out of photographs and pasted into others (copy-paste; Ghiasi et al. 2021).
 
-Whoever pastes knows more than the labels do: how many there are now, which is left, and what is in front. A thing is
-pasted only where it is known whether there are others of its kind, and where it brings no unmarked parts.
+Whoever pastes knows more than the labels do: how many there are now, and which of them is left. A thing is pasted
+only where it is known whether there are others of its kind, and where it brings no unmarked parts.
 """
 
 from __future__ import annotations
