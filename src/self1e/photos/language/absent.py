@@ -72,8 +72,9 @@ def expected(
         usual = max((companions.get(other.name, {}).get(noun.name, 0.0) for other in view.present), default=0.0)
         weights[noun.name] = 1 + ALIKE * bool(alike & set(noun.groups)) + EXPECTED * usual
     if elsewhere is not None:
-        nowhere = {name for name in weights if name in view.unmarked and chance(rng, P_NOWHERE)}
-        weights = {name: weight * elsewhere.get(name, name in nowhere) for name, weight in weights.items()}
+        nowhere = {name: 1 for name in weights if name in view.unmarked and chance(rng, P_NOWHERE)}
+        seen = {**nowhere, **elsewhere}
+        weights = {name: weight * seen.get(name, 0) for name, weight in weights.items()}
     return drawn(rng, weights, count)
 
 
