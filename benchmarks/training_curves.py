@@ -1,9 +1,10 @@
 """The log of a training as one table, and its curves.
 
-    python -m benchmarks.training_curves runs/nano/1-vision runs/nano/2-packed runs/nano/3-together
+    python -m benchmarks.training_curves nano runs/nano/1-vision runs/nano/2-packed runs/nano/3-together
+    python -m benchmarks.training_curves mini runs/mini/11-absent runs/mini/12-even
 
-Reads the logs that `self1e train` left in these folders, stage after stage, writes `docs/nano-training.csv`, and draws
-it into `docs/pictures/nano-training.svg`. Without folders it draws the table that is there. Needs matplotlib
+Reads the curves that `self1e train` left in these folders, stage after stage, writes `docs/MODEL-training.csv`, and
+draws it into `docs/pictures/MODEL-training.svg`. Without folders it draws the table that is there. Needs matplotlib
 (`pip install 'self1e[plot]'`).
 """
 
@@ -11,44 +12,52 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 from pathlib import Path
 
 from benchmarks.plots import panels
 
 ROOT = Path(__file__).parents[1]
-TABLE = ROOT / "docs" / "nano-training.csv"
-PICTURE = ROOT / "docs" / "pictures" / "nano-training.svg"
-COLUMNS = ("stage", "step", "loss", "ce", "bce", "dice", "pointed", "dense_kind", "accuracy_kind", "accuracy_part")
-#: What logs call a column, where it is another name.
-LOGGED = {
-    "pointed": "toyland_pointed",
-    "dense_kind": "toyland_kind",
-    "accuracy_kind": "toyland_accuracy_kind",
-    "accuracy_part": "toyland_accuracy_part",
+#: Columns of the tables, and what curves call them.
+COLUMNS = {
+    "nano": {name: name for name in ("step", "loss", "ce", "bce", "dice")}
+    | {
+        "pointed": "toyland_pointed",
+        "dense_kind": "toyland_kind",
+        "accuracy_kind": "toyland_accuracy_kind",
+        "accuracy_part": "toyland_accuracy_part",
+    },
+    "mini": {name: name for name in ("step", "seconds", "loss", "ce", "bce", "dice")}
+    | {"noun": "photos_noun", "place": "photos_place", "accuracy_noun": "photos_accuracy_noun"},
 }
-#: Panels of the picture: the title, and the columns it shows.
+#: Panels of the pictures: the title, and the columns it shows.
 PANELS = {
-    "per-pixel labels of things, share right": ("accuracy_kind", "accuracy_part"),
-    "mask losses": ("bce", "dice"),
-    "words": ("ce",),
-    "what [SEG] is about to point at": ("pointed",),
+    "nano": {
+        "per-pixel labels of things, share right": ("accuracy_kind", "accuracy_part"),
+        "mask losses": ("bce", "dice"),
+        "words": ("ce",),
+        "what [SEG] is about to point at": ("pointed",),
+    },
+    "mini": {
+        "labels of pixels, share right": ("accuracy_noun",),
+        "losses of labels": ("noun", "place"),
+        "mask losses": ("bce", "dice"),
+        "words": ("ce",),
+    },
 }
 SMOOTHING = 0.9
 
 
-def read_log(run: Path) -> list[dict[str, str]]:
-    """The lines that the newest checkpoint of a run remembers."""
-    states = sorted(run.glob("checkpoint-*/trainer_state.json"), key=lambda path: int(path.parent.name.split("-")[1]))
-    if not states:
-        raise SystemExit(f"{run} holds no checkpoint with a log")
-    lines = json.loads(states[-1].read_text())["log_history"]
-    logged = {name: LOGGED.get(name, name) for name in COLUMNS[1:]}
-    return [
-        {"stage": run.name} | {name: f"{line[key]:.5g}" for name, key in logged.items() if key in line}
-        for line in lines
-        if "loss" in line
-    ]
+def read_curve(run: Path, columns: dict[str, str]) -> list[dict[str, str]]:
+    """The steps of a run, with the columns of the table that it has."""
+    curve = run / "curve.csv"
+    if not curve.is_file():
+        raise SystemExit(f"{run} holds no curve.csv: give folders that `self1e train` made")
+    with curve.open(newline="", encoding="utf-8") as file:
+        return [
+            {"stage": run.name} | {name: f"{float(line[key]):.5g}" for name, key in columns.items() if line.get(key)}
+            for line in csv.DictReader(file)
+            if line["loss"]
+        ]
 
 
 def smooth(values: list[float]) -> list[float]:
@@ -61,11 +70,11 @@ def smooth(values: list[float]) -> list[float]:
     return smoothed
 
 
-def draw(rows: list[dict[str, str]]) -> None:
+def draw(rows: list[dict[str, str]], of_columns: dict[str, tuple[str, ...]], picture: Path) -> None:
     """One panel for each group of columns, over the steps of all stages."""
-    with panels(PICTURE, list(PANELS)) as plots:
+    with panels(picture, list(of_columns)) as plots:
         for title, axis in plots.items():
-            columns = PANELS[title]
+            columns = of_columns[title]
             for column in columns:
                 start = 0
                 for number, stage in enumerate(dict.fromkeys(row["stage"] for row in rows)):
@@ -82,15 +91,20 @@ def draw(rows: list[dict[str, str]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", choices=COLUMNS)
     parser.add_argument("runs", nargs="*", type=Path)
-    runs = parser.parse_args().runs
-    if runs:
-        with TABLE.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+    chosen = parser.parse_args()
+    table = ROOT / "docs" / f"{chosen.model}-training.csv"
+    columns = COLUMNS[chosen.model]
+    if chosen.runs:
+        read = [row for run in chosen.runs for row in read_curve(run, columns)]
+        with table.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["stage", *columns])
             writer.writeheader()
-            writer.writerows(row for run in runs for row in read_log(run))
-    with TABLE.open(newline="", encoding="utf-8") as file:
-        draw(list(csv.DictReader(file)))
+            writer.writerows(read)
+    with table.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    draw(rows, PANELS[chosen.model], ROOT / "docs" / "pictures" / f"{chosen.model}-training.svg")
 
 
 if __name__ == "__main__":
