@@ -12,9 +12,11 @@ from __future__ import annotations
 import argparse
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from self1e.photos.index import photographs
@@ -59,10 +61,11 @@ def pack(folder: Path, out: Path, side: int, quality: int, most: int) -> list[Pa
     copies: list[Path] = []
     lines: list[str] = []
     size = most
+    names = (folder / NAMES).read_text("utf-8").splitlines()
     for line in _lines(folder):
         if folder / line[PICTURE] not in wanted:
             continue
-        files, packed = _packed(folder, line, side, quality)
+        files, packed = _packed(folder, names, line, side, quality)
         text = json.dumps(packed)
         added = len(text) + sum(map(len, files.values()))
         if size + added > most:
@@ -78,7 +81,9 @@ def pack(folder: Path, out: Path, side: int, quality: int, most: int) -> list[Pa
     return copies
 
 
-def _packed(folder: Path, line: dict[str, Any], side: int, quality: int) -> tuple[dict[str, bytes], dict[str, Any]]:
+def _packed(
+    folder: Path, names: Sequence[str], line: dict[str, Any], side: int, quality: int
+) -> tuple[dict[str, bytes], dict[str, Any]]:
     """The files of a photograph by their names, and its line in the list."""
     picture = load_image(folder / line[PICTURE])
     scale = min(1.0, side / min(picture.size))
@@ -88,8 +93,16 @@ def _packed(folder: Path, line: dict[str, Any], side: int, quality: int) -> tupl
     files = {packed[PICTURE]: _encoded(small, "AVIF", quality=quality)}
     for kind in (name for name in MAPS if name in line):
         with Image.open(folder / line[kind]) as image:
-            files[line[kind]] = _encoded(image.resize(size, Image.Resampling.NEAREST), "PNG", optimize=True)
+            map_ = image.resize(size, Image.Resampling.NEAREST)
+            files[line[kind]] = _encoded(map_, "PNG", optimize=True)
+            if kind == "mask":
+                lost = _names_in(image, names) - _names_in(map_, names)  # but there: must not be called absent
+                packed |= {key: [name for name in line[key] if name not in lost] for key in ("annotated", "present")}
     return files, packed
+
+
+def _names_in(mask: Image.Image, names: Sequence[str]) -> set[str]:
+    return {names[value] for value in np.unique(np.asarray(mask)) if 0 < value < len(names)}
 
 
 def _encoded(image: Image.Image, form: str, **options: object) -> bytes:

@@ -14,7 +14,22 @@ from self1e.photos.nouns import nouns
 from self1e.photos.scene import PhotoScene, read_scene
 
 SIDE = 100
-CLASSES = ("none", "dog", "cat", "horse", "sheep", "person", "car", "sky", "grass", "face", "body", "apple", "food")
+CLASSES = (
+    "none",
+    "dog",
+    "cat",
+    "horse",
+    "sheep",
+    "person",
+    "car",
+    "sky",
+    "grass",
+    "face",
+    "body",
+    "apple",
+    "food",
+    "skis",
+)
 COLOURS = {
     "dog": (110, 70, 35),
     "cat": (30, 30, 30),

@@ -84,6 +84,8 @@ def test_pictures_that_look_alike_are_on_one_side() -> None:
         (('"voc"', '"imaginary"'), "no set 'imaginary' in sets.toml"),
         (('"annotated"', '"marked"'), "no 'annotated'"),
         (('["dog"]', '"dog"'), "a list of nouns is needed, not 'dog'"),
+        (('"cat"', '"aeroplane"'), "'aeroplane'"),
+        (('"train"', '"val"'), "split is 'val'"),
         (("{", "["), "line 1"),
     ],
 )

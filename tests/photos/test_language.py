@@ -223,6 +223,39 @@ def test_answers_in_words(tmp_path: Path) -> None:
     assert set(answers.values()) <= {"Yes.", "No.", "One.", "Two.", "Red.", "On the left.", "On the right."}
 
 
+def test_what_is_there_and_what_is_nearly_there_are_asked_for_in_the_same_words(tmp_path: Path) -> None:
+    boxes = [("car", (5, 40, 40, 70)), ("person", (60, 30, 80, 70)), ("horse", (45, 75, 60, 95))]
+    of_kinds = [
+        query for query in asked(scene_of(tmp_path, boxes), 200) if query.kind in ("absent", "colour", "relation")
+    ]
+    there = {query.text for query in of_kinds if query.kind != "absent"}
+    nearly = {query.text for query in of_kinds if query.kind == "absent"}
+    for form in ("of the human$", "that is", "human (below|above)"):
+        assert all(any(re.search(form, text) for text in texts) for texts in (there, nearly)), form
+
+
+def test_words_that_are_plural_have_a_plural_verb(tmp_path: Path) -> None:
+    known = ("skis", "person")
+    scene = scene_of(
+        tmp_path, [("skis", (5, 70, 40, 75)), ("person", (60, 30, 80, 70))], annotated=known, told_apart=known
+    )
+    found = [query for query in asked(scene, 100) if re.match("(the|both|all) skis", query.text)]
+    assert {query.kind for query in found} >= {"place", "relation", "absent"} and all(query.plural for query in found)
+    sides = {
+        query.text for query in asked(scene, 100) if query.kind in ("vqa_where", "vqa_yesno") and "skis" in query.text
+    }
+    assert {"Are the skis on the left?", "On which side of the picture are the skis?"} <= sides
+    assert not any(re.search(r"\b[Ii]s the skis", text) for text in sides)
+
+
+def test_a_thing_is_called_by_its_own_noun_and_not_by_the_whole_it_belongs_to(tmp_path: Path) -> None:
+    boxes = [("body", (20, 30, 60, 90)), ("face", (30, 10, 50, 30))]
+    scene = scene_of(
+        tmp_path, boxes, set_name="msrc", annotated=("body", "face"), told_apart=("face", "body", "person")
+    )
+    assert {noun: len(row) for noun, row in View(scene).things.items()} == {"face": 1}  # bodies are left out
+
+
 def test_colours_are_named_only_where_nobody_would_doubt_them(tmp_path: Path) -> None:
     plain = {"red": (200, 25, 30), "green": (50, 150, 50), "blue": (40, 60, 190), "yellow": (230, 210, 40)}
     plain |= {"white": (240, 240, 240), "black": (20, 20, 20), "grey": (120, 120, 120), "brown": (110, 70, 35)}
@@ -252,6 +285,12 @@ def test_nouns_left_out_are_in_no_word(tmp_path: Path) -> None:
     for seed in range(30):
         for query in queries(View(scene, ["sheep", "elephant"]), np.random.default_rng(seed), {}):
             assert re.search(r"sheep|elephant|wool|animals", query.text + query.answer) is None
+    boxes = [("body", (20, 30, 60, 90)), ("face", (30, 10, 50, 30))]
+    scene = scene_of(tmp_path / "owner", boxes, set_name="msrc", annotated=("body", "face"), told_apart=None)
+    for seed in range(30):
+        assert not any(
+            "person" in query.text for query in queries(View(scene, ["person"]), np.random.default_rng(seed), {})
+        )
 
 
 def test_samples_follow_their_weights(dogs: PhotoScene) -> None:

@@ -30,6 +30,16 @@ def test_a_copy_holds_what_can_be_learnt(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
+def test_what_is_lost_in_a_copy_is_not_called_absent(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    write_folder(folder)
+    add_photo(folder, "a", [("dog", (0, 0, 50, 50)), ("cat", (60, 60, 61, 61))], annotated=["cat", "dog", "sheep"])
+    pack(folder, tmp_path / "packed", 20, 60, 10**6)
+    (copy,) = photographs(tmp_path / "packed" / "photos-1", ("train", "validation"))
+    assert copy.present == {"dog"} and copy.annotated == {"dog", "sheep"}
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow writes no AVIF")
 def test_what_is_too_much_goes_into_another_copy(tmp_path: Path) -> None:
     folder, out = tmp_path / "photos", tmp_path / "packed"
     write_folder(folder)

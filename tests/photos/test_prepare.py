@@ -90,12 +90,33 @@ def test_a_noun_of_which_nothing_can_be_marked_is_not_called_absent(coco: Path, 
     prepare.prepare_coco(coco, tmp_path / "out")
     (crowded,) = (photo for photo in photographs(tmp_path / "out", ("train",)) if photo.set == "cocothings")
     assert crowded.annotated == crowded.present == {"person"}
+    tree["annotations"].append(
+        tree["annotations"][1] | {"iscrowd": 0, "segmentation": [[50, 50, 58, 50, 58, 58, 50, 58]]}
+    )
+    file.write_text(json.dumps(tree))
+    prepare.prepare_coco(coco, tmp_path / "beside")  # and one sofa by itself, of which a section may have nothing
+    (crowded,) = (photo for photo in photographs(tmp_path / "beside", ("train",)) if photo.set == "cocothings")
+    assert crowded.annotated == crowded.told_apart == {"person"} and crowded.present == {"person", "sofa"}
     labels = np.zeros((960, 960), np.uint8)
     labels[:480], labels[600, 600] = number("dog"), number("cat")
     large = prepare.Labelled("far", "voc", "test", Image.new("RGB", (960, 960)), labels, ("dog", "cat", "cow"))
     prepare.write_folder(iter([large]), tmp_path / "small")
     (photo,) = photographs(tmp_path / "small", ("test",))
     assert photo.present == {"dog"} and photo.annotated == {"dog", "cow"}
+
+
+def test_a_picture_that_is_held_out_is_so_without_panoptic_labels(coco: Path, tmp_path: Path) -> None:
+    name = max(prepare.held_out_coco())
+    file = coco / "annotations" / "panoptic_train2017.json"
+    tree = json.loads(file.read_text())
+    tree["annotations"] = [each for each in tree["annotations"] if each["file_name"] != f"{name}.png"]
+    file.write_text(json.dumps(tree))
+    file = coco / "annotations" / "instances_train2017.json"
+    tree = json.loads(file.read_text())
+    tree["images"].append({"id": 6, "file_name": f"{name}.jpg"})
+    file.write_text(json.dumps(tree))
+    prepare.prepare_coco(coco, tmp_path / "out")
+    assert f"cocothings/{name}" in {photo.id for photo in photographs(tmp_path / "out", ("test",))}
 
 
 def test_sixty_pictures_are_held_out() -> None:

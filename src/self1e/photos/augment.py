@@ -9,7 +9,6 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
-from self1e.photos.nouns import UNKNOWN
 from self1e.photos.scene import PhotoScene
 
 P_WHOLE = 0.2
@@ -74,7 +73,7 @@ def _section(labels: np.ndarray, rng: Generator) -> Box:
         left, top = rng.random(2) * (1 - share) * (width, height)
         box = (left, top, left + share[0] * width, top + share[1] * height)
         inside = labels[int(top) : int(box[3]) : 4, int(left) : int(box[2]) : 4]
-        if ((inside > 0) & (inside != UNKNOWN)).mean() > LEAST_LABELLED:
+        if (inside > 0).mean() > LEAST_LABELLED:
             return box
     return box
 

@@ -27,6 +27,12 @@ REPLACED = ("patch_embeddings", "position_embeddings", "embed_tokens", "lm_head"
 WORD_BEGINS = "\u0120"
 """What a byte-level tokenizer writes for the space before a word."""
 
+EPSILON = 1e-3
+"""Of the stem's batch normalisation."""
+
+SEED = 1
+"""Of the weights that are new."""
+
 TAUGHT = 2.0
 """Weight of the direction that the other model learnt for a word, beside that of the word's meaning."""
 
@@ -39,7 +45,6 @@ def build_model(
     published_stem: Mapping[str, Tensor],
     image_size: int,
     patch_size: int = 8,
-    seed: int = 1,
 ) -> tuple[SELF1EForSegmentation, SELF1EProcessor]:
     """The model before its training, and its processor.
 
@@ -51,7 +56,6 @@ def build_model(
         published_stem: Weights of EfficientNet-Lite2, see `stem_weights`.
         image_size: Side of the square that a photograph is stretched to, pixels.
         patch_size: Side of a patch, pixels.
-        seed: Of the weights that are new.
 
     Raises:
         ValueError: If the sizes do not divide, or the other model is of another shape.
@@ -59,7 +63,7 @@ def build_model(
     _check_size(image_size, patch_size)
     side = image_size // patch_size
     config = _config(start.config, tokenizer, image_size, patch_size)
-    torch.manual_seed(seed)
+    torch.manual_seed(SEED)
     model = SELF1EForSegmentation(config)
     kept = {name: weight for name, weight in start.state_dict().items() if not any(part in name for part in REPLACED)}
     missing, unexpected = model.load_state_dict(kept, strict=False)
@@ -172,16 +176,15 @@ def _config(start: SELF1EConfig, tokenizer: PreTrainedTokenizerFast, image_size:
     return config
 
 
-def stem_weights(published: Mapping[str, Tensor], *, eps: float = 1e-3) -> dict[str, Tensor]:
+def stem_weights(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of `EfficientNetLite2` from those of `efficientnet_lite_pytorch`, with batch normalisation folded in.
 
     Args:
         published: Its state dict.
-        eps: Of its batch normalisation.
     """
 
     def folded(convolution: str, norm: str, ours: str) -> dict[str, Tensor]:
-        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + eps).sqrt()
+        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + EPSILON).sqrt()
         return {
             f"{ours}.weight": published[f"{convolution}.weight"] * scale[:, None, None, None],
             f"{ours}.bias": published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale,

@@ -75,7 +75,6 @@ class Pool:
             for noun in sorted((photo.told_apart & photo.present) | set(photo.rules.cut)):
                 if nouns()[noun].kind == "thing" and noun not in NOT_WHOLE:
                     self.photos.setdefault(noun, []).append(photo)
-        self.nouns = sorted(self.photos)
 
     def draw(self, allowed: Sequence[str], rng: Generator) -> str | None:
         """One of these nouns, the rarer ones nearly as often as the others; None if there are none of them."""
@@ -156,8 +155,6 @@ def _pasted(scene: PhotoScene, cutout: Cutout, rng: Generator) -> PhotoScene:
     for _ in range(TRIES):
         picture, alpha = _scaled(cutout, size, flip, rng)
         height, width = alpha.shape
-        if height > size or width > size:
-            continue
         left = int(rng.random() * (size - width + 1))
         top = size - height if cutout.grounded else int((size - height) * rng.uniform(0.3, 1.0))
         place = np.s_[top : top + height, left : left + width]

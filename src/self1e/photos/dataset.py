@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,6 +23,8 @@ from self1e.photos.language.absent import Companions, Elsewhere
 from self1e.photos.language.query import KINDS
 from self1e.photos.nouns import nouns
 from self1e.photos.scene import PhotoScene, read_labels, read_scene
+
+Weight = Annotated[float, Field(ge=0)]
 
 #: How often each kind of question is asked, relative to the others.
 DEFAULT_WEIGHTS: dict[str, float] = {
@@ -77,8 +79,8 @@ class PhotoData(DataSettings):
     composed: float = Field(0.5, ge=0, le=1, description="share of pictures that things are pasted into")
     textual_share: float = Field(0.5, ge=0, le=1, description="share of pictures that have textual and rehearsed ones")
     rehearsed: int = Field(2, ge=0, description="segmenting answers a picture that are learnt as text, causally")
-    weights: dict[str, float] = Field(DEFAULT_WEIGHTS, description="how often each kind of question is asked")
-    sets: dict[str, float] = Field({}, description="weights of sets, in place of those of the table; 0 leaves one out")
+    weights: dict[str, Weight] = Field(DEFAULT_WEIGHTS, description="how often each kind of question is asked")
+    sets: dict[str, Weight] = Field({}, description="weights of sets, in place of those of the table; 0 leaves one out")
     leave_out: list[str] = Field([], description="nouns that no question is about")
 
     @model_validator(mode="after")
@@ -170,7 +172,8 @@ class PhotoDataset(Dataset[Example]):
         settings = self.settings
         scene = self._scene(photo, rng)
         view = View(scene, settings.leave_out, trusting=self.training)
-        elsewhere = self._elsewhere(photo, rng)
+        asks = settings.segmenting or settings.textual_share
+        elsewhere = self._elsewhere(photo, rng) if asks else {}
         talks = self._talks(view, SEGMENTING, settings.segmenting, elsewhere, rng)
         rehearsed: tuple[Conversation, ...] = ()
         if rng.random() < settings.textual_share:
@@ -197,7 +200,7 @@ class PhotoDataset(Dataset[Example]):
         return _Draws([self.photos[place] for place in places], np.cumsum(chances[places]))
 
     def _elsewhere(self, photo: Photo, rng: np.random.Generator) -> Elsewhere:
-        """What others of the set show, in sections as those that are trained on."""
+        """What photographs of the set show, in sections as those that are trained on. This one may be among them."""
         found = Counter[str]()
         for _ in range(OTHERS):
             other = self.draws_of_set[photo.set].draw(rng)

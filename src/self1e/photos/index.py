@@ -2,8 +2,9 @@
 
 A folder holds `classes.txt` (line i names value i of a mask; line 0 is "none") and `pictures.jsonl`, of which each line
 names a picture: `photo`, `mask` and, where things are told apart, `instances` (files, relative to the folder), `set`,
-`split` ("train" or "test"), `annotated` (nouns that are marked wherever they are), and `told_apart` (nouns of which
-`instances` has every single thing; without it, all of them). Masks are index maps, in which 255 is unknown.
+`split` ("train" or "test"), `annotated` (nouns that are marked wherever they are; "teacher" alone: those of `guessed`),
+`present` (nouns with a pixel) and `told_apart` (nouns of which `instances` has every single thing; without it, all that
+are annotated). Masks are index maps, in which 255 is unknown.
 """
 
 from __future__ import annotations
@@ -182,6 +183,10 @@ def _photo(folder: Path, entry: Mapping[str, object], names: Sequence[str]) -> P
         if annotated & set(parts):
             annotated.add(whole)
     told_apart = _names(entry.get("told_apart", sorted(annotated))) if "instances" in entry else set()
+    for noun in (*annotated, *present, *told_apart):
+        nouns()[noun]  # or what is said about it would have no effect
+    if entry["split"] not in ("train", "test"):
+        raise NounError(f'split is {entry["split"]!r}: "train" or "test" (validation is chosen here)')
     split: Split = "test" if entry["split"] == "test" else split_of(name, set_name, rules)
     return Photo(
         id=f"{set_name}/{name}",

@@ -262,14 +262,19 @@ def _coco(source: Path) -> Iterator[Labelled]:
             outlined.setdefault(entry["image_id"], []).append(entry)
         for name, entry in sorted(filled.items()):
             picture = load_image(source / part / f"{name}.jpg")
-            split = "test" if part == "val2017" or name in held_out_coco() else "train"
-            yield _filled(name, split, picture, entry, annotations / f"panoptic_{part}", panoptic["categories"])
+            yield _filled(
+                name, _coco_split(part, name), picture, entry, annotations / f"panoptic_{part}", panoptic["categories"]
+            )
         for image in sorted(instances["images"], key=lambda image: image["file_name"]):
             name = image["file_name"].removesuffix(".jpg")
             if name not in filled:
                 picture = load_image(source / part / image["file_name"])
-                split = "test" if part == "val2017" else "train"
-                yield _outlined(name, split, picture, outlined.get(image["id"], []), instances["categories"])
+                entries = outlined.get(image["id"], [])
+                yield _outlined(name, _coco_split(part, name), picture, entries, instances["categories"])
+
+
+def _coco_split(part: str, name: str) -> str:
+    return "test" if part == "val2017" or name in held_out_coco() else "train"
 
 
 def _filled(
@@ -332,8 +337,9 @@ def _outlined(
             labels[inside] = nouns()[noun].number
             things[inside] = count
     hidden = {kept[each["category_id"]] for each in entries} - _nouns_in(labels)  # in crowds alone, or behind others
-    annotated = set(kept.values()) - hidden
-    return Labelled(name, "cocothings", split, picture, labels, sorted(annotated), things, sorted(annotated - crowded))
+    # Where in the outline of a crowd its things are, nobody knows: a section may have some, and none that is marked.
+    annotated = set(kept.values()) - hidden - crowded
+    return Labelled(name, "cocothings", split, picture, labels, sorted(annotated), things, sorted(annotated))
 
 
 def _numbers(named: Iterable[tuple[int, str]], renamed: Mapping[str, str]) -> np.ndarray:

@@ -36,7 +36,8 @@ class PhotoSource:
         split: Which photographs.
         kinds: What is asked, of `MEASURED`.
         sets: Names of the sets to take; None for all that are not `apart`.
-        absent: Questions for what is not there, of each photograph at most.
+        absent: Questions of "absent" and of "absent_noun" each, of a photograph at most. Of the former nouns are first,
+            so that places, colours, numbers and uses are asked for where few nouns are known not to be there.
 
     Raises:
         DataError: When the folder cannot be used.

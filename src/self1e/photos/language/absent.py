@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from numpy.random import Generator
 
-from self1e.data.wording import ORDINALS, Written, chance, pick, shuffled
-from self1e.photos.language.colours import colours_of, missing_colours
-from self1e.photos.language.places import OPPOSITE, REGIONS, RELATIONS, relations, sides_of
+from self1e.data.wording import ORDINALS, Written, chance, shuffled
+from self1e.photos.language.colours import colours_of, missing_colours, write_coloured
+from self1e.photos.language.places import OPPOSITE, REGIONS, relations, sides_of, write_placed, write_related
 from self1e.photos.language.query import Draft, drawn
 from self1e.photos.language.using import unanswered_drafts
 from self1e.photos.language.view import View
 from self1e.photos.language.words import is_plural, word_of
-from self1e.photos.nouns import Group, Noun, Word, groups, nouns
+from self1e.photos.nouns import Group, Word, groups, nouns
 
 MOST = 4
 P_PLURAL = 0.2
@@ -84,28 +84,33 @@ def _one_too_many(view: View) -> Iterator[Draft]:
         count = len(head.things)
         if 1 <= count < len(ORDINALS) and not head.group and head.kind == "thing":
             forms = tuple(f"the {ORDINALS[count]} {{0}} from the {side}" for side in ("left", "right"))
-            yield Draft("absent", "near", "phrase", partial(_form, forms, nouns()[head.name]))
+            yield _near_miss(partial(write_placed, head.words, forms, ""))
 
 
 def _wrong_colour(view: View, rng: Generator) -> Iterator[Draft]:
     for name, colours in colours_of(view).items():
         for colour in shuffled(rng, missing_colours(colours))[:1]:
-            yield Draft("absent", "near", "phrase", partial(_form, (f"the {colour} {{0}}",), nouns()[name]))
+            yield _near_miss(partial(write_coloured, nouns()[name], colour))
 
 
 def _wrong_side(view: View) -> Iterator[Draft]:
     """ "the dog on the right" where the only one is on the left."""
     for head in view.heads:
-        if len(head.things) == 1 and not head.group and head.kind == "thing":
+        if head.alone:
             for side in sides_of(head.things[0]):
-                yield Draft("absent", "near", "phrase", partial(_form, REGIONS[OPPOSITE[side]], nouns()[head.name]))
+                other = OPPOSITE[side]
+                yield _near_miss(partial(write_placed, head.words, REGIONS[other], other))
 
 
 def _wrong_relation(view: View) -> Iterator[Draft]:
     for head, anchor, side, found in relations(view):
         if found is None:
-            forms = tuple(form.format("{0}", anchor.words[0].singular) for form in RELATIONS[side])
-            yield Draft("absent", "near", "phrase", partial(_form, forms, nouns()[head.name]))
+            yield _near_miss(partial(write_related, head.words, anchor.words, side))
+
+
+def _near_miss(write: Callable[[Generator], Written]) -> Draft:
+    """In the words of those that are there: a model is not to tell them apart by these."""
+    return Draft("absent", "near", "phrase", write)
 
 
 def _is_missing(view: View, group: Group) -> bool:
@@ -122,8 +127,3 @@ def _words(words: Sequence[Word], rng: Generator) -> Written:
     if word.plural and chance(rng, P_PLURAL):
         return Written(f"the {word.plural}", plural=True)
     return Written(f"the {word.singular}", plural=is_plural(word))
-
-
-def _form(forms: tuple[str, ...], noun: Noun, rng: Generator) -> Written:
-    word = word_of(rng, noun.words)
-    return Written(pick(rng, forms).format(word.singular), plural=is_plural(word))

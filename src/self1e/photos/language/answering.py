@@ -26,11 +26,11 @@ THERE_PLURAL = ("Are there {0}?", "Are there {0} in the picture?", "Can you see 
 COUNTS = ("How many {0} are there?", "How many {0} can you see?", "Count the {0}.")
 COLOUR_QUESTIONS = ("What colour {1} the {0}?", "Which colour {1} the {0}?", "What is the colour of the {0}?")
 SIDE_QUESTIONS = (
-    "On which side of the picture is the {0}?",
-    "Is the {0} on the left or on the right?",
-    "Is the {0} in the left or in the right half?",
+    "On which side of the picture {1} the {0}?",
+    "{2} the {0} on the left or on the right?",
+    "{2} the {0} in the left or in the right half?",
 )
-SIDE_ASKED = ("Is the {0} on the {1}?", "Is the {0} on the {1} side of the picture?")
+SIDE_ASKED = ("{2} the {0} on the {1}?", "{2} the {0} on the {1} side of the picture?")
 PAIRS = 3
 
 Say = Callable[[Generator], str]
@@ -49,7 +49,7 @@ def yesno_drafts(
         if len(colours) == 1 and colour and wrong:
             yield from _pair("colour", _has(nouns()[name], colour), _has(nouns()[name], wrong[0]))
     for head in view.heads:
-        if len(head.things) == 1 and not head.group and head.kind == "thing":
+        if head.alone:
             for side in sides_of(head.things[0]):
                 if side in ("left", "right"):
                     yield from _pair("side", _on(head.words, side), _on(head.words, OPPOSITE[side]))
@@ -76,7 +76,7 @@ def colour_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 def where_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     """On which side the only one is."""
     for head in view.heads:
-        if len(head.things) == 1 and not head.group and head.kind == "thing":
+        if head.alone:
             for side in sides_of(head.things[0]):
                 if side in ("left", "right"):
                     yield _asking("vqa_where", side, _which_side(head.words), f"on the {side}")
@@ -107,7 +107,11 @@ def _has(noun: Noun, colour: str) -> Say:
 
 
 def _on(words: Sequence[Word], side: str) -> Say:
-    return lambda rng: pick(rng, SIDE_ASKED).format(word_of(rng, words).singular, side)
+    def say(rng: Generator) -> str:
+        form, word = pick(rng, SIDE_ASKED), word_of(rng, words)
+        return form.format(word.singular, side, verb(is_plural(word)).capitalize())
+
+    return say
 
 
 def _how_many(words: Sequence[Word]) -> Say:
@@ -123,4 +127,9 @@ def _what_colour(noun: Noun) -> Say:
 
 
 def _which_side(words: Sequence[Word]) -> Say:
-    return lambda rng: pick(rng, SIDE_QUESTIONS).format(word_of(rng, words).singular)
+    def say(rng: Generator) -> str:
+        form, word = pick(rng, SIDE_QUESTIONS), word_of(rng, words)
+        does = verb(is_plural(word))
+        return form.format(word.singular, does, does.capitalize())
+
+    return say

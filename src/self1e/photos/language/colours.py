@@ -12,7 +12,7 @@ from PIL import Image
 from self1e.data.wording import Written, chance, pick
 from self1e.photos.language.query import Draft, Target
 from self1e.photos.language.view import View
-from self1e.photos.language.words import is_plural, word_of
+from self1e.photos.language.words import is_plural, verb, word_of
 from self1e.photos.nouns import Noun, nouns
 
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "white", "black", "grey")
@@ -68,7 +68,7 @@ def colour_drafts(view: View, rng: Generator) -> Iterator[Draft]:
             others = [other for at, (_, other) in enumerate(colours) if at != place]
             if all(other is not None and other != colour and other not in NEAR[colour] for other in others):
                 variety = "alone" if len(colours) == 1 else "told"
-                yield Draft("colour", variety, "phrase", partial(_write, nouns()[noun], colour), target)
+                yield Draft("colour", variety, "phrase", partial(write_coloured, nouns()[noun], colour), target)
 
 
 @lru_cache(maxsize=1)  # several kinds of question ask for the same
@@ -138,9 +138,9 @@ def _named(pixels: np.ndarray) -> np.ndarray:
     return named
 
 
-def _write(noun: Noun, colour: str, rng: Generator) -> Written:
+def write_coloured(noun: Noun, colour: str, rng: Generator) -> Written:
+    """A noun with a colour of `COLOURS`."""
     word = word_of(rng, noun.words)
     shade = "gray" if colour == "grey" and chance(rng, 0.3) else colour
-    verb = "are" if is_plural(word) else "is"
     form = pick(rng, ("the {0} {1}", "the {0} {1}", "the {0} {1}", "the {1} that {2} {0}"))
-    return Written(form.format(shade, word.singular, verb), plural=is_plural(word))
+    return Written(form.format(shade, word.singular, verb(is_plural(word))), plural=is_plural(word))

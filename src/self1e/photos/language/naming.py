@@ -55,8 +55,10 @@ def union_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 
 
 def part_drafts(view: View, rng: Generator) -> Iterator[Draft]:
-    """ "the car's bumper": what a set marks of an owner that is not marked itself."""
+    """ "the car's bumper": what a set marks of an owner that it is known to be of."""
     for owner, parts in view.scene.photo.rules.owners.items():
+        if owner in view.left_out:
+            continue
         for noun in view.present:
             if noun.name in parts:
                 write = partial(_part_of, nouns()[owner], noun)

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from self1e.data.wording import NUMBERS, ORDINALS, Written, pick
 from self1e.photos.language.query import Draft, Target
 from self1e.photos.language.view import Head, Thing, View
-from self1e.photos.language.words import word_of
+from self1e.photos.language.words import is_plural, word_of
 from self1e.photos.nouns import Word
 
 CLEAR_STEP = 0.05
@@ -80,7 +80,7 @@ def size_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 def place_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     """The only one, by the side of the picture it is on."""
     for head in view.heads:
-        if len(head.things) == 1 and not head.group and head.kind == "thing":
+        if head.alone:
             for side in sides_of(head.things[0]):
                 yield _draft("place", side, head, REGIONS[side], side, head.things[0])
 
@@ -89,7 +89,7 @@ def relation_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     """ "the person to the left of the horse", where there is one horse, and one person there."""
     for head, anchor, side, found in relations(view):
         if found is not None:
-            write = partial(_related, head.words, anchor.words, side)
+            write = partial(write_related, head.words, anchor.words, side)
             yield Draft("relation", side, "phrase", write, Target(things=(found.number,)))
 
 
@@ -137,13 +137,18 @@ def beside(thing: Thing, anchor: Thing, side: str) -> bool | None:
 
 
 def _draft(kind: str, variety: str, head: Head, forms: Sequence[str], side: str, thing: Thing) -> Draft:
-    return Draft(kind, variety, "phrase", partial(_write, head.words, forms, side), Target(things=(thing.number,)))
+    return Draft(
+        kind, variety, "phrase", partial(write_placed, head.words, forms, side), Target(things=(thing.number,))
+    )
 
 
-def _write(words: Sequence[Word], forms: Sequence[str], side: str, rng: Generator) -> Written:
-    return Written(pick(rng, forms).format(word_of(rng, words).singular, side))
+def write_placed(words: Sequence[Word], forms: Sequence[str], side: str, rng: Generator) -> Written:
+    """One of these forms, of which "{0}" is the noun and "{1}" the side."""
+    form, word = pick(rng, forms), word_of(rng, words)
+    return Written(form.format(word.singular, side), plural=is_plural(word))
 
 
-def _related(words: Sequence[Word], anchor: Sequence[Word], side: str, rng: Generator) -> Written:
-    form = pick(rng, RELATIONS[side])
-    return Written(form.format(word_of(rng, words).singular, word_of(rng, anchor).singular))
+def write_related(words: Sequence[Word], anchor: Sequence[Word], side: str, rng: Generator) -> Written:
+    """What is on a side of an anchor."""
+    form, word = pick(rng, RELATIONS[side]), word_of(rng, words)
+    return Written(form.format(word.singular, word_of(rng, anchor).singular), plural=is_plural(word))

@@ -39,9 +39,6 @@ class Target(NamedTuple):
     things: tuple[int, ...] = ()
     unsure: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        return bool(self.nouns or self.things)
-
 
 NOWHERE = Target()
 

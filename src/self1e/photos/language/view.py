@@ -62,6 +62,11 @@ class Head:
     kind: Kind = "thing"
     group: bool = False
 
+    @property
+    def alone(self) -> bool:
+        """Whether it is the only thing of a noun, and no part."""
+        return len(self.things) == 1 and not self.group and self.kind == "thing"
+
 
 class View:
     """Args:
@@ -126,7 +131,10 @@ class View:
     def things(self) -> dict[str, list[Thing]]:
         """Noun -> its things from left to right, where each of them is known and none is a scrap."""
         numbers = self.scene.things
-        nouns_of = {number: noun for noun in self.scene.photo.told_apart for number in self.scene.members(noun)}
+        # Wholes first, so that what is told apart by a noun of its own is not taken for a whole it belongs to.
+        members = {noun: self.scene.members(noun) for noun in sorted(self.scene.photo.told_apart)}
+        wholes_first = sorted(members, key=lambda noun: -len(members[noun]))
+        nouns_of = {number: noun for noun in wholes_first for number in members[noun]}
         found: dict[str, list[Thing]] = {}
         doubtful: set[str] = set()
         for number in np.unique(numbers[numbers > 0]):

@@ -29,16 +29,15 @@ def is_plural(word: Word) -> bool:
     return singular.endswith("s") and not singular.endswith("ss") and plural in ("", singular)
 
 
-def indefinite(word: Word, adjective: str = "") -> str:
+def indefinite(word: Word) -> str:
     """The word with an article, or with "any" where it takes none.
 
     >>> [indefinite(Word.parse(text)) for text in ("dog/dogs", "apple/apples", "grass", "shoes/shoes")]
     ['a dog', 'an apple', 'any grass', 'any shoes']
     """
-    phrase = f"{adjective} {word.singular}".strip()
     if is_plural(word) or not word.plural:
-        return f"any {phrase}"
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+        return f"any {word.singular}"
+    return f"{'an' if word.singular[0] in 'aeiou' else 'a'} {word.singular}"
 
 
 def verb(plural: bool) -> str:
