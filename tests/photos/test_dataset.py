@@ -165,6 +165,8 @@ def test_weights_of_sets_and_kinds(folder: Path) -> None:
         ({"sets": {"imaginary": 1.0}}, "no set imaginary"),
         ({"weights": {"riddle": 1.0}}, "riddle"),
         ({"leave_out": ["cows"]}, "no noun 'cows'"),
+        ({"sets": {"voc": -1}}, "greater than or equal to 0"),
+        ({"weights": {"noun": -1}}, "greater than or equal to 0"),
     ):
         with pytest.raises(ValidationError, match=message):
             settings(folder, **wrong)
