@@ -19,7 +19,7 @@ import numpy as np
 from self1e.data.masks import IGNORE
 from self1e.photos.index import Photo, photo_sets, photographs
 from self1e.photos.nouns import UNKNOWN, nouns
-from self1e.photos.scene import PhotoScene, read_scene
+from self1e.photos.scene import PhotoScene, read_scene, under_cells
 from self1e.processing.images import load_image
 from self1e.segment.segmenter import Segmenter
 
@@ -101,10 +101,7 @@ def known(photo: Photo) -> list[str]:
 def said_by_teacher(photo: Photo, scene: PhotoScene) -> np.ndarray:
     """int16[H, W]: the teacher's labels at the size of the other map."""
     labels = read_scene(photo).labels
-    places = [
-        ((np.arange(new) + 0.5) * old / new).astype(int)
-        for new, old in zip(scene.labels.shape, labels.shape, strict=True)
-    ]
+    places = (under_cells(0, old, new) for new, old in zip(scene.labels.shape, labels.shape, strict=True))
     return labels[np.ix_(*places)]
 
 

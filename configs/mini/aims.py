@@ -19,6 +19,7 @@ from evaluate import KINDS, TAUGHT, ask, figures_of, table_of_kinds
 
 from self1e.evaluation.samples import Sample
 from self1e.files import write_json
+from self1e.photos.figures import ENOUGH
 from self1e.photos.language import TEXTUAL
 from self1e.segment.segmenter import Segmenter
 
@@ -48,8 +49,15 @@ def of_kind(kind: str, name: str) -> Callable[[Figures], float]:
 
 
 def of_noun(noun: str) -> Callable[[Figures], float]:
-    """The IoU of a noun."""
-    return lambda figures: float(figures["nouns"][f"the {noun}"][0])
+    """The IoU of a noun that is in enough photographs to tell."""
+
+    def reached(figures: Figures) -> float:
+        iou, count = figures["nouns"][f"the {noun}"]
+        if count < ENOUGH:
+            raise KeyError(noun)
+        return float(iou)
+
+    return reached
 
 
 def of_garments(samples: Sequence[Sample]) -> list[Sample]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -30,11 +29,11 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-import self1e.photos
 from self1e.checkpoints.hub import open_checkpoint
 from self1e.checkpoints.load import load_network
 from self1e.files import folder_when_complete
 from self1e.photos.build import build_model
+from self1e.photos.nouns import noun_file
 from self1e.photos.vocabulary import chosen_words, sentence_encoder, word_tokenizer, word_vectors
 from self1e.processing.processor import SELF1EProcessor
 
@@ -76,8 +75,7 @@ def main() -> None:
 
 def names_of_table() -> Iterator[str]:
     """All words for the nouns that photographs are labelled with."""
-    table = tomllib.loads((files(self1e.photos) / "nouns.toml").read_text(encoding="utf-8"))
-    yield from strings(table)
+    yield from strings(noun_file())
 
 
 def names_of_lists(folder: Path) -> Iterator[str]:

@@ -30,7 +30,7 @@ from self1e.evaluation.samples import Sample
 from self1e.files import write_json
 from self1e.metrics import GREFCOCO_MIN_AREA
 from self1e.photos.build import same_token
-from self1e.photos.figures import ENOUGH, kind_figures, photo_figures
+from self1e.photos.figures import ENOUGH, evenly, kind_figures, photo_figures
 from self1e.photos.index import photo_sets
 from self1e.photos.language import TEXTUAL
 from self1e.photos.nouns import nouns
@@ -141,9 +141,8 @@ def ask(
     source = PhotoSource(folder, split, masks, sets)
     asked = MaskBenchmark(folder.name, str(folder), source, min_area=GREFCOCO_MIN_AREA)
     asked_in_words = WordBenchmark(folder.name, str(folder), PhotoQuestions(folder, split, words, sets))
-    count = min(n or len(source), len(source))
     samples: dict[str, list[Sample]] = {}
-    for place in (number * len(source) // count for number in range(count)):
+    for place in evenly(range(len(source)), n or len(source)):
         of_set = samples.setdefault(source.photos[place].set, [])
         of_set += asked.ask(segmenter, place) if masks else []
         of_set += asked_in_words.ask(segmenter, place) if words else []

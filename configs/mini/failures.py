@@ -22,6 +22,7 @@ from self1e.data.contact_sheet import COLOURS, THUMB, Cell, laid_out
 from self1e.evaluation.record_benchmarks import MaskBenchmark
 from self1e.evaluation.samples import Sample
 from self1e.metrics import GREFCOCO_MIN_AREA
+from self1e.photos.figures import evenly
 from self1e.photos.source import PhotoSource
 from self1e.segment.overlay import draw_masks
 from self1e.segment.segmenter import Segmenter
@@ -76,12 +77,6 @@ def page_of(url: str) -> str:
 def number_of(picture: Path) -> int:
     """COCO's number of a photograph, which is the name of its file; -1 of another's."""
     return int(picture.stem) if picture.stem.isdigit() else -1
-
-
-def evenly(places: Sequence[int], count: int) -> list[int]:
-    """At most `count` of them, evenly spread."""
-    count = min(count, len(places))
-    return [places[number * len(places) // count] for number in range(count)]
 
 
 def ask(segmenter: Segmenter, benchmark: MaskBenchmark, places: Sequence[int]) -> Iterator[Sample]:

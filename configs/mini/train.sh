@@ -62,6 +62,7 @@ train 4-fine
 finish 4-fine/model finished-4
 
 # 5: at 128 pixels, with image-to-segmentation open and a row for each question; then the vision tower alone, from labels.
+# The probes of labels begin anew here: finish.py leaves them out.
 resize finished-4 128 fine-128
 train 5-open 6-which --set init=runs/mini/fine-128 --set image_to_segmentation=true --set packed=false \
     --set data.photos.segmenting=6 --set data.photos.weights.ordinal=12 \

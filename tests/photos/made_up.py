@@ -106,3 +106,8 @@ def box_mask(box: Box) -> np.ndarray:
 
 def number(noun: str) -> int:
     return nouns()[noun].number
+
+
+def held_out_words() -> set[str]:
+    """Every word in both numbers that training never sees."""
+    return {form for noun in nouns() for word in noun.held_out for form in word if form}

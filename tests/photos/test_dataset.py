@@ -16,10 +16,9 @@ from configs.mini import sheet as sheet_script
 from self1e.data.records import DataError
 from self1e.photos.dataset import PhotoData, PhotoDataset, companions
 from self1e.photos.index import photographs
-from self1e.photos.nouns import held_out_words
 from self1e.photos.sheet import sheet
 from self1e.photos.source import PhotoSource
-from tests.photos.made_up import add_photo, write_folder
+from tests.photos.made_up import add_photo, held_out_words, write_folder
 
 NOUNS = ("dog", "cat", "horse", "sheep", "person", "car")
 

@@ -85,8 +85,8 @@ def test_all_aims_are_told(
     figures = json.loads(out.read_text())
     assert figures["coco"]["nouns"]["the dog"][1] == 2  # those with panoptic labels alone
     assert "| sky | 80 | - |" in rows  # there is none
-    for iou, shown in ((0.849, "84.9"), (0.85, "**85.0**")):
-        figures["photos"]["nouns"]["the dog"][0] = iou
+    for iou, count, shown in ((0.849, ENOUGH, "84.9"), (0.85, ENOUGH, "**85.0**"), (0.85, ENOUGH - 1, "-")):
+        figures["photos"]["nouns"]["the dog"] = iou, count
         assert f"| dog | 85 | {shown} |" in aims.table_of_aims(figures).splitlines()
     worn = [replace(FOUND, question=phrase) for phrase in ("the hair", "the hat", "the skin", "the dress")]
     assert [sample.question for sample in aims.of_garments(worn)] == ["the hat", "the dress"]

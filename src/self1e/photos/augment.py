@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageFilter
 
-from self1e.photos.scene import PhotoScene
+from self1e.photos.scene import PhotoScene, under_cells
 
 P_WHOLE = 0.2
 SMALLEST_SIDE = 0.55
@@ -46,9 +46,8 @@ def resized(scene: PhotoScene, size: int, box: Box | None = None, *, flip: bool 
     box = box or (0, 0, scene.picture.shape[1], scene.picture.shape[0])
     side = (size, size)
     image = Image.fromarray(scene.picture).resize(side, Image.Resampling.BICUBIC, box=box, reducing_gap=None)
-    places = [_places(box[0], box[2], size), _places(box[1], box[3], size)]
-    columns = places[0][::-1] if flip else places[0]
-    at = np.ix_(places[1], columns)
+    rows, columns = under_cells(box[1], box[3], size), under_cells(box[0], box[2], size)
+    at = np.ix_(rows, columns[::-1] if flip else columns)
     picture = np.asarray(image)
     return replace(
         scene,
@@ -56,11 +55,6 @@ def resized(scene: PhotoScene, size: int, box: Box | None = None, *, flip: bool 
         labels=scene.labels[at],
         things=scene.things[at],
     )
-
-
-def _places(start: float, stop: float, size: int) -> np.ndarray:
-    """Of `size` pixels that lie evenly between two borders: the pixels under their centres."""
-    return (start + (np.arange(size) + 0.5) * (stop - start) / size).astype(int)
 
 
 def _section(labels: np.ndarray, rng: Generator) -> Box:

@@ -49,3 +49,9 @@ def mean_iou(samples: Sequence[Sample]) -> float:
     return mean_class_iou(
         [each.question for each in samples], [each.intersection for each in samples], [each.union for each in samples]
     )
+
+
+def evenly(places: Sequence[int], count: int) -> list[int]:
+    """At most `count` of them, evenly spread."""
+    count = min(count, len(places))
+    return [places[number * len(places) // count] for number in range(count)]

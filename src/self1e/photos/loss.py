@@ -21,6 +21,7 @@ from self1e.model.refilling import as_map, pixel_unshuffle
 from self1e.photos.dataset import VIEW
 from self1e.photos.language import View
 from self1e.photos.nouns import NOTHING, UNKNOWN, nouns
+from self1e.photos.scene import under_cells
 from self1e.training.losses import ExtraLoss, LossInputs, LossSettings, LossValue, MakeTargets, Share
 from self1e.training.probes import (
     GEOMETRY,
@@ -77,8 +78,7 @@ def targets_of(example: Example, side: int) -> dict[str, Tensor]:
             f"{example.id} is no photograph of `self1e.photos`: losses.photos knows the labels of these only"
         )
     scene = view.scene
-    height, width = scene.labels.shape
-    at = np.ix_(*(((np.arange(side) + 0.5) * length / side).astype(int) for length in (height, width)))
+    at = np.ix_(*(under_cells(0, length, side) for length in scene.labels.shape))
     possible = np.zeros(OUTPUTS[0], bool)
     possible[[NOTHING, *(noun.number for noun in (*view.present, *view.absent))]] = True
     noun = scene.labels[at].astype(np.int64)

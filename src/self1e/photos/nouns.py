@@ -80,12 +80,14 @@ class Group:
     Attributes:
         name: As `Noun.groups` has it.
         words: The plain word first.
-        core: Nouns of which it has to be known whether they are there.
+        members: Nouns that belong to it.
+        core: Those of them of which it has to be known whether they are there.
         beside: Nouns that are neither in the group nor surely out of it.
     """
 
     name: str
     words: tuple[Word, ...]
+    members: frozenset[str]
     core: tuple[str, ...]
     beside: tuple[str, ...]
 
@@ -145,10 +147,6 @@ class Nouns:
         """The noun of a number in a label map."""
         return self._numbered[number - 1]
 
-    def in_group(self, group: str) -> list[Noun]:
-        """All nouns of a group."""
-        return [noun for noun in self if group in noun.groups]
-
 
 @cache
 def nouns() -> Nouns:
@@ -169,7 +167,8 @@ def groups() -> dict[str, Group]:
     for name, entry in noun_file()["groups"].items():
         words = tuple(map(Word.parse, _texts(name, entry, "words")))
         core, beside = (tuple(nouns()[each].name for each in _texts(name, entry, key)) for key in ("core", "beside"))
-        found[name] = Group(name, words, core, beside)
+        members = frozenset(noun.name for noun in nouns() if name in noun.groups) | set(core)
+        found[name] = Group(name, words, members, core, beside)
     return found
 
 
@@ -186,11 +185,6 @@ def uses() -> tuple[Use, ...]:
         )
         for entry in noun_file()["uses"]
     )
-
-
-def held_out_words() -> dict[str, str]:
-    """Every word in both numbers that training never sees -> name of the noun that it means."""
-    return {form: noun.name for noun in nouns() for word in noun.held_out for form in word if form}
 
 
 def _noun(name: str, number: int, entry: Mapping[str, object]) -> Noun:

@@ -60,6 +60,11 @@ class PhotoScene:
         return np.isin(self.things, numbers).astype(np.uint8)
 
 
+def under_cells(start: float, stop: float, count: int) -> np.ndarray:
+    """int[count]: of cells that lie evenly between two borders in pixels, the pixels under their centres."""
+    return (start + (np.arange(count) + 0.5) * (stop - start) / count).astype(int)
+
+
 def read_scene(photo: Photo) -> PhotoScene:
     """Reads picture and maps.
 

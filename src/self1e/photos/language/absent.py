@@ -117,9 +117,8 @@ def _is_missing(view: View, group: Group) -> bool:
     """Whether nothing of a group is there, nor anything that could be taken for it."""
     if not view.known.issuperset(group.core):
         return False
-    members = {noun.name for noun in nouns().in_group(group.name)} | set(group.core)
-    near = {other for name in members for other in nouns()[name].near}
-    return (members | near | set(group.beside)).isdisjoint(view.areas)
+    near = {other for name in group.members for other in nouns()[name].near}
+    return (group.members | near | set(group.beside)).isdisjoint(view.areas)
 
 
 def _words(words: Sequence[Word], rng: Generator) -> Written:

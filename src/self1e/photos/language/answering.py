@@ -14,7 +14,7 @@ from self1e.photos.language.absent import Companions, Elsewhere, expected
 from self1e.photos.language.colours import colours_of, missing_colours
 from self1e.photos.language.places import OPPOSITE, sides_of
 from self1e.photos.language.query import Draft
-from self1e.photos.language.view import View
+from self1e.photos.language.view import Head, View
 from self1e.photos.language.words import indefinite, is_plural, verb, word_of
 from self1e.photos.nouns import Noun, Word, nouns
 
@@ -48,11 +48,8 @@ def yesno_drafts(
         colour, wrong = colours[0][1], shuffled(rng, missing_colours(colours))
         if len(colours) == 1 and colour and wrong:
             yield from _pair("colour", _has(nouns()[name], colour), _has(nouns()[name], wrong[0]))
-    for head in view.heads:
-        if head.alone:
-            for side in sides_of(head.things[0]):
-                if side in ("left", "right"):
-                    yield from _pair("side", _on(head.words, side), _on(head.words, OPPOSITE[side]))
+    for head, side in _halves(view):
+        yield from _pair("side", _on(head.words, side), _on(head.words, OPPOSITE[side]))
 
 
 def count_drafts(view: View, rng: Generator) -> Iterator[Draft]:
@@ -75,11 +72,17 @@ def colour_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 
 def where_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     """On which side the only one is."""
+    for head, side in _halves(view):
+        yield _asking("vqa_where", side, _which_side(head.words), f"on the {side}")
+
+
+def _halves(view: View) -> Iterator[tuple[Head, str]]:
+    """The only ones, of those that are wholly in the left or the right half."""
     for head in view.heads:
         if head.alone:
             for side in sides_of(head.things[0]):
                 if side in ("left", "right"):
-                    yield _asking("vqa_where", side, _which_side(head.words), f"on the {side}")
+                    yield head, side
 
 
 def _asking(kind: str, variety: str, say: Say, answer: str) -> Draft:

@@ -69,8 +69,7 @@ def group_members(view: View, group: Group) -> list[str]:
     """The nouns of a group that are there; none where it is not known whether there is more of the group."""
     if not set(group.core) <= view.known:
         return []
-    members = {noun.name for noun in nouns().in_group(group.name)} | set(group.core)
-    there = [name for name in view.areas if name in members]
+    there = [name for name in view.areas if name in group.members]
     asked = {noun.name for noun in view.present}
     return there if asked.issuperset(there) else []
 

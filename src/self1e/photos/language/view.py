@@ -156,8 +156,7 @@ class View:
         """Words for things that are told apart: their nouns, and groups of several nouns."""
         found = [Head(name, nouns()[name].words, tuple(row), nouns()[name].kind) for name, row in self.things.items()]
         for group in groups().values():
-            members = {noun.name for noun in nouns().in_group(group.name)}
-            there = [name for name in self.areas if name in members]
+            there = [name for name in self.areas if name in group.members]
             sure = set(group.core) <= self.known and not any(name in self.areas for name in group.beside)
             if sure and len(there) > 1 and all(name in self.things for name in there) and group.words[0].plural:
                 row = sorted((thing for name in there for thing in self.things[name]), key=lambda thing: thing.x)
