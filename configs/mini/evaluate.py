@@ -4,8 +4,8 @@
     python configs/mini/evaluate.py runs/mini/4-fine/checkpoint-500/average data/photos --kinds noun absent --n 150
 
 Answers are given ("[SEG]."); those in words are the model's, and compared word for word. Predictions of fewer than 50
-pixels are empty (gRefCOCO's convention). mIoU is over nouns that are in at least 10 of the pictures asked about. Sets
-that a model labelled, all of it or in part, are asked apart: --sets cocoperson cocopeople.
+pixels are empty (gRefCOCO's convention), but for IoU by noun and mIoU, which is over nouns that are in at least 10 of
+the pictures asked about. Sets that a model labelled, wholly or in part, are asked apart: --sets cocoperson cocopeople.
 
 What a finished model says of its nouns (`self1e info mini`) comes from test pictures:
 
@@ -239,7 +239,8 @@ def show(figures: dict[str, Any]) -> None:
         print(", ".join(f"{name} {100 * iou:.0f} ({count})" for name, iou, count in often))
     if "left_out" in figures:
         print("mIoU " + ", ".join(f"{name} {100 * iou:.1f}" for name, iou in figures["left_out"].items()))
-    print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))
+    if figures["sets"]:
+        print("sets, cIoU: " + ", ".join(f"{name} {100 * iou:.0f}" for name, (iou, _) in figures["sets"].items()))
 
 
 if __name__ == "__main__":

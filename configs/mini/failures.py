@@ -5,8 +5,8 @@
 
 IMAGE_LICENSES.tsv has the columns image_id, license and flickr_url, as COCO's annotations have them. Only photographs
 are drawn whose licence lets everybody pass them on when their source is named; the sources are printed as a list in
-Markdown. Of each photograph one noun is asked for, in turn the first, second, ... of those that are there. The worst
-have the lowest IoU, and of equal ones the largest thing.
+Markdown. All nouns that are there are asked for, and one is kept, in turn the first, second, ... of its photograph.
+The worst have the lowest IoU, and of equal ones the largest thing.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def number_of(picture: Path) -> int:
 
 
 def ask(segmenter: Segmenter, benchmark: MaskBenchmark, places: Sequence[int]) -> Iterator[Sample]:
-    """One noun of each photograph."""
+    """Of each photograph, what came of one of its nouns."""
     for turn, place in enumerate(places):
         samples = benchmark.ask(segmenter, place)
         yield samples[turn % len(samples)]

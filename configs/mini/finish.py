@@ -137,7 +137,7 @@ def texts_of(words: Sequence[Word]) -> list[str]:
 
 
 def is_taught(group: Group, names: Collection[str]) -> bool:
-    """Whether most of what belongs to a group was taught."""
+    """Whether most of a group's core was taught."""
     return 2 * sum(name in names for name in group.core) > len(group.core)
 
 

@@ -63,5 +63,3 @@ def test_the_worst_come_first() -> None:
         replace(sample, score=score, target=target) for score, target in ((0.0, 9), (0.0, 4), (0.2, 99))
     )
     assert sorted([poor, small, missed], key=failures.badness) == [missed, small, poor]
-    assert failures.evenly(range(10, 20), 3) == [10, 13, 16]
-    assert failures.evenly(range(2), 5) == [0, 1]

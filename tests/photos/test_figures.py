@@ -14,7 +14,7 @@ from configs.mini import evaluate
 from configs.mini.evaluate import is_new_to_nano, table_of_kinds
 from self1e.evaluation.benchmarks import open_benchmark
 from self1e.evaluation.samples import RecordDone, Sample
-from self1e.photos.figures import ENOUGH, photo_figures
+from self1e.photos.figures import ENOUGH, evenly, photo_figures
 from self1e.photos.source import ABSENT_NOUN, PhotoSource
 from self1e.segment.nouns import TaughtNouns
 from self1e.segment.segmenter import Segmenter
@@ -66,6 +66,11 @@ def test_the_command_and_the_benchmark_agree(
     assert all(ours["kinds"][kind] == pytest.approx(figures) for kind, figures in theirs["kinds"].items())
     assert ours["nouns"]["the dog"][1] == ENOUGH and ours["classes"] == 1
     assert '| "the largest car" | 0 |' in shown and '| a noun that is there ("the dog") | 11 |' in shown
+
+
+def test_some_photographs_are_evenly_spread() -> None:
+    assert evenly(range(10, 20), 3) == [10, 13, 16]
+    assert evenly(range(2), 5) == [0, 1]
 
 
 def test_all_aims_are_told(

@@ -24,6 +24,8 @@ from self1e.photos.language import (
 )
 from self1e.photos.language.absent import P_NOWHERE, expected
 from self1e.photos.language.colours import COLOURS, NEAR, plain_colour
+from self1e.photos.language.places import INSIDE, beside, sides_of
+from self1e.photos.language.view import thing_of
 from self1e.photos.nouns import uses
 from self1e.photos.scene import PhotoScene
 from self1e.processing.prompts import EVAL_ANSWER
@@ -224,7 +226,7 @@ def test_answers_in_words(tmp_path: Path) -> None:
 
 
 def test_what_is_there_and_what_is_nearly_there_are_asked_for_in_the_same_words(tmp_path: Path) -> None:
-    boxes = [("car", (5, 40, 40, 70)), ("person", (60, 30, 80, 70)), ("horse", (45, 75, 60, 95))]
+    boxes = [("car", (5, 40, 40, 70)), ("person", (60, 30, 80, 70)), ("horse", (45, 75, 65, 95))]
     of_kinds = [
         query for query in asked(scene_of(tmp_path, boxes), 200) if query.kind in ("absent", "colour", "relation")
     ]
@@ -237,7 +239,7 @@ def test_what_is_there_and_what_is_nearly_there_are_asked_for_in_the_same_words(
 def test_words_that_are_plural_have_a_plural_verb(tmp_path: Path) -> None:
     known = ("skis", "person")
     scene = scene_of(
-        tmp_path, [("skis", (5, 70, 40, 75)), ("person", (60, 30, 80, 70))], annotated=known, told_apart=known
+        tmp_path, [("skis", (5, 70, 40, 75)), ("person", (60, 30, 80, 74))], annotated=known, told_apart=known
     )
     found = [query for query in asked(scene, 100) if re.match("(the|both|all) skis", query.text)]
     assert {query.kind for query in found} >= {"place", "relation", "absent"} and all(query.plural for query in found)
@@ -357,3 +359,14 @@ def texts(items: Sequence[PhotoQuery]) -> list[str]:
 def test_questions_are_a_function_of_the_seed(dogs: PhotoScene) -> None:
     first, again, other = (texts(queries(View(dogs), np.random.default_rng(seed), {})) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def test_a_thing_ends_where_its_box_does_not_as_far_from_its_centre_as_the_box_is_wide() -> None:
+    """A body with a thin tail has its centre far from the middle of its box."""
+    body, tail, other = (box_mask(box) for box in ((0, 40, 15, 80), (0, 60, 55, 62), (60, 40, 90, 80)))
+    dog, horse = thing_of(1, "dog", body | tail), thing_of(2, "horse", other)
+    assert dog.x + dog.width / 2 < INSIDE < dog.across[1]
+    assert sides_of(dog) == [] and sides_of(thing_of(1, "dog", body)) == ["left"]
+    assert dog.across == (0, 0.55) and dog.down == (0.4, 0.8)
+    over_it = thing_of(3, "cat", box_mask((40, 40, 60, 80)))  # beside the body, above the tail's end
+    assert beside(dog, horse, "left") is True and beside(dog, over_it, "left") is None

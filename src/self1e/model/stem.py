@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from transformers import InternVLVisionConfig
 from transformers.models.internvl.modeling_internvl import InternVLVisionModel
 
+#: By which `pixel_values` are normalised, as those of InternVL are: the same as in `self1e.processing.tiles`.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-#: By which `pixel_values` are normalised, as those of InternVL are.
 
 EFFICIENTNET_LITE2 = "efficientnet-lite2"
 STEMS = (EFFICIENTNET_LITE2,)

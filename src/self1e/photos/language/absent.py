@@ -82,7 +82,7 @@ def _one_too_many(view: View) -> Iterator[Draft]:
     """ "the third dog from the left" where there are two."""
     for head in view.heads:
         count = len(head.things)
-        if 1 <= count < len(ORDINALS) and not head.group and head.kind == "thing":
+        if count < len(ORDINALS) and not head.group and head.kind == "thing":
             forms = tuple(f"the {ORDINALS[count]} {{0}} from the {side}" for side in ("left", "right"))
             yield _near_miss(partial(write_placed, head.words, forms, ""))
 

@@ -58,8 +58,8 @@ def count_drafts(view: View, rng: Generator) -> Iterator[Draft]:
         count = len(head.things)
         if count == 1 and chance(rng, P_NOT_ONE):
             continue
-        if 1 <= count <= MOST_COUNTED and head.words[0].plural and head.kind == "thing":
-            yield _asking("vqa_count", str(len(head.things)), _how_many(head.words), NUMBERS[len(head.things)])
+        if count <= MOST_COUNTED and head.words[0].plural and head.kind == "thing":
+            yield _asking("vqa_count", str(count), _how_many(head.words), NUMBERS[count])
 
 
 def colour_drafts(view: View, rng: Generator) -> Iterator[Draft]:
@@ -77,7 +77,7 @@ def where_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 
 
 def _halves(view: View) -> Iterator[tuple[Head, str]]:
-    """The only ones, of those that are wholly in the left or the right half."""
+    """What there is only one of, and the half of the picture that it is wholly in, "left" or "right"."""
     for head in view.heads:
         if head.alone:
             for side in sides_of(head.things[0]):

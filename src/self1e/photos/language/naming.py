@@ -33,8 +33,8 @@ def group_drafts(view: View, rng: Generator) -> Iterator[Draft]:
     for group in groups().values():
         there = group_members(view, group)
         if there:
-            things = [view.things.get(name) for name in there]
-            count = sum(len(row) for row in things if row) if all(things) else 0
+            things = [view.things.get(name, []) for name in there]
+            count = sum(map(len, things)) if all(things) else 0
             if count or len(there) > 1 or not group.words[0].plural:
                 write = partial(_all_of_group, group, count)
                 yield Draft("group", group.name, "phrase", write, Target(tuple(there), unsure=group.beside))
@@ -55,7 +55,7 @@ def union_drafts(view: View, rng: Generator) -> Iterator[Draft]:
 
 
 def part_drafts(view: View, rng: Generator) -> Iterator[Draft]:
-    """ "the car's bumper": what a set marks of an owner that it is known to be of."""
+    """ "the car's bumper": parts of which the set says whose they are."""
     for owner, parts in view.scene.photo.rules.owners.items():
         if owner in view.left_out:
             continue

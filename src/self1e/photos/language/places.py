@@ -112,28 +112,23 @@ def relations(view: View) -> Iterator[tuple[Head, Head, str, Thing | None]]:
 
 def sides_of(thing: Thing) -> list[str]:
     """The halves of the picture that a thing is in as a whole."""
-    held = {
-        "left": thing.x + thing.width / 2 < INSIDE,
-        "right": thing.x - thing.width / 2 > 1 - INSIDE,
-        "top": thing.y + thing.height / 2 < INSIDE,
-        "bottom": thing.y - thing.height / 2 > 1 - INSIDE,
-    }
+    (left, right), (top, bottom) = thing.across, thing.down
+    held = {"left": right < INSIDE, "right": left > 1 - INSIDE, "top": bottom < INSIDE, "bottom": top > 1 - INSIDE}
     return [side for side, holds in held.items() if holds]
 
 
 def beside(thing: Thing, anchor: Thing, side: str) -> bool | None:
     """Whether a thing is on a side of another; None where people might not agree."""
-    if side in ("left", "right"):
-        gap, across = abs(thing.x - anchor.x) - (thing.width + anchor.width) / 2, abs(thing.y - anchor.y)
-        apart, before = gap > -SLACK, thing.x < anchor.x
-        level = across < (thing.height + anchor.height) / 2
-    else:
-        gap, across = abs(thing.y - anchor.y) - (thing.height + anchor.height) / 2, abs(thing.x - anchor.x)
-        apart, before = gap > -SLACK, thing.y < anchor.y
-        level = across < (thing.width + anchor.width) / 2
-    if not apart or not level:
+    spans = [(thing.across, anchor.across), (thing.down, anchor.down)]
+    along, level = spans if side in ("left", "right") else spans[::-1]
+    if _overlap(*along) >= SLACK or _overlap(*level) <= 0:
         return None
-    return before == (side in ("left", "top"))
+    return (sum(along[0]) < sum(along[1])) == (side in ("left", "top"))
+
+
+def _overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Of two spans; below 0 the gap between them."""
+    return min(one[1], other[1]) - max(one[0], other[0])
 
 
 def _draft(kind: str, variety: str, head: Head, forms: Sequence[str], side: str, thing: Thing) -> Draft:

@@ -29,8 +29,10 @@ class Thing:
         number: In `PhotoScene.things`.
         noun: What it is.
         area: Of what is visible.
-        x: Of its centre.
-        y: Of its centre.
+        x: Of the centre of its visible pixels, which need not be that of its box.
+        y: Of the same.
+        left: Of its box.
+        top: Of its box.
         width: Of its box.
         height: Of its box.
     """
@@ -40,8 +42,20 @@ class Thing:
     area: float
     x: float
     y: float
+    left: float
+    top: float
     width: float
     height: float
+
+    @property
+    def across(self) -> tuple[float, float]:
+        """Left and right border of its box."""
+        return self.left, self.left + self.width
+
+    @property
+    def down(self) -> tuple[float, float]:
+        """Upper and lower border of its box."""
+        return self.top, self.top + self.height
 
 
 @dataclass(frozen=True)
@@ -176,6 +190,8 @@ def thing_of(number: int, noun: str, inside: np.ndarray) -> Thing:
         area / inside.size,
         float(across @ (np.arange(width) + 0.5)) / area / width,
         float(down @ (np.arange(height) + 0.5)) / area / height,
+        float(columns[0]) / width,
+        float(rows[0]) / height,
         float(columns[-1] - columns[0] + 1) / width,
         float(rows[-1] - rows[0] + 1) / height,
     )
